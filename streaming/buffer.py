@@ -1,0 +1,167 @@
+"""Bounded hand-over of frames and notices between two threads: one puts, one gets.
+
+`LatestFrame` is for live sources: the newest frame wins, and what is dropped is counted. `FrameQueue` is for
+recordings: who puts waits, and nothing is ever dropped. Both keep notices in their order among the frames, and lose
+none.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+
+from streaming.clock import Clock, SystemClock
+from streaming.errors import ConfigError
+from streaming.types import Frame, Notice, NoticeKind
+
+Item = Frame | Notice
+"""What flows out of a source."""
+
+_MAX_WAITING_NOTICES = 256
+_NOTICE_INTERVAL_S = 1.0
+
+
+class HandOver(ABC):
+    """What both kinds share. Every method may be called from any thread."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._items: deque[Item] = deque()
+        self._changed = threading.Condition()
+        self._finished = False
+        self._cancelled = False
+
+    @property
+    def num_dropped(self) -> int:
+        """Frames that nobody got, so far."""
+        return 0
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether `get` has nothing more to give, now or later."""
+        with self._changed:
+            return self._cancelled or (self._finished and not self._has_next())
+
+    def put(self, item: Item) -> bool:
+        """Hand `item` over, waiting where it must; False once `cancel` was called: stop putting."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._cancelled or self._has_room(item))
+            if self._cancelled:
+                return False
+            self._append(item)
+            self._changed.notify_all()
+            return True
+
+    def get(self, timeout_s: float | None = None) -> Item | None:
+        """The next item; None after `timeout_s` (None: no limit), or at the end, where `is_drained` tells."""
+        with self._changed:
+            self._clock.wait_for(
+                self._changed, lambda: self._cancelled or self._finished or self._has_next(), timeout_s
+            )
+            if self._cancelled or not self._has_next():
+                return None
+            item = self._take()
+            self._changed.notify_all()
+            return item
+
+    def finish(self) -> None:
+        """Nothing more will be put; what is inside can still be got."""
+        with self._changed:
+            self._finished = True
+            self._changed.notify_all()
+
+    def cancel(self) -> None:
+        """Nothing more will be got; what is inside goes, and whoever waits in `put` or `get` wakes up."""
+        with self._changed:
+            self._cancelled = True
+            self._items.clear()
+            self._changed.notify_all()
+
+    @abstractmethod
+    def _has_room(self, item: Item) -> bool:
+        """Whether `item` can be put now."""
+
+    def _has_next(self) -> bool:
+        return bool(self._items)
+
+    def _append(self, item: Item) -> None:
+        self._items.append(item)
+
+    def _take(self) -> Item:
+        return self._items.popleft()
+
+
+class FrameQueue(HandOver):
+    """First in, first out, nothing dropped; `put` waits while `max_items` are inside."""
+
+    def __init__(self, max_items: int = 4, clock: Clock | None = None) -> None:
+        super().__init__(clock)
+        if max_items < 1:
+            raise ConfigError(f"max_items={max_items}", "a queue holds at least one item", "4 is a good number")
+        self._max_items = max_items
+
+    def _has_room(self, item: Item) -> bool:
+        return len(self._items) < self._max_items
+
+
+class LatestFrame(HandOver):
+    """Holds one frame, the newest, and the notices round it.
+
+    A frame that was not got before the next one came is dropped. Drops are told in `DROPPED` notices, at most one a
+    second, each with the number since the last; `put` waits only where hundreds of notices are unread.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        super().__init__(clock)
+        self._num_dropped = 0
+        self._num_untold = 0
+        self._last_dropped: Frame | None = None
+        self._told_at_s = -math.inf
+
+    @property
+    def num_dropped(self) -> int:
+        """Frames dropped so far."""
+        with self._changed:
+            return self._num_dropped
+
+    def _has_room(self, item: Item) -> bool:
+        return isinstance(item, Frame) or len(self._items) < _MAX_WAITING_NOTICES
+
+    def _has_next(self) -> bool:
+        return bool(self._items) or (self._finished and self._num_untold > 0)
+
+    def _append(self, item: Item) -> None:
+        if isinstance(item, Frame):
+            waiting = next((old for old in self._items if isinstance(old, Frame)), None)
+            if waiting is not None:
+                self._items = deque(old for old in self._items if old is not waiting)
+                self._num_dropped += 1
+                self._num_untold += 1
+                self._last_dropped = waiting
+        self._items.append(item)
+
+    def _take(self) -> Item:
+        if self._last_dropped is not None and self._num_untold and self._should_tell():
+            return self._tell(self._last_dropped)
+        return self._items.popleft()
+
+    def _should_tell(self) -> bool:
+        """Before a frame, once a second; before the stream's end in any case."""
+        following = self._items[0] if self._items else None
+        if isinstance(following, Frame):
+            return self._clock.now_s() - self._told_at_s >= _NOTICE_INTERVAL_S
+        return following is None or following.kind is NoticeKind.ENDED
+
+    def _tell(self, last_dropped: Frame) -> Notice:
+        count, self._num_untold = self._num_untold, 0
+        frames = "frame" if count == 1 else "frames"
+        self._told_at_s = self._clock.now_s()
+        return Notice(
+            kind=NoticeKind.DROPPED,
+            source=last_dropped.source,
+            pts_s=last_dropped.pts_s,
+            reason=f"{count} {frames} came faster than they were used; the newest was kept",
+            count=count,
+        )

@@ -1,0 +1,137 @@
+"""One thread that reads one source and hands its items over.
+
+`start`, `stop` and the iteration are for the owner's thread; `num_dropped` and `failure` for any.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from streaming.buffer import FrameQueue, HandOver, Item, LatestFrame
+from streaming.clock import Clock, SystemClock
+from streaming.errors import CaptureStuck, StreamingError
+from streaming.sources.base import Source
+from streaming.types import SourceInfo
+
+DEFAULT_MAX_ITEMS = 4
+STOP_TIMEOUT_S = 10.0
+
+
+class Capture:
+    """Reads `source` in a thread of its own: a recording waits for its user, a live source keeps the newest frame.
+
+        with Capture(open_source("clip.mp4")) as capture:
+            for item in capture:
+                ...
+
+    What goes wrong while reading is raised by the iteration once all that came before has been given, or by `stop`.
+    After `stop` it can be started again.
+    """
+
+    def __init__(self, source: Source, *, clock: Clock | None = None, max_items: int = DEFAULT_MAX_ITEMS) -> None:
+        """`max_items` frames and notices of a recording are read ahead."""
+        self._source = source
+        self.clock: Clock = clock or SystemClock()
+        self._max_items = max_items
+        self._buffer: HandOver = FrameQueue(max_items, self.clock)
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+        self._info: SourceInfo | None = None
+
+    @property
+    def name(self) -> str:
+        """The source's display name."""
+        return self._source.name
+
+    @property
+    def info(self) -> SourceInfo:
+        """What is known of the source; only once started."""
+        if self._info is None:
+            raise StreamingError(self.name, "its capture was not started", "call start() first")
+        return self._info
+
+    @property
+    def num_dropped(self) -> int:
+        """Frames of a live source that nobody took in time, since the start."""
+        return self._buffer.num_dropped
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What went wrong in the thread and was not raised yet."""
+        return self._failure
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether there is nothing more to get, now or later."""
+        return self._buffer.is_drained
+
+    def start(self) -> SourceInfo:
+        """Open the source in this thread, raising what is wrong with it, then read it in another."""
+        if self._thread is not None:
+            raise StreamingError(self.name, "its capture runs already", "call stop() first")
+        self._info = info = self._source.open()
+        self._failure = None
+        self._buffer = LatestFrame(self.clock) if info.is_live else FrameQueue(self._max_items, self.clock)
+        self._thread = threading.Thread(
+            target=self._read, args=(self._buffer,), name=f"capture:{self.name}", daemon=True
+        )
+        self._thread.start()
+        return info
+
+    def get(self, timeout_s: float | None = None) -> Item | None:
+        """The next frame or notice. None after `timeout_s`, or with `is_drained` at the end; raises a failure there."""
+        item = self._buffer.get(timeout_s)
+        if item is None and self._buffer.is_drained:
+            self._raise_failure()
+        return item
+
+    def __iter__(self) -> Iterator[Item]:
+        """Frames and notices up to the end."""
+        while (item := self.get()) is not None:
+            yield item
+
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """Close the source and wait for the thread, at most `timeout_s`; raises `CaptureStuck`, or a failure kept."""
+        thread = self._thread
+        self._source.close()
+        self._buffer.cancel()
+        if thread is not None:
+            thread.join(timeout_s)
+            if thread.is_alive():
+                raise CaptureStuck(
+                    thread.name, f"it did not end within {timeout_s:g} s", "its read ends at its own time limit"
+                )
+            self._thread = None
+        self._raise_failure()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.stop()
+        except Exception:
+            if error is None:
+                raise
+
+    def _read(self, buffer: HandOver) -> None:
+        try:
+            for item in self._source.frames():
+                if not buffer.put(item):
+                    break
+        except Exception as error:
+            self._failure = error
+        finally:
+            self._source.close()
+            buffer.finish()
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure

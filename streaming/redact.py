@@ -1,0 +1,119 @@
+"""Takes credentials out of URLs and of text that may hold URLs; plain functions, for any thread.
+
+It errs on the side of hiding: passwords are typed unescaped, with any of `@ : / # ? %` in them, so everything between
+`://` and the last `@` goes, and every query value that is not known to be harmless.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+HIDDEN = "***"
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
+_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://\S+")
+_AUTHORITY_END = re.compile(r"[/?#]")
+_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:@]*)(:\d{0,5})?[^\w]*")
+# A host that can hardly be a piece of a password: with a dot, a port, or in brackets.
+_SURE_HOST = re.compile(
+    r"(localhost|\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9\-]+(\.[A-Za-z0-9\-]+)+|[A-Za-z0-9\-]+(?=:\d))(:\d{1,5})?"
+)
+_SECRET_IN_PATH = re.compile(
+    r"(?i)\b(\w*?(?:password|passwd|passphrase|pwd|psw|secret|token|signature|api_?key|credential|user|usr|login)\w*?=)"
+    r".*"
+)
+_HARMLESS_QUERY = frozenset(
+    ("bitrate", "camera", "ch", "channel", "codec", "fps", "height", "proto", "profile", "quality", "resolution")
+    + ("stream", "streamtype", "subtype", "transport", "transportmode", "unicast", "width")
+)
+_HARMLESS_VALUE = re.compile(r"[A-Za-z0-9.]{1,12}")
+_UNSAFE_IN_USERINFO = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9%._~\-]+")
+
+
+def redact_url(url: str) -> str:
+    """`url` without user, password, fragment and query values that may be secrets.
+
+    >>> redact_url("rtsp://admin:p@ss/w#rd@10.0.0.5:554/stream?channel=1&token=abc")
+    'rtsp://***@10.0.0.5:554/stream?channel=1&token=***'
+    """
+    match = _SCHEME.match(url)
+    if match is None:
+        return url
+    scheme, rest = match.group(), url[match.end() :]
+    hidden_user = ""
+    if "@" in rest:
+        rest = rest[rest.rindex("@") + 1 :]
+        hidden_user = f"{HIDDEN}@"
+    authority = _AUTHORITY_END.split(rest, maxsplit=1)[0]
+    if not _HOST_AND_PORT.fullmatch(authority):
+        return f"{scheme}{HIDDEN}"
+    rest, _, fragment = rest.partition("#")
+    path, mark, query = rest.partition("?")
+    path = _SECRET_IN_PATH.sub(rf"\1{HIDDEN}", path)
+    if mark:
+        query = "&".join(_redact_pair(pair) for pair in query.split("&"))
+    return f"{scheme}{hidden_user}{path}{mark}{query}" + (f"#{HIDDEN}" if fragment else "")
+
+
+def redact_text(text: str) -> str:
+    """`text` with every URL in it redacted; also for messages of FFmpeg, which quote the URL they were given.
+
+    >>> redact_text("Connection refused: 'rtsp://u:secret@cam/live'")
+    "Connection refused: 'rtsp://***@cam/live'"
+    """
+    return _URL_IN_TEXT.sub(lambda match: redact_url(match.group()), text)
+
+
+def split_userinfo(url: str) -> tuple[str, str | None]:
+    """`url` without its `user:password`, and this as it was written; the password need not be escaped.
+
+    >>> split_userinfo("rtsp://admin:p@ss/w#rd@10.0.0.5/stream")
+    ('rtsp://10.0.0.5/stream', 'admin:p@ss/w#rd')
+    """
+    match = _SCHEME.match(url)
+    if match is None:
+        return url, None
+    scheme, rest = match.group(), url[match.end() :]
+    authority = _AUTHORITY_END.split(rest, maxsplit=1)[0]
+    if "@" not in rest or ("@" not in authority and _HOST_AND_PORT.fullmatch(authority)):
+        return url, None
+    at = _find_end_of_userinfo(rest, authority, is_web=scheme.lower().startswith("http"))
+    return scheme + rest[at + 1 :], rest[:at]
+
+
+def escape_userinfo(url: str) -> str:
+    """`url` with its user and password percent-escaped, as FFmpeg needs them; what is escaped already stays.
+
+    >>> escape_userinfo("rtsp://admin:p@ss/w#rd%@10.0.0.5/stream")
+    'rtsp://admin:p%40ss%2Fw%23rd%25@10.0.0.5/stream'
+    """
+    bare, userinfo = split_userinfo(url)
+    if userinfo is None:
+        return url
+    scheme, _, address = bare.partition("://")
+    user, colon, password = userinfo.partition(":")
+    return f"{scheme}://{_escape(user)}{colon}{_escape(password)}@{address}"
+
+
+def _find_end_of_userinfo(rest: str, authority: str, *, is_web: bool) -> int:
+    """Which `@` comes before the host: the first that a sure host follows; without one, a guess by the scheme."""
+    for match in re.finditer("@", rest):
+        if _SURE_HOST.fullmatch(_AUTHORITY_END.split(rest[match.end() :], maxsplit=1)[0]):
+            return match.start()
+    # Web servers have paths with an `@`, cameras have passwords with a `/`.
+    return authority.rindex("@") if is_web and "@" in authority else rest.rindex("@")
+
+
+def _escape(text: str) -> str:
+    return _UNSAFE_IN_USERINFO.sub(lambda match: quote(match.group(), safe=""), text)
+
+
+def _redact_pair(pair: str) -> str:
+    """A `name=value` of a query; a value alone may be a token, so it is hidden as well."""
+    name, equals, value = pair.partition("=")
+    if not equals:
+        return HIDDEN if name else name
+    if name.lower() in _HARMLESS_QUERY and _HARMLESS_VALUE.fullmatch(value):
+        return pair
+    return f"{name}={HIDDEN}"

@@ -1,0 +1,276 @@
+"""What every source offers, and what most of them share.
+
+`frames()` is iterated by one thread; `close()` may be called from any. Whoever lets go of the decoder last releases it:
+`close()` itself where nobody is reading, and otherwise the reader, as soon as its read returns.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Literal, Protocol, Self, TypeVar, get_args
+
+import numpy as np
+
+from streaming.buffer import Item
+from streaming.clock import Clock, SystemClock
+from streaming.errors import ConfigError, PictureTooNarrow
+from streaming.masks import Masks
+from streaming.sampling import check_fps
+from streaming.sources.damage import DamageTally
+from streaming.types import Frame, Notice, NoticeKind, SourceInfo
+
+MAX_ASPECT = 200
+"""The longer side of a picture over the shorter: no grid of patches can show more."""
+
+Transport = Literal["tcp", "udp"]
+T = TypeVar("T")
+
+
+class Source(Protocol):
+    """Where frames come from."""
+
+    @property
+    def name(self) -> str:
+        """For people; credentials are redacted."""
+        ...
+
+    @property
+    def is_live(self) -> bool:
+        """Whether time goes on without us. For `http(s)` it is known once open."""
+        ...
+
+    def open(self) -> SourceInfo:
+        """Open it, or raise a `StreamingError` and leave nothing behind; it can be tried again."""
+        ...
+
+    def frames(self) -> Iterator[Item]:
+        """Frames and notices in order: `OPENED` first, `ENDED` last unless it was closed."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything; once is enough, more does no harm."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When to try again after a live source was lost: exponential backoff with a cap and jitter."""
+
+    max_retries: int | None = 5
+    """Attempts in a row before giving up; None never gives up."""
+    first_delay_s: float = 0.5
+    max_delay_s: float = 30.0
+    factor: float = 2.0
+    jitter: float = 0.2
+    """Each delay is off by at most this share of itself, so that many cameras do not come back at once."""
+    login_refused_delay_s: float = 60.0
+    """After a refused login: cameras lock an account that is tried too often."""
+    steady_s: float = 10.0
+    """A connection that lasted this long starts the count of attempts anew."""
+
+    def __post_init__(self) -> None:
+        if self.max_retries is not None and self.max_retries < 0:
+            raise ConfigError(f"max_retries={self.max_retries}", "it is 0 or more, or null for no limit", "5 is usual")
+        for name in ("first_delay_s", "max_delay_s", "login_refused_delay_s", "steady_s"):
+            _check_seconds(name, getattr(self, name))
+        if not (math.isfinite(self.factor) and self.factor >= 1):
+            raise ConfigError(f"factor={self.factor:g}", "delays grow, so it is 1 or more", "2 is usual")
+        if not 0 <= self.jitter < 1:
+            raise ConfigError(f"jitter={self.jitter:g}", "it is a share from 0 to below 1", "0.2 is usual")
+
+    def delay_s(self, attempt: int, *, login_refused: bool, rng: random.Random) -> float:
+        """Seconds to wait before the attempt with this number, the first being 1."""
+        spread = 1 + self.jitter * rng.uniform(-1, 1)
+        if login_refused:
+            return self.login_refused_delay_s * spread
+        growth = self.factor ** min(attempt - 1, 60)
+        return min(self.max_delay_s, self.first_delay_s * growth * spread)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """How to read a source. Options of recordings raise `ConfigError` at a live source."""
+
+    sample_fps: float | None = None
+    """Deliver only the frames that a `Sampler` of this rate takes; the others are decoded and not converted."""
+    start_s: float = 0.0
+    """Recordings: media time of the first frame wanted."""
+    end_s: float | None = None
+    """Recordings: media time before which the last frame lies."""
+    loop: int | None = 1
+    """Recordings: how many times to play it; None plays it for ever."""
+    speed: float | None = None
+    """Recordings: 1 plays in real time, 2 twice as fast; None as fast as it is used."""
+    masks: Masks | None = None
+    """Painted over each frame by `open_source`."""
+    open_timeout_s: float = 5.0
+    """Network: how long opening may take."""
+    read_timeout_s: float = 3.0
+    """Network: how long nothing may come."""
+    rtsp_transport: Transport = "tcp"
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    """Live sources: what to do when they are lost."""
+
+    def __post_init__(self) -> None:
+        check_fps("sample_fps", self.sample_fps)
+        _check_seconds("start_s", self.start_s)
+        if self.end_s is not None:
+            _check_seconds("end_s", self.end_s)
+            if self.end_s <= self.start_s:
+                raise ConfigError(
+                    f"end_s={self.end_s:g}", f"the end lies after the start, {self.start_s:g}", "give a later end"
+                )
+        if self.loop is not None and self.loop < 1:
+            raise ConfigError(f"loop={self.loop}", "a recording is played at least once", "give 1 or more")
+        if self.speed is not None and not (math.isfinite(self.speed) and self.speed > 0):
+            raise ConfigError(f"speed={self.speed:g}", "a speed is above 0", "give 1 for real time, or max")
+        for name in ("open_timeout_s", "read_timeout_s"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"{name}={value:g}", "a time limit is above 0 seconds", "3 is usual")
+        if self.rtsp_transport not in get_args(Transport):
+            raise ConfigError(f"rtsp_transport={self.rtsp_transport!r}", "it is tcp or udp", "use tcp")
+
+    def check_live(self, name: str) -> None:
+        """Raise `ConfigError` for options that only a recording can follow."""
+        for option, is_default in (
+            ("start_s", self.start_s == 0),
+            ("end_s", self.end_s is None),
+            ("loop", self.loop == 1),
+            ("speed", self.speed in (None, 1.0)),
+        ):
+            if not is_default:
+                raise ConfigError(
+                    f"{option}={getattr(self, option)}", f"{name} is live, so it cannot be followed", "leave it out"
+                )
+
+
+class BaseSource:
+    """The part that sources share: names, notices, frames, and a close that may come from any thread."""
+
+    def __init__(self, name: str, options: SourceOptions, clock: Clock | None = None) -> None:
+        self._name = name
+        self._options = options
+        self._clock: Clock = clock or SystemClock()
+        self._closed = threading.Event()
+        self._decoder = threading.Lock()
+        self._num_decoded = 0
+        self._last_pts_s = 0.0
+        self._size_px: tuple[int, int] | None = None
+        self._damage = DamageTally()
+
+    @property
+    def name(self) -> str:
+        """For people; credentials are redacted."""
+        return self._name
+
+    def close(self) -> None:
+        """Let go of everything, now or as soon as the reader's call into the decoder returns."""
+        self._closed.set()
+        if self._decoder.acquire(blocking=False):
+            try:
+                self._release()
+            finally:
+                self._decoder.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _release(self) -> None:
+        """Free the decoder; called while `_decoder` is held, and more than once."""
+
+    def _start(self) -> None:
+        """Forget an earlier use: to be called by `open` first."""
+        self._closed = threading.Event()
+        self._num_decoded = 0
+        self._last_pts_s = 0.0
+        self._size_px = None
+        self._damage = DamageTally()
+
+    def _with_decoder(self, work: Callable[[], T]) -> T | None:
+        """`work()` with the decoder held; None, and the decoder released, where the source is closed meanwhile."""
+        closed = self._closed
+        try:
+            with self._decoder:
+                return None if closed.is_set() else work()
+        finally:
+            if closed.is_set():
+                self.close()
+
+    def _notice(
+        self, kind: NoticeKind, reason: str, count: int = 0, **details: float | int | str | bool
+    ) -> Notice:
+        return Notice(kind, self._name, self._last_pts_s, reason, count, details)
+
+    def _tell_damage(self) -> Iterator[Notice]:
+        """A notice on what was damaged since the last one, if anything was."""
+        if self._damage.is_pending:
+            reason, num_lost = self._damage.take()
+            yield self._notice(NoticeKind.DAMAGED, reason, num_lost)
+
+    def _opened(self, info: SourceInfo) -> Notice:
+        fps = f" at {info.fps_declared:.4g} frames a second" if info.fps_declared else ""
+        length = f", {info.duration_s_declared:.1f} s" if info.duration_s_declared else ""
+        kind = "live" if info.is_live else "a recording"
+        size = f"{info.width_px} x {info.height_px}" if info.width_px else "size not known yet"
+        return self._notice(
+            NoticeKind.OPENED,
+            f"{kind}, {size}, {info.codec}{fps}{length}",
+            width_px=info.width_px,
+            height_px=info.height_px,
+            is_live=info.is_live,
+            codec=info.codec,
+        )
+
+    def _framed(self, image: np.ndarray, pts_s: float, index: int) -> Iterator[Item]:
+        """`image` as a frame, after a notice where its size is another than before."""
+        yield from self._tell_size(image)
+        self._last_pts_s = pts_s
+        yield Frame(image, index, pts_s, self._clock.now_s(), self._name)
+
+    def _tell_size(self, image: np.ndarray) -> Iterator[Notice]:
+        """A notice where `image` has another size than the one before; raises `PictureTooNarrow`."""
+        height_px, width_px = image.shape[:2]
+        check_aspect(self._name, width_px, height_px)
+        if self._size_px is not None and self._size_px != (width_px, height_px):
+            old_width_px, old_height_px = self._size_px
+            yield self._notice(
+                NoticeKind.GRID_CHANGED,
+                f"the picture is {width_px} x {height_px} now, was {old_width_px} x {old_height_px}",
+                width_px=width_px,
+                height_px=height_px,
+                old_width_px=old_width_px,
+                old_height_px=old_height_px,
+            )
+        self._size_px = (width_px, height_px)
+
+
+def check_aspect(name: str, width_px: int, height_px: int) -> None:
+    """Raise `PictureTooNarrow` where one side is more than `MAX_ASPECT` times the other."""
+    if max(width_px, height_px) > MAX_ASPECT * max(1, min(width_px, height_px)):
+        raise PictureTooNarrow(
+            name,
+            f"its picture is {width_px} x {height_px}, and one side may be at most {MAX_ASPECT} times the other",
+            "crop it, or add a margin",
+        )
+
+
+def _check_seconds(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value >= 0):
+        raise ConfigError(f"{name}={value:g}", "it is a number of seconds from 0 up", "give e.g. 10")

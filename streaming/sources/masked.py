@@ -1,0 +1,60 @@
+"""A source whose frames leave it already masked; threads as for the source behind."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from streaming.buffer import Item
+from streaming.errors import ConfigError
+from streaming.masks import Masks
+from streaming.sources.base import Source
+from streaming.types import Frame, SourceInfo
+
+
+class MaskedSource:
+    """`source` with `masks` over every frame, so that nothing behind it ever sees what is under them."""
+
+    def __init__(self, source: Source, masks: Masks) -> None:
+        self._source = source
+        self._masks = masks
+
+    @property
+    def name(self) -> str:
+        """The display name of the source behind."""
+        return self._source.name
+
+    @property
+    def is_live(self) -> bool:
+        """As the source behind."""
+        return self._source.is_live
+
+    def open(self) -> SourceInfo:
+        """Open the source behind; also raises `ConfigError` for masks that do not fit its picture."""
+        info = self._source.open()
+        try:
+            if info.width_px and info.height_px:
+                self._masks.check(info.width_px, info.height_px)
+        except ConfigError:
+            self._source.close()
+            raise
+        return info
+
+    def frames(self) -> Iterator[Item]:
+        """The items of the source behind, frames masked."""
+        for item in self._source.frames():
+            yield dataclasses.replace(item, image=self._masks.apply(item.image)) if isinstance(item, Frame) else item
+
+    def close(self) -> None:
+        """Close the source behind."""
+        self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

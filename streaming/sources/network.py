@@ -1,0 +1,173 @@
+"""Sources behind a URL: cameras by RTSP, and recordings or live streams by HTTP.
+
+Threads as for `LiveSource` and `ReplaySource`, which do the work.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import av
+
+from streaming.buffer import Item
+from streaming.clock import Clock
+from streaming.errors import (
+    LoginRefused,
+    NotAVideo,
+    SourceError,
+    SourceNotFound,
+    SourceTimeout,
+    SourceUnreachable,
+)
+from streaming.redact import redact_url, split_userinfo
+from streaming.sources.base import SourceOptions
+from streaming.sources.live import LiveSource
+from streaming.sources.reading import VideoReader, open_reader, reason_of
+from streaming.sources.replay import ReplaySource
+from streaming.types import SourceInfo
+
+RTSP_SCHEMES = ("rtsp", "rtsps")
+HTTP_SCHEMES = ("http", "https")
+
+_RTSP_PROTOCOLS = {"tcp": "tcp,tls", "udp": "tcp,tls,udp,rtp"}
+_HTTP_PROTOCOLS = "http,https,tcp,tls,crypto,httpproxy"
+
+_LOGIN_ERRORS = (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError)
+_TIMEOUT_ERRORS = (av.error.ExitError, av.error.TimeoutError)
+
+
+def network_source(url: str, options: SourceOptions, clock: Clock | None = None) -> LiveSource | HttpSource:
+    """The source for an `rtsp(s)://` or `http(s)://` URL."""
+    if _scheme(url) in RTSP_SCHEMES:
+        return LiveSource(redact_url(url), lambda: open_stream(url, options), options, clock)
+    return HttpSource(url, options, clock)
+
+
+class HttpSource:
+    """A URL that is a recording where the server says how long it is, and a live stream where it does not."""
+
+    def __init__(self, url: str, options: SourceOptions, clock: Clock | None = None) -> None:
+        self._url = url
+        self._name = redact_url(url)
+        self._options = options
+        self._clock = clock
+        self._inner: ReplaySource | LiveSource | None = None
+
+    @property
+    def name(self) -> str:
+        """The URL, redacted."""
+        return self._name
+
+    @property
+    def is_live(self) -> bool:
+        """Known once it was opened; False before."""
+        return self._inner is not None and self._inner.is_live
+
+    def open(self) -> SourceInfo:
+        """Connect, and find out which of the two it is."""
+        self.close()
+        reader = open_stream(self._url, self._options)
+        opener = _first_then(reader, lambda: open_stream(self._url, self._options))
+        try:
+            if reader.is_finite:
+                self._inner = ReplaySource(self._name, self._options, self._clock, opener)
+            else:
+                self._inner = LiveSource(self._name, opener, self._options, self._clock)
+            return self._inner.open()
+        except BaseException:
+            reader.close()
+            raise
+
+    def frames(self) -> Iterator[Item]:
+        """As the kind of source that it is."""
+        if self._inner is None:
+            raise SourceError(self._name, "it is not open", "call open() first")
+        return self._inner.frames()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        if self._inner is not None:
+            self._inner.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_stream(url: str, options: SourceOptions) -> VideoReader:
+    """Connect to `url`; raises what went wrong as a `SourceError`, without credentials."""
+    name = redact_url(url)
+    is_rtsp = _scheme(url) in RTSP_SCHEMES
+    began_s = time.monotonic()
+    try:
+        return open_reader(
+            url,
+            name,
+            options=_rtsp_options(options) if is_rtsp else {"protocol_whitelist": _HTTP_PROTOCOLS},
+            is_live=is_rtsp,
+            # FFmpeg's RTSP waits twice, the second time for the answer to its good-bye.
+            timeout_s=(options.open_timeout_s, options.read_timeout_s / (2 if is_rtsp else 1)),
+        )
+    except av.FFmpegError as error:
+        caught = error
+    # Raised out here so that FFmpeg's error, whose message quotes the URL, is not in the traceback.
+    raise _mapped(caught, url, options, elapsed_s=time.monotonic() - began_s)
+
+
+def _rtsp_options(options: SourceOptions) -> dict[str, str]:
+    return {
+        "rtsp_transport": options.rtsp_transport,
+        "protocol_whitelist": _RTSP_PROTOCOLS[options.rtsp_transport],
+        "fflags": "nobuffer",
+        "flags": "low_delay",
+        # Without this FFmpeg measures the rate for a second and a half before it gives the first frame.
+        "fpsprobesize": "0",
+    }
+
+
+def _mapped(error: av.FFmpegError, url: str, options: SourceOptions, elapsed_s: float) -> SourceError:
+    """`error` in our own terms."""
+    name, reason = redact_url(url), reason_of(error)
+    if isinstance(error, _LOGIN_ERRORS):
+        if split_userinfo(url)[1] is None:
+            return LoginRefused(name, "the server wants a login", "give it as scheme://user:password@host/path")
+        return LoginRefused(name, "the server refused this user or password", "check both")
+    if isinstance(error, av.error.HTTPNotFoundError):
+        return SourceNotFound(name, "the server has no such stream (404)", "check the path in the URL")
+    # A server that accepts and then says nothing shows as invalid data, after the time limit.
+    if isinstance(error, _TIMEOUT_ERRORS) or elapsed_s >= 0.95 * options.open_timeout_s:
+        limit = f"no answer within {options.open_timeout_s:g} s"
+        return SourceTimeout(name, limit, "check host, port and network, or raise open_timeout_s")
+    if isinstance(error, av.error.InvalidDataError) and _scheme(url) in HTTP_SCHEMES:
+        return NotAVideo(name, f"what the server sends is not a video ({reason})", "check the URL in a browser")
+    if not isinstance(error, av.error.ConnectionRefusedError) and not _resolves(url):
+        return SourceUnreachable(name, "its host name is not known", "check the name, or give the address")
+    return SourceUnreachable(name, f"it cannot be reached ({reason})", "check host, port and network")
+
+
+def _resolves(url: str) -> bool:
+    """Whether the host in `url` has an address: FFmpeg calls it an input/output error where it has none."""
+    host = urlsplit(split_userinfo(url)[0]).hostname
+    try:
+        return bool(host and socket.getaddrinfo(host, None))
+    except (OSError, UnicodeError):
+        return False
+
+
+def _first_then(first: VideoReader, others: Callable[[], VideoReader]) -> Callable[[], VideoReader]:
+    """A function that gives `first` once, and calls `others` after that."""
+    given = iter([first])
+    return lambda: next(given, None) or others()
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0].lower()

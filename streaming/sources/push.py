@@ -1,0 +1,125 @@
+"""A source whose frames another thread pushes, such as a browser's handler.
+
+`push` and `end` are for the pushing threads, `frames()` for the one that reads, `close()` for any.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+
+from streaming.buffer import Item, LatestFrame
+from streaming.clock import Clock
+from streaming.errors import ConfigError, SourceError
+from streaming.sampling import Sampler
+from streaming.sources.base import BaseSource, SourceOptions, check_aspect
+from streaming.sources.timestamps import LiveTimeline
+from streaming.types import Frame, NoticeKind, SourceInfo
+
+
+class PushSource(BaseSource):
+    """Holds the newest frame pushed until it is read, and counts those that nobody read in time."""
+
+    is_live = True
+
+    def __init__(
+        self,
+        name: str = "push",
+        options: SourceOptions | None = None,
+        clock: Clock | None = None,
+        idle_timeout_s: float | None = None,
+    ) -> None:
+        """With `idle_timeout_s` the stream ends where nothing is pushed for so long: a browser may just vanish."""
+        options = options or SourceOptions()
+        options.check_live(name)
+        super().__init__(name, options, clock)
+        if idle_timeout_s is not None and not (math.isfinite(idle_timeout_s) and idle_timeout_s > 0):
+            raise ConfigError(f"idle_timeout_s={idle_timeout_s:g}", "a time limit is above 0 seconds", "give e.g. 30")
+        self._idle_timeout_s = idle_timeout_s
+        self._pushing = threading.Lock()
+        self._timeline = LiveTimeline()
+        self._buffer: LatestFrame | None = None
+
+    @property
+    def num_dropped(self) -> int:
+        """Frames pushed and not read, since it was opened."""
+        return self._buffer.num_dropped if self._buffer is not None else 0
+
+    def open(self) -> SourceInfo:
+        """Get ready for frames. Their size is not known before the first: 0 x 0."""
+        self.close()
+        self._start()
+        self._timeline = LiveTimeline()
+        self._buffer = LatestFrame(self._clock)
+        return SourceInfo(self._name, True, 0, 0, None, None, "pushed")
+
+    def push(self, image: np.ndarray, pts_s: float | None = None) -> bool:
+        """Hand over `image` (RGB, uint8, `[height, width, 3]`), which from now on nobody may write to.
+
+        `pts_s` is the sender's own time, in seconds from any moment; None takes the time of arrival. False where the
+        source is closed or was ended: stop pushing. Raises `ConfigError` for an image of another kind.
+        """
+        check_image(self._name, image)
+        if pts_s is not None and not math.isfinite(pts_s):
+            raise ConfigError(f"pts_s={pts_s}", "a time is a finite number of seconds", "leave it out")
+        with self._pushing:
+            buffer = self._buffer
+            if buffer is None or self._closed.is_set():
+                return False
+            now_s = self._clock.now_s()
+            placed = self._timeline.place(pts_s, now_s)
+            frame = Frame(np.ascontiguousarray(image), self._num_decoded, placed.pts_s, now_s, self._name)
+            self._num_decoded += 1
+            return buffer.put(frame)
+
+    def end(self) -> None:
+        """Say that nothing more will be pushed: what was pushed is still read, then the stream ends."""
+        if self._buffer is not None:
+            self._buffer.finish()
+
+    def frames(self) -> Iterator[Item]:
+        """The newest frame each time, until it is ended, idle or closed."""
+        buffer = self._buffer
+        if buffer is None:
+            raise SourceError(self._name, "it is not open", "call open() first")
+        sampler = Sampler(self._options.sample_fps)
+        yield self._notice(NoticeKind.OPENED, "waiting for frames", is_live=True)
+        reason = "the sender ended it"
+        while not self._closed.is_set():
+            item = buffer.get(self._idle_timeout_s)
+            if isinstance(item, Frame):
+                yield from self._deliver(item, sampler)
+            elif item is not None:
+                yield item
+            elif buffer.is_drained:
+                break
+            else:
+                reason = f"nothing came for {self._idle_timeout_s:g} s"
+                break
+        if not self._closed.is_set():
+            yield self._notice(NoticeKind.ENDED, reason, self._num_decoded, broken=False, num_frames=self._num_decoded)
+
+    def _deliver(self, frame: Frame, sampler: Sampler) -> Iterator[Item]:
+        if not sampler.take(frame.pts_s):
+            self._last_pts_s = frame.pts_s
+            return
+        yield from self._tell_size(frame.image)
+        self._last_pts_s = frame.pts_s
+        yield frame
+
+    def _release(self) -> None:
+        if self._buffer is not None:
+            self._buffer.cancel()
+
+
+def check_image(name: str, image: np.ndarray) -> None:
+    """Raise `ConfigError` unless `image` is RGB, uint8, `[height, width, 3]`, not empty and not too narrow."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        found = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ConfigError(f"{name}: {found}", "a frame is a uint8 array [height, width, 3], RGB", "convert it first")
+    if image.size == 0:
+        raise ConfigError(f"{name}: {list(image.shape)}", "a frame has at least one pixel", "leave it out")
+    check_aspect(name, image.shape[1], image.shape[0])

@@ -1,0 +1,222 @@
+"""Reads one video stream through FFmpeg (PyAV), from a file or a URL; for one thread at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, cast
+
+import av
+from av.stream import Disposition
+
+from streaming.errors import NotAVideo, NoVideoStream
+from streaming.redact import escape_userinfo
+from streaming.sources.pictures import Broken, Damage, Event, Picture, PictureConverter, orientation_of
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+_MAX_SANE_FPS = 1000.0
+
+# FFmpeg plays text files as the screen of an old terminal.
+_NOT_VIDEO_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
+_PLAYLIST_FORMATS = frozenset({"hls", "dash"})
+_FORMATS_WITHOUT_TIME = frozenset({"mpjpeg", "mjpeg", "image2", "image2pipe", "jpeg_pipe", "png_pipe"})
+
+# FFmpeg's own decoders of these leave out the transparency, which WebM keeps beside the picture.
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+
+
+class VideoReader:
+    """An open container and the decoder of its best video stream."""
+
+    def __init__(self, container: InputContainer, name: str, *, is_live: bool) -> None:
+        """Take over `container`, closing it where it has no video; raises `NotAVideo`."""
+        self._container = container
+        self._name = name
+        try:
+            self._stream = self._choose_stream()
+        except NotAVideo:
+            container.close()
+            raise
+        self._stream.thread_type = "SLICE" if is_live else "AUTO"
+        self._context = self._make_context()
+        self._converter = PictureConverter()
+
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name of the codec."""
+        return self._stream.codec_context.name
+
+    @property
+    def coded_size_px(self) -> tuple[int, int]:
+        """Width and height as they are coded, before rotation."""
+        return self._stream.width, self._stream.height
+
+    @property
+    def fps_declared(self) -> float | None:
+        """Rate by the header, None where it says none that can be."""
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        return float(rate) if rate and 0 < rate <= _MAX_SANE_FPS else None
+
+    @property
+    def duration_s_declared(self) -> float | None:
+        """Length by the header: the stream's own, else the container's; None where neither says."""
+        stream, container = self._stream, self._container
+        if stream.duration is not None and stream.time_base is not None:
+            return float(stream.duration * stream.time_base)
+        of_matroska = _seconds_of(stream.metadata.get("DURATION", ""))
+        if of_matroska is not None:
+            return of_matroska
+        return None if container.duration is None else container.duration / av.time_base
+
+    @property
+    def has_own_duration(self) -> bool:
+        """Whether the declared length is that of the pictures, not of a longer sound track."""
+        stream = self._stream
+        return stream.duration is not None or "DURATION" in stream.metadata or len(self._container.streams) == 1
+
+    @property
+    def has_timestamps(self) -> bool:
+        """Whether its timestamps are a camera's: for a series of JPEGs FFmpeg makes them up."""
+        return not self._formats & _FORMATS_WITHOUT_TIME
+
+    @property
+    def is_bursty(self) -> bool:
+        """Whether many seconds arrive at once, as in playlists of segments."""
+        return bool(self._formats & _PLAYLIST_FORMATS)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the server says where it ends: it has a length, or its bytes are counted (and are no playlist)."""
+        if self._container.duration is not None:
+            return True
+        return self._container.size > 0 and not self._formats & _PLAYLIST_FORMATS
+
+    def events(self) -> Iterator[Event]:
+        """Everything from here to the end; `Broken` last where the stream breaks off."""
+        broken = None
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.is_corrupt and packet.size:
+                    yield Damage("data arrived damaged", num_lost=0)
+                yield from self._decode(packet)
+        except av.EOFError:
+            pass
+        except av.FFmpegError as error:
+            broken = Broken(reason_of(error))
+        if broken is not None:
+            yield from self._decode(None)
+            yield broken
+
+    def seek(self, to_s: float) -> bool:
+        """Go to the last key frame at or before `to_s` after the stream's start; False where it cannot."""
+        stream = self._stream
+        if stream.time_base is None:
+            return False
+        try:
+            self._container.seek(int((self._start_s + to_s) / float(stream.time_base)), stream=stream)
+        except (av.FFmpegError, OverflowError):
+            return False
+        self._context.flush_buffers()
+        return True
+
+    def close(self) -> None:
+        """Close the container; more than once does no harm."""
+        self._container.close()
+
+    @property
+    def _formats(self) -> set[str]:
+        """FFmpeg's names of the container's format."""
+        return set(self._container.format.name.split(","))
+
+    @property
+    def _start_s(self) -> float:
+        start, time_base = self._stream.start_time, self._stream.time_base
+        return 0.0 if start is None or time_base is None else float(start * time_base)
+
+    def _choose_stream(self) -> VideoStream:
+        container = self._container
+        if self._formats & _NOT_VIDEO_FORMATS:
+            raise NotAVideo(self._name, "it is a text, not a video", "give a video file")
+        videos = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+        if not videos:
+            kinds = sorted({stream.type for stream in container.streams} - {"video"})
+            cover = " and a cover picture" if container.streams.video else ""
+            found = ", ".join(kinds) or "nothing"
+            raise NoVideoStream(self._name, f"it has no video stream, only {found}{cover}", "give a file with pictures")
+        best = container.streams.best("video")
+        stream = next((video for video in videos if best is not None and video.index == best.index), videos[0])
+        if stream.codec_context is None or not stream.width or not stream.height:
+            raise NotAVideo(self._name, "its pictures have no size or no known codec", "check that it plays elsewhere")
+        return stream
+
+    def _make_context(self) -> av.VideoCodecContext:
+        """The stream's own decoder, or the one that also decodes its transparency."""
+        own = self._stream.codec_context
+        alpha_decoder = _ALPHA_DECODERS.get(own.name)
+        if alpha_decoder is None or self._stream.metadata.get("alpha_mode") != "1":
+            return own
+        try:
+            return cast("av.VideoCodecContext", av.CodecContext.create(alpha_decoder, "r"))
+        except av.FFmpegError:
+            return own
+
+    def _decode(self, packet: Packet | None) -> Iterator[Event]:
+        """What `packet` gives (None or an empty one: what the decoder still holds)."""
+        try:
+            frames = self._context.decode(packet if packet is not None and packet.size else None)
+        except av.EOFError:
+            return
+        except av.FFmpegError as error:
+            yield Damage(reason_of(error), num_lost=1)
+            return
+        for frame in frames:
+            yield Damage("a picture was damaged", num_lost=1) if frame.is_corrupt else self._picture(frame)
+
+    def _picture(self, frame: VideoFrame) -> Picture:
+        time_base = frame.time_base or self._stream.time_base
+        stamp_s = None
+        duration_s = 0.0
+        if time_base is not None:
+            duration_s = max(0.0, float(frame.duration * time_base)) if frame.duration else 0.0
+            if frame.pts is not None:
+                stamp_s = float(frame.pts * time_base) - self._start_s
+        orientation = orientation_of(frame)
+        size_px = (frame.height, frame.width) if orientation.swaps_sides else (frame.width, frame.height)
+        return Picture(stamp_s, duration_s, size_px, lambda: self._converter.to_rgb(frame, orientation))
+
+
+def open_reader(
+    location: str,
+    name: str,
+    *,
+    options: Mapping[str, str],
+    is_live: bool = False,
+    timeout_s: tuple[float, float] | None = None,
+) -> VideoReader:
+    """Open `location` (an absolute path or a URL) with FFmpeg's `options`; raises FFmpeg's errors and `NotAVideo`.
+
+    `timeout_s` limits opening and each read.
+    """
+    container = av.open(
+        escape_userinfo(location), options=dict(options), timeout=timeout_s, metadata_errors="replace"
+    )
+    return VideoReader(container, name, is_live=is_live)
+
+
+def reason_of(error: av.FFmpegError) -> str:
+    """FFmpeg's own words for what went wrong, without the URL that its full message quotes."""
+    if isinstance(error, av.error.ExitError):
+        return "nothing came within the time limit"
+    return (error.strerror or type(error).__name__).rstrip(".").lower()
+
+
+def _seconds_of(timestamp: str) -> float | None:
+    """`HH:MM:SS.fraction` in seconds, None where it is not of that form."""
+    try:
+        hours, minutes, seconds = timestamp.split(":")
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    except ValueError:
+        return None

@@ -1,0 +1,341 @@
+"""Recordings: files, and finite files on a web server. Nothing is dropped; the reader decides the pace.
+
+`frames()` is for one thread, `close()` for any.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+
+from streaming.buffer import Item
+from streaming.clock import Clock
+from streaming.errors import ConfigError, NotAVideo, SourceError, SourceNotFound, SourceUnreadable, TruncatedFile
+from streaming.sampling import Sampler
+from streaming.sources.base import BaseSource, SourceOptions, check_aspect
+from streaming.sources.pacing import Pacer
+from streaming.sources.pictures import Broken, Damage
+from streaming.sources.reading import VideoReader, open_reader, reason_of
+from streaming.sources.timestamps import RecordingTimeline, Timed, time_pictures
+from streaming.types import Notice, NoticeKind, SourceInfo
+
+# A playlist or a list of files may name any URL: only other files are opened for it.
+_FILE_OPTIONS = {"protocol_whitelist": "file"}
+
+_MAX_PEEKED = 256
+_ROUNDING_S = 0.001
+_MIN_MISSING_S = 1.0
+_MIN_MISSING_SHARE = 0.05
+
+Opener = Callable[[], VideoReader]
+
+
+@dataclass(slots=True)
+class _Pass:
+    """One pass through the recording; a loop makes one anew."""
+
+    timeline: RecordingTimeline
+    events: Iterator[Timed | Damage | Broken]
+    offset_s: float = 0.0
+    """What this pass adds to the file's own media time."""
+    first_s: float | None = None
+    """The file's media time of the first frame in range; None before it."""
+    broken: str = ""
+    """Why it broke off, empty where it did not."""
+    reached_end_s: bool = False
+
+
+class ReplaySource(BaseSource):
+    """A recording. Media time is the file's own: with `start_s=10` the first frame has a time of 10 s or more."""
+
+    is_live = False
+
+    def __init__(
+        self, name: str, options: SourceOptions, clock: Clock | None = None, opener: Opener | None = None
+    ) -> None:
+        """`name` is a path, unless `opener` opens something else."""
+        super().__init__(name, options, clock)
+        self._opener = opener or (lambda: open_file(name))
+        self._path = None if opener else Path(name).expanduser()
+        self._reader: VideoReader | None = None
+        self._pass: _Pass | None = None
+        self._file_starts_s = 0.0
+        self._num_unstamped = 0
+
+    def open(self) -> SourceInfo:
+        """Open it and look at its first picture; raises `SourceError`, or `ConfigError` for a start after its end."""
+        self.close()
+        self._start()
+        self._file_starts_s = 0.0
+        self._num_unstamped = 0
+        self._reader = self._opener()
+        try:
+            self._check_start(self._reader)
+            self._pass = self._enter_pass(is_first=True)
+            return self._describe(self._reader)
+        except BaseException:
+            self.close()
+            raise
+
+    def frames(self) -> Iterator[Item]:
+        """Notices and frames, ending with `ENDED`."""
+        reader, state = self._reader, self._pass
+        if reader is None or state is None:
+            raise SourceError(self._name, "it is not open", "call open() first")
+        closed = self._closed
+        sampler = Sampler(self._options.sample_fps)
+        pacer = Pacer(self._clock, self._options.speed, closed)
+        yield self._opened(self._describe(reader))
+        broken = ""
+        for number in itertools.count(1):
+            yield from self._play(state, sampler, pacer)
+            if closed.is_set():
+                return
+            yield from self._tell_end_of_pass(state)
+            broken = broken or state.broken
+            if number == self._options.loop or state.first_s is None:
+                break
+            try:
+                following = self._with_decoder(lambda: self._enter_pass(is_first=False))
+            except SourceError as error:
+                broken = f"it could not be opened again: {error.rule}"
+                break
+            if following is None:
+                return
+            following.offset_s = state.offset_s + self._end_of(state) - state.first_s
+            state = following
+            yield self._notice(NoticeKind.LOOPED, f"played {number} times, starting again", number)
+        yield self._ended(broken, pacer)
+
+    def _release(self) -> None:
+        reader, self._reader, self._pass = self._reader, None, None
+        if reader is not None:
+            reader.close()
+
+    def _check_start(self, reader: VideoReader) -> None:
+        duration_s = reader.duration_s_declared
+        if duration_s is not None and 0 < duration_s <= self._options.start_s:
+            raise ConfigError(
+                f"start_s={self._options.start_s:g}", f"{self._name} is {duration_s:.1f} s long", "start earlier"
+            )
+
+    def _describe(self, reader: VideoReader) -> SourceInfo:
+        width_px, height_px = self._size_px or reader.coded_size_px
+        check_aspect(self._name, width_px, height_px)
+        return SourceInfo(
+            name=self._name,
+            is_live=False,
+            width_px=width_px,
+            height_px=height_px,
+            fps_declared=reader.fps_declared,
+            duration_s_declared=reader.duration_s_declared,
+            codec=reader.codec,
+        )
+
+    def _enter_pass(self, *, is_first: bool) -> _Pass:
+        """Stand at `start_s`, by seeking where that works, else by opening anew and decoding up to it."""
+        assert self._reader is not None
+        start_s = self._options.start_s
+        if not is_first or start_s > 0:
+            if self._reader.seek(start_s):
+                state, first = self._peek(self._reader)
+                latest_s = max(start_s, self._file_starts_s) + _ROUNDING_S
+                if first is not None and first.is_stamped and first.placed.pts_s <= latest_s:
+                    return state
+            self._reader.close()
+            self._reader = self._opener()
+        state, first = self._peek(self._reader)
+        if first is not None:
+            self._file_starts_s = first.placed.pts_s
+        return state
+
+    def _peek(self, reader: VideoReader) -> tuple[_Pass, Timed | None]:
+        """A pass from where `reader` stands, and its first picture, which the pass gives too."""
+        timeline = RecordingTimeline(reader.fps_declared)
+        events = time_pictures(reader.events(), timeline)
+        peeked: list[Timed | Damage | Broken] = []
+        first = None
+        for event in itertools.islice(events, _MAX_PEEKED):
+            peeked.append(event)
+            if isinstance(event, Timed):
+                first = event
+                self._size_px = self._size_px or event.picture.size_px
+                break
+        return _Pass(timeline, itertools.chain(peeked, events)), first
+
+    def _play(self, state: _Pass, sampler: Sampler, pacer: Pacer) -> Iterator[Item]:
+        """Frames and notices of one pass, up to its end or `end_s`."""
+        closed, end_s = self._closed, self._options.end_s
+        while (event := self._with_decoder(lambda: next(state.events, None))) is not None:
+            if isinstance(event, Damage):
+                self._damage.add(event)
+                continue
+            if isinstance(event, Broken):
+                state.broken = event.reason
+                return
+            if event.placed.pts_s < self._options.start_s - _ROUNDING_S:
+                continue
+            if end_s is not None and event.placed.pts_s >= end_s - _ROUNDING_S:
+                state.reached_end_s = True
+                return
+            yield from self._tell_damage()
+            yield from self._deliver(event, state, sampler, pacer)
+            if closed.is_set():
+                return
+
+    def _deliver(self, event: Timed, state: _Pass, sampler: Sampler, pacer: Pacer) -> Iterator[Item]:
+        """One picture in range: as a frame if it is sampled, after what has to be said of it."""
+        if state.first_s is None:
+            state.first_s = event.placed.pts_s
+        pts_s = event.placed.pts_s + state.offset_s
+        yield from self._tell_time(event)
+        index = self._num_decoded
+        self._num_decoded += 1
+        if not sampler.take(pts_s):
+            self._last_pts_s = pts_s
+            return
+        late_s = pacer.wait(pts_s)
+        if self._closed.is_set():
+            return
+        if late_s:
+            yield self._notice(
+                NoticeKind.SLOWED,
+                f"frames are used slower than speed {self._options.speed:g}; the media clock waits for them",
+                behind_s=late_s,
+            )
+        try:
+            image = event.picture.to_rgb()
+        except av.FFmpegError as error:
+            self._damage.add(Damage(reason_of(error), num_lost=1))
+            return
+        yield from self._framed(image, pts_s, index)
+
+    def _tell_time(self, event: Timed) -> Iterator[Notice]:
+        """What is to be said of a picture's timestamp."""
+        jump_s = event.placed.jump_s
+        if jump_s < 0:
+            reason = f"timestamps jumped back by {-jump_s:.3f} s; media time goes on from the frame before"
+            yield self._notice(NoticeKind.GAP, reason, jump_s=jump_s)
+        elif jump_s > 0:
+            yield self._notice(NoticeKind.GAP, f"no frames for {jump_s:.1f} s", gap_s=jump_s, jump_s=jump_s)
+        if not event.is_stamped:
+            self._num_unstamped += 1
+            if self._num_unstamped == 1:
+                reason = "frames have no timestamps; their times are worked out from their neighbours or the rate"
+                yield self._notice(NoticeKind.DAMAGED, reason, unstamped=True)
+
+    def _end_of(self, state: _Pass) -> float:
+        """The file's media time at which a pass is over."""
+        end_s = state.timeline.end_s
+        return min(end_s, self._options.end_s) if self._options.end_s is not None else end_s
+
+    def _tell_end_of_pass(self, state: _Pass) -> Iterator[Notice]:
+        """What was damaged at its end, and whether it broke off there."""
+        yield from self._tell_damage()
+        reader = self._reader
+        if reader is not None and not state.broken and not state.reached_end_s and state.first_s is not None:
+            state.broken = _missing_end(reader, state.timeline.end_s) or _missing_bytes(self._path)
+        if state.broken:
+            reason = f"it breaks off at {self._last_pts_s:.2f} s: {state.broken}"
+            yield self._notice(NoticeKind.DAMAGED, reason, broken=True)
+
+    def _ended(self, broken: str, pacer: Pacer) -> Notice:
+        num_frames, num_lost = self._num_decoded, self._damage.num_lost
+        reason = f"{num_frames} frames read"
+        if num_lost:
+            reason += f", {num_lost} lost"
+        if broken:
+            reason += f"; it broke off: {broken}"
+        return self._notice(
+            NoticeKind.ENDED,
+            reason,
+            num_frames,
+            broken=bool(broken),
+            num_frames=num_frames,
+            num_lost=num_lost,
+            num_unstamped=self._num_unstamped,
+            slowed_s=pacer.total_slowed_s,
+        )
+
+
+def open_file(name: str) -> VideoReader:
+    """Open the file at path `name`; raises what is wrong with it as a `SourceError`."""
+    path = Path(name).expanduser()
+    _check_file(path, name)
+    try:
+        return open_reader(str(path.absolute()), name, options=_FILE_OPTIONS)
+    except av.FFmpegError as error:
+        reason = reason_of(error)
+    except NotAVideo as error:
+        if not _lacks_index(path):
+            raise
+        reason = error.rule
+    if _lacks_index(path):
+        raise TruncatedFile(
+            name,
+            "its index (the moov atom) is missing, so its recording was cut off",
+            "repair it with a tool like untrunc, or record to Matroska, which survives a cut",
+        )
+    raise NotAVideo(name, f"it cannot be read as a video ({reason})", "give a video file that plays elsewhere")
+
+
+def _check_file(path: Path, name: str) -> None:
+    try:
+        exists, is_folder = path.exists(), path.is_dir()
+    except (OSError, ValueError):
+        exists, is_folder = False, False
+    if not exists:
+        raise SourceNotFound(name, "there is no such file", "check the path")
+    if is_folder:
+        raise SourceNotFound(name, "it is a folder", "give one of the files in it")
+    if not os.access(path, os.R_OK):
+        raise SourceUnreadable(name, "you may not read it", "ask its owner, or run chmod +r on it")
+    if path.is_file() and path.stat().st_size == 0:
+        raise NotAVideo(name, "it is empty (0 bytes)", "record or copy it again")
+
+
+def _lacks_index(path: Path) -> bool:
+    """Whether this is an MP4 or QuickTime file without a whole `moov`: the list of its outermost boxes says so."""
+    boxes: set[bytes] = set()
+    with path.open("rb") as file:
+        size_bytes = path.stat().st_size
+        position = 0
+        while position + 8 <= size_bytes and len(boxes) < 64:
+            file.seek(position)
+            header = file.read(16)
+            length = int.from_bytes(header[:4], "big")
+            if length == 1:
+                length = int.from_bytes(header[8:16], "big")
+            position += length
+            if length and position <= size_bytes:
+                boxes.add(header[4:8])
+            if length < 8:
+                break
+    return b"ftyp" in boxes and not boxes & {b"moov", b"moof"}
+
+
+def _missing_bytes(path: Path | None) -> str:
+    """What is missing of a file whose header counts its bytes (AVI: FFmpeg shortens its length to what is there)."""
+    if path is None or not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        header = file.read(12)
+    num_missing = int.from_bytes(header[4:8], "little") + 8 - path.stat().st_size
+    if header[:4] != b"RIFF" or header[8:] != b"AVI " or num_missing <= 8:
+        return ""
+    return f"{num_missing} bytes of it are missing"
+
+
+def _missing_end(reader: VideoReader, end_s: float) -> str:
+    """What is missing where the recording ends well before the length that its header declares, else empty."""
+    declared_s = reader.duration_s_declared
+    if declared_s is None or not reader.has_own_duration:
+        return ""
+    if declared_s - end_s <= max(_MIN_MISSING_S, _MIN_MISSING_SHARE * declared_s):
+        return ""
+    return f"it was to last {declared_s:.2f} s"

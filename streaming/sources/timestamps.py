@@ -1,0 +1,202 @@
+"""Media time out of what containers and cameras say: it never runs backwards, and every jump is told.
+
+Plain objects, one for each stream, for the thread that reads it.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from streaming.sources.pictures import Broken, Damage, Event, Picture
+
+DEFAULT_FPS = 25.0
+"""Rate that is assumed where a stream has neither timestamps nor a rate."""
+
+FORWARD_GAP_S = 10.0
+_FORWARD_GAP_INTERVALS = 10
+_HOLD_S = 0.5
+_NUM_INTERVALS = 15
+_LIVE_DIVERGENCE_S = 30.0
+_MAX_WAITING = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where a frame lies in media time."""
+
+    pts_s: float
+    jump_s: float = 0.0
+    """What is to be told: below 0 the timestamps jumped back by this much (media time went on), above 0 they left
+    out this much (media time follows them). 0: nothing."""
+
+
+class Intervals:
+    """The usual time between frames, from those seen last."""
+
+    def __init__(self, fps_declared: float | None) -> None:
+        self._declared_s = 1.0 / (fps_declared or DEFAULT_FPS)
+        self._recent_s: deque[float] = deque(maxlen=_NUM_INTERVALS)
+
+    def add(self, interval_s: float) -> None:
+        """Count one that was seen."""
+        if interval_s > 0:
+            self._recent_s.append(interval_s)
+
+    @property
+    def typical_s(self) -> float:
+        """Median of the last ones, or one by the declared rate."""
+        return statistics.median(self._recent_s) if self._recent_s else self._declared_s
+
+
+class RecordingTimeline:
+    """Media time of one pass through a recording, which follows its timestamps.
+
+    Timestamps that jump back (two recordings joined) are rebased, so that media time goes on by a usual interval.
+    Those that are late by less than half a second are held instead: rebasing on every swapped pair would drift.
+    """
+
+    def __init__(self, fps_declared: float | None) -> None:
+        self._intervals = Intervals(fps_declared)
+        self._offset_s = 0.0
+        self._last_s = -math.inf
+        self._last_duration_s = 0.0
+        self._is_holding = False
+
+    @property
+    def end_s(self) -> float:
+        """Media time at which the last frame stops being shown."""
+        return self._last_s + (self._last_duration_s or self._intervals.typical_s)
+
+    @property
+    def typical_interval_s(self) -> float:
+        """The usual time between frames."""
+        return self._intervals.typical_s
+
+    def place(self, stamp_s: float, duration_s: float = 0.0) -> Placed:
+        """Media time of the frame stamped `stamp_s`, which is shown for `duration_s` (0: not known)."""
+        self._last_duration_s = duration_s
+        if self._last_s == -math.inf:
+            self._last_s = stamp_s
+            return Placed(stamp_s)
+        step_s = stamp_s + self._offset_s - self._last_s
+        if step_s < 0:
+            return self._place_earlier(step_s)
+        self._is_holding = False
+        jump_s = 0.0
+        if step_s > FORWARD_GAP_S and step_s > _FORWARD_GAP_INTERVALS * self._intervals.typical_s:
+            jump_s = step_s
+        else:
+            self._intervals.add(step_s)
+        self._last_s += step_s
+        return Placed(self._last_s, jump_s)
+
+    def place_unstamped(self, num_frames: int, next_stamp_s: float | None) -> list[Placed]:
+        """Media times of frames without timestamps: evenly up to the next that is stamped, else by usual intervals."""
+        step_s = self._intervals.typical_s
+        before_s = self._last_s
+        if before_s == -math.inf:
+            before_s = (num_frames * step_s if next_stamp_s is None else max(next_stamp_s, num_frames * step_s)) - (
+                num_frames + 1
+            ) * step_s
+        elif next_stamp_s is not None and next_stamp_s + self._offset_s > before_s:
+            step_s = (next_stamp_s + self._offset_s - before_s) / (num_frames + 1)
+        placed = [Placed(before_s + (index + 1) * step_s) for index in range(num_frames)]
+        self._last_s = placed[-1].pts_s
+        self._last_duration_s = 0.0
+        return placed
+
+    def _place_earlier(self, step_s: float) -> Placed:
+        if step_s > -_HOLD_S:
+            jump_s = 0.0 if self._is_holding else step_s
+            self._is_holding = True
+            return Placed(self._last_s, jump_s)
+        self._is_holding = False
+        interval_s = self._intervals.typical_s
+        self._offset_s += interval_s - step_s
+        self._last_s += interval_s
+        return Placed(self._last_s, step_s)
+
+
+class LiveTimeline:
+    """Media time of a live source over all its connections, in seconds since its first frame.
+
+    Within a connection it follows the camera's timestamps, which are steadier than arrival; a new connection, and
+    timestamps that lose touch with our clock, start anew from the time that has passed here.
+    """
+
+    def __init__(self) -> None:
+        self._first_at_s: float | None = None
+        self._last_s = 0.0
+        self._base_s: float | None = None
+        """Media time minus timestamp, for this connection."""
+
+    def reconnect(self) -> None:
+        """The next frame is the first of a new connection."""
+        self._base_s = None
+
+    def place(self, stamp_s: float | None, now_s: float) -> Placed:
+        """Media time of a frame stamped `stamp_s` (None: without) that arrived when our clock said `now_s`."""
+        if self._first_at_s is None:
+            self._first_at_s = now_s
+        arrival_s = now_s - self._first_at_s
+        if stamp_s is None:
+            self._last_s = max(self._last_s, arrival_s)
+            return Placed(self._last_s)
+        jump_s = 0.0
+        if self._base_s is None:
+            self._base_s = max(arrival_s, self._last_s) - stamp_s
+        step_s = stamp_s + self._base_s - self._last_s
+        if step_s < -_HOLD_S or abs(stamp_s + self._base_s - arrival_s) > _LIVE_DIVERGENCE_S:
+            jump_s = step_s
+            self._base_s = max(arrival_s, self._last_s) - stamp_s
+        self._last_s = max(self._last_s, stamp_s + self._base_s)
+        return Placed(self._last_s, jump_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A picture with its media time."""
+
+    picture: Picture
+    placed: Placed
+    is_stamped: bool
+    """False where the container had no timestamp for it."""
+
+
+def time_pictures(events: Iterable[Event], timeline: RecordingTimeline) -> Iterator[Timed | Damage | Broken]:
+    """Give each picture of `events` its media time; those without timestamps wait for the next that has one.
+
+    At most eight wait; after that many in a row, the others are timed by the usual interval as they come.
+    """
+    waiting: list[Picture] = []
+    max_waiting = _MAX_WAITING
+    for event in events:
+        if isinstance(event, Damage):
+            yield event
+            continue
+        stamp_s = event.stamp_s if isinstance(event, Picture) else None
+        if isinstance(event, Picture) and stamp_s is None:
+            waiting.append(event)
+            if len(waiting) < max_waiting:
+                continue
+            max_waiting = 1
+        yield from _time_unstamped(waiting, timeline, stamp_s)
+        waiting = []
+        if isinstance(event, Broken):
+            yield event
+        elif stamp_s is not None:
+            max_waiting = _MAX_WAITING
+            yield Timed(event, timeline.place(stamp_s, event.duration_s), is_stamped=True)
+    yield from _time_unstamped(waiting, timeline, None)
+
+
+def _time_unstamped(
+    pictures: list[Picture], timeline: RecordingTimeline, next_stamp_s: float | None
+) -> Iterator[Timed]:
+    if pictures:
+        for picture, placed in zip(pictures, timeline.place_unstamped(len(pictures), next_stamp_s), strict=True):
+            yield Timed(picture, placed, is_stamped=False)

@@ -1,0 +1,150 @@
+"""Local cameras through OpenCV; threads as for `LiveSource`, which does the work."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from streaming.clock import Clock
+from streaming.errors import ConfigError, MissingLibrary, SourceBusy, SourceNotFound, SourceUnreadable
+from streaming.sources.base import SourceOptions
+from streaming.sources.live import LiveSource
+from streaming.sources.pictures import Broken, Damage, Event, Picture
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+_MAX_FAILED_READS = 5
+
+# OpenCV's numbers of properties (cv2.CAP_PROP_…), named here so that a camera can be faked without OpenCV.
+_WIDTH, _HEIGHT, _FPS, _FOURCC, _BUFFER_SIZE = 3, 4, 5, 6, 38
+
+
+class Camera(Protocol):
+    """The part of `cv2.VideoCapture` that is used."""
+
+    def isOpened(self) -> bool: ...  # noqa: N802
+
+    def read(self) -> tuple[bool, Any]: ...
+
+    def get(self, prop: int, /) -> float: ...
+
+    def set(self, prop: int, value: float, /) -> bool: ...
+
+    def release(self) -> None: ...
+
+
+OpenCamera = Callable[[int], Camera]
+
+
+class CameraConnection:
+    """A camera that gives pictures."""
+
+    has_timestamps = False
+    is_bursty = False
+
+    def __init__(self, camera: Camera, first_image: np.ndarray) -> None:
+        """`first_image` proves that the camera works; it is not delivered, since cameras start dark."""
+        self._camera = camera
+        self._size_px = (first_image.shape[1], first_image.shape[0])
+
+    @property
+    def codec(self) -> str:
+        """The camera's pixel format, four letters."""
+        number = int(self._camera.get(_FOURCC))
+        letters = number.to_bytes(4, "little").decode("ascii", "replace").strip("\0 ") if 0 < number < 1 << 32 else ""
+        return letters.lower() if letters.isalnum() else "raw"
+
+    @property
+    def coded_size_px(self) -> tuple[int, int]:
+        """Width and height of its pictures."""
+        return self._size_px
+
+    @property
+    def fps_declared(self) -> float | None:
+        """The rate that the driver names."""
+        fps = self._camera.get(_FPS)
+        return fps if 0 < fps <= 1000 else None
+
+    def events(self) -> Iterator[Event]:
+        """Pictures until the camera fails several times in a row."""
+        num_failed = 0
+        while num_failed < _MAX_FAILED_READS:
+            has_image, bgr = self._camera.read()
+            if has_image and bgr is not None:
+                num_failed = 0
+                yield _picture(bgr)
+            else:
+                num_failed += 1
+                yield Damage("the camera gave no picture", num_lost=1)
+        yield Broken("the camera gives no more pictures")
+
+    def close(self) -> None:
+        """Give the camera back."""
+        self._camera.release()
+
+
+def webcam_source(
+    index: int, options: SourceOptions, clock: Clock | None = None, open_camera: OpenCamera | None = None
+) -> LiveSource:
+    """The camera with this number; `open_camera` stands in for OpenCV's `VideoCapture`."""
+    if index < 0:
+        raise ConfigError(f"webcam:{index}", "cameras are numbered from 0", "use webcam:0")
+    name = f"webcam:{index}"
+    return LiveSource(name, lambda: connect_camera(index, open_camera or _open_with_opencv), options, clock)
+
+
+def connect_camera(index: int, open_camera: OpenCamera, devices: Path = Path("/dev")) -> CameraConnection:
+    """Open a camera and take its first picture; raises why there is none as a `SourceError`."""
+    name, device = f"webcam:{index}", devices / f"video{index}"
+    has_device_files = sys.platform.startswith("linux")
+    if has_device_files and not device.exists():
+        present = sorted(path.name.removeprefix("video") for path in devices.glob("video*"))
+        remedy = f"there is webcam:{', webcam:'.join(present)}" if present else "plug one in, or give a file or a URL"
+        raise SourceNotFound(name, "there is no such camera", remedy)
+    if has_device_files and not os.access(device, os.R_OK | os.W_OK):
+        raise SourceUnreadable(name, f"you may not use {device}", "add yourself to the group that owns it (video)")
+    camera = open_camera(index)
+    has_image, bgr = camera.read() if camera.isOpened() else (False, None)
+    if not has_image or bgr is None:
+        camera.release()
+        if has_device_files:
+            raise SourceBusy(name, "it gives no picture", "close the program that uses it, or try another number")
+        raise SourceNotFound(name, "there is no such camera, or another program uses it", "try another number")
+    camera.set(_BUFFER_SIZE, 1)
+    return CameraConnection(camera, bgr)
+
+
+def _picture(bgr: np.ndarray) -> Picture:
+    def to_rgb() -> np.ndarray:
+        image = bgr[..., None].repeat(3, axis=-1) if bgr.ndim == 2 else bgr[..., 2::-1]
+        return np.ascontiguousarray(image)
+
+    return Picture(None, 0.0, (bgr.shape[1], bgr.shape[0]), to_rgb)
+
+
+def _open_with_opencv(index: int) -> Camera:
+    opencv = _import_opencv()
+    level = opencv.utils.logging.getLogLevel()
+    # It would print warnings of its own beside our one clear line.
+    opencv.utils.logging.setLogLevel(opencv.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        return opencv.VideoCapture(index)
+    finally:
+        opencv.utils.logging.setLogLevel(level)
+
+
+def _import_opencv() -> ModuleType:
+    try:
+        import cv2
+    except ImportError as error:
+        remedy = "pip install opencv-python-headless"
+        if "libGL" in str(error):
+            remedy += ", in place of opencv-python; or install the system's libgl1"
+        raise MissingLibrary("OpenCV", f"it is needed for webcams and does not load ({error})", remedy) from None
+    return cv2

@@ -1,0 +1,56 @@
+"""What the tests of this room share: no test may leave a thread behind, and some need a real RTSP server."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.streaming.rtsp import PYTHON, RTSP_PACKAGES
+
+# It runs under the system's Python, which alone has GStreamer's bindings.
+collect_ignore = ["rtsp_server.py"]
+
+_MAX_END_S = 5.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("needs_rtsp") and (missing := _missing_for_rtsp()):
+            item.add_marker(pytest.mark.skip(reason=missing))
+
+
+@functools.cache
+def _missing_for_rtsp() -> str:
+    """Why there is no RTSP server here, empty where there is one."""
+    script = (
+        "import gi\n"
+        "gi.require_version('Gst', '1.0'); gi.require_version('GstRtspServer', '1.0')\n"
+        "from gi.repository import Gst, GstRtspServer\n"
+        "Gst.init(None)\n"
+        "names = ['x264enc', 'h264parse', 'rtph264pay', 'qtdemux', 'videotestsrc']\n"
+        "missing = [name for name in names if Gst.ElementFactory.find(name) is None]\n"
+        "raise SystemExit(f'no {missing}' if missing else 0)\n"
+    )
+    try:
+        done = subprocess.run([PYTHON, "-c", script], capture_output=True, text=True, timeout=60)
+    except OSError as error:
+        return f"needs_rtsp: {error}; apt-get install {RTSP_PACKAGES}"
+    if done.returncode == 0:
+        return ""
+    last_line = (done.stderr.strip().splitlines() or ["it failed"])[-1]
+    return f"needs_rtsp: {last_line}; apt-get install {RTSP_PACKAGES}"
+
+
+@pytest.fixture(autouse=True)
+def _no_leaked_thread() -> Iterator[None]:
+    """Fail a test after which a thread goes on that was not there before."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(_MAX_END_S)
+    leaked = sorted(thread.name for thread in set(threading.enumerate()) - before)
+    assert not leaked, f"threads left behind: {leaked}"

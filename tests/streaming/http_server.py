@@ -1,0 +1,107 @@
+"""A small web server for tests: files, with and without ranges, a camera's series of JPEGs, and ways to fail."""
+
+from __future__ import annotations
+
+import base64
+import io
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from PIL import Image
+
+_BOUNDARY = "frame"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+    def do_GET(self) -> None:  # noqa: N802
+        kind, _, rest = self.path.lstrip("/").partition("/")
+        try:
+            getattr(self, f"_send_{kind}")(rest.partition("?")[0])
+        except (ConnectionError, AttributeError):
+            self.close_connection = True
+
+    def _send_status(self, code: str) -> None:
+        self.send_response(int(code))
+        self.end_headers()
+
+    def _send_file(self, name: str) -> None:
+        """The whole file, without ranges, so that FFmpeg cannot seek in it."""
+        self._send(self.server.folder.joinpath(name).read_bytes())
+
+    def _send_private(self, name: str) -> None:
+        """The file, for one user."""
+        wanted = base64.b64encode(self.server.login.encode()).decode()
+        if self.headers.get("Authorization") == f"Basic {wanted}":
+            self._send_file(name)
+        else:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="tests"')
+            self.end_headers()
+
+    def _send_stall(self, name: str) -> None:
+        """Half of the file, then nothing."""
+        data = self.server.folder.joinpath(name).read_bytes()
+        self._send(data, num_sent=len(data) // 2)
+        self.wfile.flush()
+        self.server.closing.wait()
+
+    def _send_page(self, _: str) -> None:
+        self._send(b"<html><body>Welcome to your camera</body></html>" * 50)
+
+    def _send_camera(self, num_images: str) -> None:
+        """A series of JPEGs, as cheap cameras send it, without end in its header."""
+        self.send_response(200)
+        self.send_header("Content-Type", f"multipart/x-mixed-replace;boundary={_BOUNDARY}")
+        self.end_headers()
+        for index in range(int(num_images)):
+            buffer = io.BytesIO()
+            Image.new("RGB", (64, 48), (index * 5, 0, 0)).save(buffer, "JPEG")
+            part = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {buffer.tell()}\r\n\r\n"
+            self.wfile.write(part.encode() + buffer.getvalue() + b"\r\n")
+
+    def _send(self, data: bytes, num_sent: int | None = None) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data[:num_sent])
+
+
+class _Server(ThreadingHTTPServer):
+    folder = Path()
+    login = ""
+    closing = threading.Event()
+
+
+class WebServer:
+    """Serves `folder`: `/file/NAME`, `/private/NAME`, `/stall/NAME`, `/page/`, `/camera/COUNT`, `/status/CODE`."""
+
+    def __init__(self, folder: Path, login: str = "") -> None:
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.folder = folder
+        self._server.login = login
+        self._server.closing = threading.Event()
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="web server of a test")
+
+    def url(self, path: str, userinfo: str = "") -> str:
+        """The URL of `path`."""
+        return f"http://{userinfo}{'@' if userinfo else ''}127.0.0.1:{self._server.server_port}/{path}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

@@ -1,0 +1,258 @@
+"""Live sources that are lost and come back, on a clock of their own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from streaming.buffer import Item
+from streaming.clock import FakeClock
+from streaming.errors import ConfigError, LoginRefused, SourceError, SourceUnreachable
+from streaming.sources.base import RetryPolicy, SourceOptions
+from streaming.sources.live import LiveSource
+from streaming.sources.pictures import Broken, Damage, Event, Picture
+from streaming.types import Frame, Notice, NoticeKind
+
+SIZE_PX = (8, 6)
+
+
+def picture(stamp_s: float | None, size_px: tuple[int, int] = SIZE_PX) -> Picture:
+    return Picture(stamp_s, 0.0, size_px, lambda: np.zeros((size_px[1], size_px[0], 3), dtype=np.uint8))
+
+
+class FakeConnection:
+    """Plays a script: an event, or seconds that pass before the next."""
+
+    codec = "fake"
+    coded_size_px = SIZE_PX
+    fps_declared = 10.0
+
+    def __init__(
+        self, clock: FakeClock, script: list[Event | float], has_timestamps: bool = True, is_bursty: bool = False
+    ) -> None:
+        self._clock = clock
+        self._script = script
+        self.has_timestamps = has_timestamps
+        self.is_bursty = is_bursty
+        self.num_closed = 0
+
+    def events(self) -> Iterator[Event]:
+        for step in self._script:
+            if isinstance(step, float):
+                self._clock.advance(step)
+            else:
+                yield step
+
+    def close(self) -> None:
+        self.num_closed += 1
+
+
+class FakeServer:
+    """Gives one connection after another, or the error that stands in its place."""
+
+    def __init__(self, *answers: FakeConnection | SourceError) -> None:
+        self._answers = list(answers)
+        self.given: list[FakeConnection] = []
+
+    def __call__(self) -> FakeConnection:
+        answer = self._answers.pop(0) if self._answers else SourceUnreachable("cam", "nobody answers")
+        if isinstance(answer, SourceError):
+            raise answer
+        self.given.append(answer)
+        return answer
+
+
+def watch(server: Callable[[], FakeConnection], clock: FakeClock, **options: object) -> list[Item]:
+    options.setdefault("retry", RetryPolicy(max_retries=3, jitter=0.0))
+    with LiveSource("cam", server, SourceOptions(**options), clock, random.Random(0)) as source:  # type: ignore[arg-type]
+        source.open()
+        return list(source.frames())
+
+
+def steady(clock: FakeClock, num_frames: int, interval_s: float = 0.1, start_s: float = 0.0) -> FakeConnection:
+    script: list[Event | float] = []
+    for index in range(num_frames):
+        script += [picture(start_s + index * interval_s), interval_s]
+    return FakeConnection(clock, script)
+
+
+def labels(items: list[Item]) -> list[str]:
+    return ["F" if isinstance(item, Frame) else str(item.kind) for item in items]
+
+
+def of_kind(items: list[Item], kind: NoticeKind) -> list[Notice]:
+    return [item for item in items if isinstance(item, Notice) and item.kind is kind]
+
+
+def test_a_clean_end_is_a_disconnect_and_frames_go_on_after_it() -> None:
+    clock = FakeClock()
+    server = FakeServer(steady(clock, 3), SourceUnreachable("cam", "refused"), steady(clock, 2, start_s=500.0))
+    items = watch(server, clock)
+    assert labels(items)[:9] == ["opened", "F", "F", "F", "reconnecting", "reconnecting", "gap", "F", "F"]
+    assert labels(items)[-1] == "ended"
+    assert [connection.num_closed for connection in server.given] == [1, 1]
+    gap = of_kind(items, NoticeKind.GAP)[0]
+    frames = [item for item in items if isinstance(item, Frame)]
+    assert gap.details["gap_s"] == pytest.approx(0.1 + 0.5 + 1.0)
+    assert gap.pts_s == pytest.approx(0.2)
+    assert [frame.pts_s for frame in frames] == pytest.approx([0.0, 0.1, 0.2, 1.8, 1.9])
+    assert [frame.index for frame in frames] == [0, 1, 2, 3, 4]
+
+
+def test_attempts_are_bounded_and_delays_grow_to_their_cap() -> None:
+    clock = FakeClock()
+    retry = RetryPolicy(max_retries=6, first_delay_s=1.0, max_delay_s=10.0, jitter=0.0)
+    items = watch(FakeServer(steady(clock, 1)), clock, retry=retry)
+    tried = of_kind(items, NoticeKind.RECONNECTING)
+    assert [notice.details["delay_s"] for notice in tried] == [1, 2, 4, 8, 10, 10]
+    assert [notice.count for notice in tried] == [1, 2, 3, 4, 5, 6]
+    assert "nobody answers" in tried[-1].reason
+    ended = items[-1]
+    assert isinstance(ended, Notice) and ended.kind is NoticeKind.ENDED
+    assert ended.details["broken"] is True
+    assert ended.details["num_frames"] == 1
+
+
+def test_a_refused_login_is_tried_slowly() -> None:
+    clock = FakeClock()
+    refused = LoginRefused("cam", "the server refused this user or password")
+    retry = RetryPolicy(max_retries=4, first_delay_s=1.0, login_refused_delay_s=60.0, jitter=0.0)
+    server = FakeServer(steady(clock, 1), refused, SourceUnreachable("cam", "no answer"), refused)
+    items = watch(server, clock, retry=retry)
+    assert [notice.details["delay_s"] for notice in of_kind(items, NoticeKind.RECONNECTING)] == [1, 60, 4, 60]
+
+
+def test_jitter_spreads_the_delays_within_their_cap() -> None:
+    policy, rng = RetryPolicy(first_delay_s=1.0, max_delay_s=4.0, jitter=0.5), random.Random(0)
+    first = [policy.delay_s(1, login_refused=False, rng=rng) for _ in range(200)]
+    late = [policy.delay_s(100_000, login_refused=False, rng=rng) for _ in range(200)]
+    assert 0.5 <= min(first) < 0.6 and 1.4 < max(first) <= 1.5
+    assert max(late) == 4.0
+
+
+def test_a_steady_connection_starts_the_count_of_attempts_anew() -> None:
+    clock = FakeClock()
+    retry = RetryPolicy(max_retries=2, steady_s=10.0, jitter=0.0)
+    answers = [steady(clock, 150) for _ in range(5)]
+    items = watch(FakeServer(*answers), clock, retry=retry)
+    assert [notice.count for notice in of_kind(items, NoticeKind.RECONNECTING)] == [1, 1, 1, 1, 1, 2]
+    flapping = watch(FakeServer(*[steady(clock, 5) for _ in range(5)]), clock, retry=retry)
+    assert [notice.count for notice in of_kind(flapping, NoticeKind.RECONNECTING)] == [1, 2]
+
+
+def test_damage_is_told_at_most_once_a_second_with_its_count() -> None:
+    clock = FakeClock()
+    script: list[Event | float] = [picture(0.0)]
+    for _ in range(30):
+        script += [0.1, Damage("bad slice", num_lost=1)]
+    script += [picture(3.1)]
+    items = watch(FakeServer(FakeConnection(clock, script)), clock, retry=RetryPolicy(max_retries=0))
+    told = of_kind(items, NoticeKind.DAMAGED)
+    assert 3 <= len(told) <= 4
+    assert sum(notice.count for notice in told) == 30
+    assert isinstance(items[-1], Notice) and items[-1].details["num_lost"] == 30
+
+
+def test_a_connection_without_pictures_is_given_up() -> None:
+    clock = FakeClock()
+    script: list[Event | float] = [picture(0.0)]
+    for _ in range(1000):
+        script += [1.0, Damage("no key frame", num_lost=1)]
+    items = watch(FakeServer(FakeConnection(clock, script)), clock, retry=RetryPolicy(max_retries=1, jitter=0.0))
+    assert "no picture could be decoded for 30 s" in of_kind(items, NoticeKind.RECONNECTING)[0].reason
+    assert clock.now_s() < 40.0
+
+
+def test_why_it_broke_off_is_said() -> None:
+    clock = FakeClock()
+    script: list[Event | float] = [picture(0.0), Broken("nothing came within the time limit")]
+    items = watch(FakeServer(FakeConnection(clock, script)), clock)
+    assert "nothing came within the time limit" in of_kind(items, NoticeKind.RECONNECTING)[0].reason
+
+
+def test_made_up_timestamps_give_way_to_the_time_of_arrival() -> None:
+    clock = FakeClock()
+    script: list[Event | float] = [picture(0.0), 2.0, picture(0.04), 1.0, picture(0.08)]
+    items = watch(FakeServer(FakeConnection(clock, script, has_timestamps=False)), clock)
+    assert [item.pts_s for item in items if isinstance(item, Frame)] == [0.0, 2.0, 3.0]
+
+
+def test_bursts_are_played_in_real_time() -> None:
+    clock = FakeClock()
+    burst: list[Event | float] = [picture(index / 10) for index in range(60)]
+    items = watch(FakeServer(FakeConnection(clock, burst, is_bursty=True)), clock, retry=RetryPolicy(max_retries=0))
+    frames = [item for item in items if isinstance(item, Frame)]
+    assert [frame.captured_at_s for frame in frames] == pytest.approx([index / 10 for index in range(60)])
+
+
+def test_a_change_of_size_is_told() -> None:
+    clock = FakeClock()
+    script: list[Event | float] = [picture(0.0), picture(0.1, (6, 8)), picture(0.2, (6, 8))]
+    items = watch(FakeServer(FakeConnection(clock, script)), clock)
+    assert labels(items)[:5] == ["opened", "F", "grid_changed", "F", "F"]
+    assert of_kind(items, NoticeKind.GRID_CHANGED)[0].details["old_width_px"] == 8
+
+
+def test_sampling_takes_frames_by_media_time_over_connections() -> None:
+    clock = FakeClock()
+    items = watch(FakeServer(steady(clock, 25), steady(clock, 25)), clock, sample_fps=1.0)
+    assert [item.pts_s for item in items if isinstance(item, Frame)] == pytest.approx([0, 1, 2, 3, 4, 5])
+
+
+def test_closing_while_it_waits_ends_it_without_an_end() -> None:
+    clock = FakeClock()
+    server = FakeServer(steady(clock, 1))
+    source = LiveSource("cam", server, SourceOptions(retry=RetryPolicy(max_retries=None)), clock)
+    source.open()
+    items = []
+    for item in source.frames():
+        items.append(item)
+        if len(items) == 10:
+            source.close()
+    assert labels(items) == ["opened", "F", *["reconnecting"] * 8]
+    assert server.given[0].num_closed == 1
+
+
+def test_a_failed_open_can_be_tried_again() -> None:
+    clock = FakeClock()
+    server = FakeServer(SourceUnreachable("cam", "refused"), steady(clock, 2))
+    source = LiveSource("cam", server, SourceOptions(), clock)
+    with pytest.raises(SourceUnreachable, match="refused"):
+        source.open()
+    with pytest.raises(SourceError, match="not open"):
+        next(source.frames())
+    assert source.open().is_live
+    source.close()
+
+
+@pytest.mark.parametrize("option", [{"start_s": 1.0}, {"end_s": 1.0}, {"loop": 2}, {"speed": 2.0}])
+def test_options_of_recordings_are_refused(option: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(option))}=.*live"):
+        LiveSource("cam", FakeServer(), SourceOptions(**option))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"sample_fps": 0.0},
+        {"start_s": -1.0},
+        {"start_s": 5.0, "end_s": 5.0},
+        {"loop": 0},
+        {"speed": 0.0},
+        {"open_timeout_s": 0.0},
+        {"read_timeout_s": float("nan")},
+        {"rtsp_transport": "carrier pigeon"},
+    ],
+)
+def test_bad_options_are_refused_where_they_are_made(option: dict[str, float]) -> None:
+    with pytest.raises(ConfigError):
+        SourceOptions(**option)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("option", [{"max_retries": -1}, {"first_delay_s": -1.0}, {"factor": 0.5}, {"jitter": 1.0}])
+def test_bad_retry_policies_are_refused(option: dict[str, float]) -> None:
+    with pytest.raises(ConfigError):
+        RetryPolicy(**option)  # type: ignore[arg-type]
