@@ -1,0 +1,109 @@
+"""Text to token ids and back, for one checkpoint. Any thread may encode; a `Detokenizer` belongs to one turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from models.errors import SessionError
+from models.prompt import PromptFormat
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from models.checkpoint import Checkpoint
+
+YES_WORDS = ("Yes", "yes", "YES")
+NO_WORDS = ("No", "no", "NO")
+_UNFINISHED = "\ufffd"
+
+
+class TextCodec:
+    """A checkpoint's tokenizer with the pieces of its prompt format."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.prompt: PromptFormat = checkpoint.prompt
+        self._tokenizer = checkpoint.tokenizer
+        self._folder = checkpoint.folder
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer; raises `SessionError` for a checkpoint of token ids alone."""
+        if self._tokenizer is None:
+            raise SessionError(f"{self._folder}: has no tokenizer, so no text can be read or said; add tokenizer.json")
+        return self._tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a piece of the prompt that begins and ends at special tokens or at a picture."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False)) if text else []
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of generated ids, special tokens left out."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def frame_head(self, time_s: float) -> list[int]:
+        """What stands before a frame's visual tokens; `time_s` is the time shown to the model."""
+        return self.encode(self.prompt.frame_head(time_s))
+
+    @cached_property
+    def frame_tail(self) -> list[int]:
+        """What stands behind a frame's visual tokens."""
+        return self.encode(self.prompt.frame_tail)
+
+    @cached_property
+    def opening(self) -> list[int]:
+        """`<|im_start|>assistant` and its newline."""
+        return self.encode(self.prompt.opening("assistant"))
+
+    @cached_property
+    def closing(self) -> list[int]:
+        """`<|im_end|>` and its newline."""
+        return self.encode(self.prompt.closing)
+
+    @cached_property
+    def assistant(self) -> list[int]:
+        """The word that follows `<|im_start|>` when the assistant speaks."""
+        return self.encode("assistant")
+
+    @cached_property
+    def yes_no(self) -> tuple[list[int], list[int]]:
+        """Ids that an answer of yes begins with, and of no: words that are one token, else the words' first tokens."""
+        yes, no = self._first_tokens(YES_WORDS), self._first_tokens(NO_WORDS)
+        if not set(yes).isdisjoint(no):
+            raise SessionError("the tokenizer begins yes and no with one token; a yes/no check needs a Qwen2 tokenizer")
+        return yes, no
+
+    def _first_tokens(self, words: Iterable[str]) -> list[int]:
+        encoded = [self.encode(space + word) for word in words for space in ("", " ")]
+        whole = sorted({ids[0] for ids in encoded if len(ids) == 1})
+        bare = sorted({self.encode(word)[0] for word in words})
+        return whole or bare
+
+
+class Detokenizer:
+    """Turns the ids of one turn into text piece by piece; a character split over tokens waits until it is whole."""
+
+    def __init__(self, codec: TextCodec) -> None:
+        self._codec = codec
+        self._ids: list[int] = []
+        self._start = 0
+        self._shown = ""
+
+    def push(self, token: int) -> str:
+        """The text that the next token adds, empty while a character is incomplete."""
+        self._ids.append(token)
+        text = self._codec.decode(self._ids[self._start :])
+        if text.endswith(_UNFINISHED):
+            return ""
+        piece = text[len(self._shown) :]
+        if piece[-1:].isspace():
+            # Byte-level tokens join exactly at spaces, so decoding may begin anew here and stay cheap in long turns.
+            self._start, self._shown = len(self._ids), ""
+        else:
+            self._shown = text
+        return piece
+
+    def rest(self) -> str:
+        """What is left at the end of the turn: an incomplete character."""
+        return self._codec.decode(self._ids[self._start :])[len(self._shown) :]

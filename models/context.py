@@ -1,0 +1,166 @@
+"""A session's memory: cache and ledger moved together, so that each token in the cache belongs to a unit.
+
+The engine's thread owns it. Its steps are atomic: one that fails or is stopped leaves the cache as it found it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+
+from models.runtime import Runtime
+from models.spans import Eviction, Ledger, Span, SpanKind, WindowSettings
+from models.steps import Forward, Output, Steps
+
+PREFILL_TOKENS = 1024
+"""Most tokens of one forward pass; longer prefills come in several, between which other sessions get their turn."""
+
+Chunks = Callable[[int], Sequence[int]]
+"""How many tokens each forward pass takes: from a total to sizes that add up to it."""
+
+
+def even_chunks(num_tokens: int) -> list[int]:
+    """Full chunks and a rest.
+
+    >>> even_chunks(2500)
+    [1024, 1024, 452]
+    """
+    full, rest = divmod(num_tokens, PREFILL_TOKENS)
+    return [PREFILL_TOKENS] * full + [rest] * (rest > 0)
+
+
+class Context:
+    """Cache and ledger of one session."""
+
+    def __init__(self, runtime: Runtime, window: WindowSettings, chunks: Chunks = even_chunks) -> None:
+        self._runtime = runtime
+        self._chunks = chunks
+        self.ledger = Ledger(window)
+        self.cache = runtime.new_cache(window.capacity + PREFILL_TOKENS)
+        self.last_logits: torch.Tensor | None = None
+        """`[1, vocab]` at the last token that stays; `None` after the cache was changed otherwise."""
+        self.evictions: list[Eviction] = []
+        """Evictions not yet handed out."""
+        self.num_evictions = 0
+        self.elapsed_ms = 0.0
+        """Time in forward passes so far."""
+        self._valid: int | None = None
+        self._on_fork = False
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the cache lags behind the ledger and needs `rebuild`."""
+        return self._valid is not None
+
+    def set_window(self, window: WindowSettings) -> None:
+        """Other watermarks from the next eviction on."""
+        self.ledger.window = window
+        self.cache.set_capacity(window.capacity + PREFILL_TOKENS)
+
+    def extend(self, embeddings: torch.Tensor, logits: Literal["last", "all"] = "last") -> Steps[torch.Tensor]:
+        """Append embeddings `[n, hidden]` to the cache; gives logits `[1, vocab]` or `[n, vocab]`."""
+        mark = self.cache.length
+        rows: list[torch.Tensor] = []
+        sizes = list(self._chunks(len(embeddings)))
+        try:
+            for number, part in enumerate(torch.split(embeddings, sizes)):
+                wanted: Literal["none", "last", "all"] = logits
+                if logits == "last" and number < len(sizes) - 1:
+                    wanted = "none"
+                output = yield Forward(self.cache, part, wanted)
+                assert isinstance(output, Output)
+                self.elapsed_ms += output.elapsed_ms
+                rows.append(output.logits)
+        except BaseException:
+            self.cache.truncate(mark)
+            raise
+        gathered = rows[-1] if logits == "last" else torch.cat(rows)
+        if not self._on_fork:
+            self.last_logits = gathered[-1:]
+        return gathered
+
+    def enter(self, span: Span) -> None:
+        """Enter a unit whose tokens are the newest in the cache, or the next of those."""
+        self.ledger.append(span)
+
+    def evict(self) -> None:
+        """Bring the windows under their watermarks; survivors move up at once."""
+        self._apply(self.ledger.evict())
+
+    def withdraw(self, num_tokens: int) -> None:
+        """Take back the last tokens, which no unit was entered for."""
+        self.cache.truncate(self.cache.length - num_tokens)
+        self.last_logits = None
+
+    def remove(self, spans: Sequence[Span], reason: str) -> None:
+        """Take given units out."""
+        self._apply(self.ledger.remove(spans, reason))
+
+    def take_evictions(self) -> tuple[Eviction, ...]:
+        """Evictions since the last call."""
+        taken, self.evictions = tuple(self.evictions), []
+        return taken
+
+    @contextmanager
+    def fork(self) -> Iterator[None]:
+        """What is appended inside is gone afterwards, as if it had never been there."""
+        mark, self._on_fork = self.cache.length, True
+        try:
+            yield
+        finally:
+            self._on_fork = False
+            self.cache.truncate(mark)
+
+    def evict_before(self, time_s: float, reason: str) -> None:
+        """Take out unpinned units older than `time_s`; the cache is stale behind the pinned text it begins with."""
+        self._mark_stale()
+        eviction = self.ledger.evict_before(time_s, reason)
+        if eviction is not None:
+            self._count(eviction)
+
+    def forget(self, reason: str) -> None:
+        """Take out all but pinned text, which is to be prefilled anew, so that nothing of the rest shines through."""
+        self._mark_stale()
+        eviction = self.ledger.remove([span for span in self.ledger if not span.pinned], reason)
+        if eviction is not None:
+            self._count(eviction)
+
+    def rebuild(self) -> Steps[None]:
+        """Prefill what the ledger holds behind the part of the cache that is still right."""
+        assert self._valid is not None, "rebuild of a cache that is not stale"
+        self.cache.truncate(self._valid)
+        parts, start = [], 0
+        for span in self.ledger:
+            if start >= self._valid:
+                parts.append(self.embeddings(span))
+            start += len(span)
+        if parts:
+            yield from self.extend(torch.cat(parts))
+        self._valid = None
+
+    def embeddings(self, span: Span) -> torch.Tensor:
+        """`[len(span), hidden]`: a unit as the language model reads it."""
+        vision = span.vision if isinstance(span.vision, torch.Tensor) else None
+        return self._runtime.embed_with_vision(span.ids, span.visual_offsets.tolist(), vision)
+
+    def _mark_stale(self) -> None:
+        valid = 0
+        for span in self.ledger:
+            if not span.pinned or span.kind is SpanKind.FRAME:
+                break
+            valid += len(span)
+        self._valid = valid if self._valid is None else min(valid, self._valid)
+        self.last_logits = None
+
+    def _apply(self, eviction: Eviction | None) -> None:
+        if eviction is None:
+            return
+        self.cache.keep(eviction.keep)
+        self._count(eviction)
+
+    def _count(self, eviction: Eviction) -> None:
+        self.evictions.append(eviction)
+        self.num_evictions += 1

@@ -1,0 +1,29 @@
+"""What torch can run on here. Any thread may ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device a model can be put on."""
+
+    name: str
+    """As `load_checkpoint(device=…)` takes it."""
+    description: str
+    memory_bytes: int | None
+    """In all; None where torch does not tell."""
+    free_bytes: int | None
+
+
+def devices_present() -> list[Device]:
+    """The devices torch finds, the one that `auto` takes first."""
+    import torch
+
+    found = []
+    for index in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(index)
+        found.append(Device(f"cuda:{index}", torch.cuda.get_device_name(index), total, free))
+    found.append(Device("cpu", f"{torch.get_num_threads()} threads", None, None))
+    return found

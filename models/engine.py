@@ -1,0 +1,146 @@
+"""The engine: it owns the model on one thread and advances the work of N sessions, one forward pass at a time each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+
+from models.attachments import Attachment, Clip
+from models.cache import KeyTap
+from models.codec import TextCodec
+from models.context import Chunks, even_chunks
+from models.runtime import Runtime
+from models.sampling import SamplingSettings
+from models.session import Session
+from models.settings import StreamSettings
+from models.spans import WindowSettings
+from models.steps import Forward, Job, Output, Steps
+from models.turns import Utterance
+from models.view import PruningMode
+from models.vision import VisionEncoder
+
+if TYPE_CHECKING:
+    from models.checkpoint import Checkpoint
+
+T = TypeVar("T")
+
+MAX_ASK_TOKENS = 12288
+"""Visual tokens of a question outside any session, all pictures together; the trained context is 16,384."""
+
+
+class Engine:
+    """Runs the model. One thread calls it and everything it makes."""
+
+    def __init__(self, checkpoint: Checkpoint, *, now: Callable[[], float] = time.monotonic) -> None:
+        """now: our clock in seconds, for timings and `first_token_at`."""
+        self.checkpoint = checkpoint
+        self._now = now
+        self._tap = KeyTap(checkpoint.model)
+        self._runtime = Runtime(checkpoint, VisionEncoder(checkpoint.model), TextCodec(checkpoint), now)
+
+    def close(self) -> None:
+        """Give the checkpoint back as it was."""
+        self._tap.remove()
+
+    def open_session(
+        self,
+        settings: StreamSettings | None = None,
+        *,
+        system: str | None = None,
+        instruction: str | None = None,
+        pruning: PruningMode = "live",
+        sampling: SamplingSettings | None = None,
+        chunks: Chunks = even_chunks,
+    ) -> Session:
+        """A session for one stream, nothing prefilled yet.
+
+        settings: the checkpoint's own where `None`. A window that differs from the checkpoint's was somebody's choice
+        and is refused where it is too small for the grid; otherwise it is widened. system: an empty string for none.
+        """
+        settings = settings or self.checkpoint.stream
+        return Session(
+            self._runtime,
+            settings,
+            widen_window=settings.window == self.checkpoint.stream.window,
+            system=system,
+            instruction=instruction,
+            pruning=pruning,
+            sampling=sampling,
+            chunks=chunks,
+        )
+
+    def step(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
+        """Advance each unfinished job by one forward pass; gives those that are still unfinished.
+
+        What goes wrong inside a job is kept in that job.
+        """
+        with torch.inference_mode():
+            for job in jobs:
+                if not job.done and job.request is None:
+                    job.begin()
+                if job.request is not None:
+                    self._serve(job, job.request)
+        return [job for job in jobs if not job.done]
+
+    def run(self, steps: Steps[T], on_piece: Callable[[str], None] | None = None) -> T:
+        """Drive one job to its end; raises what goes wrong inside."""
+        job: Job[T] = Job(steps)
+        while not job.done:
+            self.step([job])
+            for piece in job.take_pieces():
+                if on_piece is not None:
+                    on_piece(piece)
+        return job.outcome()
+
+    def ask(
+        self,
+        question: str,
+        images: Sequence[np.ndarray] = (),
+        clips: Sequence[tuple[Sequence[np.ndarray], Sequence[float]]] = (),
+        *,
+        system: str | None = None,
+        max_tokens: int | None = None,
+    ) -> Steps[Utterance]:
+        """One question about images, clips or both, outside any stream, in the published formats; yields its text.
+
+        images: uint8 RGB `[height, width, 3]`. clips: frames with their times in seconds. All pictures together take
+        at most 12,288 visual tokens; their grids shrink to that.
+        """
+        room = 4 * MAX_ASK_TOKENS
+        window = WindowSettings(vision_low=room, vision_high=2 * room, text_low=2048, text_high=4096)
+        session = self.open_session(replace(self.checkpoint.stream, window=window), system=system)
+        pictures: list[Attachment] = [*images, *(Clip(frames, times_s) for frames, times_s in clips)]
+        kept = bool(pictures)
+        return (yield from session.answer(question, pictures, keep_attachments=kept, max_tokens=max_tokens))
+
+    def _serve(self, job: Job[Any], request: Forward) -> None:
+        before = request.cache.length
+        try:
+            output = self._forward(request)
+        except Exception as error:  # out of memory for one; the job's owner raises it
+            request.cache.truncate(before)
+            job.fail(error)
+            return
+        job.resume(output)
+
+    def _forward(self, request: Forward) -> Output:
+        started_at = self._now()
+        model, cache = self.checkpoint.model, request.cache
+        num_tokens = len(request.embeddings)
+        positions = torch.arange(cache.length, cache.length + num_tokens, device=request.embeddings.device)
+        with self._tap.feeding(cache):
+            hidden = model.model.language_model(
+                inputs_embeds=request.embeddings[None],
+                position_ids=positions[None],
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state[0]
+        rows = {"none": hidden[:0], "last": hidden[-1:], "all": hidden}[request.logits]
+        logits = model.lm_head(rows)
+        return Output(logits, 1e3 * (self._now() - started_at))
+

@@ -1,0 +1,128 @@
+"""What a checkpoint asks of a live session: grid, windows, times, and how it decides to speak.
+
+Read from `stream_config.json` beside the weights where a checkpoint has one; the defaults suit the released 2B and 7B
+checkpoints and stay inside what they were trained on (1 fps and 180 frames; 16,384 tokens).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from models.errors import SettingsError
+from models.spans import WindowSettings
+
+STREAM_CONFIG_NAME = "stream_config.json"
+FRAME_OVERHEAD_TOKENS = 16
+"""Tokens of a frame's wrapper, at most: `<|stream_start|>stream\\nTime 1234.5s: ` and its tail."""
+MIN_DENSE_S = 16.0
+"""Seconds that dense vision must cover even when every cell of every frame is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakingSettings:
+    """How the decision to speak is made from the model's logits."""
+
+    decision: Literal["trained", "stand_in"] = "stand_in"
+    """`trained`: the checkpoint's own stream decision. `stand_in`: a policy on change and time, for checkpoints whose
+    decision was never trained."""
+    platt_scale: float = 1.0
+    platt_shift: float = 0.0
+    """The score s becomes platt_scale · s + platt_shift, the log-odds of speaking under balanced classes."""
+    remarks_per_s: float = 0.1
+    """How many remarks a second are wanted while things happen; sets the prior π = remarks_per_s / fps."""
+    refractory_s: float = 1.0
+    """Silence after the start of a remark."""
+    hysteresis: float = 1.0
+    """How far, in log-odds, the score must fall below the threshold before the same occurrence counts as over."""
+    max_comment_tokens: int = 48
+    max_answer_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        if self.decision not in ("trained", "stand_in"):
+            raise SettingsError(f"decision {self.decision!r}: `trained` or `stand_in`; use stand_in if unsure")
+        if not 0 < self.remarks_per_s < 10:
+            raise SettingsError(f"remarks_per_s {self.remarks_per_s}: between 0 and 10; 0.1 is a remark every ten seconds")
+        if self.platt_scale <= 0:
+            raise SettingsError(f"platt_scale {self.platt_scale}: above 0; calibrate again")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """A checkpoint's settings for live sessions."""
+
+    max_cells: int = 144
+    """Budget of merged cells a frame; the live grid is the largest that fits it."""
+    border_px: int = 0
+    """Width of a black frame drawn round each picture; a checkpoint trained with one needs it to say where things are."""
+    fps: float = 2.0
+    max_shown_time_s: float = 180.0
+    """Largest time shown to the model; past it the session rebases its time."""
+    rebase_keep_s: float = 60.0
+    """How much of the past, in seconds, keeps its place when the time is rebased."""
+    window: WindowSettings = field(default_factory=WindowSettings)
+    speaking: SpeakingSettings = field(default_factory=SpeakingSettings)
+    pruning: dict[str, float] = field(default_factory=dict)
+    """Overrides for the live DiffFP settings."""
+
+    def __post_init__(self) -> None:
+        if not 4 <= self.max_cells <= 16384:
+            raise SettingsError(f"max_cells {self.max_cells}: between 4 and 16384; 144 is a 448 x 252 picture")
+        if not 0 < self.fps <= 30:
+            raise SettingsError(f"fps {self.fps}: above 0 and at most 30; 2 suits live video")
+        if not 0 <= self.rebase_keep_s < self.max_shown_time_s:
+            raise SettingsError(
+                f"rebase_keep_s {self.rebase_keep_s}: at least 0 and below max_shown_time_s {self.max_shown_time_s}"
+            )
+
+    def check_window(self, num_cells: int, fps: float) -> None:
+        """Refuse windows that break the guarantees of refresh and dense vision for a grid of `num_cells` at `fps`.
+
+        Rule: vision_low ≥ 8 · cells, and ≥ 16 s of frames with every cell kept.
+        """
+        dense = int(MIN_DENSE_S * fps * (num_cells + FRAME_OVERHEAD_TOKENS))
+        needed = max(8 * num_cells, dense)
+        if self.window.vision_low < needed:
+            raise SettingsError(
+                f"vision_low {self.window.vision_low}: {num_cells} cells at {fps:g} fps need at least {needed} tokens "
+                f"(8 x cells, and {MIN_DENSE_S:g} s of whole frames); raise vision_low, or lower fps or max_cells"
+            )
+
+    def fitted(self, num_cells: int, fps: float) -> StreamSettings:
+        """These settings with the vision window widened, if need be, to what `check_window` asks."""
+        dense = int(MIN_DENSE_S * fps * (num_cells + FRAME_OVERHEAD_TOKENS))
+        low = max(self.window.vision_low, 8 * num_cells, dense)
+        high = max(self.window.vision_high, low + max(2 * (num_cells + FRAME_OVERHEAD_TOKENS), low // 5))
+        return replace(self, window=replace(self.window, vision_low=low, vision_high=high))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> StreamSettings:
+        """Build from plain JSON values; unknown keys are errors."""
+        values = dict(values)
+        _refuse_unknown(cls, values, STREAM_CONFIG_NAME)
+        if "window" in values:
+            _refuse_unknown(WindowSettings, values["window"], "window")
+            values["window"] = WindowSettings(**values["window"])
+        if "speaking" in values:
+            _refuse_unknown(SpeakingSettings, values["speaking"], "speaking")
+            values["speaking"] = SpeakingSettings(**values["speaking"])
+        return cls(**values)
+
+    @classmethod
+    def of_checkpoint(cls, folder: Path) -> StreamSettings:
+        """Read `stream_config.json` of a checkpoint folder; the defaults where there is none."""
+        path = folder / STREAM_CONFIG_NAME
+        return cls.from_dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else cls()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `from_dict` reads them back."""
+        return asdict(self)
+
+
+def _refuse_unknown(kind: type, values: dict[str, Any], where: str) -> None:
+    known = {entry.name for entry in fields(kind)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise SettingsError(f"{where}: unknown keys {', '.join(unknown)}; known are {', '.join(sorted(known))}")

@@ -1,0 +1,121 @@
+"""How a session asks for forward passes without running them: generators that yield requests and pieces of text.
+
+A session's methods are *steps*: generators that yield a `Forward` and get an `Output` back, or yield a `Piece` of text
+for whoever listens. The engine drives them, so that N sessions advance side by side and any of them can be stopped
+between two forward passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.cache import RollingCache
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A request to append embeddings to a cache."""
+
+    cache: RollingCache
+    embeddings: torch.Tensor
+    """`[num_tokens, hidden]`, the model's dtype and device."""
+    logits: Literal["none", "last", "all"] = "last"
+    """Where logits are wanted: nowhere, at the last token, or at each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a forward pass gave."""
+
+    logits: torch.Tensor
+    """`[0, vocab]`, `[1, vocab]` or `[num_tokens, vocab]`, as asked; the model's dtype and device."""
+    elapsed_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of generated text, complete characters only."""
+
+    text: str
+
+
+Steps = Generator[Forward | Piece, Output | None, T]
+
+
+@dataclass(slots=True, eq=False)
+class Job(Generic[T]):
+    """One generator under way. The engine's thread advances it; whoever started it reads the outcome."""
+
+    steps: Steps[T]
+    pieces: list[str] = field(default_factory=list)
+    """Text generated so far, piece by piece."""
+    done: bool = False
+    result: T | None = None
+    error: Exception | None = None
+    _pending: Forward | None = None
+    _num_taken: int = 0
+
+    def take_pieces(self) -> list[str]:
+        """The pieces that came since the last call."""
+        new = self.pieces[self._num_taken :]
+        self._num_taken = len(self.pieces)
+        return new
+
+    def cancel(self) -> None:
+        """Stop where it stands; the session stays usable. Call it from the engine's thread."""
+        self.steps.close()
+        self._pending = None
+        self.done = True
+
+    def outcome(self) -> T:
+        """The result; raises what went wrong inside."""
+        if self.error is not None:
+            raise self.error
+        assert self.done, "outcome of a job that is still under way"
+        return self.result  # type: ignore[return-value]
+
+    def begin(self) -> None:
+        """Run up to the first request."""
+        self._advance(None)
+
+    @property
+    def request(self) -> Forward | None:
+        """The forward pass it waits for; `None` before it began and after it ended."""
+        return self._pending
+
+    def resume(self, output: Output) -> None:
+        """Hand over what was asked for and run up to the next request."""
+        self._advance(output)
+
+    def fail(self, error: Exception) -> None:
+        """A forward pass failed: tell the generator, which may clean up, and end with that error."""
+        try:
+            self.steps.throw(error)
+        except StopIteration:
+            pass
+        except Exception as raised:  # the generator's own failure belongs to this job alone
+            error = raised
+        self.steps.close()
+        self._pending, self.error, self.done = None, error, True
+
+    def _advance(self, output: Output | None) -> None:
+        self._pending = None
+        try:
+            while True:
+                request = self.steps.send(output)
+                if isinstance(request, Forward):
+                    self._pending = request
+                    return
+                self.pieces.append(request.text)
+                output = None
+        except StopIteration as stop:
+            self.result, self.done = stop.value, True
+        except Exception as error:  # belongs to this job alone; its owner raises it
+            self.error, self.done = error, True

@@ -1,0 +1,43 @@
+"""A session's two times: media time since its first frame, and the time it shows the model. Owned by the session."""
+
+from __future__ import annotations
+
+
+class StreamTime:
+    """Media time counts from the first frame; shown time from a base that is moved now and then."""
+
+    def __init__(self, frame_s: float) -> None:
+        """frame_s: seconds from one frame to the next, for sources whose time jumps back."""
+        self._frame_s = frame_s
+        self._origin_s: float | None = None
+        self._base_s: float | None = None
+        self.now_s = 0.0
+        """Media time of the last frame."""
+
+    def enter(self, pts_s: float) -> float:
+        """Media time of the next frame. Where a source jumps back, it goes on one frame after the last.
+
+        Rounded to microseconds, so that a stream that starts at 10⁶ s gives the times of one that starts at 0.
+        """
+        if self._origin_s is None:
+            self._origin_s = pts_s
+        time_s = round(pts_s - self._origin_s, 6)
+        if time_s < self.now_s:
+            time_s = round(self.now_s + self._frame_s, 6)
+            self._origin_s = pts_s - time_s
+        if self._base_s is None:
+            self._base_s = time_s
+        self.now_s = time_s
+        return time_s
+
+    def shown(self, time_s: float) -> float:
+        """What the model is shown for a media time, seconds."""
+        return round(time_s - (self._base_s or 0.0), 3)
+
+    def rebase(self, base_s: float) -> None:
+        """Show `base_s` as zero from now on."""
+        self._base_s = base_s
+
+    def restart(self) -> None:
+        """The next frame's time is the new zero of what is shown."""
+        self._base_s = None

@@ -1,0 +1,37 @@
+"""The data the models room hands out. Frozen; any thread may hold it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    from streaming.difffp import CellGrid
+
+
+@dataclass(frozen=True, slots=True)
+class VisualTokens:
+    """One frame's kept visual tokens, ready to be appended."""
+
+    embeddings: torch.Tensor
+    """`[num_kept, hidden]`, the language model's dtype and device, cells in ascending order."""
+    keep_mask: np.ndarray
+    """Bool `[num_cells]`."""
+    grid: CellGrid
+    pts_s: float
+    """Media time of the frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialIds:
+    """Token ids that the stream format is made of."""
+
+    image: int
+    stream_start: int
+    stream_end: int
+    im_start: int
+    im_end: int

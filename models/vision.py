@@ -1,0 +1,176 @@
+"""Any-resolution tokenization (AVT): pictures to grids, patches and visual tokens.
+
+Preprocessing is pure and runs in any thread; `VisionEncoder` belongs to the engine's thread. Source of the grid rule
+and the patch order: VideoLLaMA 3 (arXiv 2501.13106, section 2.1) and its published image processor.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from models.errors import VisionError
+from streaming.difffp import CellGrid
+
+if TYPE_CHECKING:
+    from transformers import VideoLlama3ForConditionalGeneration, VideoLlama3Model
+
+MAX_ASPECT = 200.0
+
+
+@dataclass(frozen=True, slots=True)
+class VisionSettings:
+    """How a checkpoint wants its pictures; read from its own preprocessor configuration."""
+
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    patch_px: int = 14
+    image_merge: int = 1
+    video_merge: int = 2
+    min_tokens: int = 16
+    """Least tokens of a picture, counted in cells of its own merge size."""
+    max_tokens: int = 16384
+    border_px: int = 0
+    """Width of the black frame drawn round the resized picture."""
+
+    def fit_grid(self, width_px: int, height_px: int, *, max_cells: int | None = None, merge: int | None = None) -> CellGrid:
+        """The largest grid in the picture's aspect within the budget of merged cells.
+
+        Raises `VisionError` for pictures more than 200 times as wide as high, or the other way round.
+        """
+        merge = self.video_merge if merge is None else merge
+        budget = min(self.max_tokens, max_cells or self.max_tokens)
+        if width_px < 1 or height_px < 1 or max(width_px, height_px) / min(width_px, height_px) > MAX_ASPECT:
+            raise VisionError(
+                f"a picture of {width_px} x {height_px} px: sides must be at least 1 px and within a ratio of "
+                f"{MAX_ASPECT:g}; crop the picture first"
+            )
+        factor = self.patch_px * merge
+        rows, cols = max(1, round(height_px / factor)), max(1, round(width_px / factor))
+        if rows * cols > budget:
+            # In this order of operations, which the published processors round by.
+            beta = math.sqrt(height_px * width_px / (budget * factor**2))
+            rows = max(1, math.floor(height_px / beta / factor))
+            cols = max(1, math.floor(width_px / beta / factor))
+            rows, cols = min(rows, budget // cols or 1), min(cols, budget)
+        elif rows * cols < self.min_tokens:
+            beta = math.sqrt(self.min_tokens * factor**2 / (height_px * width_px))
+            rows, cols = math.ceil(height_px * beta / factor), math.ceil(width_px * beta / factor)
+            rows, cols = min(rows, budget), min(cols, max(1, budget // min(rows, budget)))
+        return CellGrid(rows=rows, cols=cols, merge=merge, patch_px=self.patch_px)
+
+    def patches(self, image: np.ndarray, grid: CellGrid) -> torch.Tensor:
+        """Resize (bicubic, antialiased), normalise and cut a picture.
+
+        image: uint8 `[height, width, 3]`. Returns float32 `[num_patches, 3 * patch_px ** 2]`, ordered by merged cell.
+        """
+        return self.cut(torch.from_numpy(self.fitted(image, grid)), grid)
+
+    def fitted(self, image: np.ndarray, grid: CellGrid) -> np.ndarray:
+        """The picture on the grid's size, black frame drawn where the checkpoint asks for one; uint8, contiguous."""
+        side = grid.patch_px * grid.merge
+        height, width = grid.rows * side, grid.cols * side
+        if image.shape[:2] != (height, width):
+            image = _resize(image, width, height)
+        if self.border_px:
+            image = _framed(image, self.border_px)
+        # Frames may be read-only, which torch warns about: such a picture is copied.
+        return np.require(image, requirements=["C_CONTIGUOUS", "WRITEABLE"])
+
+    def cut(self, image: torch.Tensor, grid: CellGrid) -> torch.Tensor:
+        """Normalise and cut uint8 pictures `[..., height, width, 3]` that already have the grid's size."""
+        mean = torch.tensor(self.mean, dtype=torch.float32)
+        std = torch.tensor(self.std, dtype=torch.float32)
+        values = (image.to(torch.float32) / 255.0 - mean) / std
+        merge, patch = grid.merge, grid.patch_px
+        cells = values.view(*image.shape[:-3], grid.rows, merge, patch, grid.cols, merge, patch, 3)
+        ordered = cells.movedim((-7, -4, -6, -3, -1, -5, -2), (-7, -6, -5, -4, -3, -2, -1))
+        return ordered.reshape(*image.shape[:-3], grid.num_patches, 3 * patch * patch)
+
+
+class VisionEncoder:
+    """The checkpoint's vision tower and projector. One engine thread calls it."""
+
+    def __init__(self, model: VideoLlama3ForConditionalGeneration) -> None:
+        self._model = model.model
+        parameter = next(model.parameters())
+        self._device, self._dtype = parameter.device, parameter.dtype
+
+    def encode(self, patches: torch.Tensor, grid: CellGrid, num_frames: int = 1) -> torch.Tensor:
+        """Visual tokens of frames of one grid: `[num_frames * num_patches, values]` → `[num_frames * num_cells, hidden]`.
+
+        Frames do not attend to each other, so frame by frame equals all at once.
+        """
+        rows, cols = grid.rows * grid.merge, grid.cols * grid.merge
+        vision = self._model.vision_model(
+            pixel_values=patches.to(self._device, self._dtype),
+            grid_thw=torch.tensor([[num_frames, rows, cols]], device=self._device),
+            merge_sizes=torch.tensor([grid.merge], device=self._device),
+            return_dict=True,
+        )
+        return self._model.projector(vision.last_hidden_state)
+
+
+def encode_frames(
+    model: VideoLlama3Model, patches: torch.Tensor, grid: CellGrid, *, frozen: bool = False
+) -> torch.Tensor:
+    """`VisionEncoder.encode` for many frames of one grid in one batch: the same values, fewer and larger products.
+
+    patches: `[num_frames, num_patches, values]`. Returns `[num_frames, num_cells, hidden]`. Gradients reach the
+    projector always, the vision tower unless it is `frozen`.
+    """
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+        merged = _merged_features(model, patches, grid)
+    return model.projector(merged)
+
+
+def _merged_features(model: VideoLlama3Model, patches: torch.Tensor, grid: CellGrid) -> torch.Tensor:
+    from transformers.models.video_llama_3.modeling_video_llama_3 import apply_rotary_pos_emb_vision
+
+    tower = model.vision_model
+    num_frames, num_patches = patches.shape[:2]
+    hidden = tower.embeddings(patches).view(num_frames, num_patches, -1)
+    cos, sin = tower.rotary_pos_emb(hidden, _patch_positions(grid).to(hidden.device))
+    for layer in tower.encoder.layers:
+        attention = layer.self_attn
+        shape = (num_frames, num_patches, attention.num_heads, attention.head_dim)
+        normed = layer.layer_norm1(hidden)
+        query, key = apply_rotary_pos_emb_vision(
+            attention.q_proj(normed).view(shape), attention.k_proj(normed).view(shape), cos, sin
+        )
+        mixed = torch.nn.functional.scaled_dot_product_attention(
+            query.transpose(1, 2), key.transpose(1, 2), attention.v_proj(normed).view(shape).transpose(1, 2)
+        )
+        hidden = hidden + attention.out_proj(mixed.transpose(1, 2).reshape(num_frames, num_patches, -1))
+        hidden = hidden + layer.mlp(layer.layer_norm2(hidden))
+    hidden = tower.post_layernorm(hidden)
+    if grid.merge > 2:
+        raise VisionError(f"merge size {grid.merge}: the batched path knows 1 and 2; use VisionEncoder.encode")
+    return hidden.view(num_frames, grid.num_cells, grid.merge**2, -1).mean(dim=2)
+
+
+def _patch_positions(grid: CellGrid) -> torch.Tensor:
+    """Row and column of each patch, in the order of `VisionSettings.cut`: int64 `[num_patches, 2]`."""
+    merge = grid.merge
+    rows, cols = torch.meshgrid(
+        torch.arange(grid.rows * merge), torch.arange(grid.cols * merge), indexing="ij"
+    )
+    cells = torch.stack([rows, cols], dim=-1).view(grid.rows, merge, grid.cols, merge, 2)
+    return cells.transpose(1, 2).reshape(grid.num_patches, 2)
+
+
+def _resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _framed(image: np.ndarray, border_px: int) -> np.ndarray:
+    framed = np.zeros_like(image)
+    inner = (slice(border_px, -border_px), slice(border_px, -border_px))
+    framed[inner] = image[inner]
+    return framed

@@ -1,0 +1,115 @@
+"""Training examples hold what a live session holds: one tokenization, one pruner, one ledger."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.checkpoint import Checkpoint, load_checkpoint
+from models.engine import Engine
+from models.settings import StreamSettings
+from models.spans import WindowSettings
+from models.training.blueprint import Sizes, new_model
+from models.training.data import Batches, Mixture, SceneMaker, SceneStore
+from models.training.examples import IGNORED, ExampleBuilder, Turn
+from models.training.remarks import all_remarks, remarks
+from streaming.sources.scenario import SceneSettings
+from streaming.sources.synthetic import Scene
+from streaming.types import Frame
+
+SMALL = Sizes(vision_hidden=24, vision_layers=1, vision_heads=2, hidden=32, layers=1, heads=4, kv_heads=2)
+WINDOW = WindowSettings(vision_low=28 * 8, vision_high=28 * 10, text_low=200, text_high=300)
+SETTINGS = SceneSettings(duration_s=40, view_sizes=((196, 112),))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    folder: Path = tmp_path_factory.mktemp("blueprint")
+    new_model(folder, list(all_remarks())[::40], SMALL, seed=0).save_pretrained(folder)
+    return load_checkpoint(folder, device="cpu", progress=False)
+
+
+def _builder(checkpoint: Checkpoint, window: WindowSettings) -> ExampleBuilder:
+    from models.codec import TextCodec
+
+    return ExampleBuilder(TextCodec(checkpoint), checkpoint.special, checkpoint.vision, window)
+
+
+def _pictures(scene: Scene) -> list[tuple[float, np.ndarray]]:
+    return [(float(t), scene.frame(float(t))) for t in scene.times(2.0)]
+
+
+def test_an_example_holds_the_ids_that_the_live_session_holds_past_evictions(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(41, SETTINGS)
+    pictures = _pictures(scene)
+    grid = checkpoint.vision.fit_grid(196, 112, max_cells=checkpoint.stream.max_cells)
+    example = _builder(checkpoint, WINDOW).build(pictures, grid, [])
+    monkeypatch.setattr(StreamSettings, "check_window", lambda *_: None)
+    session = Engine(checkpoint).open_session(replace(checkpoint.stream, window=WINDOW))
+    engine = Engine(checkpoint)
+    for index, (time_s, picture) in enumerate(pictures):
+        engine.run(session.see(Frame(picture, index, time_s, time_s, "scene")))
+    live = [token for span in session.context.ledger for token in span.ids]
+    assert session.usage.num_evictions > 0
+    assert example.ids.tolist() == live
+
+
+def test_turns_are_tokenized_as_the_session_tokenizes_them(checkpoint: Checkpoint) -> None:
+    scene = Scene(41, SETTINGS)
+    pictures = _pictures(scene)[:4]
+    grid = checkpoint.vision.fit_grid(196, 112, max_cells=checkpoint.stream.max_cells)
+    turns = [Turn(0.5, "One.", "How many?"), Turn(1.0, "A red circle enters on the left.")]
+    example = _builder(checkpoint, checkpoint.stream.window).build(pictures, grid, turns)
+    text = checkpoint.tokenizer.decode(example.ids) if checkpoint.tokenizer else ""
+    assert "<|im_start|>user\nHow many?<|im_end|>\n<|im_start|>assistant\nOne.<|im_end|>\n<|stream_start|>stream\nTime 1.0s" in text
+    assert "<|stream_end|><|im_start|>assistant\nA red circle enters on the left.<|im_end|>\n<|stream_start|>stream\nTime 1.5s" in text
+
+
+def test_labels_ask_for_decisions_and_own_words_alone(checkpoint: Checkpoint) -> None:
+    scene = Scene(7, SETTINGS)
+    turns = sorted(
+        [Turn(r.speak_s, r.text) for r in remarks(scene)] + [Turn(9.0, "One.", "How many?")], key=lambda turn: turn.time_s
+    )
+    grid = checkpoint.vision.fit_grid(196, 112, max_cells=checkpoint.stream.max_cells)
+    example = _builder(checkpoint, checkpoint.stream.window).build(_pictures(scene), grid, turns)
+    special = checkpoint.special
+    asked = example.labels != IGNORED
+    decides = asked & (example.ids == special.stream_end)
+    assert set(example.labels[decides]) == {special.im_start, special.stream_start}
+    speaks, silent = example.labels == special.im_start, example.labels == special.stream_start
+    assert example.weights[speaks].sum() == pytest.approx(0.5) == pytest.approx(example.weights[silent].sum())
+    rest = asked & ~decides
+    assert (example.labels[rest] == np.append(example.ids, -1)[1:][rest]).all()
+    before_user = np.flatnonzero((example.ids == special.stream_end) & (np.append(example.ids, [0, 0])[2:] == _user(checkpoint)))
+    assert len(before_user) == 1 and example.labels[before_user[0]] == IGNORED
+    assert len(example.picks) == (example.ids == special.image).sum()
+
+
+def _user(checkpoint: Checkpoint) -> int:
+    assert checkpoint.tokenizer is not None
+    return int(checkpoint.tokenizer.encode("user", add_special_tokens=False)[0])
+
+
+def test_the_same_number_gives_the_same_example_from_disk_or_anew(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    mixture = Mixture(duration_s=(4, 6), evicted_share=1.0, instructed_share=1.0)
+    maker = SceneMaker(checkpoint, mixture, 3)
+    store = SceneStore(tmp_path, maker)
+    made, again = store.get(5), SceneMaker(checkpoint, mixture, 3).make(5)
+    read = store.get(5)
+    for one in (again, read):
+        assert (one.stream.ids == made.stream.ids).all() and (one.stream.labels == made.stream.labels).all()
+        assert (one.stream.frames == made.stream.frames).all() and (one.cell_labels == made.cell_labels).all()
+
+
+def test_batches_depend_on_seed_and_step_alone(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    mixture = Mixture(duration_s=(4, 5))
+    first = Batches(SceneStore(tmp_path / "a", SceneMaker(checkpoint, mixture, 3)), 1, 3, 2, 10)
+    second = Batches(SceneStore(tmp_path / "b", SceneMaker(checkpoint, mixture, 3)), 1, 3, 2, 10)
+    first[0], first[1]
+    for one, other in zip(first[2], second[2], strict=True):
+        assert (one.stream.ids == other.stream.ids).all()
