@@ -1,0 +1,160 @@
+"""The embedded checkpoint before training: its sizes, its tokenizer, and the files of a native-layout folder.
+
+Used by the training command alone. Everything a checkpoint folder needs besides trained weights is made here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models.prompt import DEFAULT_SYSTEM, IM_END, IM_START, IMAGE_TOKEN, STREAM_END, STREAM_START, TEMPLATE_PATH
+from models.settings import STREAM_CONFIG_NAME, SpeakingSettings, StreamSettings
+from models.spans import WindowSettings
+
+if TYPE_CHECKING:
+    from transformers import VideoLlama3Config, VideoLlama3ForConditionalGeneration
+    from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
+
+END_OF_TEXT = "<|endoftext|>"
+SPECIAL_TOKENS = (END_OF_TEXT, IM_START, IM_END, STREAM_START, STREAM_END, IMAGE_TOKEN, "<|reserved_0|>", "<|reserved_1|>")
+NUM_BYTES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Sizes of a small VideoLLaMA 3."""
+
+    vision_hidden: int = 96
+    vision_layers: int = 3
+    vision_heads: int = 4
+    hidden: int = 192
+    layers: int = 4
+    heads: int = 4
+    kv_heads: int = 2
+    patch_px: int = 14
+
+
+def build_tokenizer(sentences: Iterable[str], folder: Path, max_vocab: int = 2048) -> Qwen2Tokenizer:
+    """Train a byte-level BPE on `sentences` with Qwen2's own pre-tokenizer, and save it to `folder`.
+
+    Any text can be encoded; the words of the sentences become single tokens.
+    """
+    from tokenizers import Tokenizer, models, trainers
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
+
+    shell = Qwen2Tokenizer()
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = shell._tokenizer.pre_tokenizer
+    bpe.normalizer = shell._tokenizer.normalizer
+    trainer = trainers.BpeTrainer(
+        vocab_size=max_vocab - len(SPECIAL_TOKENS),
+        min_frequency=1,
+        initial_alphabet=ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(sentences, trainer)
+    learned = json.loads(bpe.to_str())["model"]
+    merges = [tuple(merge) if not isinstance(merge, str) else tuple(merge.split(" ")) for merge in learned["merges"]]
+    tokenizer = Qwen2Tokenizer(
+        vocab=learned["vocab"],
+        merges=merges,
+        unk_token=END_OF_TEXT,
+        eos_token=IM_END,
+        pad_token=END_OF_TEXT,
+        additional_special_tokens=list(SPECIAL_TOKENS[1:]),
+    )
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def model_config(tokenizer: Qwen2Tokenizer, sizes: Sizes) -> VideoLlama3Config:
+    """The configuration of a small VideoLLaMA 3 for `tokenizer`; the vocabulary is rounded up to a multiple of 16."""
+    from transformers.models.video_llama_3.configuration_video_llama_3 import VideoLlama3Config
+
+    vocab = -(-len(tokenizer) // 16) * 16
+    end = tokenizer.convert_tokens_to_ids(IM_END)
+    return VideoLlama3Config(
+        text_config={
+            "model_type": "qwen2",
+            "vocab_size": vocab,
+            "hidden_size": sizes.hidden,
+            "intermediate_size": sizes.hidden * 8 // 3 // 16 * 16,
+            "num_hidden_layers": sizes.layers,
+            "num_attention_heads": sizes.heads,
+            "num_key_value_heads": sizes.kv_heads,
+            "max_position_embeddings": 16384,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+            "tie_word_embeddings": True,
+            "eos_token_id": end,
+            "bos_token_id": None,
+            "pad_token_id": tokenizer.convert_tokens_to_ids(END_OF_TEXT),
+        },
+        vision_config={
+            "hidden_size": sizes.vision_hidden,
+            "intermediate_size": sizes.vision_hidden * 3,
+            "num_hidden_layers": sizes.vision_layers,
+            "num_attention_heads": sizes.vision_heads,
+            "patch_size": sizes.patch_px,
+        },
+        image_token_id=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
+        tie_word_embeddings=True,
+    )
+
+
+def embedded_stream_settings() -> StreamSettings:
+    """What the embedded checkpoint asks of a session: a small grid, the black frame it was trained with."""
+    return StreamSettings(
+        max_cells=32,
+        border_px=2,
+        fps=2.0,
+        max_shown_time_s=180.0,
+        rebase_keep_s=60.0,
+        window=WindowSettings(vision_low=1600, vision_high=2000, text_low=640, text_high=800),
+        speaking=SpeakingSettings(decision="trained", remarks_per_s=0.2, max_comment_tokens=24, max_answer_tokens=48),
+    )
+
+
+def write_checkpoint_files(folder: Path, settings: StreamSettings, patch_px: int = 14) -> None:
+    """Write the small files of a native-layout folder: preprocessor, template, generation and stream settings."""
+    folder.mkdir(parents=True, exist_ok=True)
+    preprocessor = {
+        "image_processor_type": "VideoLlama3ImageProcessor",
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "patch_size": patch_px,
+        "min_tokens": 4,
+        "max_tokens": 1024,
+        "merge_size": 1,
+    }
+    processor = {"image_merge_size": 1, "video_merge_size": 2, "fps": 2, "max_frames": 180}
+    _write_json(folder / "preprocessor_config.json", preprocessor)
+    _write_json(folder / "processor_config.json", processor)
+    _write_json(folder / STREAM_CONFIG_NAME, settings.to_dict())
+    template = TEMPLATE_PATH.read_text(encoding="utf-8")
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+
+
+def new_model(folder: Path, sentences: Iterable[str], sizes: Sizes, seed: int) -> VideoLlama3ForConditionalGeneration:
+    """A model with random weights and all files of its folder but the weights. `seed` fixes the weights."""
+    import torch
+    from transformers.models.video_llama_3.modeling_video_llama_3 import VideoLlama3ForConditionalGeneration
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = build_tokenizer([*sentences, DEFAULT_SYSTEM, *_format_sentences()], folder)
+    write_checkpoint_files(folder, embedded_stream_settings(), sizes.patch_px)
+    torch.manual_seed(seed)
+    return VideoLlama3ForConditionalGeneration(model_config(tokenizer, sizes)).float()
+
+
+def _format_sentences() -> list[str]:
+    """Words of the format itself, so that wrappers cost few tokens."""
+    return ["stream\nTime 10.5s: \n", "system\n", "user\n", "assistant\n"] * 4
+
+
+def _write_json(path: Path, values: object) -> None:
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,96 @@
+"""Standing instructions: what a person asks to be told, and which remarks that lets through. Pure; any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from models.training.remarks import Remark, a, remarks
+from streaming.sources.scenario import EventKind
+from streaming.sources.scenery import COLOURS, SHAPES
+from streaming.sources.synthetic import Scene
+
+
+class Instruction(NamedTuple):
+    """A standing instruction in words, and its meaning."""
+
+    text: str
+    allows: Callable[[Remark], bool]
+
+
+_EVERYTHING = (
+    "Describe everything.",
+    "Tell me everything that happens.",
+    "Say what happens.",
+    "Comment on everything.",
+)
+_NOTHING = ("Say nothing unless asked.", "Be silent unless asked.", "Speak only when asked.", "Do not comment.")
+_ENTERS = ("Tell me only when {what} appears.", "Say only when {what} enters.", "Tell me when {what} comes into view.")
+_LEAVES = ("Tell me only when {what} leaves.", "Say only when {what} goes out of view.")
+_OF_KIND: dict[EventKind, tuple[str, ...]] = {
+    EventKind.COVERED: ("Tell me when the view is covered.", "Say only when the view is covered."),
+    EventKind.UNCOVERED: ("Tell me when the view is clear again.",),
+    EventKind.GETS_DARK: ("Tell me when it gets dark.", "Say only when it gets dark."),
+    EventKind.GETS_BRIGHT: ("Tell me when it gets bright.", "Say only when it gets bright."),
+    EventKind.BLURRED: ("Tell me when the view is blurred.", "Say only when the view is blurred."),
+    EventKind.CAMERA_MOVES: ("Tell me when the camera moves.", "Say only when the camera moves."),
+    EventKind.CUT: ("Tell me when the scene changes.", "Say only when the scene changes."),
+    EventKind.STOPS: ("Tell me only when something stops.",),
+    EventKind.STARTS: ("Tell me only when something starts moving.",),
+    EventKind.CHANGES_COLOUR: ("Tell me only when a shape changes its colour.",),
+}
+_SHAPES_ONLY = ("Tell me only about shapes.", "Speak of shapes only.")
+_VIEW_ONLY = ("Tell me only about the light and the view.", "Speak of the light and the view only.")
+
+
+def _matches(kind: EventKind, **slots: str) -> Callable[[Remark], bool]:
+    def allows(remark: Remark) -> bool:
+        return remark.kind is kind and all(remark.slots.get(name) == value for name, value in slots.items())
+
+    return allows
+
+
+def _groups() -> list[list[Instruction]]:
+    """All instructions, grouped so that each group is drawn equally often."""
+    appear: list[Instruction] = []
+    leave: list[Instruction] = []
+    for templates, kind, group in ((_ENTERS, EventKind.ENTERS, appear), (_LEAVES, EventKind.LEAVES, leave)):
+        wanted: list[tuple[str, dict[str, str]]] = [("anything", {})]
+        wanted += [(f"{a(colour)} shape", {"colour": colour}) for colour in COLOURS]
+        wanted += [(a(shape), {"shape": shape}) for shape in SHAPES]
+        wanted += [(a(f"{c} {s}"), {"colour": c, "shape": s}) for c in COLOURS for s in SHAPES]
+        group += [
+            Instruction(template.format(what=what), _matches(kind, **slots))
+            for what, slots in wanted
+            for template in templates
+        ]
+    view = [Instruction(text, _matches(kind)) for kind, texts in _OF_KIND.items() for text in texts]
+    return [
+        [Instruction(text, lambda remark: True) for text in _EVERYTHING],
+        [Instruction(text, lambda remark: False) for text in _NOTHING],
+        appear,
+        leave,
+        view,
+        [Instruction(text, lambda remark: remark.slots.get("object") == "shape") for text in _SHAPES_ONLY]
+        + [Instruction(text, lambda remark: remark.slots.get("object") == "view") for text in _VIEW_ONLY],
+    ]
+
+
+def instructions(rng: np.random.Generator, scene: Scene | None = None) -> Instruction:
+    """A random instruction. With a scene, three times in four it is one of which something in the scene speaks."""
+    groups = _groups()
+    odds = np.array([0.15, 0.15, 0.3, 0.1, 0.2, 0.1])
+    group = groups[int(rng.choice(len(groups), p=odds))]
+    if scene is not None and rng.random() < 0.75:
+        owed = remarks(scene)
+        speaking = [one for one in group if any(one.allows(remark) for remark in owed)]
+        group = speaking or group
+    return group[int(rng.integers(len(group)))]
+
+
+def all_instructions() -> Iterator[str]:
+    """Every instruction there is."""
+    for group in _groups():
+        yield from (instruction.text for instruction in group)

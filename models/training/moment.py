@@ -1,0 +1,159 @@
+"""What is true of a scene at one moment, now and before, and the draws that questions about it take. One owner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import TypeVar
+
+import numpy as np
+
+from models.training.remarks import a
+from models.training.wording import TEMPLATES, YES_NO_SUFFIX, named
+from streaming.sources.scenario import EventKind, SceneState, ThingState
+from streaming.sources.scenery import COLOURS, SHAPES
+from streaming.sources.synthetic import Scene
+
+Look = tuple[str, str]
+"""A colour and a shape."""
+Pair = tuple[str, str]
+"""A question and its answer."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A stretch of time in which something of one colour and shape was in view."""
+
+    colour: str | None
+    """None for textured things."""
+    shape: str | None
+    start_s: float
+    end_s: float | None
+    """None while it lasts."""
+    entered: bool
+    """Whether it came in over an edge (and was not there from the first, or turned into this colour)."""
+
+    @property
+    def look(self) -> tuple[str | None, str | None]:
+        """Colour and shape."""
+        return self.colour, self.shape
+
+    @property
+    def name(self) -> str:
+        """What it is called: "a red circle", "something"."""
+        return named(self.colour, self.shape)
+
+
+def sightings(scene: Scene, t_s: float) -> list[Sighting]:
+    """Everything seen up to a time, in order of its beginning."""
+    found: list[Sighting] = []
+    for thing in scene.scenario.things:
+        events = [event for event in scene.truth if event.thing_id == thing.thing_id]
+        enter = next((event for event in events if event.kind is EventKind.ENTERS), None)
+        leave = next((event for event in events if event.kind is EventKind.LEAVES), None)
+        start, entered = (enter.visible_s, True) if enter else (thing.born_s, False)
+        gone = leave.visible_s if leave else thing.gone_s
+        colour = thing.colour
+        for change in (event for event in events if event.kind is EventKind.CHANGES_COLOUR):
+            found.append(_sighting(colour, thing.shape, (start, change.visible_s, t_s), entered))
+            colour, start, entered = change.new_colour, change.visible_s, False
+        found.append(_sighting(colour, thing.shape, (start, gone, t_s), entered))
+    return sorted((sighting for sighting in found if sighting.start_s <= t_s), key=lambda sighting: sighting.start_s)
+
+
+def _sighting(colour: str | None, shape: str | None, times_s: tuple[float, float, float], entered: bool) -> Sighting:
+    start_s, end_s, now_s = times_s
+    return Sighting(colour, shape, start_s, end_s if end_s <= now_s else None, entered)
+
+
+class Moment:
+    """One moment of a scene, with the randomness of the question that is about to be asked."""
+
+    def __init__(
+        self,
+        scene: Scene,
+        t_s: float,
+        rng: np.random.Generator,
+        shown_time: Callable[[float], float] = float,
+        since_s: float = 0.0,
+    ) -> None:
+        self.t_s, self.rng, self.shown_time, self.since_s = t_s, rng, shown_time, since_s
+        self.families = scene.settings.families
+        """What may happen in the scene at all; what may not is not asked about."""
+        self.state: SceneState = scene.state(t_s)
+        gain = scene.scenario.gain.at(t_s)
+        clear = not (self.state.covered or self.state.blurred or self.state.camera_moving) and 0.4 <= gain <= 1.3
+        self.things: list[ThingState] = [thing for thing in self.state.things if thing.share_in > 0.5]
+        self.shapes = [thing for thing in self.things if thing.shape is not None]
+        self.certain = clear and self.state.settled
+        """Whether what is in view is beyond doubt."""
+        settle_s = 1.0 / scene.settings.fps + 0.1
+        self.past_certain = all(not e.time_s - 0.2 <= t_s < e.visible_s + settle_s for e in scene.truth)
+        """Whether what has happened is beyond doubt: nothing is just happening."""
+        self.seen = sightings(scene, t_s)
+        self.events = self.state.events
+
+    def chance(self, share: float) -> bool:
+        """True in this share of draws."""
+        return bool(self.rng.random() < share)
+
+    def one_of(self, values: Sequence[T]) -> T:
+        """One of the values, each as likely."""
+        return values[int(self.rng.integers(len(values)))]
+
+    def words(self, kind: str, **slots: str) -> str:
+        """One of the wordings of a kind of question, filled in."""
+        return self.one_of(TEMPLATES[kind]).format(**slots)
+
+    def yes_no(self, question: str, truth: bool) -> Pair:
+        """A yes/no question, half the time with the request to answer so."""
+        return question + (YES_NO_SUFFIX if self.chance(0.5) else ""), "Yes." if truth else "No."
+
+    def absent(self, present: set[Look]) -> Look | None:
+        """A colour and a shape that do not occur together; more often than not one of the two does occur."""
+        pairs = [pair for pair in product(COLOURS, SHAPES) if pair not in present]
+        if present and self.chance(0.6):
+            near = [p for p in pairs if any((p[0] == c) != (p[1] == s) for c, s in present)]
+            pairs = near or pairs
+        return self.one_of(pairs) if pairs else None
+
+    def existence(self, kind: str, present: set[Look]) -> Pair | None:
+        """A yes/no question about a colour, a shape or both; as often yes as no."""
+        wants_yes = self.chance(0.5)
+        if not present and (wants_yes or self.chance(0.95)):
+            return None
+        scope = self.one_of(("both", "both", "colour", "shape"))
+        if wants_yes:
+            colour, shape = self.one_of(sorted(present))
+        else:
+            absent = self._lacking(scope, present)
+            if absent is None:
+                return None
+            colour, shape = absent
+        what = {"both": f"{colour} {shape}", "colour": f"{colour} shape", "shape": shape}[scope]
+        return self.yes_no(self.words(kind, a_what=a(what)), wants_yes)
+
+    def _lacking(self, scope: str, present: set[Look]) -> Look | None:
+        """A look whose colour, shape or combination (by the scope) is not there."""
+        if scope == "both":
+            return self.absent(present)
+        index, names = (0, list(COLOURS)) if scope == "colour" else (1, list(SHAPES))
+        free = [name for name in names if name not in {look[index] for look in present}]
+        if not free:
+            return None
+        name = self.one_of(free)
+        return (name, SHAPES[0]) if scope == "colour" else ("red", name)
+
+    def second(self, t_s: float) -> int:
+        """A time of the scene as whole seconds of the stream, rounded down."""
+        return int(np.floor(self.shown_time(t_s) + 1e-6))
+
+    def at(self, t_s: float) -> str:
+        """A time as an answer."""
+        return f"At {self.second(t_s)} seconds."
+
+    def seen_looks(self) -> set[Look]:
+        """All colours and shapes seen so far."""
+        return {(s.colour, s.shape) for s in self.seen if s.colour is not None and s.shape is not None}
