@@ -1,0 +1,72 @@
+"""Pictures and clips that come with a question, read into memory as RGB. Any thread may read them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from assistant.errors import AssistantError, NothingToSee
+
+MOST_FRAMES = 180
+"""Frames of one clip, as the published processors take at most; a longer clip is sampled more coarsely."""
+MOST_PIXELS = 100_000_000
+"""Of one picture; a larger one is a mistake or an attack."""
+
+
+class BadPicture(AssistantError):
+    """A file is no picture."""
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """A still picture, upright, uint8 RGB `[height, width, 3]`; see-through parts turn white. Raises `BadPicture`."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as opened:
+            if opened.width * opened.height > MOST_PIXELS:
+                raise BadPicture(
+                    f"{path}: {opened.width} x {opened.height}; at most {MOST_PIXELS:,} pixels are read; scale it down"
+                )
+            upright = ImageOps.exif_transpose(opened)
+            if upright.has_transparency_data:
+                ground = Image.new("RGBA", upright.size, "white")
+                upright = Image.alpha_composite(ground, upright.convert("RGBA"))
+            return np.asarray(upright.convert("RGB"))
+    except UnidentifiedImageError as error:
+        raise BadPicture(f"{path}: not a picture that can be read; give a JPEG, PNG or WebP file") from error
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise BadPicture(f"{path}: {reason}; a picture file is wanted; check its name and that it is whole") from error
+
+
+def read_clip(spec: str, fps: float) -> tuple[list[np.ndarray], list[float]]:
+    """Frames of a recording and their times, seconds, at `fps` or as coarsely as `MOST_FRAMES` asks.
+
+    Where the length is not known beforehand, every other frame goes whenever there are too many, so memory stays
+    bounded. Raises a `StreamingError` where it cannot be opened and `NothingToSee` where it gives no frame.
+    """
+    from streaming.sources import SourceOptions, open_source
+    from streaming.types import Frame
+
+    options = SourceOptions(sample_fps=fps)
+    source = open_source(spec, options=options)
+    if source.is_live:
+        raise BadPicture(f"{source.name}: live, so it has no end; a clip is a recording; record some of it first")
+    with source:
+        info = source.open()
+        stride = max(1, math.ceil((info.duration_s_declared or 0.0) * fps / MOST_FRAMES))
+        taken: list[Frame] = []
+        number = 0
+        for item in source.frames():
+            if not isinstance(item, Frame):
+                continue
+            if number % stride == 0 and (not taken or item.image.shape == taken[0].image.shape):
+                taken.append(item)
+            number += 1
+            if len(taken) > MOST_FRAMES:
+                taken, stride = taken[::2], 2 * stride
+    if not taken:
+        raise NothingToSee(f"{source.name}: no frame could be read; the file holds no picture that decodes")
+    return [frame.image for frame in taken], [frame.pts_s for frame in taken]

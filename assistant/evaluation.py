@@ -1,0 +1,195 @@
+"""Scores the whole assistant, conditioned on its own words: rendered scenes by their truth, real clips by labels.
+
+Runs on the caller's thread, which is the engine's. Media time comes from the frames; nothing waits.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from assistant.errors import AssistantError
+from assistant.events import Comment, StreamEvent
+from assistant.session import StreamSession
+from assistant.speak import Decision, policy_for
+from models.training.remarks import parse, remarks
+from models.training.scoring import Owed, Said, SceneScore, score_scene
+from streaming.clock import SystemClock
+from streaming.sources.scenario import SceneSettings
+from streaming.sources.synthetic import Scene
+from streaming.types import Frame
+
+if TYPE_CHECKING:
+    from models.engine import Engine
+
+EARLY_S = 0.5
+LATE_S = 2.0
+"""A remark catches an activity from this long before its start to this long after it."""
+MARGIN_S = 1.0
+"""Widening of labelled intervals inside which a remark is no false alarm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What the assistant did with one stream."""
+
+    comments: tuple[Comment, ...]
+    decisions: tuple[Decision, ...]
+    raw_scores: tuple[tuple[float, float], ...]
+    """(media time, s before calibration) of each frame that was appended."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipScore:
+    """One labelled clip's counts."""
+
+    name: str
+    num_activities: int
+    num_caught: int
+    num_said: int
+    num_false_alarms: int
+    remarks: tuple[tuple[float, str], ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "clip": self.name,
+            "activities": self.num_activities,
+            "caught": self.num_caught,
+            "remarks": self.num_said,
+            "false_alarms": self.num_false_alarms,
+            "said": [{"time_s": time_s, "text": text} for time_s, text in self.remarks],
+        }
+
+
+class _Listener:
+    """A model session that also notes raw scores on their way to the policy."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.scores: list[tuple[float, float]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def see(self, frame: Frame, **options: Any) -> Any:
+        sight = yield from self._session.see(frame, **options)
+        if sight.score is not None:
+            self.scores.append((frame.pts_s, sight.score))
+        return sight
+
+
+def watch(
+    engine: Engine,
+    pictures: Iterable[tuple[float, np.ndarray]],
+    *,
+    fps: float,
+    talkativeness: float = 0.0,
+    instruction: str | None = None,
+    name: str = "evaluation",
+) -> Watched:
+    """Show (media time, uint8 picture) pairs to a fresh session and gather what it says."""
+    from dataclasses import replace
+
+    settings = replace(engine.checkpoint.stream, fps=fps)
+    model = _Listener(engine.open_session(settings, instruction=instruction))
+    events: list[StreamEvent] = []
+    policy = policy_for(settings.speaking, fps=fps, talkativeness=talkativeness)
+    stream = StreamSession(model, policy, SystemClock(), events.append, instruction=instruction)
+    for index, (time_s, picture) in enumerate(pictures):
+        engine.run(stream.on_frame(Frame(picture, index, time_s, time_s, name)))
+    comments = tuple(event for event in events if isinstance(event, Comment))
+    return Watched(comments, tuple(stream.curve), tuple(model.scores))
+
+
+def scene_pictures(scene: Scene, fps: float) -> Iterator[tuple[float, np.ndarray]]:
+    """A scene's sampled frames."""
+    return ((float(time_s), scene.frame(float(time_s))) for time_s in scene.times(fps))
+
+
+def owed_remarks(scene: Scene, fps: float) -> list[Owed]:
+    """The scene's events at the first sampled frame in which a quarter of the change shows."""
+    return [
+        Owed(math.ceil(remark.time_s * fps - 1e-6) / fps, dict(remark.slots), remark.kind.value)
+        for remark in remarks(scene)
+    ]
+
+
+def score_watched(scene: Scene, watched: Watched, fps: float) -> SceneScore:
+    """One scene's score."""
+    said = [Said(comment.time_s, parse(comment.text) or None) for comment in watched.comments]
+    return score_scene(owed_remarks(scene, fps), said, scene.duration_s)
+
+
+def evaluate_scenes(
+    engine: Engine,
+    seeds: Sequence[int],
+    settings: SceneSettings,
+    *,
+    talkativeness: float = 0.0,
+    on_scene: Callable[[int, SceneScore, Watched], None] | None = None,
+) -> list[SceneScore]:
+    """Watch the scene of each seed and score it."""
+    scores = []
+    for seed in seeds:
+        scene = Scene(seed, settings)
+        watched = watch(engine, scene_pictures(scene, settings.fps), fps=settings.fps, talkativeness=talkativeness)
+        scores.append(score_watched(scene, watched, settings.fps))
+        if on_scene is not None:
+            on_scene(seed, scores[-1], watched)
+    return scores
+
+
+def score_clip(name: str, labels: dict[str, Any], said: Sequence[tuple[float, str]]) -> ClipScore:
+    """A clip's remarks against its labelled intervals (seconds). An activity is caught by one remark near it."""
+    activities = [(entry["start_s"], entry["end_s"]) for entry in labels.get("activity", [])]
+    excused = activities + [(entry["start_s"], entry["end_s"]) for entry in labels.get("minor", [])]
+    caught = sum(any(start - EARLY_S <= t <= end + LATE_S for t, _ in said) for start, end in activities)
+    false = sum(not any(start - MARGIN_S <= t <= end + MARGIN_S for start, end in excused) for t, _ in said)
+    return ClipScore(name, len(activities), caught, len(said), false, tuple(said))
+
+
+def evaluate_clips(engine: Engine, folder: Path, *, fps: float = 2.0, talkativeness: float = 0.0) -> list[ClipScore]:
+    """Watch each clip that `events.json` in `folder` labels."""
+    labels_path = folder / "events.json"
+    if not labels_path.is_file():
+        raise AssistantError(f"{folder}: no events.json; it holds a clip's labels by file name; see docs of evaluate")
+    labels = json.loads(labels_path.read_text(encoding="utf-8"))
+    scores = []
+    for name, label in labels.items():
+        watched = watch(engine, clip_pictures(folder / name, fps), fps=fps, talkativeness=talkativeness, name=name)
+        scores.append(score_clip(name, label, [(comment.time_s, comment.text) for comment in watched.comments]))
+    return scores
+
+
+def clip_pictures(path: Path, fps: float) -> Iterator[tuple[float, np.ndarray]]:
+    """A recording's sampled frames, through the sources that `replay` uses."""
+    from streaming.sampling import Sampler
+    from streaming.sources import open_source
+
+    sampler = Sampler(fps)
+    with open_source(str(path)) as source:
+        source.open()
+        for item in source.frames():
+            if isinstance(item, Frame) and sampler.take(item.pts_s):
+                yield item.pts_s, item.image
+
+
+def decision_labels(scene: Scene, watched: Watched, fps: float) -> tuple[list[float], list[bool]]:
+    """Raw scores with whether a remark was owed: at the frame that first shows an event, and the one after it."""
+    due = [remark.speak_s for remark in remarks(scene)]
+    begun = [remark.time_s for remark in remarks(scene)]
+    scores, owed = [], []
+    for time_s, score in watched.raw_scores:
+        is_due = any(0 <= time_s - at < 1 / fps - 1e-6 for at in due)
+        is_vague = any(start <= time_s < at + 1.5 / fps for start, at in zip(begun, due, strict=True))
+        if is_due or not is_vague:
+            scores.append(score)
+            owed.append(is_due)
+    return scores, owed

@@ -1,0 +1,252 @@
+"""When to speak: the calibrated rule for checkpoints whose decision was trained, and a stand-in for the others.
+
+Pure state machines without clocks, threads or torch; each belongs to one stream.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Protocol
+
+from models.settings import SpeakingSettings
+
+MOST_REMARKS_A_FRAME = 0.5
+"""Upper bound of the prior: where frames are so few that more remarks are wanted, every other frame may have one."""
+CURVE_LENGTH = 7200
+"""Decisions kept for the curve: an hour at 2 fps."""
+
+
+class Reason(StrEnum):
+    """Why a decision came out as it did."""
+
+    SPOKE = "spoke"
+    BELOW_THRESHOLD = "below_threshold"
+    REFRACTORY = "refractory"
+    REPEAT = "repeat"
+    EMPTY = "empty"
+    CUT_SHORT = "cut_short"
+    INSTRUCTED_SILENCE = "instructed_silence"
+    NOTHING_CHANGED = "nothing_changed"
+    SAME_CHANGE = "same_change"
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a decision is made from: one frame, after the model saw it."""
+
+    time_s: float
+    """Media time."""
+    appended: bool
+    """Whether the frame went into the stream; one that did not looked like the frames before it."""
+    changed_share: float
+    """Share of cells that changed, in [0, 1]."""
+    score: float | None = None
+    """s = logit(im_start) − logit(stream_start); None where the frame was not appended."""
+    log_p_assistant: float | None = None
+    """log P(assistant | im_start), at most 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided about one frame, silences too."""
+
+    time_s: float
+    speak: bool
+    reason: Reason
+    score: float | None
+    """Calibrated log-odds, or the share of changed cells where the stand-in decides."""
+    threshold: float
+    probability: float | None
+    """Chance that a remark is due at this frame, where the score is calibrated."""
+
+
+class SpeakingPolicy(Protocol):
+    """Decides about frames in their order."""
+
+    needs_check: bool
+    """Whether a standing instruction must be checked with the model before a remark."""
+    speak_above: float | None
+    """Raw score above which log P(assistant) matters to the decision; None where it never does."""
+
+    def decide(self, seen: Observation) -> Decision:
+        """Whether to speak about this frame. A `True` counts as the start of a remark."""
+
+    def withdraw(self) -> None:
+        """The last remark was called off before a word of it: it does not count against later ones."""
+
+    def veto(self, text: str) -> Reason | None:
+        """Why a remark that was generated must not be given out; None where it may."""
+
+
+class _Occurrence:
+    """The words already said about what goes on."""
+
+    def __init__(self) -> None:
+        self._said: deque[str] = deque(maxlen=32)
+
+    def over(self) -> None:
+        """There was quiet: whatever comes next is news."""
+        self._said.clear()
+
+    def refuse(self, text: str) -> Reason | None:
+        """Why `text` is not worth saying; None notes it as said."""
+        words = normalised(text)
+        if not words:
+            return Reason.EMPTY
+        if words in self._said:
+            return Reason.REPEAT
+        self._said.append(words)
+        return None
+
+
+class CalibratedPolicy:
+    """Speak if s' + log P(assistant | im_start) > log((1−π)/π) − talkativeness.
+
+    s' is the Platt-scaled score, log-odds under balanced classes; π is the wanted share of frames with a remark. After
+    a remark there is silence for `refractory_s`. An occurrence lasts from the threshold's crossing until the score has
+    fallen `hysteresis` below it or nothing changes any more; within one occurrence the same words are said once.
+    """
+
+    needs_check = False
+
+    def __init__(self, settings: SpeakingSettings, *, fps: float, talkativeness: float = 0.0) -> None:
+        self._settings = settings
+        prior = min(settings.remarks_per_s / fps, MOST_REMARKS_A_FRAME)
+        self.prior_log_odds = math.log(prior / (1 - prior))
+        self.threshold = -self.prior_log_odds - talkativeness
+        at_least = self.threshold - settings.hysteresis - settings.platt_shift
+        self.speak_above: float | None = at_least / settings.platt_scale
+        self._spoke_at_s = -math.inf
+        self._occurrence = _Occurrence()
+
+    def decide(self, seen: Observation) -> Decision:
+        """Whether to speak about this frame."""
+        if not seen.appended or seen.score is None:
+            self._occurrence.over()
+            return Decision(seen.time_s, False, Reason.NOTHING_CHANGED, None, self.threshold, None)
+        settings = self._settings
+        score = settings.platt_scale * seen.score + settings.platt_shift + (seen.log_p_assistant or 0.0)
+        if not score >= self.threshold - settings.hysteresis:
+            self._occurrence.over()
+        if not score > self.threshold:
+            reason = Reason.BELOW_THRESHOLD
+        elif 0 <= seen.time_s - self._spoke_at_s < settings.refractory_s:
+            reason = Reason.REFRACTORY
+        else:
+            reason = Reason.SPOKE
+            self._spoke_at_s = seen.time_s
+        probability = _sigmoid(score + self.prior_log_odds)
+        return Decision(seen.time_s, reason is Reason.SPOKE, reason, score, self.threshold, probability)
+
+    def withdraw(self) -> None:
+        """The last remark was called off; the next frame may have one."""
+        self._spoke_at_s = -math.inf
+
+    def veto(self, text: str) -> Reason | None:
+        """Refuse empty words, and words already said about the occurrence that goes on."""
+        return self._occurrence.refuse(text)
+
+
+class ChangePolicy:
+    """The stand-in: speak when the picture changes after quiet, and now and then while it goes on changing.
+
+    The score is the share of changed cells. A change that begins is remarked on at once, unless the last remark is
+    less than half of 1 / `remarks_per_s` ago; one that goes on, every 1 / `remarks_per_s`. Talkativeness shortens both
+    times by its exponential.
+    """
+
+    needs_check = True
+    LEVEL = 0.02
+    """Share of changed cells at which something happens."""
+    QUIET = 0.005
+    """Share below which nothing does."""
+
+    def __init__(self, settings: SpeakingSettings, *, talkativeness: float = 0.0) -> None:
+        between_s = math.exp(-talkativeness) / settings.remarks_per_s
+        self._again_s = max(between_s, settings.refractory_s)
+        self._at_most_every_s = max(between_s / 2, settings.refractory_s)
+        self.speak_above: float | None = None
+        self._refractory_s = settings.refractory_s
+        self._spoke_at_s = -math.inf
+        self._quiet = True
+        self._before = (self._spoke_at_s, self._quiet)
+        self._not_before_s = -math.inf
+        self._occurrence = _Occurrence()
+
+    def decide(self, seen: Observation) -> Decision:
+        """Whether to speak about this frame."""
+        share = seen.changed_share if seen.appended else 0.0
+        if share < self.QUIET:
+            self._quiet = True
+            self._occurrence.over()
+        if seen.time_s < self._spoke_at_s:
+            self._spoke_at_s = self._not_before_s = -math.inf
+        since_s = seen.time_s - self._spoke_at_s
+        if share < self.LEVEL:
+            reason = Reason.BELOW_THRESHOLD if seen.appended else Reason.NOTHING_CHANGED
+        elif since_s < self._at_most_every_s or seen.time_s < self._not_before_s:
+            reason = Reason.REFRACTORY
+        elif not self._quiet and since_s < self._again_s:
+            reason = Reason.SAME_CHANGE
+        else:
+            reason = Reason.SPOKE
+            self._before = (self._spoke_at_s, self._quiet)
+            self._spoke_at_s, self._quiet = seen.time_s, False
+        return Decision(seen.time_s, reason is Reason.SPOKE, reason, share, self.LEVEL, None)
+
+    def withdraw(self) -> None:
+        """The last remark was called off: the change may still have one, after `refractory_s`."""
+        self._not_before_s = self._spoke_at_s + self._refractory_s
+        self._spoke_at_s, self._quiet = self._before
+
+    def veto(self, text: str) -> Reason | None:
+        """Refuse empty words, and words already said about the change that goes on."""
+        return self._occurrence.refuse(text)
+
+
+class DecisionCurve:
+    """The last decisions of a stream, silences too, and how often each reason came up since its start."""
+
+    def __init__(self, length: int = CURVE_LENGTH) -> None:
+        self._decisions: deque[Decision] = deque(maxlen=length)
+        self.reasons: Counter[Reason] = Counter()
+
+    def add(self, decision: Decision) -> None:
+        """Take the next decision."""
+        self._decisions.append(decision)
+        self.reasons[decision.reason] += 1
+
+    def amend(self, decision: Decision, reason: Reason) -> Decision:
+        """Note that the last decision's remark was not given out after all; returns the decision as it stands now."""
+        self.reasons[decision.reason] -= 1
+        self.reasons[reason] += 1
+        amended = replace(decision, speak=False, reason=reason)
+        if self._decisions and self._decisions[-1] is decision:
+            self._decisions[-1] = amended
+        return amended
+
+    def __iter__(self) -> Iterator[Decision]:
+        return iter(self._decisions)
+
+    def __len__(self) -> int:
+        return len(self._decisions)
+
+
+def policy_for(settings: SpeakingSettings, *, fps: float, talkativeness: float = 0.0) -> SpeakingPolicy:
+    """The policy that a checkpoint's settings ask for. `fps` is how many frames a second are decided about."""
+    if settings.decision == "trained":
+        return CalibratedPolicy(settings, fps=fps, talkativeness=talkativeness)
+    return ChangePolicy(settings, talkativeness=talkativeness)
+
+
+def normalised(text: str) -> str:
+    """Words for comparison: case, punctuation and spacing do not count."""
+    return " ".join("".join(c if c.isalnum() else " " for c in text.casefold()).split())
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))

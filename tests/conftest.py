@@ -1,0 +1,26 @@
+"""What all tests share: skips that CI could have avoided are failures there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+EXCUSED = ("needs_clips", "needs_gpu")
+"""Markers of tests that need what no package manager can install."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With REQUIRE_ALL=1 a skipped test fails, unless its marker excuses it."""
+    report = yield
+    is_expected_failure = hasattr(report, "wasxfail")
+    excused = any(item.get_closest_marker(name) for name in EXCUSED)
+    if os.environ.get("REQUIRE_ALL") == "1" and report.skipped and not is_expected_failure and not excused:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and REQUIRE_ALL=1 allows that only for {', '.join(EXCUSED)}: {reason}"
+    return report
