@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,9 +16,13 @@ from assistant.errors import AssistantError, NothingToSee
 if TYPE_CHECKING:
     from assistant.config import AppConfig
     from assistant.console import Progress
+    from assistant.runner import Runner
+    from assistant.session import StreamSession
     from assistant.store import EventSink
+    from models.session import Session
+    from models.settings import StreamSettings
     from streaming.capture import Capture
-    from streaming.sources import Source
+    from streaming.sources import Source, SourceOptions
 
 BAD_INPUT = 2
 NOTHING_READ = 3
@@ -128,66 +131,117 @@ def doctor(
         print(_json(report.as_dict()) if json else report.as_text())
 
 
+@app.command()
+def evaluate(
+    seeds: Annotated[
+        str, typer.Option(help="Scenes to watch, as A-B. Training never uses seeds below 1000000.")
+    ] = "0-49",
+    noise: Annotated[
+        float | None, typer.Option(help="Sensor noise of every scene, grey levels; mixed by default.")
+    ] = None,
+    families: Annotated[
+        str, typer.Option(help="Of shapes,motion,light,view: what may happen.")
+    ] = "shapes,motion,light,view",
+    seconds: Annotated[float, typer.Option(help="Length of a scene.")] = 60.0,
+    clips: Annotated[Path | None, typer.Option(help="Score the clips labelled by events.json in this folder.")] = None,
+    model: Annotated[str, typer.Option(help="Checkpoint folder or hub name.")] = "embedded",
+    talkative: Annotated[float, typer.Option(help="More speaks more, less speaks less.")] = 0.0,
+    plot: Annotated[Path | None, typer.Option(help="Draw the first scene's score over time to this PNG.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="The scores as one JSON object.")] = False,
+) -> None:
+    """Score the assistant, conditioned on its own words, over rendered scenes or labelled clips."""
+    with _clear_errors():
+        from assistant.report import run_clips, run_scenes
+        from models.checkpoint import load_checkpoint
+        from models.engine import Engine
+
+        engine = Engine(load_checkpoint(model, progress=_is_terminal()))
+        if clips is not None:
+            values, table = run_clips(engine, clips, talkative)
+        else:
+            values, table = run_scenes(
+                engine, seeds, families, noise, seconds, talkative, plot, progress=_is_terminal()
+            )
+        print(_json(values) if json else table)
+
+
+@app.command()
+def train(
+    folder: Annotated[Path, typer.Argument(help="Where training keeps its state and its checkpoint; resumes there.")],
+    plan: Annotated[
+        Path | None, typer.Option(help="Stages and mixtures in YAML; the embedded model's by default.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop after so long; run again to go on.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads of the optimiser.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that render scenes.")] = 1,
+) -> None:
+    """Train a small checkpoint on rendered scenes, stage by stage."""
+    with _clear_errors():
+        from models.training.train import PLAN_PATH
+        from models.training.train import train as run_training
+
+        made = run_training(folder, plan or PLAN_PATH, minutes=minutes, threads=threads, workers=workers)
+        print(f"checkpoint: {made}")
+
+
 def _replay(spec: str, config: AppConfig, *, as_json: bool) -> None:
     """Watch one source from its first frame to its last."""
+    from assistant.console import WatchedFeed
+    from assistant.outputs import Fanout, open_outputs
+    from assistant.runner import Runner
     from assistant.samples import resolve_sample
+    from assistant.stopping import stopping
     from models.checkpoint import load_checkpoint
+    from models.engine import Engine
     from streaming.capture import Capture
     from streaming.clock import SystemClock
     from streaming.sources import open_source
 
     clock = SystemClock()
-    spec = resolve_sample(spec)
+    spec, wanted = resolve_sample(spec), config.model
     _check_opens(open_source(spec, options=_source_options(config, config.source.fps), clock=clock))
     with ExitStack() as stack:
-        sinks = _file_sinks(config, stack)
-        checkpoint = load_checkpoint(
-            config.model.name, device=config.model.device, dtype=config.model.dtype, progress=_is_terminal()
-        )
-        settings = config.model.stream_settings(checkpoint.stream, config.source.fps)
+        files = open_outputs(config.output)
+        stack.callback(Fanout(files).close)
+        checkpoint = load_checkpoint(wanted.name, device=wanted.device, dtype=wanted.dtype, progress=_is_terminal())
+        settings = wanted.stream_settings(checkpoint.stream, config.source.fps)
         source = open_source(spec, options=_source_options(config, settings.fps), clock=clock)
         capture = stack.enter_context(Capture(source, clock=clock))
         progress = stack.enter_context(_progress(config, capture, shown=_is_terminal() and not as_json))
-        sinks.append(_console_sink(progress, as_json=as_json))
-        _watch(config, checkpoint, settings, capture, sinks, progress, as_json=as_json)
+        sink = Fanout([*files, _console_sink(progress, as_json=as_json)])
+        engine = Engine(checkpoint, now=clock.now_s)
+        session = engine.open_session(
+            settings, system=wanted.system, instruction=config.speaking.instruct, pruning=wanted.pruning
+        )
+        stream = _stream(config, settings, session, sink, capture)
+        runner = Runner(engine, stream, WatchedFeed(capture, progress), sink, clock)
+        with stopping(runner):
+            runner.run()
+        progress.close()
+        _conclude(runner, session, capture, as_json=as_json)
 
 
-def _watch(
-    config: AppConfig,
-    checkpoint: Any,
-    settings: Any,
-    capture: Capture,
-    sinks: list[EventSink],
-    progress: Progress,
-    *,
-    as_json: bool,
-) -> None:
-    from assistant.console import WatchedFeed
-    from assistant.runner import Fanout, Runner
+def _stream(
+    config: AppConfig, settings: StreamSettings, session: Session, sink: EventSink, capture: Capture
+) -> StreamSession:
+    """The session of one stream, as the configuration wants it."""
     from assistant.session import StreamSession
     from assistant.speak import policy_for
-    from models.engine import Engine
     from streaming.clock import SystemClock
 
-    clock = SystemClock()
-    engine = Engine(checkpoint, now=clock.now_s)
-    session = engine.open_session(
-        settings, system=config.model.system, instruction=config.speaking.instruct, pruning=config.model.pruning
-    )
-    sink = Fanout(sinks)
-    stream = StreamSession(
+    return StreamSession(
         session,
         policy_for(settings.speaking, fps=settings.fps, talkativeness=config.speaking.talkative),
-        clock,
+        SystemClock(),
         sink.append,
         pace=_pace(config, capture),
         instruction=config.speaking.instruct,
         questions=config.planned_questions(),
     )
-    runner = Runner(engine, stream, WatchedFeed(capture, progress), sink, clock)
-    with stops(runner):
-        runner.run()
-    progress.close()
+
+
+def _conclude(runner: Runner, session: Session, capture: Capture, *, as_json: bool) -> None:
+    """Print the summary. Raises `NothingToSee` where there is nothing to sum up."""
     if not runner.num_seen and not runner.was_stopped:
         raise NothingToSee(f"{capture.name}: no frame could be read; the file or stream holds no picture that decodes")
     summary = ["", *runner.summary(session.usage).lines()]
@@ -202,7 +256,7 @@ def _check_opens(source: Source) -> None:
         source.open()
 
 
-def _source_options(config: AppConfig, fps: float | None) -> Any:
+def _source_options(config: AppConfig, fps: float | None) -> SourceOptions:
     from streaming.masks import Masks
     from streaming.sources import SourceOptions
 
@@ -224,24 +278,6 @@ def _pace(config: AppConfig, capture: Capture) -> float:
     return 0.0 if config.source.speed == "max" else float(config.source.speed)
 
 
-def _file_sinks(config: AppConfig, stack: ExitStack) -> list[EventSink]:
-    from assistant.store import JsonLinesStore
-    from assistant.subtitles import SubtitleWriter
-
-    sinks: list[EventSink] = []
-    output = config.output
-    if output.events is not None:
-        sinks.append(JsonLinesStore(output.events))
-        stack.callback(sinks[-1].close)
-    if output.vtt is not None:
-        sinks.append(SubtitleWriter(output.vtt, "vtt"))
-        stack.callback(sinks[-1].close)
-    if output.srt is not None:
-        sinks.append(SubtitleWriter(output.srt, "srt"))
-        stack.callback(sinks[-1].close)
-    return sinks
-
-
 def _console_sink(progress: Progress, *, as_json: bool) -> EventSink:
     from assistant.console import JsonSink, TextSink
 
@@ -254,32 +290,6 @@ def _progress(config: AppConfig, capture: Capture, *, shown: bool) -> Progress:
     end_s = config.source.end_s or capture.info.duration_s_declared
     total_s = (end_s - config.source.start_s) * config.source.loop if end_s else None
     return Progress(sys.stderr, shown=shown, start_s=config.source.start_s, total_s=total_s)
-
-
-class Stoppable(Protocol):
-    """What a signal can end."""
-
-    @property
-    def was_stopped(self) -> bool: ...
-
-    def stop(self) -> None: ...
-
-
-@contextmanager
-def stops(runner: Stoppable) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the run properly; a second Ctrl-C ends it at once."""
-
-    def stop(number: int, _frame: object) -> None:
-        if runner.was_stopped and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        runner.stop()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

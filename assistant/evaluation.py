@@ -159,7 +159,9 @@ def evaluate_clips(engine: Engine, folder: Path, *, fps: float = 2.0, talkativen
     """Watch each clip that `events.json` in `folder` labels."""
     labels_path = folder / "events.json"
     if not labels_path.is_file():
-        raise AssistantError(f"{folder}: no events.json; it holds a clip's labels by file name; see docs of evaluate")
+        raise AssistantError(
+            f"{folder}: no events.json; it holds a clip's labels by file name; write one, or give another folder"
+        )
     labels = json.loads(labels_path.read_text(encoding="utf-8"))
     scores = []
     for name, label in labels.items():

@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from assistant.events import StatusEvent, StatusKind, StreamEvent
+from assistant.events import StatusEvent, StatusKind
 from assistant.session import StreamSession
 from assistant.stats import Summary
 from assistant.store import EventSink
@@ -48,29 +47,6 @@ class Usage(Protocol):
 
     @property
     def capacity(self) -> int: ...
-
-
-class Fanout:
-    """Hands each event to every sink, in order."""
-
-    def __init__(self, sinks: Sequence[EventSink]) -> None:
-        self._sinks = tuple(sinks)
-
-    def append(self, event: StreamEvent) -> None:
-        """Hand it on."""
-        for sink in self._sinks:
-            sink.append(event)
-
-    def close(self) -> None:
-        """Close every sink, whatever one of them says to it."""
-        errors: list[Exception] = []
-        for sink in self._sinks:
-            try:
-                sink.close()
-            except Exception as error:  # the others must be closed too; the first one is raised below
-                errors.append(error)
-        if errors:
-            raise errors[0]
 
 
 class Runner:

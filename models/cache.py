@@ -29,6 +29,10 @@ class RollingLayer(CacheLayerMixin):
 
     is_sliding = False
     is_croppable = True
+    keys: torch.Tensor
+    """`[1, heads, length, head_dim]`, rotated: a view of what is filled, once anything is."""
+    values: torch.Tensor
+    """The same of the values."""
 
     def __init__(self, capacity: int) -> None:
         super().__init__()

@@ -81,7 +81,7 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Load a checkpoint from a folder, by hub name, or the embedded one.
 
-    device: `auto`, `cpu`, `cuda`, `cuda:1`, …; dtype: `auto` (bfloat16 on a GPU, float32 on a CPU), `float32`,
+    device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`; dtype: `auto` (bfloat16 on a GPU, float32 on a CPU), `float32`,
     `bfloat16` or `float16`. special: token ids for a folder that holds no tokenizer; without them such a folder is
     refused. Raises `CheckpointNotFound`, `CheckpointDamaged` or another `CheckpointError`.
     """
@@ -337,9 +337,10 @@ def _placement(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
     try:
         torch_device = torch.device(device)
     except RuntimeError as error:
-        raise CheckpointError(f"device {device!r}: auto, cpu, cuda or cuda:N") from error
-    if torch_device.type == "cuda" and not torch.cuda.is_available():
-        raise CheckpointError(f"device {device!r}: torch finds no CUDA GPU here; use cpu, or install torch for CUDA")
+        raise CheckpointError(f"device {device!r}: auto, cpu, cuda, cuda:N or mps") from error
+    present = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (torch_device.index or 0) >= present.get(torch_device.type, 0):
+        raise CheckpointError(f"device {device!r}: torch finds no such device here; use cpu, or install torch for it")
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if dtype == "auto":
         dtype = "bfloat16" if torch_device.type == "cuda" else "float32"

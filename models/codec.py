@@ -68,17 +68,18 @@ class TextCodec:
 
     @cached_property
     def yes_no(self) -> tuple[list[int], list[int]]:
-        """Ids that an answer of yes begins with, and of no: words that are one token, else the words' first tokens."""
-        yes, no = self._first_tokens(YES_WORDS), self._first_tokens(NO_WORDS)
-        if not set(yes).isdisjoint(no):
-            raise SessionError("the tokenizer begins yes and no with one token; a yes/no check needs a Qwen2 tokenizer")
-        return yes, no
+        """Ids that an answer of yes begins with, and of no: the first tokens of the words' spellings.
 
-    def _first_tokens(self, words: Iterable[str]) -> list[int]:
-        encoded = [self.encode(space + word) for word in words for space in ("", " ")]
-        whole = sorted({ids[0] for ids in encoded if len(ids) == 1})
-        bare = sorted({self.encode(word)[0] for word in words})
-        return whole or bare
+        Where a word is one token, as in Qwen2's vocabulary, that is the word; a token that could begin either is out.
+        """
+        yes, no = self._first_tokens(YES_WORDS), self._first_tokens(NO_WORDS)
+        both = yes & no
+        if yes <= both or no <= both:
+            raise SessionError("the tokenizer begins yes and no alike; a yes/no check needs Qwen2's kind of tokenizer")
+        return sorted(yes - both), sorted(no - both)
+
+    def _first_tokens(self, words: Iterable[str]) -> set[int]:
+        return {self.encode(space + word)[0] for word in words for space in ("", " ")}
 
 
 class Detokenizer:

@@ -15,7 +15,7 @@ from models.cache import KeyTap
 from models.codec import TextCodec
 from models.context import Chunks, even_chunks
 from models.runtime import Runtime
-from models.sampling import SamplingSettings
+from models.sampling import Sampler
 from models.session import Session
 from models.settings import StreamSettings
 from models.spans import WindowSettings
@@ -54,13 +54,14 @@ class Engine:
         system: str | None = None,
         instruction: str | None = None,
         pruning: PruningMode = "live",
-        sampling: SamplingSettings | None = None,
+        sampler: Sampler | None = None,
         chunks: Chunks = even_chunks,
     ) -> Session:
         """A session for one stream, nothing prefilled yet.
 
         settings: the checkpoint's own where `None`. A window that differs from the checkpoint's was somebody's choice
         and is refused where it is too small for the grid; otherwise it is widened. system: an empty string for none.
+        sampler: greedy where `None`.
         """
         settings = settings or self.checkpoint.stream
         return Session(
@@ -70,7 +71,7 @@ class Engine:
             system=system,
             instruction=instruction,
             pruning=pruning,
-            sampling=sampling,
+            sampler=sampler,
             chunks=chunks,
         )
 

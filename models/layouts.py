@@ -133,6 +133,7 @@ def patch_size_of(config: VideoLlama3Config) -> int:
 
 
 def _from_released(config: Mapping[str, Any], has_output_head: bool) -> VideoLlama3Config:
+    from huggingface_hub.errors import StrictDataclassError
     from transformers.models.qwen2.configuration_qwen2 import Qwen2Config
     from transformers.models.video_llama_3.configuration_video_llama_3 import (
         VideoLlama3Config,
@@ -155,18 +156,19 @@ def _from_released(config: Mapping[str, Any], has_output_head: bool) -> VideoLla
             image_token_id=image_token_id(config),
             tie_word_embeddings=tied,
         )
-    except (TypeError, ValueError) as error:
-        raise CheckpointDamaged(f"config.json holds a value of a wrong type: {_first_line(error)}") from error
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        raise CheckpointDamaged(f"config.json holds a wrong value ({_one_line(error)}); copy it again") from error
 
 
 def _from_native(config: Mapping[str, Any]) -> VideoLlama3Config:
+    from huggingface_hub.errors import StrictDataclassError
     from transformers.models.video_llama_3.configuration_video_llama_3 import VideoLlama3Config
 
     image_token_id(config)
     try:
         return VideoLlama3Config.from_dict(dict(config))
-    except (TypeError, ValueError, AttributeError) as error:
-        raise CheckpointDamaged(f"config.json cannot be read as VideoLlama3Config: {_first_line(error)}") from error
+    except (StrictDataclassError, TypeError, ValueError, AttributeError, KeyError) as error:
+        raise CheckpointDamaged(f"config.json holds a wrong value ({_one_line(error)}); copy it again") from error
 
 
 def _known(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
@@ -181,5 +183,5 @@ def _rope_parameters(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**scaling, "rope_type": rope_type, "rope_theta": theta}
 
 
-def _first_line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]

@@ -20,7 +20,8 @@ IM_START = "<|im_start|>"
 IM_END = "<|im_end|>"
 
 DEFAULT_SYSTEM = (
-    "You are VideoLLaMA3 created by Alibaba DAMO Academy, a helpful assistant to help people understand images and videos."
+    "You are VideoLLaMA3 created by Alibaba DAMO Academy, a helpful assistant to help people "
+    "understand images and videos."
 )
 
 TEMPLATE_PATH = Path(__file__).parent / "embedded" / "chat_template.jinja"
@@ -96,7 +97,7 @@ class PromptFormat:
         return f"{IMAGE_TOKEN}\n"
 
     def check_pieces(self) -> None:
-        """Prove on a probe that the pieces say what the template says; raises `PromptError` with the first difference."""
+        """Prove on a probe that the pieces say what the template says; raises `PromptError` with the difference."""
         messages: list[Message] = [
             {"role": "system", "content": "Probe."},
             {"role": "stream", "content": [{"type": "image", "timestamp": 3.04}]},
@@ -117,10 +118,13 @@ class PromptFormat:
             + self.frame_tail
         )
         if whole != pieces:
-            at = next((i for i, (a, b) in enumerate(zip(whole, pieces, strict=False)) if a != b), min(len(whole), len(pieces)))
+            at = next(
+                (i for i, (a, b) in enumerate(zip(whole, pieces, strict=False)) if a != b), min(len(whole), len(pieces))
+            )
             raise PromptError(
-                f"the chat template gives {whole[at : at + 40]!r} where the stream format has {pieces[at : at + 40]!r}; "
-                "live sessions need the stream format of VideoLLaMA 3; use the template that the released checkpoints ship"
+                f"the chat template gives {whole[at : at + 40]!r} where the stream format has "
+                f"{pieces[at : at + 40]!r}; live sessions need the stream format of VideoLLaMA 3; take the template "
+                "that the released checkpoints ship"
             )
 
     @classmethod

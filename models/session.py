@@ -17,7 +17,7 @@ from models.attachments import Attachment, attach
 from models.context import Chunks, Context, even_chunks
 from models.errors import SessionError
 from models.runtime import Runtime
-from models.sampling import Sampler, SamplingSettings
+from models.sampling import Sampler
 from models.settings import FRAME_OVERHEAD_TOKENS, StreamSettings
 from models.sight import Check, Sight, Usage
 from models.spans import Span, SpanKind, frame_span
@@ -68,7 +68,7 @@ class Session:
         system: str | None = None,
         instruction: str | None = None,
         pruning: PruningMode = "live",
-        sampling: SamplingSettings | None = None,
+        sampler: Sampler | None = None,
         chunks: Chunks = even_chunks,
     ) -> None:
         """widen_window: fit the vision window to the grid; otherwise a window too small for it is refused.
@@ -82,7 +82,7 @@ class Session:
         self._widen_window = widen_window
         self._context = Context(runtime, settings.window, chunks)
         self._view = View(runtime.checkpoint.vision, runtime.encoder, pruning)
-        self._sampler = Sampler(sampling)
+        self._sampler = sampler or Sampler()
         self._speaker = Speaker(runtime, self._context, self._sampler)
         self._time = StreamTime(1 / settings.fps)
         self._preamble = [(SpanKind.SYSTEM, system), (SpanKind.INSTRUCTION, instruction)]
@@ -319,12 +319,12 @@ class Session:
             assert old is not None
             return old, False
         ledger = self._context.ledger
-        window = self.settings.window
-        if self._widen_window:
-            fitted = self.settings.fitted(new.num_cells, self.settings.fps).window
-            window = fitted if old is None or fitted.vision_low >= ledger.window.vision_low else ledger.window
-        else:
+        if old is None and not self._widen_window:
             self.settings.check_window(new.num_cells, self.settings.fps)
+        # In the middle of a stream a larger view widens the window: memory stays, and refusing would end the stream.
+        window = self.settings.fitted(new.num_cells, self.settings.fps).window
+        if old is not None and window.vision_low < ledger.window.vision_low:
+            window = ledger.window
         self._view.begin(image, new, replace(self.settings, window=window))
         self._context.set_window(window)
         if old is not None:

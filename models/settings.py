@@ -44,7 +44,9 @@ class SpeakingSettings:
         if self.decision not in ("trained", "stand_in"):
             raise SettingsError(f"decision {self.decision!r}: `trained` or `stand_in`; use stand_in if unsure")
         if not 0 < self.remarks_per_s < 10:
-            raise SettingsError(f"remarks_per_s {self.remarks_per_s}: between 0 and 10; 0.1 is a remark every ten seconds")
+            raise SettingsError(
+                f"remarks_per_s {self.remarks_per_s}: between 0 and 10; 0.1 is a remark every ten seconds"
+            )
         if self.platt_scale <= 0:
             raise SettingsError(f"platt_scale {self.platt_scale}: above 0; calibrate again")
 
@@ -56,7 +58,8 @@ class StreamSettings:
     max_cells: int = 144
     """Budget of merged cells a frame; the live grid is the largest that fits it."""
     border_px: int = 0
-    """Width of a black frame drawn round each picture; a checkpoint trained with one needs it to say where things are."""
+    """Width of a black frame drawn round each picture; a checkpoint trained with one needs it to tell where things are.
+    """
     fps: float = 2.0
     max_shown_time_s: float = 180.0
     """Largest time shown to the model; past it the session rebases its time."""

@@ -98,9 +98,7 @@ def frame_span(
     """A frame's unit: its wrapper's ids round one image id a kept cell. keep: bool `[num_cells]`."""
     cells = np.flatnonzero(keep)
     ids = [*head, *[image_id] * len(cells), *tail]
-    return Span(
-        SpanKind.FRAME, ids, time_s, first_image=len(head), cells=cells, vision=vision, frame_index=frame_index
-    )
+    return Span(SpanKind.FRAME, ids, time_s, first_image=len(head), cells=cells, vision=vision, frame_index=frame_index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,13 +217,13 @@ class Ledger:
         if not blind and not gone:
             return None
         windows = [name for name, any_ in (("vision", num_frames), ("text", num_groups)) if any_]
-        return self._apply(blind, gone, num_frames, num_turns, f"{' and '.join(windows)} window over its high watermark")
+        return self._apply(
+            blind, gone, num_frames, num_turns, f"{' and '.join(windows)} window over its high watermark"
+        )
 
     def evict_before(self, time_s: float, reason: str) -> Eviction | None:
         """Take out every unpinned unit whose time lies before `time_s`."""
-        gone = {
-            id(span) for span in self.spans if not span.pinned and span.time_s is not None and span.time_s < time_s
-        }
+        gone = {id(span) for span in self.spans if not span.pinned and span.time_s is not None and span.time_s < time_s}
         if not gone:
             return None
         num_frames = sum(span.is_seen_frame for span in self.spans if id(span) in gone)

@@ -37,7 +37,9 @@ class VisionSettings:
     border_px: int = 0
     """Width of the black frame drawn round the resized picture."""
 
-    def fit_grid(self, width_px: int, height_px: int, *, max_cells: int | None = None, merge: int | None = None) -> CellGrid:
+    def fit_grid(
+        self, width_px: int, height_px: int, *, max_cells: int | None = None, merge: int | None = None
+    ) -> CellGrid:
         """The largest grid in the picture's aspect within the budget of merged cells.
 
         Raises `VisionError` for pictures more than 200 times as wide as high, or the other way round.
@@ -101,7 +103,7 @@ class VisionEncoder:
         self._device, self._dtype = parameter.device, parameter.dtype
 
     def encode(self, patches: torch.Tensor, grid: CellGrid, num_frames: int = 1) -> torch.Tensor:
-        """Visual tokens of frames of one grid: `[num_frames * num_patches, values]` → `[num_frames * num_cells, hidden]`.
+        """Visual tokens of frames of one grid: `[num_frames * num_patches, values]` → `[num_frames * num_cells, h]`.
 
         Frames do not attend to each other, so frame by frame equals all at once.
         """
@@ -156,9 +158,7 @@ def _merged_features(model: VideoLlama3Model, patches: torch.Tensor, grid: CellG
 def _patch_positions(grid: CellGrid) -> torch.Tensor:
     """Row and column of each patch, in the order of `VisionSettings.cut`: int64 `[num_patches, 2]`."""
     merge = grid.merge
-    rows, cols = torch.meshgrid(
-        torch.arange(grid.rows * merge), torch.arange(grid.cols * merge), indexing="ij"
-    )
+    rows, cols = torch.meshgrid(torch.arange(grid.rows * merge), torch.arange(grid.cols * merge), indexing="ij")
     cells = torch.stack([rows, cols], dim=-1).view(grid.rows, merge, grid.cols, merge, 2)
     return cells.transpose(1, 2).reshape(grid.num_patches, 2)
 

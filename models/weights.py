@@ -77,8 +77,11 @@ def load_weights(
     from safetensors import SafetensorError, safe_open
     from transformers.models.video_llama_3.modeling_video_llama_3 import VideoLlama3ForConditionalGeneration
 
-    with torch.device("meta"):
-        model = VideoLlama3ForConditionalGeneration(config)
+    try:
+        with torch.device("meta"):
+            model = VideoLlama3ForConditionalGeneration(config)
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointDamaged(f"{folder}: config.json describes no model that fits together ({error})") from error
     tied = bool(config.tie_word_embeddings)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if tied:

@@ -131,8 +131,10 @@ class LiveDiffFP:
         if kind is not Kind.SKIPPED:
             due = urgent | self._refresh.due(tokens_before) | self._stale(strain, pts_s)
             refreshed = due & ~changed
-            self._commit(view, changed | refreshed, kind, pts_s, tokens_before)
-        return Pruning(changed | refreshed, changed, refreshed, kind, self.noise_levels)
+        keep = changed | refreshed
+        if kind is not Kind.SKIPPED:
+            self._commit(view, keep, kind, pts_s, tokens_before)
+        return Pruning(keep, changed, refreshed, kind, self.noise_levels)
 
     @property
     def noise_levels(self) -> float:
@@ -193,9 +195,9 @@ class LiveDiffFP:
 
     def _commit(self, view: _View, keep: np.ndarray, kind: Kind, pts_s: float, tokens_before: int) -> None:
         if self._reference is None:
-            self._reference = view
+            self._reference = view.copy()
         else:
-            self._reference = self._reference.updated(view, keep.repeat(self._grid.merge**2))
+            self._reference.take(view, keep.repeat(self._grid.merge**2))
         self._exposure_kept[keep] = self._exposure_now
         self._refresh.appended(keep, tokens_before)
         self._whole_next = False
@@ -230,13 +232,14 @@ class _View:
         colour = (blocks.mean(dim=2) - shift).abs().amax(dim=1)
         return torch.stack([shift[:, 0], colour, (grey - shift).abs().amax(dim=1), detail])
 
-    def updated(self, other: _View, patches: np.ndarray) -> _View:
-        """This view with the patches marked in `[num_patches]` bool taken from the other."""
-        mask = torch.from_numpy(patches).to(self.pixels.device)
-        return _View(
-            torch.where(mask[:, None], other.pixels, self.pixels),
-            torch.where(mask[:, None, None], other.blocks, self.blocks),
-        )
+    def take(self, other: _View, patches: np.ndarray) -> None:
+        """Overwrites the patches marked in `[num_patches]` bool with the other's."""
+        taken = torch.from_numpy(np.flatnonzero(patches)).to(self.pixels.device)
+        self.pixels[taken] = other.pixels[taken]
+        self.blocks[taken] = other.blocks[taken]
+
+    def copy(self) -> _View:
+        return _View(self.pixels.clone(), self.blocks.clone())
 
 
 class _Views:

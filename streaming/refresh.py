@@ -24,12 +24,12 @@ def least_window_tokens(num_cells: int) -> int:
 class RefreshClock:
     """Rolling refresh, clocked in tokens, as a video encoder's rolling intra refresh is in lines.
 
-    Eviction takes whole frames from the front of the window and leaves between `low - whole frame` and `low` tokens.
-    So a cell is safe while fewer tokens than that were appended from the start of the frame that holds it. Each
-    appended frame renews the `ceil(b * N / (L - N - slack))` cells with the oldest tokens, b being what was appended
-    since the frame before it (that frame and all text), L the low watermark and slack two whole frames. Cells that
-    changed anyway count when they are among the oldest. A hard guard renews at once what a burst brought close to
-    the edge.
+    Eviction takes whole frames from the front of the window, and each only while more than L tokens, the low
+    watermark, stand from its start to the end. So a cell has a token for as long as fewer than L were appended since
+    the frame that holds it began. Each appended frame renews the `ceil(b * N / (L - N - slack))` cells with the
+    oldest tokens, b being what was appended since the frame before it (that frame, and all text since) and slack two
+    whole frames; cells that change anyway count when they are among the oldest. What a burst of text brought close
+    to the edge is renewed at once.
     """
 
     def __init__(self, num_cells: int, window_low_tokens: int) -> None:

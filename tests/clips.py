@@ -56,6 +56,7 @@ def write_clip(
     pix_fmt: str = "yuv420p",
     container_format: str | None = None,
     rotation: int | None = None,
+    mirrored: bool = False,
     gop: int = 10,
     paint: Callable[[int, int, int], np.ndarray] = numbered,
     with_sound: bool = False,
@@ -63,7 +64,7 @@ def write_clip(
 ) -> Path:
     """Encode `num_frames` frames, at `stamps_s` or at 25 a second, and give `path` back.
 
-    `rotation` goes into the display matrix, in degrees counterclockwise. `paint(index, width, height)` makes RGB, or
+    `rotation` goes into the display matrix, in degrees counterclockwise, and after it `mirrored`, left to right.
     RGBA where `pix_fmt` has alpha. `options` are the container's.
     """
     width_px, height_px = size_px
@@ -75,7 +76,7 @@ def write_clip(
         time_base = _COARSE if codec in _CODECS_WITH_FIXED_RATES else _FINE
         stream.codec_context.time_base = time_base
         if rotation is not None:
-            stream.set_display_rotation(rotation)
+            stream.set_display_rotation(rotation, hflip=mirrored)
         sound = container.add_stream("aac", rate=48_000) if with_sound else None
         for index, stamp_s in enumerate(stamps_s):
             image = paint(index, width_px, height_px)

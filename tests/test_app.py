@@ -295,27 +295,3 @@ def test_ctrl_c_ends_the_run_with_summary_and_whole_files(tmp_path: Path, fake: 
     assert "stopped by request" in events[-1].reason and "sampled" in errors
     printed = [event_from_dict(json.loads(line)) for line in io.StringIO("".join(seen) + rest)]
     assert printed == events
-
-
-class Stoppable:
-    """A runner that only counts."""
-
-    def __init__(self) -> None:
-        self.num_stops = 0
-
-    @property
-    def was_stopped(self) -> bool:
-        return self.num_stops > 0
-
-    def stop(self) -> None:
-        self.num_stops += 1
-
-
-def test_sigterm_stops_and_a_second_ctrl_c_ends_at_once() -> None:
-    runner, before = Stoppable(), signal.getsignal(signal.SIGTERM)
-    with app.stops(runner):
-        signal.raise_signal(signal.SIGTERM)
-        assert runner.num_stops == 1
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGTERM) is before

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 
 END_OF_TEXT = "<|endoftext|>"
-SPECIAL_TOKENS = (END_OF_TEXT, IM_START, IM_END, STREAM_START, STREAM_END, IMAGE_TOKEN, "<|reserved_0|>", "<|reserved_1|>")
+SPECIAL_TOKENS = (
+    END_OF_TEXT,
+    IM_START,
+    IM_END,
+    STREAM_START,
+    STREAM_END,
+    IMAGE_TOKEN,
+    "<|reserved_0|>",
+    "<|reserved_1|>",
+)
 NUM_BYTES = 256
 
 

@@ -24,7 +24,9 @@ def fit_platt(scores: Sequence[float], owed: Sequence[bool], *, ridge: float = 1
     x = np.asarray(scores, dtype=np.float64)
     y = np.asarray(owed, dtype=np.float64)
     if not 0 < y.sum() < len(y):
-        raise ValueError(f"{int(y.sum())} of {len(y)} decisions were owed; both kinds are needed: calibrate on more scenes")
+        raise ValueError(
+            f"{int(y.sum())} of {len(y)} decisions were owed; both kinds are needed: calibrate on more scenes"
+        )
     weight = np.where(y > 0, 0.5 / y.sum(), 0.5 / (len(y) - y.sum()))
     features = np.stack([x, np.ones_like(x)], axis=1)
     theta = np.array([1.0, 0.0])

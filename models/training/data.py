@@ -153,7 +153,6 @@ class SceneMaker:
                 labels[row, col, 3] = SHAPES.index(thing.shape or "textured")
         return labels.reshape(grid.num_cells, 4)
 
-
     @staticmethod
     def _state(scene: Scene, time_s: float, fps: float) -> np.ndarray:
         labels = np.full(len(STATE_SIZES), UNSURE, dtype=np.int8)

@@ -47,14 +47,16 @@ class Stage:
     """0 trains the encoder and the projector alone."""
     decision_weight: float = 1.0
     vision_every: int = 1
-    """The vision tower learns in every so-manieth step and is only looked through in the others, at a third the cost."""
+    """The vision tower learns in each so-manieth step; in the others it is only looked through, at a third the cost."""
 
     def rate_at(self, step: int) -> float:
         """Learning rate at a step: linear warm-up, cosine decay."""
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
         share = (step - self.warmup_steps) / max(self.num_steps - self.warmup_steps, 1)
-        return self.learning_rate * (self.final_share + (1 - self.final_share) * (1 + math.cos(math.pi * min(share, 1))) / 2)
+        return self.learning_rate * (
+            self.final_share + (1 - self.final_share) * (1 + math.cos(math.pi * min(share, 1))) / 2
+        )
 
 
 class Heads(nn.Module):
@@ -219,7 +221,9 @@ class Trainer:
         elif (folder / "heads.pt").is_file():
             self.heads.load_state_dict(torch.load(folder / "heads.pt", weights_only=True))
 
-    def run(self, batches: Iterator[Sequence[TrainingScene]], *, save_every: int = 100, stop_at_s: float | None = None) -> bool:
+    def run(
+        self, batches: Iterator[Sequence[TrainingScene]], *, save_every: int = 100, stop_at_s: float | None = None
+    ) -> bool:
         """Train until the stage's last step, or `stop_at_s` (monotonic clock). True when the stage is complete."""
         for batch in batches:
             if self.step >= self.stage.num_steps or (stop_at_s is not None and time.monotonic() > stop_at_s):
@@ -236,9 +240,7 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         train_vision = self.step % self.stage.vision_every == 0
-        losses = batch_losses(
-            self.model, self.heads, batch, self.stage, self._decision_ids, train_vision=train_vision
-        )
+        losses = batch_losses(self.model, self.heads, batch, self.stage, self._decision_ids, train_vision=train_vision)
         self._optimiser.zero_grad(set_to_none=True)
         losses.total.backward()
         nn.utils.clip_grad_norm_([*self.model.parameters(), *self.heads.parameters()], 1.0)
@@ -259,7 +261,9 @@ class Trainer:
                 "step_s": time.monotonic() - began,
             }
             with self._log.open("a", encoding="utf-8") as log:
-                log.write(json.dumps({key: round(v, 5) if isinstance(v, float) else v for key, v in record.items()}) + "\n")
+                log.write(
+                    json.dumps({key: round(v, 5) if isinstance(v, float) else v for key, v in record.items()}) + "\n"
+                )
 
     def save(self) -> None:
         """Write weights, heads and optimiser; each file is renamed into place."""

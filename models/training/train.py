@@ -1,4 +1,4 @@
-"""`python app.py train`: makes the embedded checkpoint, stage by stage, from a plan in YAML; stops and resumes anywhere."""
+"""`python app.py train`: a small checkpoint, stage by stage, from a plan in YAML; stops and resumes anywhere."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from assistant.runner import Fanout, Runner
+from assistant.runner import Runner
 from assistant.session import StreamSession
 from assistant.speak import CalibratedPolicy
 from models.settings import SpeakingSettings
@@ -57,10 +57,7 @@ def test_a_recording_is_watched_from_opened_to_ended() -> None:
     assert (summary.frames_read, summary.frames_sampled, summary.frames_used, summary.comments) == (37, 3, 3, 1)
     assert (summary.media_s, summary.cache_tokens, summary.cache_capacity) == (1.0, 50, 200)
     assert summary.wall_s == pytest.approx(played.clock.now_s()) and summary.ms_frame_p50 == pytest.approx(10)
-    assert (
-        summary.decisions == {"below_threshold": 0, "nothing_changed": 2, "spoke": 1}
-        or sum(summary.decisions.values()) == 3
-    )
+    assert summary.decisions == {"nothing_changed": 2, "spoke": 1}
     assert played.runner.broken is None and not played.runner.was_stopped
     assert "sampled 3" in summary.lines()[0]
 
@@ -99,14 +96,3 @@ def test_questions_are_answered_while_the_source_is_silent() -> None:
     played = show(frame(0.0), lambda: played.stream.ask("Anything?"), None, frame(0.5))
     played.runner.run()
     assert played.model.calls == ["see 0", "answer Anything?", "see 0.5"]
-
-
-def test_all_sinks_are_closed_even_if_one_fails() -> None:
-    class Broken(FakeSink):
-        def close(self) -> None:
-            raise OSError("disk full")
-
-    last = FakeSink()
-    with pytest.raises(OSError, match="disk full"):
-        Fanout([Broken(), last]).close()
-    assert last.closed == 1

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
+import torch
 
+from models.cache import rotate
+from models.checkpoint import Checkpoint
+from models.codec import TextCodec
+from models.prompt import IMAGE_TOKEN
+from models.sampling import Choice, Sampler
+from models.session import Session
 from models.settings import SpeakingSettings, StreamSettings
 from models.spans import WindowSettings
 from models.steps import Output, Steps
@@ -59,3 +67,49 @@ def noting(steps: Steps[T], outputs: list[Output]) -> Steps[T]:
         output = yield request
         if output is not None:
             outputs.append(output)
+
+
+class Script(Sampler):
+    """A sampler that says what it was given, turn after turn, and ends every other turn at once."""
+
+    def __init__(self, checkpoint: Checkpoint, *turns: str) -> None:
+        super().__init__()
+        self._codec = TextCodec(checkpoint)
+        self._end = checkpoint.special.im_end
+        self._turns = [self._codec.encode(turn) for turn in turns]
+        self._now: list[int] = []
+
+    def choose(self, logits: torch.Tensor, said: Sequence[int]) -> Choice:
+        if not said:
+            self._now = self._turns.pop(0) if self._turns else []
+        return Choice(self._now[len(said)] if len(said) < len(self._now) else self._end, -1.0)
+
+
+def read(session: Session, checkpoint: Checkpoint) -> str:
+    """What the session's memory says, `<image>` once a picture."""
+    assert checkpoint.tokenizer is not None
+    text = str(checkpoint.tokenizer.decode([token for span in session.context.ledger for token in span.ids]))
+    return re.sub(f"({IMAGE_TOKEN})+", IMAGE_TOKEN, text)
+
+
+def recomputed(session: Session, checkpoint: Checkpoint) -> torch.Tensor:
+    """Logits `[vocab]` at the end of the session's memory, by one plain forward pass of transformers."""
+    with torch.inference_mode():
+        parts = [session.context.embeddings(span) for span in session.context.ledger]
+        return checkpoint.model(inputs_embeds=torch.cat(parts)[None]).logits[0, -1]
+
+
+def last(session: Session) -> torch.Tensor:
+    """Logits `[vocab]` the session itself got at the end of its memory."""
+    assert session.context.last_logits is not None
+    return session.context.last_logits[0]
+
+
+def check_whole(session: Session) -> None:
+    """Cache and ledger agree, and every key stands where it should."""
+    context = session.context
+    assert context.cache.length == len(context.ledger)
+    if context.cache.length:
+        cos, sin = context.cache.angles(0, context.cache.length)
+        for layer in context.cache.layers:
+            torch.testing.assert_close(layer.keys, rotate(layer.unrotated_keys, cos, sin), atol=1e-5, rtol=0)

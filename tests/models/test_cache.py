@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from transformers.cache_utils import DynamicCache
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from models.cache import KeyTap, RollingCache, rotate
 from models.checkpoint import Checkpoint
@@ -47,7 +47,7 @@ def check_keys(cache: RollingCache, atol: float = 1e-5) -> None:
 def test_it_gives_what_a_dynamic_cache_gives_in_any_chunking(checkpoint: Checkpoint, tap: KeyTap) -> None:
     rng = np.random.default_rng(0)
     ids = rng.integers(0, 400, 90).tolist()
-    plain = DynamicCache(config=checkpoint.model.config.text_config)
+    plain = DynamicCache(config=checkpoint.model.config.get_text_config())
     whole = checkpoint.model(input_ids=torch.tensor([ids]), past_key_values=plain, use_cache=True).logits[0]
     rolling = new_cache(checkpoint)
     rows, at = [], 0
@@ -60,6 +60,7 @@ def test_it_gives_what_a_dynamic_cache_gives_in_any_chunking(checkpoint: Checkpo
         assert rolling.get_seq_length() == at == rolling.length
     torch.testing.assert_close(torch.cat(rows), whole, atol=1e-5, rtol=0)
     for mine, theirs in zip(rolling.layers, plain.layers, strict=True):
+        assert isinstance(theirs, DynamicLayer)
         torch.testing.assert_close(mine.keys, theirs.keys, atol=1e-5, rtol=0)
         torch.testing.assert_close(mine.values, theirs.values, atol=1e-5, rtol=0)
     check_keys(rolling)

@@ -66,14 +66,17 @@ def test_turns_are_tokenized_as_the_session_tokenizes_them(checkpoint: Checkpoin
     turns = [Turn(0.5, "One.", "How many?"), Turn(1.0, "A red circle enters on the left.")]
     example = _builder(checkpoint, checkpoint.stream.window).build(pictures, grid, turns)
     text = checkpoint.tokenizer.decode(example.ids) if checkpoint.tokenizer else ""
-    assert "<|im_start|>user\nHow many?<|im_end|>\n<|im_start|>assistant\nOne.<|im_end|>\n<|stream_start|>stream\nTime 1.0s" in text
-    assert "<|stream_end|><|im_start|>assistant\nA red circle enters on the left.<|im_end|>\n<|stream_start|>stream\nTime 1.5s" in text
+    answer = "<|im_start|>user\nHow many?<|im_end|>\n<|im_start|>assistant\nOne.<|im_end|>\n"
+    remark = "<|im_start|>assistant\nA red circle enters on the left.<|im_end|>\n"
+    assert f"{answer}<|stream_start|>stream\nTime 1.0s" in text
+    assert f"<|stream_end|>{remark}<|stream_start|>stream\nTime 1.5s" in text
 
 
 def test_labels_ask_for_decisions_and_own_words_alone(checkpoint: Checkpoint) -> None:
     scene = Scene(7, SETTINGS)
     turns = sorted(
-        [Turn(r.speak_s, r.text) for r in remarks(scene)] + [Turn(9.0, "One.", "How many?")], key=lambda turn: turn.time_s
+        [Turn(r.speak_s, r.text) for r in remarks(scene)] + [Turn(9.0, "One.", "How many?")],
+        key=lambda turn: turn.time_s,
     )
     grid = checkpoint.vision.fit_grid(196, 112, max_cells=checkpoint.stream.max_cells)
     example = _builder(checkpoint, checkpoint.stream.window).build(_pictures(scene), grid, turns)
@@ -85,7 +88,9 @@ def test_labels_ask_for_decisions_and_own_words_alone(checkpoint: Checkpoint) ->
     assert example.weights[speaks].sum() == pytest.approx(0.5) == pytest.approx(example.weights[silent].sum())
     rest = asked & ~decides
     assert (example.labels[rest] == np.append(example.ids, -1)[1:][rest]).all()
-    before_user = np.flatnonzero((example.ids == special.stream_end) & (np.append(example.ids, [0, 0])[2:] == _user(checkpoint)))
+    before_user = np.flatnonzero(
+        (example.ids == special.stream_end) & (np.append(example.ids, [0, 0])[2:] == _user(checkpoint))
+    )
     assert len(before_user) == 1 and example.labels[before_user[0]] == IGNORED
     assert len(example.picks) == (example.ids == special.image).sum()
 

@@ -103,9 +103,9 @@ def test_a_checkpoints_own_system_prompt_is_its_default(released_folder: Path, t
     import shutil
 
     folder = shutil.copytree(released_folder, tmp_path / "own")
-    template = PromptFormat.built_in().template.replace("You are VideoLLaMA3 created by Alibaba DAMO Academy", "You see")
+    template = PromptFormat.built_in().template.replace("You are VideoLLaMA3 created by Alibaba DAMO", "You see for")
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))
-    assert load_checkpoint(folder, device="cpu").prompt.default_system.startswith("You see, a helpful")
+    assert load_checkpoint(folder, device="cpu").prompt.default_system.startswith("You see for Academy, a helpful")
 
 
 def test_pieces_of_generated_text_join_to_the_whole(checkpoint: Checkpoint) -> None:
@@ -122,7 +122,8 @@ def test_pieces_of_generated_text_join_to_the_whole(checkpoint: Checkpoint) -> N
 
 
 def test_yes_and_no_are_told_apart_in_all_their_spellings(checkpoint: Checkpoint) -> None:
-    yes, no = TextCodec(checkpoint).yes_no
     codec = TextCodec(checkpoint)
-    assert set(codec.encode("Yes")) <= set(yes) and set(codec.encode(" No")) <= set(no)
+    yes, no = codec.yes_no
+    assert all(codec.encode(word)[0] in yes for word in ("Yes", " Yes", "yes"))
+    assert all(codec.encode(word)[0] in no for word in ("No", " no", "NO"))
     assert not set(yes) & set(no)

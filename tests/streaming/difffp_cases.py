@@ -1,30 +1,30 @@
-"""Scenes, encodings and a window's ledger to try live pruning with: pictures in, patches out."""
+"""Scenes, encodings and a window's ledger to try pruning with: pictures in, patches out."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
+import av
 import numpy as np
 import torch
-from PIL import Image
 
 from streaming.difffp import CellGrid, LiveDiffFP, LiveSettings, Pruning
 
-MEAN = STD = (0.5, 0.5, 0.5)
+STD = (0.5, 0.5, 0.5)
 WRAPPER_TOKENS = 13
 CODED_FPS = 25
-SAMPLED_FPS = 2
+SAMPLED_FPS = 2.0
+WARM_UP = 20
+"""Frames of the first ten seconds."""
 
 
 def patches_of(picture: np.ndarray, grid: CellGrid) -> torch.Tensor:
-    """Normalised patches `[num_patches, patch_dim]`, by merged cell, of an RGB uint8 picture of the grid's size."""
+    """Patches `[num_patches, patch_dim]` by merged cell, normalised with mean and std 0.5, of an RGB uint8 picture."""
     size, merge = grid.patch_px, grid.merge
-    pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1).float() / 255
-    pixels = (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
-    cut = pixels.view(3, grid.rows, merge, size, grid.cols, merge, size)
+    pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1).float() / 255
+    cut = ((pixels - 0.5) / 0.5).view(3, grid.rows, merge, size, grid.cols, merge, size)
     return cut.permute(1, 4, 2, 5, 0, 3, 6).reshape(grid.num_patches, -1)
 
 
@@ -44,32 +44,44 @@ def textured(grid: CellGrid, rng: np.random.Generator, contrast: float = 30.0) -
     height, width = size_px(grid)
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :])
     frequency[0, 0] = np.inf
-    phases = np.exp(2j * np.pi * rng.random((3, height, width)))
-    planes = np.fft.ifft2(phases / frequency).real
+    planes = np.fft.ifft2(np.exp(2j * np.pi * rng.random((3, height, width))) / frequency).real
     shared = 0.8 * planes[:1] + 0.2 * planes
     shared = (shared - shared.mean()) / shared.std()
-    return np.clip(120 + contrast * shared.transpose(1, 2, 0), 0, 255)
+    return np.clip(120 + contrast * shared.transpose(1, 2, 0), 24, 231)
 
 
 def sensor(scene: np.ndarray, sigma: float, rng: np.random.Generator, by_signal: bool = False) -> np.ndarray:
     """The scene as a camera with Gaussian noise sees it, uint8; `by_signal` makes the noise grow with the light."""
     scale = sigma * np.sqrt(scene / 128) if by_signal else sigma
-    return np.clip(np.rint(scene + scale * rng.standard_normal(scene.shape)), 0, 255).astype(np.uint8)
+    noise = rng.standard_normal(scene.shape, dtype=np.float32)
+    return np.clip(np.rint(scene + scale * noise), 0, 255).astype(np.uint8)
 
 
-def h264(pictures: Iterable[np.ndarray], gop: int = 50, crf: int = 28, preset: str = "medium") -> Iterator[np.ndarray]:
+def coverage(shape: Sequence[int], top: float, left: float, size: float = 28.0) -> np.ndarray:
+    """How much of each pixel a square at a fractional place covers, `[height, width]`, 0 to 1."""
+    sides = []
+    for length, start in zip(shape[:2], (top, left), strict=True):
+        edges = np.arange(length)
+        sides.append(np.clip(np.minimum(edges + 1, start + size) - np.maximum(edges, start), 0, 1))
+    return sides[0][:, None] * sides[1][None, :]
+
+
+def cells_of(touched: np.ndarray, grid: CellGrid) -> np.ndarray:
+    """The cells with a marked pixel, `[num_cells]` bool, of `[height, width]` bool."""
+    cell = grid.merge * grid.patch_px
+    return touched.reshape(grid.rows, cell, grid.cols, cell).any(axis=(1, 3)).ravel()
+
+
+def h264(pictures: Iterable[np.ndarray], gop: int = 50, crf: int = 28) -> Iterator[np.ndarray]:
     """The pictures after libx264 at 25 frames a second."""
-    import av
-
     memory = io.BytesIO()
     with av.open(memory, "w", format="matroska") as out:
-        stream = None
-        for picture in pictures:
-            if stream is None:
-                stream = out.add_stream("libx264", rate=CODED_FPS)
+        options = {"crf": str(crf), "g": str(gop), "threads": "1"}
+        stream: Any = out.add_stream("libx264", rate=CODED_FPS, options=options)
+        stream.pix_fmt = "yuv420p"
+        for index, picture in enumerate(pictures):
+            if index == 0:
                 stream.height, stream.width = picture.shape[:2]
-                stream.pix_fmt = "yuv420p"
-                stream.options = {"crf": str(crf), "g": str(gop), "preset": preset}
             out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         out.mux(stream.encode(None))
     memory.seek(0)
@@ -78,79 +90,62 @@ def h264(pictures: Iterable[np.ndarray], gop: int = 50, crf: int = 28, preset: s
             yield frame.to_ndarray(format="rgb24")
 
 
-def sampled(pictures: Iterable[np.ndarray]) -> list[np.ndarray]:
+def sampled(pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Two pictures a second out of twenty-five."""
-    wanted, taken = 0.0, []
+    wanted = 0.0
     for index, picture in enumerate(pictures):
         if index >= wanted:
-            taken.append(picture)
             wanted += CODED_FPS / SAMPLED_FPS
-    return taken
-
-
-@dataclass
-class Ledger:
-    """A window as a session keeps it: whole frames leave its front between two watermarks."""
-
-    low: int
-    high: int
-    total: int = 0
-    held: int = 0
-    frames: list[tuple[int, int, np.ndarray]] = None  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        self.frames = []
-
-    def append(self, index: int, keep: np.ndarray) -> None:
-        tokens = int(keep.sum()) + WRAPPER_TOKENS
-        self.frames.append((index, tokens, keep))
-        self._grow(tokens)
-
-    def say(self, tokens: int) -> None:
-        """Text takes room too."""
-        self.frames.append((-1, tokens, np.zeros(0, dtype=bool)))
-        self._grow(tokens)
-
-    def _grow(self, tokens: int) -> None:
-        self.total += tokens
-        self.held += tokens
-        if self.held > self.high:
-            while self.held > self.low:
-                self.held -= self.frames.pop(0)[1]
+            yield picture
 
 
 def live(grid: CellGrid, window_frames: int = 32) -> LiveDiffFP:
     return LiveDiffFP(grid, LiveSettings(window_low_tokens=window_frames * grid.num_cells), STD)
 
 
-def watch(
-    pruner: LiveDiffFP, grid: CellGrid, pictures: Iterable[np.ndarray], fps: float = SAMPLED_FPS
-) -> list[Pruning]:
-    """What live pruning decides about the pictures, one after the other."""
+def watch(pruner: LiveDiffFP, grid: CellGrid, pictures: Iterable[np.ndarray], since_s: float = 0.0) -> list[Pruning]:
+    """What live pruning decides about the pictures, two a second."""
     decisions, tokens = [], 0
     for index, picture in enumerate(pictures):
-        decision = pruner.push(patches_of(picture, grid), index / fps, tokens_before=tokens)
+        pts_s = since_s + index / SAMPLED_FPS
+        decision = pruner.push(patches_of(picture, grid), pts_s, tokens_before=tokens)
         if decision.appended:
             tokens += int(decision.keep.sum()) + WRAPPER_TOKENS
         decisions.append(decision)
     return decisions
 
 
-def clips_dir() -> Path:
-    import os
+def share_changed(decisions: Sequence[Pruning]) -> float:
+    """The mean share of cells changed, after the first ten seconds."""
+    return float(np.mean([decision.changed.mean() for decision in decisions[WARM_UP:]]))
 
-    return Path(os.environ.get("CLIPS_DIR", Path(__file__).parents[2].parent / "shared" / "clips"))
 
+class Ledger:
+    """A window as a session keeps it: whole frames and turns leave its front between two watermarks."""
 
-def clip_pictures(path: Path, grid: CellGrid, fps: float = SAMPLED_FPS) -> Iterator[tuple[float, np.ndarray]]:
-    """Media time and picture of a clip's frames at `fps`, resized to the grid."""
-    import av
+    def __init__(self, num_cells: int, low: int) -> None:
+        self.total = 0
+        self._low, self._high = low, low * 5 // 4
+        self._num_cells = num_cells
+        self._units: list[tuple[int, int, np.ndarray]] = []
 
-    height, width = size_px(grid)
-    with av.open(str(path)) as clip:
-        due_s = 0.0
-        for frame in clip.decode(video=0):
-            if frame.time + 1e-6 < due_s:
-                continue
-            due_s += 1 / fps
-            yield frame.time, np.asarray(frame.to_image().resize((width, height), Image.Resampling.BICUBIC))
+    def append_frame(self, index: int, keep: np.ndarray) -> None:
+        self._append(index, int(keep.sum()) + WRAPPER_TOKENS, keep)
+
+    def append_text(self, num_tokens: int) -> None:
+        self._append(-1, num_tokens, np.zeros(self._num_cells, dtype=bool))
+
+    def newest(self) -> np.ndarray:
+        """Which frame each cell's newest token is of, `[num_cells]` int; -1 where the window has none."""
+        found = np.full(self._num_cells, -1)
+        for index, _, keep in self._units:
+            found[keep] = index
+        return found
+
+    def _append(self, index: int, num_tokens: int, keep: np.ndarray) -> None:
+        self.total += num_tokens
+        self._units.append((index, num_tokens, keep))
+        held = sum(tokens for _, tokens, _ in self._units)
+        if held > self._high:
+            while held > self._low:
+                held -= self._units.pop(0)[1]

@@ -75,6 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
+    daemon_threads = False
     folder = Path()
     login = ""
     closing = threading.Event()

@@ -128,12 +128,14 @@ def test_the_owners_own_error_is_not_hidden_by_a_failure() -> None:
 
 def test_leaving_early_ends_the_thread_and_it_can_be_started_again() -> None:
     source = Scripted(10_000, is_live=False)
-    capture = Capture(source)
+    capture = Capture(source, max_items=3)
     for _ in range(2):
         with capture:
             for item in capture:
                 if isinstance(item, Frame) and item.index == 5:
                     break
+            while source.num_given < 10:
+                pass  # six taken, three waiting: the thread stands before a full queue
         assert not [thread for thread in threading.enumerate() if thread.name == "capture:scripted"]
     assert source.thread_name == "capture:scripted"
 

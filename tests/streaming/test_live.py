@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -214,6 +215,30 @@ def test_closing_while_it_waits_ends_it_without_an_end() -> None:
             source.close()
     assert labels(items) == ["opened", "F", *["reconnecting"] * 8]
     assert server.given[0].num_closed == 1
+
+
+def test_closing_while_it_reads_releases_the_camera_when_the_read_returns() -> None:
+    reading, may_return = threading.Event(), threading.Event()
+
+    class Hanging(FakeConnection):
+        def events(self) -> Iterator[Event]:
+            reading.set()
+            may_return.wait()
+            yield picture(0.0)
+
+    connection = Hanging(FakeClock(), [])
+    source = LiveSource("cam", FakeServer(connection), SourceOptions(), FakeClock())
+    source.open()
+    got: list[Item] = []
+    reader = threading.Thread(target=lambda: got.extend(source.frames()))
+    reader.start()
+    reading.wait()
+    source.close()
+    assert connection.num_closed == 0, "it must not be closed under the reader"
+    may_return.set()
+    reader.join()
+    assert connection.num_closed == 1
+    assert "ended" not in labels(got)
 
 
 def test_a_failed_open_can_be_tried_again() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import av
@@ -76,13 +77,30 @@ def test_variable_rate_keeps_its_times(tmp_path: Path, name: str) -> None:
     assert kinds(notices) == []
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_rotation_metadata_is_applied(tmp_path: Path, rotation: int) -> None:
-    path = write_clip(tmp_path / "r.mp4", num_frames=3, rotation=rotation, paint=quadrants, size_px=(64, 48))
+def test_rotation_metadata_is_applied(tmp_path: Path, rotation: int, mirrored: bool) -> None:
+    path = write_clip(tmp_path / "r.mp4", num_frames=3, rotation=rotation, mirrored=mirrored, paint=quadrants)
     info, frames, _ = play(path)
     wanted = np.rot90(quadrants(0, 64, 48), rotation // 90)
+    wanted = wanted[:, ::-1] if mirrored else wanted
     assert frames[0].image.shape == wanted.shape == (info.height_px, info.width_px, 3)
     assert np.abs(frames[0].image[::8, ::8].astype(int) - wanted[::8, ::8]).max() < 60
+
+
+def test_looking_at_the_rotation_keeps_no_frames(tmp_path: Path) -> None:
+    def num_looks() -> int:
+        return sum(type(thing).__name__ == "SideDataContainer" for thing in gc.get_objects())
+
+    path = write_clip(tmp_path / "r.mp4", num_frames=60, rotation=90)
+    gc.collect()
+    before = num_looks()
+    gc.disable()
+    try:
+        assert len(play(path)[1]) == 60
+        assert num_looks() - before <= 3
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

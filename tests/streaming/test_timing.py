@@ -136,6 +136,9 @@ def test_live_time_counts_from_the_first_frame_and_goes_on_over_connections() ->
     timeline.reconnect()
     assert timeline.place(3.0, now_s=60.0).pts_s == 10.0
     assert timeline.place(3.1, now_s=60.3).pts_s == pytest.approx(10.1)
+    timeline.reconnect()
+    back = timeline.place(4.0, now_s=70.0)
+    assert (back.pts_s, back.jump_s) == (20.0, 0.0)
 
 
 @given(

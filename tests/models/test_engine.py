@@ -1,0 +1,219 @@
+"""The engine advances many sessions side by side, and what happens in one job stays there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models.checkpoint import Checkpoint
+from models.codec import TextCodec
+from models.engine import Engine
+from models.errors import SessionError, SettingsError
+from models.sampling import Sampler, SamplingSettings
+from models.session import Session
+from models.steps import Job, Output, Piece, Steps
+from tests.models.streams import Script, check_whole, frame, moving, noting, picture, read, small_settings
+
+GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "prompts.json").read_text(encoding="utf-8"))
+
+
+def life(session: Session, seed: int, heard: list[Any]) -> Steps[None]:
+    """A stream with remarks, questions and checks, as one job."""
+    for seen in moving(12 + seed):
+        shifted = replace(seen, image=picture(seen.index * (seed + 1), seed=seed))
+        sight = yield from session.see(shifted, speak_above=-1e9)
+        heard.append((sight.score, sight.log_p_assistant, sight.num_tokens))
+        if seen.index % 4 == seed:
+            heard.append((yield from session.comment()).token_ids)
+        if seen.index == 5 + seed:
+            heard.append((yield from session.check("Is it so?")).log_odds)
+            heard.append((yield from session.answer("What is it?")).token_ids)
+
+
+def test_sessions_interleaved_equal_sessions_apart(checkpoint: Checkpoint) -> None:
+    apart: list[list[Any]] = []
+    for seed in range(3):
+        engine = Engine(checkpoint)
+        apart.append([])
+        engine.run(life(engine.open_session(small_settings()), seed, apart[-1]))
+        engine.close()
+    engine = Engine(checkpoint)
+    together: list[list[Any]] = [[], [], []]
+    sessions = [engine.open_session(small_settings()) for _ in range(3)]
+    jobs: list[Job[Any]] = [Job(life(session, seed, together[seed])) for seed, session in enumerate(sessions)]
+    waiting = engine.step(jobs)
+    assert len(waiting) == 3
+    while waiting:
+        waiting = engine.step(waiting)
+    assert together == apart
+    assert all(len(heard) > 12 for heard in together)
+    for session in sessions:
+        check_whole(session)
+    engine.close()
+
+
+def test_a_step_is_one_forward_pass_a_job(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[int] = []
+    forward = engine._forward
+
+    def counted(request: Any) -> Output:
+        lengths.append(len(request.embeddings))
+        return forward(request)
+
+    monkeypatch.setattr(engine, "_forward", counted)
+    jobs = [Job(engine.open_session(small_settings()).see(frame(picture(step), 0, 0.0))) for step in range(2)]
+    rest: list[Job[Any]] = list(jobs)
+    for expected in (2, 4):
+        rest = engine.step(rest)
+        assert len(lengths) == expected
+    assert not rest and all(job.done and job.result is not None for job in jobs)
+
+
+def test_an_error_stays_in_its_job(engine: Engine) -> None:
+    good, bad = (engine.open_session(small_settings()) for _ in range(2))
+
+    def broken() -> Steps[None]:
+        yield from bad.see(frame(picture(0), 0, 0.0))
+        raise ValueError("a bug of this job")
+
+    jobs: list[Job[Any]] = [Job(good.see(frame(picture(0), 0, 0.0))), Job(broken())]
+    waiting = engine.step(jobs)
+    while waiting:
+        waiting = engine.step(waiting)
+    assert jobs[0].error is None and jobs[0].outcome().appended
+    with pytest.raises(ValueError, match="a bug of this job"):
+        jobs[1].outcome()
+    assert engine.run(bad.see(frame(picture(3), 1, 1.0))).appended
+
+
+def test_text_comes_in_pieces(engine: Engine, checkpoint: Checkpoint) -> None:
+    text = "A red circle enters 你好."
+    session = engine.open_session(small_settings(), sampler=Script(checkpoint, text))
+    engine.run(session.see(frame(picture(0), 0, 0.0)))
+    pieces: list[str] = []
+    said = engine.run(session.comment(max_tokens=60), on_piece=pieces.append)
+    assert "".join(pieces) == said.text == text
+    assert len(pieces) > 5 and "\ufffd" not in "".join(pieces)
+    session = engine.open_session(small_settings(), sampler=Script(checkpoint, text))
+    job = Job(session.answer("What is it?", max_tokens=60))
+    taken: list[list[str]] = []
+    while engine.step([job]):
+        taken.append(job.take_pieces())
+    assert sum(map(len, taken)) + len(job.take_pieces()) == len(job.pieces)
+
+
+def test_our_clock_times_the_first_token(checkpoint: Checkpoint) -> None:
+    ticks = iter(range(10_000))
+    engine = Engine(checkpoint, now=lambda: float(next(ticks)))
+    session = engine.open_session(small_settings(), sampler=Script(checkpoint, "A red circle."))
+    sight = engine.run(session.see(frame(picture(0), 0, 0.0)))
+    assert set(sight.timings) == {"prune", "encode", "prefill", "total"}
+    assert sight.timings["total"] >= sight.timings["prefill"] > 0
+    before = next(ticks)
+    said = engine.run(session.comment())
+    assert said.first_token_at is not None and before < said.first_token_at < next(ticks) - 2
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "num_images", "times"),
+    [("image sequence", 2, None), ("video then text", 0, [0.0, 1.0, 2.0])],
+)
+def test_asking_about_pictures_uses_the_published_formats(
+    engine: Engine, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, name: str, num_images: int, times: Any
+) -> None:
+    case = next(case for case in GOLDEN if case["name"] == name)
+    question = case["messages"][0]["content"][-1]["text"]
+    opened: list[Session] = []
+    open_session = engine.open_session
+
+    def scripted(*args: Any, **options: Any) -> Session:
+        opened.append(open_session(*args, **options, sampler=Script(checkpoint, "One.")))
+        return opened[-1]
+
+    monkeypatch.setattr(engine, "open_session", scripted)
+    images = [picture(step, (60, 80)) for step in range(num_images)]
+    clips = [([picture(step, (60, 80)) for step in range(len(times))], times)] if times else []
+    assert engine.run(engine.ask(question, images, clips)).text == "One."
+    assert read(opened[0], checkpoint) == case["rendered"] + "One.<|im_end|>\n"
+    num_tokens = sum(span.num_visual for span in opened[0].context.ledger)
+    if num_images:
+        assert num_tokens == num_images * checkpoint.vision.fit_grid(80, 60, merge=1).num_cells
+    else:
+        cells = checkpoint.vision.fit_grid(80, 60, merge=2).num_cells
+        assert cells + 2 <= num_tokens < 3 * cells, "the published DiffFP drops what does not change"
+
+
+def test_asking_without_pictures_is_plain_conversation(engine: Engine, checkpoint: Checkpoint) -> None:
+    outputs: list[Output] = []
+    engine.run(noting(engine.ask("How many circles are there?", max_tokens=1, system="Be brief."), outputs))
+    prompt = checkpoint.prompt
+    text = prompt.system("Be brief.") + prompt.turn("user", "How many circles are there?") + prompt.opening()
+    ids = TextCodec(checkpoint).encode(text)
+    with torch.inference_mode():
+        expected = checkpoint.model(input_ids=torch.tensor([ids])).logits[0, -1]
+    torch.testing.assert_close(outputs[1].logits[0], expected, atol=1e-4, rtol=0)
+
+
+def test_a_clip_with_no_frames_is_refused(engine: Engine) -> None:
+    with pytest.raises(SessionError, match="at least one frame"):
+        engine.run(engine.ask("What?", clips=[([], [])]))
+
+
+def test_a_closed_engine_gives_the_model_back(checkpoint: Checkpoint) -> None:
+    projections = [layer.self_attn.k_proj for layer in checkpoint.model.model.language_model.layers]
+    before = [len(projection._forward_hooks) for projection in projections]
+    engine = Engine(checkpoint)
+    assert [len(projection._forward_hooks) for projection in projections] == [count + 1 for count in before]
+    engine.close()
+    assert [len(projection._forward_hooks) for projection in projections] == before
+
+
+def test_greedy_takes_the_likeliest_and_says_how_likely() -> None:
+    logits = torch.randn(1, 50, generator=torch.Generator().manual_seed(0))
+    choice = Sampler().choose(logits, [])
+    assert choice.token == int(logits.argmax())
+    assert choice.logprob == pytest.approx(float(logits[0].log_softmax(-1).max()))
+
+
+def test_sampling_goes_through_the_processors() -> None:
+    logits = torch.zeros(1, 20)
+    logits[0, 3], logits[0, 4] = 5.0, 4.9
+    assert Sampler(SamplingSettings(repetition_penalty=2.0)).choose(logits, [3]).token == 4
+    assert Sampler(SamplingSettings(no_repeat_ngram=1)).choose(logits, [3]).token == 4
+    nucleus = Sampler(SamplingSettings(temperature=1.0, top_k=2, seed=1))
+    drawn = [nucleus.choose(logits, []).token for _ in range(40)]
+    assert set(drawn) == {3, 4}
+    again = Sampler(SamplingSettings(temperature=1.0, top_k=2, seed=1))
+    assert [again.choose(logits, []).token for _ in range(40)] == drawn
+    narrow = Sampler(SamplingSettings(temperature=1.0, top_p=0.3))
+    assert {narrow.choose(logits, []).token for _ in range(20)} == {3}
+
+
+@pytest.mark.parametrize(
+    "values", [{"temperature": -1}, {"top_p": 0}, {"top_k": -1}, {"repetition_penalty": 0}, {"no_repeat_ngram": -1}]
+)
+def test_sampling_settings_are_checked(values: dict[str, float]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(values))):
+        SamplingSettings(**values)  # type: ignore[arg-type]
+
+
+def test_steps_can_be_driven_by_hand(engine: Engine) -> None:
+    """What a runner does that listens in: requests come out, outputs go in."""
+    session = engine.open_session(small_settings())
+    steps = session.see(frame(np.zeros((112, 112, 3), dtype=np.uint8), 0, 0.0))
+    with torch.inference_mode():
+        request = next(steps)
+        while True:
+            assert not isinstance(request, Piece)
+            try:
+                request = steps.send(engine._forward(request))
+            except StopIteration as stop:
+                assert stop.value.appended
+                return
