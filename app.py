@@ -303,7 +303,9 @@ def _clear_errors() -> Iterator[None]:
         yield
     except NothingToSee as error:
         _fail(redact_text(str(error)), NOTHING_READ)
-    except (AssistantError, ModelError, StreamingError) as error:
+    except StreamingError as error:  # redacted where it was made
+        _fail(str(error), BAD_INPUT)
+    except (AssistantError, ModelError) as error:
         _fail(redact_text(str(error)), BAD_INPUT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

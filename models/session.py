@@ -319,11 +319,13 @@ class Session:
             assert old is not None
             return old, False
         ledger = self._context.ledger
+        window = self.settings.window
         if old is None and not self._widen_window:
             self.settings.check_window(new.num_cells, self.settings.fps)
-        # In the middle of a stream a larger view widens the window: memory stays, and refusing would end the stream.
-        window = self.settings.fitted(new.num_cells, self.settings.fps).window
+        else:
+            window = self.settings.fitted(new.num_cells, self.settings.fps).window
         if old is not None and window.vision_low < ledger.window.vision_low:
+            # Memory stays, and a larger view in the middle of a stream widens the window rather than end the stream.
             window = ledger.window
         self._view.begin(image, new, replace(self.settings, window=window))
         self._context.set_window(window)

@@ -13,8 +13,12 @@ HALF_LIFE_S = 60.0
 """Encoders send an intra-coded frame every 2 to 10 s; the floor has to remember the last ones."""
 SOURCE_QUANTILE = 0.75
 """Of the patches' floors, taken as the source's: what moves covers less than a quarter, what is textured more."""
+QUIET_CONTRAST, QUIET_SHIFT, QUIET_COLOUR = 5.0, 3.0, 4.0
+"""Since the frame before, a still patch seldom changes more, up to a noise of 8 levels and H.264's intra frames."""
 QUIET_SHARE = 0.3
 """A frame of which less is quiet is a cut, a covered lens or a crowd. It teaches nothing."""
+SPREAD = 1.25
+"""How far noise may differ over the picture: it grows with the light, and coding errors with the texture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +87,22 @@ class NoiseFloor:
         frames are everywhere in a frame, so a patch learns no more than its frame's quiet patches support.
         """
         shift = since_frame.shift - np.median(since_frame.shift)
-        quiet = (since_frame.contrast <= 5.0) & (np.abs(shift) <= 3.0) & (since_frame.colour <= 4.0)
+        quiet = (
+            (since_frame.contrast <= QUIET_CONTRAST)
+            & (np.abs(shift) <= QUIET_SHIFT)
+            & (since_frame.colour <= QUIET_COLOUR)
+        )
         if quiet.mean() < QUIET_SHARE:
             return
         self._envelope *= 0.5 ** (min(max(elapsed_s, 0.0), HALF_LIFE_S) / HALF_LIFE_S)
         found = np.stack([since_frame.contrast, since_frame.detail])
-        supported = 1.25 * _quantile(found[:, quiet], 0.9) + 1.0
+        supported = SPREAD * _quantile(found[:, quiet], 0.9) + 1.0
         np.maximum(self._envelope, np.minimum(found, supported), out=self._envelope, where=quiet)
         self._source = _quantile(self._envelope, SOURCE_QUANTILE)
 
     def passed(self, since_kept: Difference) -> np.ndarray:
         """Which patches differ from their last kept pixels by more than noise, `[num_patches]` bool."""
-        own = np.minimum(self._envelope, np.maximum(self._own, 1.25 * self._source))
+        own = np.minimum(self._envelope, np.maximum(self._own, SPREAD * self._source))
         floor = np.maximum(own, self._source)
         threshold = np.clip(self._gain * floor + self._margin, self._least, self._most)
         return (since_kept.contrast > threshold[0]) | (since_kept.detail > threshold[1])

@@ -17,7 +17,7 @@ from models.engine import Engine
 from models.errors import SessionError, SettingsError
 from models.sampling import Sampler, SamplingSettings
 from models.session import Session
-from models.steps import Job, Output, Piece, Steps
+from models.steps import Forward, Job, Output, Piece, Steps
 from tests.models.streams import Script, check_whole, frame, moving, noting, picture, read, small_settings
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "prompts.json").read_text(encoding="utf-8"))
@@ -90,6 +90,28 @@ def test_an_error_stays_in_its_job(engine: Engine) -> None:
     with pytest.raises(ValueError, match="a bug of this job"):
         jobs[1].outcome()
     assert engine.run(bad.see(frame(picture(3), 1, 1.0))).appended
+
+
+def test_a_failed_forward_pass_leaves_its_cache_as_it_was(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = engine._runtime.new_cache(256)
+    embeddings = torch.zeros(5, 32)
+
+    def twice() -> Steps[int]:
+        yield Forward(cache, embeddings)
+        try:
+            yield Forward(cache, embeddings)
+        except RuntimeError:
+            return cache.length
+        return -1
+
+    broken = engine.checkpoint.model.model.language_model.layers[1].self_attn.o_proj
+    job = Job(twice())
+    engine.step([job])
+    handle = broken.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
+    engine.step([job])
+    handle.remove()
+    assert str(job.error) == "out of memory"
+    assert [layer.length for layer in cache.layers] == [5, 5]
 
 
 def test_text_comes_in_pieces(engine: Engine, checkpoint: Checkpoint) -> None:

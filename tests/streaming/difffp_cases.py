@@ -85,7 +85,7 @@ def h264(pictures: Iterable[np.ndarray], gop: int = 50, crf: int = 28) -> Iterat
             out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         out.mux(stream.encode(None))
     memory.seek(0)
-    with av.open(memory) as coded:
+    with av.open(memory, "r") as coded:
         for frame in coded.decode(video=0):
             yield frame.to_ndarray(format="rgb24")
 

@@ -227,3 +227,18 @@ def test_std_turns_differences_into_grey_levels() -> None:
         pruner.push(patches_of(ground, GRID), 0.0, tokens_before=0)
         decision = pruner.push(patches_of(lighter, GRID), 0.5, tokens_before=60)
         assert decision.changed.any() == expected, std
+
+
+@pytest.mark.needs_gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+def test_a_gpu_decides_as_the_cpu_does() -> None:
+    rng = np.random.default_rng(6)
+    scene = textured(GRID, rng)
+    cpu, gpu = live(GRID), live(GRID)
+    for index in range(20):
+        shown = scene.copy()
+        shown[28:56, 6 * index : 6 * index + 28] += 24
+        patches = patches_of(sensor(shown, 2, rng), GRID)
+        expected = cpu.push(patches, index / 2, tokens_before=50 * index)
+        found = gpu.push(patches.cuda(), index / 2, tokens_before=50 * index)
+        assert found.kind is expected.kind and np.array_equal(found.keep, expected.keep)

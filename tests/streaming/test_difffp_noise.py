@@ -76,7 +76,7 @@ def test_the_second_frame_already_knows_the_noise() -> None:
 def test_h264_of_a_still_scene_is_not_change(ground: str, sigma: float, gop: int) -> None:
     rng = np.random.default_rng(14)
     scene = ground_of(ground, GRID, rng)
-    pictures = h264((sensor(scene, sigma, rng) for _ in range(18 * CODED_FPS)), gop=gop)
+    pictures = h264((sensor(scene, sigma, rng) for _ in range(16 * CODED_FPS)), gop=gop)
     assert share_changed(watch(live(GRID), GRID, sampled(pictures))) <= 2 * MOST_CHANGED
 
 

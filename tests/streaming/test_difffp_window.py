@@ -79,7 +79,7 @@ def staleness(now: torch.Tensor, then: torch.Tensor) -> tuple[float, float]:
 
 
 @given(scenario=scenarios)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_every_cell_has_a_true_token_at_every_frame(scenario: Scenario) -> None:
     grid, rng = scenario.grid, np.random.default_rng(scenario.seed)
     limits = LiveSettings(window_low_tokens=max(scenario.window_frames, 18 * (grid.num_cells < 14)) * grid.num_cells)
@@ -136,7 +136,8 @@ def test_tokens_are_renewed_well_before_they_leave(
 @pytest.mark.parametrize("num_cells", [40, 144])
 def test_the_refresh_costs_its_share_and_no_more(num_cells: int) -> None:
     """Nothing changes: a whole view is renewed within the window, and each frame's part is even."""
-    clock, tokens, counts = RefreshClock(num_cells, 20 * num_cells), 0, []
+    clock, tokens = RefreshClock(num_cells, 20 * num_cells), 0
+    counts: list[int] = []
     clock.appended(np.ones(num_cells, dtype=bool), 0)
     for _ in range(300):
         tokens += (counts[-1] if counts else num_cells) + WRAPPER_TOKENS
