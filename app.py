@@ -166,6 +166,27 @@ def evaluate(
 
 
 @app.command()
+def calibrate(
+    folder: Annotated[Path, typer.Argument(help="A checkpoint folder; its stream_config.json is written anew.")],
+    seeds: Annotated[str, typer.Option(help="Scenes to watch, as A-B; none that are evaluated.")] = "2000000-2000039",
+    seconds: Annotated[float, typer.Option(help="Length of a scene.")] = 40.0,
+) -> None:
+    """Calibrate when a checkpoint speaks, on rendered scenes, and show how well the odds hold."""
+    with _clear_errors():
+        from assistant.calibration import calibrate as run_calibration
+        from assistant.calibration import reliability_as_table, write_calibration
+        from assistant.report import chosen_seeds, scene_settings
+        from models.checkpoint import load_checkpoint
+        from models.engine import Engine
+
+        settings = scene_settings("shapes,motion,light,view", None, seconds)
+        engine = Engine(load_checkpoint(folder, progress=_is_terminal()))
+        platt, curve = run_calibration(engine, chosen_seeds(seeds), settings)
+        write_calibration(engine.checkpoint.folder, platt)
+        print(f"scale {platt.scale:.3f}, shift {platt.shift:.3f}\n{reliability_as_table(curve)}")
+
+
+@app.command()
 def train(
     folder: Annotated[Path, typer.Argument(help="Where training keeps its state and its checkpoint; resumes there.")],
     plan: Annotated[

@@ -45,8 +45,8 @@ def run_scenes(
 
     from streaming.sources.synthetic import Scene
 
-    settings = _scene_settings(families, noise, seconds)
-    chosen = _seeds(seeds)
+    settings = scene_settings(families, noise, seconds)
+    chosen = chosen_seeds(seeds)
     bar = tqdm(total=len(chosen), unit="scene", disable=not progress)
 
     def on_scene(seed: int, _score: SceneScore, watched: Watched) -> None:
@@ -66,12 +66,13 @@ def run_clips(engine: Engine, folder: Path, talkative: float) -> tuple[dict[str,
     return {"clips": [score.as_dict() for score in scores]}, clips_as_table(scores)
 
 
-def _scene_settings(families: str, noise: float | None, seconds: float) -> SceneSettings:
+def scene_settings(families: str, noise: float | None, seconds: float) -> SceneSettings:
+    """Settings of the scenes to watch, from command-line options. Raises `ConfigError`."""
     known = {family.value: family for family in Family}
     unknown = [name for name in families.split(",") if name.strip() not in known]
     if unknown:
         raise ConfigError(f"--families {families!r}: known are {', '.join(known)}; separate them by commas")
-    given = {} if noise is None else {"noise_sigma": (noise, noise)}
+    given: dict[str, Any] = {} if noise is None else {"noise_sigma": (noise, noise)}
     try:
         return SceneSettings(
             duration_s=seconds, families=frozenset(known[name.strip()] for name in families.split(",")), **given
@@ -80,7 +81,8 @@ def _scene_settings(families: str, noise: float | None, seconds: float) -> Scene
         raise ConfigError(str(error)) from error
 
 
-def _seeds(text: str) -> list[int]:
+def chosen_seeds(text: str) -> list[int]:
+    """Seeds from `A-B` or `A`. Raises `ConfigError`."""
     first, dash, last = text.partition("-")
     if not (first.isdigit() and (last.isdigit() or not dash)) or int(last or first) < int(first):
         raise ConfigError(f"--seeds {text!r}: A-B is wanted, both whole numbers and A at most B; write --seeds 0-49")
@@ -126,7 +128,8 @@ def plot_decisions(path: Path, scene: Scene, watched: Watched, fps: float) -> No
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     decided = [decision for decision in watched.decisions if decision.score is not None]
-    axes.plot([d.time_s for d in decided], [d.score for d in decided], ".-", lw=1, color="tab:blue", label="score")
+    scores = [d.score or 0.0 for d in decided]
+    axes.plot([d.time_s for d in decided], scores, ".-", lw=1, color="tab:blue", label="score")
     if decided:
         axes.axhline(decided[0].threshold, color="tab:red", ls="--", lw=1, label="threshold")
     for number, event in enumerate(owed_remarks(scene, fps)):
@@ -134,7 +137,7 @@ def plot_decisions(path: Path, scene: Scene, watched: Watched, fps: float) -> No
         label = " ".join(value for value in event.slots.values() if value and value not in ("shape", "view"))
         axes.annotate(label, (event.time_s, 1.0), xycoords=("data", "axes fraction"), rotation=90, va="top", fontsize=7)
     for comment in watched.comments:
-        axes.plot(comment.time_s, comment.score, "v", color="tab:orange", ms=8)
+        axes.plot(comment.time_s, comment.score or 0.0, "v", color="tab:orange", ms=8)
         axes.annotate(comment.text, (comment.time_s, comment.score or 0.0), fontsize=7, rotation=25)
     axes.set(xlabel="media time (s)", ylabel="log-odds of speaking", title=f"scene {scene.seed}")
     axes.legend(loc="lower right")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from models.errors import CheckpointDamaged, CheckpointError, CheckpointNotFound, PromptError
 from models.layouts import Layout, build_config, image_token_id, layout_of, patch_size_of
 from models.prompt import IM_END, IM_START, STREAM_END, STREAM_START, PromptFormat
-from models.settings import StreamSettings
+from models.settings import STREAM_CONFIG_NAME, StreamSettings
 from models.types import SpecialIds
 from models.weights import TensorHeader, has_output_head, load_weights, read_headers
 
@@ -92,7 +92,7 @@ def load_checkpoint(
     layout = layout_of(config)
     headers = read_headers(folder)
     built = build_config(config, has_output_head=has_output_head(headers, layout))
-    stream = StreamSettings.of_checkpoint(folder)
+    stream = _stream_settings(folder)
     vision = VisionSettings(**vision_values(folder, layout, patch_size_of(built)))
     tokenizer = _load_tokenizer(folder)
     special = _special_ids(tokenizer, config) if tokenizer is not None else special
@@ -216,6 +216,14 @@ def load_prompt(folder: Path, layout: Layout) -> PromptFormat:
     if problem is not None:
         logger.warning("%s: its chat template has no stream format (%s); using the released one", folder, problem)
     return PromptFormat.built_in()
+
+
+def _stream_settings(folder: Path) -> StreamSettings:
+    path = folder / STREAM_CONFIG_NAME
+    try:
+        return StreamSettings.from_dict(read_json(path)) if path.is_file() else StreamSettings()
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CheckpointDamaged(f"{path}: a value has a wrong type ({error}); copy the file again") from error
 
 
 def _checked_folder(folder: Path) -> Path:

@@ -64,7 +64,7 @@ class TextCodec:
     @cached_property
     def assistant(self) -> list[int]:
         """The word that follows `<|im_start|>` when the assistant speaks."""
-        return self.encode("assistant")[:1]
+        return self.encode("assistant")
 
     @cached_property
     def yes_no(self) -> tuple[list[int], list[int]]:

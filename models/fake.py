@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.bpe import END_OF_TEXT, write_tokenizer
 from models.layouts import Layout, released_key
 from models.prompt import IM_END, IM_START, IMAGE_TOKEN, STREAM_END, STREAM_START, TEMPLATE_PATH
 from models.settings import STREAM_CONFIG_NAME, StreamSettings
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
     from transformers.models.video_llama_3.configuration_video_llama_3 import VideoLlama3Config
 
-END_OF_TEXT = "<|endoftext|>"
 SPECIAL_TOKENS = (END_OF_TEXT, IM_START, IM_END, IMAGE_TOKEN, STREAM_START, STREAM_END)
 _CORPUS = (
     "system user assistant stream Time Yes No yes no You are a helpful assistant to help people understand images and "
@@ -61,7 +61,7 @@ def make_checkpoint(
     from transformers.models.video_llama_3.modeling_video_llama_3 import VideoLlama3ForConditionalGeneration
 
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = write_tokenizer(folder)
+    tokenizer = write_tokenizer(folder, [_CORPUS] * 2, SPECIAL_TOKENS, vocab_size=_NUM_MERGES_TOKENS)
     config = _config(tokenizer, sizes or FakeSizes(), tied)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -79,47 +79,6 @@ def make_checkpoint(
     if stream is not None:
         _write_json(folder / STREAM_CONFIG_NAME, stream.to_dict())
     return folder
-
-
-def write_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Write a small byte-level BPE tokenizer of Qwen2's kind with the format's special tokens, and load it."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-    from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX, Qwen2Tokenizer
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.NFC()
-    split = pre_tokenizers.Split(_regex(PRETOKENIZE_REGEX), behavior="isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=_NUM_MERGES_TOKENS,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-        min_frequency=1,
-    )
-    tokenizer.train_from_iterator([_CORPUS] * 2, trainer)
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
-    tokenizer.model.save(str(folder))
-    tokenizer.save(str(folder / "tokenizer.json"))
-    _write_json(
-        folder / "tokenizer_config.json",
-        {
-            "tokenizer_class": "Qwen2Tokenizer",
-            "add_prefix_space": False,
-            "clean_up_tokenization_spaces": False,
-            "eos_token": IM_END,
-            "pad_token": END_OF_TEXT,
-            "model_max_length": 32768,
-            "added_tokens_decoder": {
-                str(tokenizer.token_to_id(token)): {
-                    "content": token, "special": True, "normalized": False,
-                    "lstrip": False, "rstrip": False, "single_word": False,
-                }
-                for token in SPECIAL_TOKENS
-            },
-        },
-    )  # fmt: skip
-    return Qwen2Tokenizer.from_pretrained(str(folder), local_files_only=True)
 
 
 def write_weights(folder: Path, tensors: dict[str, torch.Tensor], num_shards: int = 1) -> None:
@@ -212,12 +171,6 @@ def _write_settings(folder: Path, layout: Layout) -> None:
             {**shared, "image_processor_type": "VideoLlama3ImageProcessor", "size": size, "merge_size": 1},
         )
     _write_json(folder / "generation_config.json", {"do_sample": False})
-
-
-def _regex(pattern: str) -> Any:
-    from tokenizers import Regex
-
-    return Regex(pattern)
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.bpe import END_OF_TEXT, write_tokenizer
 from models.prompt import DEFAULT_SYSTEM, IM_END, IM_START, IMAGE_TOKEN, STREAM_END, STREAM_START, TEMPLATE_PATH
 from models.settings import STREAM_CONFIG_NAME, SpeakingSettings, StreamSettings
 from models.spans import WindowSettings
 
 if TYPE_CHECKING:
-    from transformers import VideoLlama3Config, VideoLlama3ForConditionalGeneration
-    from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
+    from transformers import PreTrainedTokenizerBase, VideoLlama3Config, VideoLlama3ForConditionalGeneration
 
-END_OF_TEXT = "<|endoftext|>"
 SPECIAL_TOKENS = (
     END_OF_TEXT,
     IM_START,
@@ -30,7 +29,7 @@ SPECIAL_TOKENS = (
     "<|reserved_0|>",
     "<|reserved_1|>",
 )
-NUM_BYTES = 256
+MAX_VOCAB = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,41 +46,7 @@ class Sizes:
     patch_px: int = 14
 
 
-def build_tokenizer(sentences: Iterable[str], folder: Path, max_vocab: int = 2048) -> Qwen2Tokenizer:
-    """Train a byte-level BPE on `sentences` with Qwen2's own pre-tokenizer, and save it to `folder`.
-
-    Any text can be encoded; the words of the sentences become single tokens.
-    """
-    from tokenizers import Tokenizer, models, trainers
-    from tokenizers.pre_tokenizers import ByteLevel
-    from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
-
-    shell = Qwen2Tokenizer()
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = shell._tokenizer.pre_tokenizer
-    bpe.normalizer = shell._tokenizer.normalizer
-    trainer = trainers.BpeTrainer(
-        vocab_size=max_vocab - len(SPECIAL_TOKENS),
-        min_frequency=1,
-        initial_alphabet=ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    bpe.train_from_iterator(sentences, trainer)
-    learned = json.loads(bpe.to_str())["model"]
-    merges = [tuple(merge) if not isinstance(merge, str) else tuple(merge.split(" ")) for merge in learned["merges"]]
-    tokenizer = Qwen2Tokenizer(
-        vocab=learned["vocab"],
-        merges=merges,
-        unk_token=END_OF_TEXT,
-        eos_token=IM_END,
-        pad_token=END_OF_TEXT,
-        additional_special_tokens=list(SPECIAL_TOKENS[1:]),
-    )
-    tokenizer.save_pretrained(folder)
-    return tokenizer
-
-
-def model_config(tokenizer: Qwen2Tokenizer, sizes: Sizes) -> VideoLlama3Config:
+def model_config(tokenizer: PreTrainedTokenizerBase, sizes: Sizes) -> VideoLlama3Config:
     """The configuration of a small VideoLLaMA 3 for `tokenizer`; the vocabulary is rounded up to a multiple of 16."""
     from transformers.models.video_llama_3.configuration_video_llama_3 import VideoLlama3Config
 
@@ -110,7 +75,7 @@ def model_config(tokenizer: Qwen2Tokenizer, sizes: Sizes) -> VideoLlama3Config:
             "num_attention_heads": sizes.vision_heads,
             "patch_size": sizes.patch_px,
         },
-        image_token_id=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
+        image_token_id=int(tokenizer.encode(IMAGE_TOKEN, add_special_tokens=False)[0]),
         tie_word_embeddings=True,
     )
 
@@ -154,7 +119,8 @@ def new_model(folder: Path, sentences: Iterable[str], sizes: Sizes, seed: int) -
     from transformers.models.video_llama_3.modeling_video_llama_3 import VideoLlama3ForConditionalGeneration
 
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = build_tokenizer([*sentences, DEFAULT_SYSTEM, *_format_sentences()], folder)
+    words = [*sentences, DEFAULT_SYSTEM, *_format_sentences()]
+    tokenizer = write_tokenizer(folder, words, SPECIAL_TOKENS, vocab_size=MAX_VOCAB)
     write_checkpoint_files(folder, embedded_stream_settings(), sizes.patch_px)
     torch.manual_seed(seed)
     return VideoLlama3ForConditionalGeneration(model_config(tokenizer, sizes)).float()

@@ -16,7 +16,9 @@ class Platt:
     shift: float
 
 
-def fit_platt(scores: Sequence[float], owed: Sequence[bool], *, ridge: float = 1e-3, steps: int = 100) -> Platt:
+def fit_platt(
+    scores: Sequence[float] | np.ndarray, owed: Sequence[bool] | np.ndarray, *, ridge: float = 1e-3, steps: int = 100
+) -> Platt:
     """Logistic regression of `owed` on `scores`, both classes weighing the same (Platt 1999), by Newton's method.
 
     Raises ValueError unless both classes are there.
@@ -51,7 +53,9 @@ class Reliability:
     count: int
 
 
-def reliability(scores: Sequence[float], owed: Sequence[bool], platt: Platt, *, bins: int = 10) -> list[Reliability]:
+def reliability(
+    scores: Sequence[float] | np.ndarray, owed: Sequence[bool] | np.ndarray, platt: Platt, *, bins: int = 10
+) -> list[Reliability]:
     """Predicted against observed probability of owing a remark, in equal bins of the predicted one."""
     y = np.asarray(owed, dtype=np.float64)
     p = _sigmoid(platt.scale * np.asarray(scores, dtype=np.float64) + platt.shift)

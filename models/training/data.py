@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from models.codec import TextCodec
 from models.spans import WindowSettings
 from models.training.examples import ExampleBuilder, StreamExample, Turn
 from streaming.difffp import CellGrid
-from streaming.sources.scenario import EventKind, SceneSettings
+from streaming.sources.scenario import EventKind, Family, SceneSettings
 from streaming.sources.synthetic import Scene
 
 FIRST_TRAINING_SEED = 1_000_000
@@ -75,13 +76,14 @@ class SceneMaker:
         mixture = self._mixture
         rng = np.random.default_rng([self._seed, index])
         fps = float(rng.choice(mixture.fps))
+        scene_options: dict[str, Any] = dict(mixture.scene)
         settings = SceneSettings(
             duration_s=float(rng.uniform(*mixture.duration_s)),
             fps=fps,
             view_sizes=VIEW_SIZES,
-            families=frozenset(mixture.families),
+            families=frozenset(Family(name) for name in mixture.families),
             noise_sigma=mixture.noise_sigma,
-            **mixture.scene,
+            **scene_options,
         )
         scene = Scene(FIRST_TRAINING_SEED + self._seed * 10_000_000 + index, settings)
         times = np.arange(rng.uniform(0, 1 / fps), settings.duration_s, 1 / fps)
@@ -205,11 +207,10 @@ class Batches:
 
     def __getitem__(self, step: int) -> list[TrainingScene]:
         rng = np.random.default_rng([self._seed, 77, step])
-        fresh = [step * self._new + offset for offset in range(self._new)]
-        if step * self._new < self._batch_size:
-            fresh = list(range(step * self._batch_size, (step + 1) * self._batch_size)) if step == 0 else fresh
-        horizon = max(step * self._new, self._batch_size)
-        old = rng.integers(0, horizon, size=self._batch_size - len(fresh)) if len(fresh) < self._batch_size else []
+        num_new = self._new if step else self._batch_size
+        num_before = self._batch_size + (step - 1) * self._new if step else 0
+        fresh = range(num_before, num_before + num_new)
+        old = rng.integers(0, max(num_before, 1), size=self._batch_size - num_new)
         return [self._store.get(int(index)) for index in [*fresh, *old]]
 
 

@@ -86,11 +86,12 @@ class _Answers(nn.Module):
         labels = labels.flatten(0, -2).long()
         losses = []
         for index, (head, weight_of_none) in enumerate(zip(self.heads, self._weight_of_none, strict=True)):
-            weight = torch.ones(head.out_features)
-            weight[0] = weight_of_none
             asked = labels[:, index] != UNSURE
             if asked.any():
-                losses.append(nn.functional.cross_entropy(head(vectors[asked]), labels[asked, index], weight=weight))
+                logits = head(vectors[asked])
+                weight = torch.ones_like(logits[0])
+                weight[0] = weight_of_none
+                losses.append(nn.functional.cross_entropy(logits, labels[asked, index], weight=weight))
         return torch.stack(losses).mean()
 
 
@@ -211,7 +212,7 @@ class Trainer:
         self.folder = folder
         self.step = 0
         self._decision_ids = decision_ids
-        self.heads = Heads(model.config.text_config.hidden_size)
+        self.heads = Heads(int(model.lm_head.in_features))
         self._optimiser = torch.optim.AdamW(_parameter_groups(model, self.heads, stage), betas=(0.9, 0.98))
         folder.mkdir(parents=True, exist_ok=True)
         self._log = folder / "log.jsonl"

@@ -39,7 +39,8 @@ def read_plan(path: Path) -> Plan:
     stages = []
     for entry in values["stages"]:
         entry = dict(entry)
-        mixture = {key: tuple(v) if isinstance(v, list) else v for key, v in entry.pop("mixture", {}).items()}
+        given = entry.pop("mixture", {})
+        mixture: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
         _refuse_unknown(mixture, {field.name for field in fields(Mixture)}, f"mixture of {entry.get('name')}")
         _refuse_unknown(entry, {field.name for field in fields(Stage)}, f"stage {entry.get('name')}")
         stages.append((Stage(**entry), Mixture(**mixture)))
@@ -81,8 +82,8 @@ def train(
         maker = SceneMaker(checkpoint, mixture, plan.seed + number)
         store = SceneStore(folder / "scenes" / stage.name, maker)
         batches = Batches(store, plan.seed, plan.batch_size, plan.new_per_batch, stage.num_steps)
-        loader = DataLoader(
-            batches,
+        loader: DataLoader[Any] = DataLoader(
+            batches,  # type: ignore[arg-type]  # a map-style data set by its two methods
             batch_size=None,
             sampler=list(steps_from(trainer.step, stage.num_steps)),
             num_workers=workers,

@@ -178,6 +178,14 @@ def no_image_token(folder: Path) -> None:
     change(folder / "config.json", image_token_index=None)
 
 
+def odd_window(folder: Path) -> None:
+    (folder / "stream_config.json").write_text('{"window": {"vision_low": "much"}}')
+
+
+def broken_stream_settings(folder: Path) -> None:
+    (folder / "stream_config.json").write_text('{"fps": ')
+
+
 def two_means(folder: Path) -> None:
     change(folder / "preprocessor_config.json", image_mean=[0.5, 0.5])
 
@@ -199,6 +207,8 @@ def two_means(folder: Path) -> None:
         (odd_heads, r"config\.json"),
         (no_vision, r"vision_encoder_config"),
         (no_image_token, r"image_token"),
+        (odd_window, r"stream_config\.json: a value has a wrong type"),
+        (broken_stream_settings, r"stream_config\.json: is not readable JSON"),
         (two_means, r"three numbers"),
     ],
 )

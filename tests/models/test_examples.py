@@ -21,8 +21,8 @@ from streaming.sources.synthetic import Scene
 from streaming.types import Frame
 
 SMALL = Sizes(vision_hidden=24, vision_layers=1, vision_heads=2, hidden=32, layers=1, heads=4, kv_heads=2)
-WINDOW = WindowSettings(vision_low=28 * 8, vision_high=28 * 10, text_low=200, text_high=300)
-SETTINGS = SceneSettings(duration_s=40, view_sizes=((196, 112),))
+WINDOW = WindowSettings(vision_low=28 * 8, vision_high=28 * 9, text_low=200, text_high=300)
+SETTINGS = SceneSettings(duration_s=40, view_sizes=((196, 112),), pace=2.0, still_probability=0.0)
 
 
 @pytest.fixture(scope="module")

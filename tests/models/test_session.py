@@ -20,6 +20,7 @@ from models.session import Session
 from models.sight import Sight
 from models.spans import SpanKind, WindowSettings
 from models.steps import Forward, Job, Output, Steps
+from models.stream_time import StreamTime
 from streaming.difffp import Kind
 from tests.models.streams import (
     Script,
@@ -200,6 +201,15 @@ def test_a_stream_that_starts_late_gives_the_same(engine: Engine, checkpoint: Ch
         kinds = [(sight.kind, sight.shown_time_s, sight.rebased) for sight in sights]
         heard.append((scores, kinds, read(session, checkpoint)))
     assert heard[0] == heard[1]
+
+
+def test_times_are_the_same_to_the_bit_wherever_a_stream_starts() -> None:
+    found = []
+    for start_s in (0.0, 1e6 + 0.05):
+        time = StreamTime(0.5)
+        entered = [time.enter(start_s + step / 3) for step in range(100)]
+        found.append([(entered_s, time.shown(entered_s)) for entered_s in entered])
+    assert found[0] == found[1]
 
 
 def test_shown_time_stays_in_its_range_and_the_rest_is_told_anew(engine: Engine, checkpoint: Checkpoint) -> None:

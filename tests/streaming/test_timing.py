@@ -118,10 +118,9 @@ def test_waiting_for_a_timestamp_is_bounded_and_keeps_the_order() -> None:
             yield event
 
     lags = []
-    num_given = 0
     kinds = []
-    for event in time_pictures(counted(), RecordingTimeline(10.0)):  # type: ignore[arg-type]
-        num_given += 1
+    timed = time_pictures(counted(), RecordingTimeline(10.0))  # type: ignore[arg-type]
+    for num_given, event in enumerate(timed, start=1):
         lags.append(seen - num_given)
         kinds.append(type(event))
     assert max(lags) <= 8
@@ -142,7 +141,9 @@ def test_live_time_counts_from_the_first_frame_and_goes_on_over_connections() ->
 
 
 @given(
-    steps=st.lists(st.tuples(st.floats(-50, 50), st.floats(0, 2), st.sampled_from(["ok", "none", "again"])), max_size=50)
+    steps=st.lists(
+        st.tuples(st.floats(-50, 50), st.floats(0, 2), st.sampled_from(["ok", "none", "again"])), max_size=50
+    )
 )
 def test_live_time_never_runs_backwards_nor_away_from_our_clock(steps: list[tuple[float, float, str]]) -> None:
     timeline, now_s, stamp_s, last_s = LiveTimeline(), 100.0, 0.0, 0.0
