@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assistant.errors import AssistantError, NothingToSee
+from assistant.errors import AssistantError, ConfigError, NothingToSee
 
 if TYPE_CHECKING:
     from assistant.config import AppConfig
@@ -80,7 +81,7 @@ def ask(
     question: Annotated[str, typer.Argument(help="What to ask.")],
     image: Annotated[list[Path] | None, typer.Option(help="A picture it is about; repeatable.")] = None,
     video: Annotated[list[str] | None, typer.Option(help="A clip it is about; repeatable.")] = None,
-    fps: Annotated[float, typer.Option(min=0.01, max=30, help="Frames a second taken of a clip.")] = 1.0,
+    fps: Annotated[float, typer.Option(help="Frames a second taken of a clip.")] = 1.0,
     model: Annotated[str, typer.Option(help="Checkpoint folder or hub name.")] = "embedded",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
@@ -91,7 +92,10 @@ def ask(
         from assistant.config import load_config
         from assistant.samples import resolve_sample
 
-        config = load_config(None, {"model": {"name": model, "device": device, "dtype": dtype}}).model
+        wanted = {"model": {"name": model, "device": device, "dtype": dtype}, "source": {"fps": fps}}
+        config = load_config(None, wanted).model
+        if not question.strip():
+            raise ConfigError(f'question {question!r}: it is empty; ask in words, as "What is on the left?"')
         pictures = [read_picture(path) for path in image or []]
         clips = [read_clip(resolve_sample(spec), fps) for spec in video or []]
         from models.checkpoint import load_checkpoint
@@ -222,7 +226,7 @@ def _replay(spec: str, config: AppConfig, *, as_json: bool) -> None:
     spec, wanted = resolve_sample(spec), config.model
     _check_opens(open_source(spec, options=_source_options(config, config.source.fps), clock=clock))
     with ExitStack() as stack:
-        files = open_outputs(config.output)
+        files = open_outputs(config.output, keep=spec)
         stack.callback(Fanout(files).close)
         checkpoint = load_checkpoint(wanted.name, device=wanted.device, dtype=wanted.dtype, progress=_is_terminal())
         settings = wanted.stream_settings(checkpoint.stream, config.source.fps)
@@ -333,6 +337,11 @@ def _clear_errors() -> Iterator[None]:
         raise typer.Exit(0) from None
     except KeyboardInterrupt:
         _fail("interrupted", INTERRUPTED)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what waits would fail once more at the end
+        _fail(f"standard output: {error.strerror}; what is said must be written somewhere; free some room", BAD_INPUT)
 
 
 def _fail(message: str, code: int) -> None:

@@ -7,7 +7,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from assistant.errors import ConfigError
 from assistant.questions import Question
@@ -18,6 +27,15 @@ from streaming.masks import MaskRegion
 
 Pace = float | Literal["max"]
 _NUMBER = r"\d+(?:\.\d*)?|\.\d+"
+_RULES = {
+    "model_type": "keys with values are wanted",
+    "dict_type": "keys with values are wanted",
+    "tuple_type": "a list is wanted",
+    "path_type": "a file's name is wanted",
+    "string_too_short": "it should not be empty",
+    "invalid_key": "keys should be words",
+}
+"""What pydantic says in Python's words, in a person's."""
 _MASK_REMEDY = "give x,y,width,height in parts of the picture, as 0.7,0,0.3,0.1, or corners, as '0,0 0.5,0 0,0.5'"
 
 
@@ -38,6 +56,8 @@ def _merged(base: StreamSettings, overrides: dict[str, Any]) -> StreamSettings:
     values = base.to_dict()
     for key, given in overrides.items():
         before = values.get(key)
+        if isinstance(before, dict) and not isinstance(given, dict):
+            raise ValueError(f"{key} {given!r}: keys with values are wanted, as {', '.join(before)}")
         values[key] = {**before, **given} if isinstance(before, dict) and isinstance(given, dict) else given
     try:
         return StreamSettings.from_dict(values)
@@ -70,6 +90,14 @@ class _Component(BaseModel):
     """What every component shares: unknown keys are errors, numbers are finite, nothing changes later."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_yes_and_no(cls, value: Any) -> Any:
+        """YAML reads `yes` and `no` as truth values, which would pass for 1 and 0."""
+        if isinstance(value, bool):
+            raise ValueError("it should be a number or a text, not yes or no")
+        return value
 
 
 class SourceConfig(_Component):
@@ -148,8 +176,8 @@ class AppConfig(_Component):
     questions: tuple[QuestionConfig, ...] = ()
 
     def planned_questions(self) -> list[Question]:
-        """The questions, earliest first."""
-        return sorted(Question(question.at_s, question.text) for question in self.questions)
+        """The questions, earliest first; those of one time as they were given."""
+        return sorted((Question(planned.at_s, planned.text) for planned in self.questions), key=lambda q: q.at_s)
 
 
 def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> AppConfig:
@@ -160,8 +188,9 @@ def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> A
     values = _read_yaml(path) if path is not None else {}
     for section, given in (overrides or {}).items():
         before = values.get(section)
-        if isinstance(given, dict) and isinstance(before, dict):
-            values[section] = {**before, **given}
+        if isinstance(given, dict):
+            if before is None or isinstance(before, dict):
+                values[section] = {**(before or {}), **given}
         elif isinstance(given, list) and isinstance(before, list):
             values[section] = [*before, *given]
         elif given:
@@ -222,10 +251,13 @@ def _one_line(error: ValidationError, path: Path | None) -> str:
     if first["type"] == "extra_forbidden":
         section = _component_at(first["loc"][:-1])
         return f"{prefix}{where}: unknown key; known are {', '.join(section.model_fields)}; remove or rename it"
-    rule = _squeezed(first["msg"].removeprefix("Value error, ").replace("Input should", "it should"))
+    rule = _RULES.get(first["type"]) or _squeezed(first["msg"].removeprefix("Value error, "))
+    rule = re.sub("^(Input|String|Keys) ", "it ", rule)
     value = first["input"]
     given = f" {value!r}" if isinstance(value, str | int | float | bool) or value is None else ""
-    return f"{prefix}{where}{given}: {rule}; change or leave out {where}"
+    # A rule between keys names them itself; nobody is to leave out a whole section.
+    remedy = "one of them" if isinstance(value, dict) and where in AppConfig.model_fields else where
+    return f"{prefix}{where}{given}: {rule}; change or leave out {remedy}"
 
 
 def _component_at(loc: tuple[int | str, ...]) -> type[BaseModel]:

@@ -162,7 +162,7 @@ def evaluate_clips(engine: Engine, folder: Path, *, fps: float = 2.0, talkativen
         raise AssistantError(
             f"{folder}: no events.json; it holds a clip's labels by file name; write one, or give another folder"
         )
-    labels = json.loads(labels_path.read_text(encoding="utf-8"))
+    labels = _clip_labels(labels_path)
     scores = []
     for name, label in labels.items():
         watched = watch(engine, clip_pictures(folder / name, fps), fps=fps, talkativeness=talkativeness, name=name)
@@ -170,16 +170,29 @@ def evaluate_clips(engine: Engine, folder: Path, *, fps: float = 2.0, talkativen
     return scores
 
 
+def _clip_labels(path: Path) -> dict[str, Any]:
+    """Labels by clip name. Raises `AssistantError` where the file does not hold them."""
+    try:
+        labels = json.loads(path.read_text(encoding="utf-8"))
+        for label in labels.values():
+            for entry in [*label.get("activity", []), *label.get("minor", [])]:
+                _ = float(entry["start_s"]) <= float(entry["end_s"])
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise AssistantError(
+            f"{path}: {type(error).__name__}: {error}; clip names are wanted, each with lists `activity` and `minor` "
+            "of start_s and end_s; mend the entry"
+        ) from error
+    return labels
+
+
 def clip_pictures(path: Path, fps: float) -> Iterator[tuple[float, np.ndarray]]:
     """A recording's sampled frames, through the sources that `replay` uses."""
-    from streaming.sampling import Sampler
-    from streaming.sources import open_source
+    from streaming.sources import SourceOptions, open_source
 
-    sampler = Sampler(fps)
-    with open_source(str(path)) as source:
+    with open_source(str(path), options=SourceOptions(sample_fps=fps)) as source:
         source.open()
         for item in source.frames():
-            if isinstance(item, Frame) and sampler.take(item.pts_s):
+            if isinstance(item, Frame):
                 yield item.pts_s, item.image
 
 

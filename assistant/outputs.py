@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from assistant.errors import StoreError
 from assistant.events import StreamEvent
 from assistant.store import EventSink, JsonLinesStore
 from assistant.subtitles import SubtitleWriter
@@ -32,8 +35,34 @@ class Fanout:
                 stack.callback(sink.close)
 
 
-def open_outputs(config: OutputConfig) -> list[EventSink]:
-    """A sink for each file that is wanted. Raises `StoreError` and leaves none open where one cannot be written."""
+def _check_apart(config: OutputConfig, keep: str | None) -> None:
+    """Raise `StoreError` where one output would replace another or the recording itself."""
+    taken: list[Path] = [Path(keep)] if keep and "://" not in keep else []
+    for path in (config.events, config.vtt, config.srt):
+        if path is None:
+            continue
+        if any(_is_same(path, other) for other in taken):
+            what = "the recording itself" if _is_same(path, taken[0]) and keep else "another output"
+            raise StoreError(f"{path}: it is {what}; each output needs a file of its own; name another")
+        taken.append(path)
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Whether two names lead to one file; a device like /dev/null may be named twice."""
+    if path.exists() and not path.is_file():
+        return False
+    try:
+        return os.path.samefile(path, other)
+    except OSError:  # one of them is not there yet
+        return os.path.abspath(path) == os.path.abspath(other)
+
+
+def open_outputs(config: OutputConfig, keep: str | None = None) -> list[EventSink]:
+    """A sink for each file that is wanted. Raises `StoreError` and leaves none open where one cannot be written.
+
+    keep: the recording that is watched, which no output may replace; None for none. Other kinds of sources do no harm.
+    """
+    _check_apart(config, keep)
     with ExitStack() as stack:
         sinks: list[EventSink] = []
         if config.events is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import threading
 from collections import deque
 from collections.abc import Iterable
@@ -30,8 +29,7 @@ class QuestionBox:
     """Questions that wait. `ask` may be called from any thread; the rest belongs to the engine's."""
 
     def __init__(self, planned: Iterable[Question] = ()) -> None:
-        self._planned = list(planned)
-        heapq.heapify(self._planned)
+        self._planned = deque(sorted(planned, key=lambda question: question.at_s))
         self._asked: deque[str] = deque()
         self._lock = threading.Lock()
 
@@ -49,13 +47,18 @@ class QuestionBox:
         return bool(self._asked) or bool(self._planned) and self._planned[0].at_s <= now_s
 
     def take(self, now_s: float) -> Question | None:
-        """The next question at media time `now_s`, the earlier one first; None where none waits."""
+        """The next question at media time `now_s`, earlier ones first, then as given; None where none waits."""
         if self._planned and self._planned[0].at_s <= now_s:
-            return heapq.heappop(self._planned)
+            return self._planned.popleft()
         with self._lock:
-            return Question(now_s, self._asked.popleft()) if self._asked else None
+            # A time just before a frame's is that frame's to a reader.
+            return Question(round(now_s, 6), self._asked.popleft()) if self._asked else None
 
-    def take_rest(self) -> list[Question]:
-        """All that still wait for a media time that never came."""
-        rest, self._planned = sorted(self._planned), []
-        return rest
+    def take_rest(self, now_s: float) -> list[Question]:
+        """All that still wait: for a media time that never came, or, as asked at `now_s`, for their turn."""
+        with self._lock:
+            asked = [Question(round(now_s, 6), text) for text in self._asked]
+            self._asked.clear()
+        rest = list(self._planned)
+        self._planned.clear()
+        return rest + asked

@@ -138,10 +138,12 @@ class StreamSession:
 
     def on_end(self) -> Steps[None]:
         """The source has ended: answer what was planned for its last moment, and own up to the rest."""
-        if self._frame is not None and not self._stopping.is_set():
-            yield from self._answer_due(max(self._known_s, self._media_now_s()))
-        for question in self._questions.take_rest():
-            reason = f"the stream ended before {question.at_s:g} s"
+        if self._frame is not None:
+            self._known_s = max(self._known_s, self._media_now_s())
+            yield from self._answer_due(self._known_s)
+        for question in self._questions.take_rest(self._known_s):
+            is_due = question.at_s <= self._known_s
+            reason = "it was stopped before the answer" if is_due else f"the stream ended before {question.at_s:g} s"
             details: dict[str, Detail] = {"question": question.text, "asked_at_s": question.at_s}
             self._say_status(StatusKind.UNASKED, reason, details=details)
 
@@ -168,6 +170,7 @@ class StreamSession:
             lambda: self._stopping.is_set() or self._questions.is_due(self._media_now_s()),
         )
         if said.cut and not said.text:
+            self._policy.withdraw()
             self.curve.amend(decision, Reason.CUT_SHORT)
         elif (reason := self._policy.veto(said.text)) is None:
             self.stats.comments += 1

@@ -250,12 +250,24 @@ def _from_hub(name: str, progress: bool, download: bool) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=HUB_PATTERNS, local_files_only=not download))
     except Exception as error:  # the hub's client raises its own, requests', httpx' and the system's errors
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = _hub_reason(error)
         where = "the hub" if download else "this machine"
         raise CheckpointNotFound(
             f"{name}: no such folder, and not to be had from {where} ({reason}); check the name, the network and "
             "HF_TOKEN, or download it elsewhere and give its folder"
         ) from error
+
+
+def _hub_reason(error: Exception) -> str:
+    """Why the hub gave nothing, in a few words."""
+    from huggingface_hub.constants import is_offline_mode
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    if is_offline_mode():
+        return "HF_HUB_OFFLINE is set, and it was not downloaded before"
+    if isinstance(error, LocalEntryNotFoundError):
+        return "it was not downloaded before"
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:

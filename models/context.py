@@ -98,6 +98,7 @@ class Context:
     def remove(self, spans: Sequence[Span], reason: str) -> None:
         """Take given units out."""
         self._apply(self.ledger.remove(spans, reason))
+        self.last_logits = None
 
     def take_evictions(self) -> tuple[Eviction, ...]:
         """Evictions since the last call."""

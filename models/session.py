@@ -226,10 +226,12 @@ class Session:
         """A new standing instruction, pinned, from here on; the old one leaves. `None` only takes the old one away."""
         yield from self._settle()
         old = [span for span in self._context.ledger if span.kind is SpanKind.INSTRUCTION]
-        new = self._turn(SpanKind.INSTRUCTION, text, pinned=True) if text else None
+        if text:
+            self._turn(SpanKind.INSTRUCTION, text, pinned=True)  # refused before the old one leaves
         self._context.remove(old, "standing instruction replaced" if text else "standing instruction withdrawn")
-        if new is not None:
-            yield from self._append(new)
+        # As a pinned turn still to come: where this job is stopped here, the next one prefills it.
+        self._preamble.append((SpanKind.INSTRUCTION, text))
+        yield from self._start()
 
     @_alone
     def note_gap(self, seconds: float) -> Steps[None]:
@@ -323,7 +325,10 @@ class Session:
         if old is None and not self._widen_window:
             self.settings.check_window(new.num_cells, self.settings.fps)
         else:
-            window = self.settings.fitted(new.num_cells, self.settings.fps).window
+            fitted = self.settings.fitted(new.num_cells, self.settings.fps)
+            if old is None:
+                fitted.check_envelope(self.settings, new.num_cells)
+            window = fitted.window
         if old is not None and window.vision_low < ledger.window.vision_low:
             # Memory stays, and a larger view in the middle of a stream widens the window rather than end the stream.
             window = ledger.window

@@ -7,6 +7,7 @@ checkpoints and stay inside what they were trained on (1 fps and 180 frames; 16,
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,10 @@ from models.spans import WindowSettings
 STREAM_CONFIG_NAME = "stream_config.json"
 FRAME_OVERHEAD_TOKENS = 16
 """Tokens of a frame's wrapper, at most: `<|stream_start|>stream\\nTime 1234.5s: ` and its tail."""
+TRAINED_TOKENS = 16384
+"""Longest context of the released checkpoints' training."""
+LONGEST_SHOWN_TIME_S = 9999.0
+"""A time with more digits would not fit `FRAME_OVERHEAD_TOKENS`."""
 MIN_DENSE_S = 16.0
 """Seconds that dense vision must cover even when every cell of every frame is kept."""
 
@@ -47,8 +52,16 @@ class SpeakingSettings:
             raise SettingsError(
                 f"remarks_per_s {self.remarks_per_s}: between 0 and 10; 0.1 is a remark every ten seconds"
             )
-        if self.platt_scale <= 0:
+        if not 0 < self.platt_scale < math.inf:
             raise SettingsError(f"platt_scale {self.platt_scale}: above 0; calibrate again")
+        if not math.isfinite(self.platt_shift):
+            raise SettingsError(f"platt_shift {self.platt_shift}: a finite number; calibrate again")
+        for name in ("refractory_s", "hysteresis"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise SettingsError(f"{name} {getattr(self, name)}: 0 or more; 1 is usual")
+        for name in ("max_comment_tokens", "max_answer_tokens"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} {getattr(self, name)}: at least 1; leave it out for the default")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +88,17 @@ class StreamSettings:
             raise SettingsError(f"max_cells {self.max_cells}: between 4 and 16384; 144 is a 448 x 252 picture")
         if not 0 < self.fps <= 30:
             raise SettingsError(f"fps {self.fps}: above 0 and at most 30; 2 suits live video")
+        if not 0 < self.max_shown_time_s <= LONGEST_SHOWN_TIME_S:
+            raise SettingsError(
+                f"max_shown_time_s {self.max_shown_time_s}: above 0 and at most {LONGEST_SHOWN_TIME_S:g}; "
+                "180 is what the released checkpoints were trained on"
+            )
+        longest = max(self.speaking.max_comment_tokens, self.speaking.max_answer_tokens)
+        if longest > self.window.text_low:
+            raise SettingsError(
+                f"a turn of up to {longest} tokens: at most text_low {self.window.text_low}, or one turn would push "
+                "out all others; lower max_answer_tokens and max_comment_tokens, or raise text_low"
+            )
         if not 0 <= self.rebase_keep_s < self.max_shown_time_s:
             raise SettingsError(
                 f"rebase_keep_s {self.rebase_keep_s}: at least 0 and below max_shown_time_s {self.max_shown_time_s}"
@@ -85,7 +109,7 @@ class StreamSettings:
 
         Rule: vision_low ≥ 8 · cells, and ≥ 16 s of frames with every cell kept.
         """
-        dense = int(MIN_DENSE_S * fps * (num_cells + FRAME_OVERHEAD_TOKENS))
+        dense = math.ceil(MIN_DENSE_S * fps * (num_cells + FRAME_OVERHEAD_TOKENS))
         needed = max(8 * num_cells, dense)
         if self.window.vision_low < needed:
             raise SettingsError(
@@ -95,10 +119,22 @@ class StreamSettings:
 
     def fitted(self, num_cells: int, fps: float) -> StreamSettings:
         """These settings with the vision window widened, if need be, to what `check_window` asks."""
-        dense = int(MIN_DENSE_S * fps * (num_cells + FRAME_OVERHEAD_TOKENS))
+        dense = math.ceil(MIN_DENSE_S * fps * (num_cells + FRAME_OVERHEAD_TOKENS))
         low = max(self.window.vision_low, 8 * num_cells, dense)
         high = max(self.window.vision_high, low + max(2 * (num_cells + FRAME_OVERHEAD_TOKENS), low // 5))
         return replace(self, window=replace(self.window, vision_low=low, vision_high=high))
+
+    def check_envelope(self, asked: StreamSettings, num_cells: int) -> None:
+        """Refuse windows that `fitted` had to widen, from those of `asked`, beyond what checkpoints were trained on.
+
+        Windows that somebody chose are theirs to choose.
+        """
+        if self.window.capacity > max(TRAINED_TOKENS, asked.window.capacity):
+            raise SettingsError(
+                f"fps {self.fps:g} with {num_cells} cells: {MIN_DENSE_S:g} s of whole frames need windows of "
+                f"{self.window.capacity} tokens, and checkpoints know {TRAINED_TOKENS} at most; lower fps or "
+                "max_cells, or choose the window yourself"
+            )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> StreamSettings:

@@ -56,7 +56,6 @@ class Span:
     """Offsets of the visual tokens in `ids` where they are not one run from `first_image`, as in attachments."""
     view: int = -1
     """Which of the session's views `cells` counts in: a change of grid begins a new one. −1: none of them."""
-    serial: int = -1
 
     @property
     def num_visual(self) -> int:
@@ -148,7 +147,6 @@ class Ledger:
     """Tokens ever appended, text included; never falls."""
     view: int = 0
     """The view that frames belong to now; cells of earlier ones cover nothing of it."""
-    _next_serial: int = 0
 
     def __len__(self) -> int:
         return sum(len(span) for span in self.spans)
@@ -158,10 +156,8 @@ class Ledger:
 
     def append(self, span: Span) -> None:
         """Enter a unit whose tokens were just appended to the cache."""
-        span.serial = self._next_serial
         if span.kind is SpanKind.FRAME:
             span.view = self.view
-        self._next_serial += 1
         self.spans.append(span)
         self.num_appended += len(span)
 
@@ -199,17 +195,16 @@ class Ledger:
         """Take out the oldest units of a window over its high watermark, down to its low one; `None` where both fit.
 
         Frames leave by the vision window, turns by the text window. A frame that a surviving turn follows keeps its
-        wrapper, so that words stay next to the time they were said at. A question leaves with its answer.
+        wrapper, so that words stay next to the time they were said at. A question leaves with its answer. What was
+        said last stays, however long it is.
         """
         frames = [span for span in self.spans if span.is_seen_frame]
         num_frames = _oldest_over(frames, 0, self.window.vision_low, self.window.vision_high)
         blind = {id(span) for span in frames[:num_frames]}
         groups = self._turn_groups(blind)
-        num_groups = _oldest_over_sizes(
-            [sum(self._text_size(span, blind) for span in group) for group in groups],
-            self.window.text_low,
-            self.window.text_high,
-        )
+        sizes = [sum(self._text_size(span, blind) for span in group) for group in groups]
+        num_groups = _oldest_over_sizes(sizes, self.window.text_low, self.window.text_high)
+        num_groups = min(num_groups, max(0, len(groups) - 1))
         # A wrapper leaves as an orphan, not with the first of the turns that follow it.
         gone = {id(span) for group in groups[:num_groups] for span in group if span.kind in TURNS}
         num_turns = sum(span.kind in TURNS for group in groups[:num_groups] for span in group)

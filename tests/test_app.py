@@ -194,6 +194,8 @@ def test_doctor_says_what_is_there_and_what_is_not(capsysbinary: Capsys, fake: s
         (["CLIP", "--model", "/nowhere"], ["/nowhere", "no such folder"]),
         (["CLIP", "--device", "tpu"], ["'tpu'"]),
         (["CLIP", "--dtype", "int8"], ["'int8'"]),
+        (["CLIP", "--out", "CLIP"], ["the recording itself"]),
+        (["CLIP", "--vtt", "/tmp/../tmp/one.txt", "--srt", "/tmp/one.txt"], ["another output"]),
         (["webcam:0", "--start", "3"], ["start_s", "live"]),
         (["CLIP", "--volume", "11"], ["--volume"]),
         ([], ["source"]),
@@ -209,6 +211,35 @@ def test_bad_input_is_one_line_and_exit_code_2(
     line = done.error_line()
     assert done.code == 2 and all(name in line for name in names), line
     assert "hunter2" not in line and "Traceback" not in line
+    assert Path(clip).stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [([" "], "question ' '"), (["What?", "--fps", "nan"], "fps nan"), (["What?", "--fps", "99"], "fps 99")],
+)
+def test_a_question_without_words_and_a_wrong_rate_are_named(
+    capsysbinary: Capsys, fake: str, arguments: list[str], name: str
+) -> None:
+    done = run(capsysbinary, "ask", *arguments, "--model", fake)
+    assert done.code == 2 and name in done.error_line()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is of Linux")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_full_disk_behind_the_output_is_one_line(fake: str, options: list[str]) -> None:
+    arguments = [sys.executable, "app.py", "replay", "synthetic:1", "--end", "1", "--model", fake, *options]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(arguments, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 2 and "standard output: No space left" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+
+
+def test_a_hub_name_in_offline_mode_is_told_so(tmp_path: Path) -> None:
+    arguments = [sys.executable, "app.py", "replay", "synthetic:1", "--model", "nobody/nothing"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "HF_HUB_OFFLINE is set" in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 
 def test_files_that_are_no_videos_are_named(capsysbinary: Capsys, tmp_path: Path, fake: str) -> None:

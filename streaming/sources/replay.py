@@ -109,7 +109,7 @@ class ReplaySource(BaseSource):
                 return
             following.offset_s = state.offset_s + self._end_of(state) - state.first_s
             state = following
-            yield self._notice(NoticeKind.LOOPED, f"played {number} times, starting again", number)
+            yield self._notice(NoticeKind.LOOPED, f"played {number} time{'s' * (number > 1)}, starting again", number)
         yield self._ended(broken, pacer)
 
     def _release(self) -> None:
@@ -246,7 +246,7 @@ class ReplaySource(BaseSource):
 
     def _ended(self, broken: str, pacer: Pacer) -> Notice:
         num_frames, num_lost = self._num_decoded, self._damage.num_lost
-        reason = f"{num_frames} frames read"
+        reason = f"{num_frames} frame{'s' * (num_frames != 1)} read"
         if num_lost:
             reason += f", {num_lost} lost"
         if broken:

@@ -181,7 +181,7 @@ class SyntheticSource(BaseSource):
                     return
             if number == options.loop or not wanted:
                 break
-            yield self._notice(NoticeKind.LOOPED, f"played {number} times, starting again", number)
+            yield self._notice(NoticeKind.LOOPED, f"played {number} time{'s' * (number > 1)}, starting again", number)
         yield self._notice(
             NoticeKind.ENDED,
             f"{self._num_decoded} frames read",

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from assistant.config import AppConfig, load_config, parse_mask, parse_question
 from assistant.errors import ConfigError
-from assistant.questions import Question
+from assistant.questions import Question, QuestionBox
 from models.settings import StreamSettings
 
 
@@ -69,12 +69,17 @@ def test_the_command_line_comes_before_the_file_and_adds_questions(tmp_path: Pat
         ("source: {loop: 0}", ["source.loop 0"]),
         ("source: {masks: [{rectangle: [0, 0, 1]}]}", ["source.masks", "4 numbers"]),
         ("source: {masks: 3}", ["source.masks", "a list"]),
-        ("source: 4", ["source 4"]),
+        ("source: 4", ["source 4", "keys with values"]),
+        ("source: {fps: yes}", ["source.fps True", "not yes or no"]),
+        ("source: {loop: on}", ["source.loop", "not yes or no"]),
+        ("source: {start_s: 9, end_s: 9}", ["leave out one of them"]),
+        ("output: {events: 5}", ["output.events 5", "a file's name"]),
+        ("questions: [hello]", ["questions.0 'hello'", "keys with values"]),
         ("model: {device: tpu}", ["model.device 'tpu'", "cuda"]),
         ("model: {dtype: int8}", ["model.dtype 'int8'", "bfloat16"]),
         ("model: {stream: {windows: {}}}", ["model.stream", "windows", "known are"]),
         ("model: {stream: {window: {vision_low: 9, vision_high: 3}}}", ["model.stream", "vision_low 9"]),
-        ("model: {stream: {window: 4}}", ["model.stream"]),
+        ("model: {stream: {window: 4}}", ["model.stream", "window 4", "vision_low"]),
         ("model: {stream: {fps: fast}}", ["model.stream"]),
         ("speaking: {talkative: 100}", ["speaking.talkative 100", "20"]),
         ("speaking: {instruct: ''}", ["speaking.instruct"]),
@@ -90,6 +95,20 @@ def test_what_is_wrong_is_named_in_one_line(tmp_path: Path, text: str, names: li
     message = str(caught.value)
     assert "run.yaml" in message and "\n" not in message
     assert all(name in message for name in names), message
+
+
+def test_a_section_that_is_no_section_is_named_beside_options_too(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="source 5"):
+        from_yaml(tmp_path, "source: 5", {"source": {"fps": 1.0}})
+    assert from_yaml(tmp_path, "source:", {"source": {"fps": 1.0}}).source.fps == 1.0
+    assert from_yaml(tmp_path, "source:", {"source": {}}).source == AppConfig().source
+
+
+def test_questions_of_one_time_keep_their_order() -> None:
+    config = load_config(None, {"questions": [parse_question(text) for text in ("3:Why?", "3:How?", "1:Who?")]})
+    box = QuestionBox(config.planned_questions())
+    asked = [box.take(3.0) for _ in range(3)]
+    assert [question.text for question in asked if question] == ["Who?", "Why?", "How?"]
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from assistant.calibration import write_calibration
-from assistant.errors import ConfigError
-from assistant.evaluation import Watched, decision_labels, owed_remarks, score_clip
+from assistant.errors import AssistantError, ConfigError
+from assistant.evaluation import Watched, _clip_labels, decision_labels, owed_remarks, score_clip
 from assistant.report import chosen_seeds, plot_decisions, scene_settings, scenes_as_dict, scenes_as_table
 from assistant.speak import Decision, Reason
 from models.settings import StreamSettings
@@ -33,6 +33,14 @@ def test_an_activity_is_caught_by_one_remark_near_it() -> None:
 def test_a_remark_beside_every_widened_interval_is_a_false_alarm() -> None:
     score = score_clip("clip", LABELS, [(1.0, "nothing"), (13.5, "nothing"), (4.4, "just before")])
     assert (score.num_caught, score.num_false_alarms) == (0, 2)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"a.mp4": 3}', '{"a.mp4": {"activity": [{"start_s": 1}]}}'])
+def test_labels_that_are_none_are_one_clear_error(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "events.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(AssistantError, match=r"events\.json: .*mend the entry"):
+        _clip_labels(path)
 
 
 def test_an_oracle_that_says_each_remark_when_it_is_true_scores_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import deque
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import pytest
 
 from assistant.questions import MOST_WAITING, Question, TooManyQuestions
 from assistant.session import StreamSession
-from assistant.speak import CalibratedPolicy, ChangePolicy, Reason
+from assistant.speak import CalibratedPolicy, ChangePolicy, DecisionCurve, Reason
 from models.settings import SpeakingSettings
 from streaming.clock import FakeClock
 from streaming.types import Frame, NoticeKind
@@ -124,6 +125,18 @@ def test_a_comment_cut_before_its_first_word_is_no_comment() -> None:
     assert [decision.reason for decision in stage.stream.curve] == [Reason.CUT_SHORT]
 
 
+@pytest.mark.parametrize("stand_in", [False, True])
+def test_a_comment_cut_before_its_first_word_does_not_silence_the_next(stand_in: bool) -> None:
+    model = FakeModel({at_s: Look(score=20.0, changed=5) for at_s in (0.0, 1.5)}, num_openings=3)
+    questions = [Question(0.15, "What?")]
+    stage = Stage(model, pace=1.0, questions=questions, forward_s=0.1, stand_in=stand_in)
+    stage.stream._policy = (
+        ChangePolicy(SpeakingSettings()) if stand_in else CalibratedPolicy(replace(TRAINED, refractory_s=5.0), fps=2.0)
+    )
+    stage.see(frame(0.0), frame(1.5))
+    assert [comment.time_s for comment in stage.sink.comments()] == [1.5]
+
+
 def test_media_time_goes_on_during_a_comment_where_the_source_does_not_wait() -> None:
     model = FakeModel({0.0: LOUD}, deque(["one two three four five six seven eight"]))
     stage = Stage(model, pace=1.0, questions=[Question(0.45, "Now?")], forward_s=0.1)
@@ -234,6 +247,48 @@ def test_questions_after_the_end_are_owned_up_to_before_it() -> None:
     assert stage.sink.kinds() == ["answer", "unasked", "ended"]
     assert stage.sink.answers()[0].question == "Near?"
     assert stage.sink.statuses()[0].details == {"question": "Far?", "asked_at_s": 5.0}
+
+
+def test_what_a_person_asked_carries_the_time_it_reached_the_assistant() -> None:
+    stage = Stage(FakeModel())
+    stage.see(frame(0.0))
+    stage.stream.ask("What?")
+    stage.see(frame(0.3))
+    assert stage.sink.answers()[0].asked_at_s == 0.3
+
+
+def test_questions_that_a_stop_leaves_unanswered_are_owned_up_to() -> None:
+    stage = Stage(FakeModel(), questions=[Question(0.5, "Due?"), Question(9.0, "Later?")])
+    stage.see(frame(0.0))
+    stage.stream.ask("And I?")
+    stage.stream.stop()
+    stage.see(frame(1.0))
+    stage.engine.run(stage.stream.on_end())
+    stage.engine.run(stage.stream.on_end())
+    told = [(status.details["question"], status.reason) for status in stage.sink.statuses()]
+    assert told == [
+        ("Due?", "it was stopped before the answer"),
+        ("Later?", "the stream ended before 9 s"),
+        ("And I?", "it was stopped before the answer"),
+    ]
+
+
+def test_nothing_grows_between_the_first_hours_and_day_three() -> None:
+    """Everything a stream keeps but its last decisions, which are a fixed number."""
+    stage = Stage(FakeModel({}, deque()), stand_in=True)
+    sizes = []
+    for hour in (0, 1, 71):
+        stage.stream.curve = DecisionCurve(length=100)
+        for number in range(300):
+            if number % 7 == 0:
+                stage.stream.ask("What?")
+            stage.see(frame(3600.0 * hour + number / 2))
+        stage.sink.events.clear()
+        stage.model.calls.clear()
+        stage.model.thresholds.clear()
+        stage.stream.stats._frame_ms.clear()
+        sizes.append(len(pickle.dumps([vars(stage.stream._policy), stage.stream.stats, list(stage.stream.curve)])))
+    assert max(sizes) - min(sizes) < 100
 
 
 def test_stop_closes_what_is_being_said() -> None:

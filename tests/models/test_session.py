@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from models.engine import Engine
 from models.errors import SessionError, SettingsError
 from models.prompt import DEFAULT_SYSTEM
 from models.session import Session
+from models.settings import FRAME_OVERHEAD_TOKENS, StreamSettings
 from models.sight import Sight
 from models.spans import SpanKind, WindowSettings
 from models.steps import Forward, Job, Output, Steps
@@ -120,6 +122,9 @@ def test_still_frames_cost_nothing(engine: Engine) -> None:
     skipped = [sight for sight in sights if sight.kind is Kind.SKIPPED]
     assert len(skipped) > 10
     assert all(sight.score is None and sight.num_tokens == 0 and sight.timings["encode"] == 0 for sight in skipped)
+    settling = [sight for sight in sights if sight.kind is Kind.SETTLING]
+    assert [sight.time_s for sight in settling] == [1.0, 2.0]
+    assert all(sight.score is not None and 13 < sight.num_tokens < 20 for sight in settling), "never deaf"
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -296,6 +301,81 @@ def test_instructions_are_pinned_and_replaced(engine: Engine, checkpoint: Checkp
     assert read(session, checkpoint).startswith(f"{system}<|im_start|>user\nTell me when it leaves.")
     engine.run(session.instruct(None))
     assert "Tell me" not in read(session, checkpoint)
+    check_whole(session)
+
+
+def test_an_instruction_whose_prefill_failed_comes_with_the_next_frame(
+    engine: Engine, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = engine.open_session(small_settings(), instruction="Tell me when a circle enters.")
+    watch(engine, session, 2)
+
+    def failing(request: Forward) -> Output:
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "_forward", failing)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            engine.run(session.instruct("Tell me when it leaves."))
+    engine.run(session.see(frame(picture(2), 2, 2.0)))
+    text = read(session, checkpoint)
+    assert text.count("Tell me when it leaves.") == 1 and "circle enters" not in text
+    check_whole(session)
+
+
+def test_nothing_goes_on_from_words_that_were_taken_out(engine: Engine) -> None:
+    session = engine.open_session(small_settings(), instruction="Watch.")
+    watch(engine, session, 1)
+    engine.run(session.instruct(None))
+    with pytest.raises(SessionError, match="append one before going on"):
+        engine.run(session.continue_text(1))
+
+
+@pytest.mark.parametrize("fps", [1.0, 2.0, 5.0])
+def test_dense_vision_covers_sixteen_seconds_where_every_cell_changes(checkpoint: Checkpoint, fps: float) -> None:
+    """The worst case: with the least windows that are not refused, whole frames alone, and talk between them."""
+    least = math.ceil(16 * fps * (16 + FRAME_OVERHEAD_TOKENS))
+    window = WindowSettings(vision_low=least, vision_high=least + 40, text_low=160, text_high=240)
+    engine = Engine(replace(checkpoint, stream=small_settings()))
+    rng = np.random.default_rng(0)
+    lower = engine.open_session(small_settings(fps=fps, window=replace(window, vision_low=least - 1)))
+    with pytest.raises(SettingsError, match=f"need at least {least} tokens"):
+        engine.run(lower.see(frame(picture(0), 0, 0.0)))
+    session = engine.open_session(small_settings(fps=fps, window=window))
+    for index in range(int(40 * fps)):
+        noise = rng.integers(0, 256, (112, 112, 3), dtype=np.uint8)
+        sight = engine.run(session.see(frame(noise, index, index / fps)))
+        assert sight.pruning.keep.all(), "every cell changed"
+        if index % 9 == 0:
+            engine.run(session.answer("What is it?"))
+        times = [span.time_s for span in session.context.ledger if span.is_seen_frame]
+        assert len(times) >= min(index + 1, 16 * fps)
+        assert times == [step / fps for step in range(index + 1 - len(times), index + 1)]
+    assert session.usage.num_evictions > 2
+    engine.close()
+
+
+def test_windows_beyond_what_was_trained_are_refused_unless_chosen(checkpoint: Checkpoint) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (252, 448, 3), dtype=np.uint8)
+    engine = Engine(replace(checkpoint, stream=StreamSettings()))
+    with pytest.raises(SettingsError, match="fps 20 with 144 cells: .* lower fps or max_cells"):
+        engine.run(engine.open_session(StreamSettings(fps=20.0)).see(frame(image, 0, 0.0)))
+    chosen = StreamSettings(fps=20.0, window=WindowSettings(vision_low=60_000, vision_high=70_000))
+    assert engine.run(engine.open_session(chosen).see(frame(image, 0, 0.0))).appended
+    engine.close()
+
+
+def test_long_talk_between_frames_takes_no_cell_of_a_still_view(engine: Engine, checkpoint: Checkpoint) -> None:
+    """More text than the whole vision window between two frames, again and again."""
+    script = Script(checkpoint, *["A red circle enters on the left. " * 6] * 200)
+    session = engine.open_session(small_settings(speaking=replace(_long(), max_answer_tokens=100)), sampler=script)
+    for index in range(12):
+        engine.run(session.see(frame(picture(0), index, float(index))))
+        for _ in range(6 * (index % 3)):
+            engine.run(session.answer("What is it? " * 4))
+            assert session.context.ledger.cells_in_view(16).all()
+    assert session.context.ledger.num_appended > 10 * 512
+    assert session.usage.text <= 240 + 60
     check_whole(session)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.spans import Ledger, Span, SpanKind, WindowSettings, frame_span
@@ -81,6 +81,16 @@ def test_a_question_leaves_with_its_answer_and_pinned_text_never() -> None:
     assert kinds(ledger) == ["instruction", "comment"]
 
 
+def test_what_was_said_last_stays_however_long_it_is() -> None:
+    long = said(SpanKind.ANSWER, 50)
+    ledger = filled(seen(0, [0]), said(SpanKind.COMMENT, 6), said(SpanKind.QUESTION, 9), long)
+    ledger.evict()
+    assert kinds(ledger) == ["frame", "question", "answer"] and len(long) == 50
+    ledger.append(said(SpanKind.COMMENT, 4))
+    ledger.evict()
+    assert kinds(ledger) == ["frame", "comment"]
+
+
 def test_a_kept_attachment_loses_its_pictures_first_and_keeps_its_words_and_answer() -> None:
     offsets = np.r_[1:7, 8:14]
     attachment = Span(
@@ -145,6 +155,9 @@ events = st.lists(
 )
 
 
+@example([("frame", list(range(8))), *[("frame", [0])] * 30])
+@example([("frame", list(range(8))), ("view", None), ("frame", list(range(8))), *[("frame", [3])] * 30])
+@example([("frame", [7]), *[("frame", list(range(7))), ("comment", 15)] * 12])
 @given(events)
 @settings(max_examples=150, deadline=None)
 def test_positions_ids_and_risk_agree_with_what_eviction_does(steps: list[tuple[str, object]]) -> None:

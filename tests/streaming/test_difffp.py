@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +177,16 @@ def test_a_burst_of_text_brings_the_refresh_forward() -> None:
     assert decision.kind is Kind.SKIPPED
     decision = pruner.push(picture, 4.0, tokens_before=tokens + 8 * GRID.num_cells)
     assert decision.kind is Kind.HEARTBEAT and decision.refreshed.all()
+
+
+def test_what_pruning_keeps_does_not_grow_up_to_day_three() -> None:
+    rng = np.random.default_rng(4)
+    scene, pruner, sizes = textured(GRID, rng), live(GRID), []
+    for hour in (0, 1, 71):
+        shown = [sensor(scene + 0.2 * index, 2, rng) for index in range(150)]
+        watch(pruner, GRID, shown, since_s=3600.0 * hour)
+        sizes.append(len(pickle.dumps(pruner)))
+    assert abs(sizes[2] - sizes[1]) < 100
 
 
 def test_a_clock_in_the_corner_is_found_hot_and_a_moving_camera_is_not() -> None:
