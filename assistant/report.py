@@ -124,9 +124,9 @@ def plot_decisions(path: Path, scene: Scene, watched: Watched, fps: float) -> No
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    figure = Figure(figsize=(12, 7), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    above, axes, below = figure.subplots(3, 1, sharex=True, height_ratios=(1.1, 2, 1.3))
     decided = [decision for decision in watched.decisions if decision.score is not None]
     scores = [d.score or 0.0 for d in decided]
     axes.plot([d.time_s for d in decided], scores, ".-", lw=1, color="tab:blue", label="score")
@@ -134,11 +134,16 @@ def plot_decisions(path: Path, scene: Scene, watched: Watched, fps: float) -> No
         axes.axhline(decided[0].threshold, color="tab:red", ls="--", lw=1, label="threshold")
     for number, event in enumerate(owed_remarks(scene, fps)):
         axes.axvline(event.time_s, color="tab:green", lw=1, label="event" if not number else None)
-        label = " ".join(value for value in event.slots.values() if value and value not in ("shape", "view"))
-        axes.annotate(label, (event.time_s, 1.0), xycoords=("data", "axes fraction"), rotation=90, va="top", fontsize=7)
-    for comment in watched.comments:
-        axes.plot(comment.time_s, comment.score or 0.0, "v", color="tab:orange", ms=8)
-        axes.annotate(comment.text, (comment.time_s, comment.score or 0.0), fontsize=7, rotation=25)
-    axes.set(xlabel="media time (s)", ylabel="log-odds of speaking", title=f"scene {scene.seed}")
-    axes.legend(loc="lower right")
-    figure.savefig(path, dpi=110)
+        words = " ".join(value for value in event.slots.values() if value and value not in ("shape", "view"))
+        above.text(event.time_s, 0.02, words, rotation=90, ha="center", va="bottom", fontsize=7, color="tab:green")
+    for number, comment in enumerate(watched.comments):
+        label = "remark" if not number else None
+        axes.plot(comment.time_s, comment.score or 0.0, "v", color="tab:orange", ms=8, label=label)
+        below.text(comment.time_s, 0.98, comment.text, rotation=90, ha="center", va="top", fontsize=7)
+    for empty, title in ((above, f"scene {scene.seed}: what happened"), (below, None)):
+        empty.set(ylim=(0, 1), title=title)
+        empty.set_axis_off()
+    axes.set(xlabel="media time (s); below it, what was said", ylabel="log-odds of speaking")
+    axes.tick_params(labelbottom=True)
+    axes.legend(loc="upper left", fontsize=7)
+    figure.savefig(path, dpi=100)

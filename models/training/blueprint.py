@@ -89,7 +89,7 @@ def embedded_stream_settings() -> StreamSettings:
         max_shown_time_s=180.0,
         rebase_keep_s=60.0,
         window=WindowSettings(vision_low=1600, vision_high=2000, text_low=640, text_high=800),
-        speaking=SpeakingSettings(decision="trained", remarks_per_s=0.2, max_comment_tokens=24, max_answer_tokens=48),
+        speaking=SpeakingSettings(decision="trained", remarks_per_s=0.4, max_comment_tokens=24, max_answer_tokens=48),
     )
 
 
