@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -212,11 +211,6 @@ class Batches:
         fresh = range(num_before, num_before + num_new)
         old = rng.integers(0, max(num_before, 1), size=self._batch_size - num_new)
         return [self._store.get(int(index)) for index in [*fresh, *old]]
-
-
-def steps_from(start: int, stop: int) -> Iterator[int]:
-    """Step numbers for a loader that resumes at `start`."""
-    return iter(range(start, stop))
 
 
 def _write(path: Path, made: TrainingScene) -> None:

@@ -63,7 +63,7 @@ def train(
     import torch
     from torch.utils.data import DataLoader
 
-    from models.training.data import Batches, SceneMaker, SceneStore, steps_from
+    from models.training.data import Batches, SceneMaker, SceneStore
     from models.training.loop import Trainer
 
     plan = read_plan(plan_path)
@@ -85,7 +85,7 @@ def train(
         loader: DataLoader[Any] = DataLoader(
             batches,  # type: ignore[arg-type]  # a map-style data set by its two methods
             batch_size=None,
-            sampler=list(steps_from(trainer.step, stage.num_steps)),
+            sampler=range(trainer.step, stage.num_steps),
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             collate_fn=_as_is,
