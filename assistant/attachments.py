@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from assistant.aftermath import Aftermath
 from assistant.errors import AssistantError, NothingToSee
 
 MOST_FRAMES = 180
@@ -41,8 +43,12 @@ def read_picture(path: Path) -> np.ndarray:
         raise BadPicture(f"{path}: {reason}; a picture file is wanted; check its name and that it is whole") from error
 
 
-def read_clip(spec: str, fps: float) -> tuple[list[np.ndarray], list[float]]:
+def read_clip(
+    spec: str, fps: float, warn: Callable[[str], None] = lambda line: None
+) -> tuple[list[np.ndarray], list[float]]:
     """Frames of a recording and their times, seconds, at `fps` or as coarsely as `MOST_FRAMES` asks.
+
+    warn: told, in a line each, where the recording breaks off or lost frames.
 
     Where the length is not known beforehand, every other frame goes whenever there are too many, so memory stays
     bounded. Raises a `StreamingError` where it cannot be opened and `NothingToSee` where it gives no frame.
@@ -58,9 +64,10 @@ def read_clip(spec: str, fps: float) -> tuple[list[np.ndarray], list[float]]:
         info = source.open()
         stride = max(1, math.ceil((info.duration_s_declared or 0.0) * fps / MOST_FRAMES))
         taken: list[Frame] = []
-        number = 0
+        aftermath, number = Aftermath(), 0
         for item in source.frames():
             if not isinstance(item, Frame):
+                aftermath.note(item)
                 continue
             if number % stride == 0 and (not taken or item.image.shape == taken[0].image.shape):
                 taken.append(item)
@@ -69,4 +76,6 @@ def read_clip(spec: str, fps: float) -> tuple[list[np.ndarray], list[float]]:
                 taken, stride = taken[::2], 2 * stride
     if not taken:
         raise NothingToSee(f"{source.name}: no frame could be read; the file holds no picture that decodes")
+    for line in aftermath.warnings():
+        warn(f"{source.name}: {line}")
     return [frame.image for frame in taken], [frame.pts_s for frame in taken]

@@ -5,25 +5,27 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
+from assistant.camera_config import CameraConfig, MonitorConfig, TimelineConfig, check_cameras
+from assistant.components import Component, mask_regions
 from assistant.errors import ConfigError
 from assistant.questions import Question
 from models.errors import SettingsError
 from models.settings import StreamSettings
-from streaming.errors import StreamingError
 from streaming.masks import MaskRegion
+
+if TYPE_CHECKING:
+    from assistant.safety import UploadLimits
 
 Pace = float | Literal["max"]
 _NUMBER = r"\d+(?:\.\d*)?|\.\d+"
@@ -65,16 +67,6 @@ def _merged(base: StreamSettings, overrides: dict[str, Any]) -> StreamSettings:
         raise ValueError(str(error)) from error
 
 
-def _regions(values: Any) -> Any:
-    """Mask regions from what YAML or the command line gave."""
-    if not isinstance(values, list | tuple):
-        raise ValueError(f"masks {values!r}: a list of rectangles and polygons is wanted")
-    try:
-        return tuple(MaskRegion.from_mapping(mask) if isinstance(mask, dict) else mask for mask in values)
-    except StreamingError as error:
-        raise ValueError(str(error)) from error
-
-
 def _device(value: str) -> str:
     if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value) is None:
         raise ValueError("it must be auto, cpu, cuda, cuda:1 or mps")
@@ -86,21 +78,7 @@ def _stream_overrides(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-class _Component(BaseModel):
-    """What every component shares: unknown keys are errors, numbers are finite, nothing changes later."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _refuse_yes_and_no(cls, value: Any) -> Any:
-        """YAML reads `yes` and `no` as truth values, which would pass for 1 and 0."""
-        if isinstance(value, bool):
-            raise ValueError("it should be a number or a text, not yes or no")
-        return value
-
-
-class SourceConfig(_Component):
+class SourceConfig(Component):
     """What of a source is read, and how fast."""
 
     fps: float | None = Field(default=None, gt=0, le=30)
@@ -111,7 +89,7 @@ class SourceConfig(_Component):
     end_s: float | None = Field(default=None, gt=0)
     loop: int = Field(default=1, ge=1, le=1_000_000)
     """How often a recording is played."""
-    masks: Annotated[tuple[MaskRegion, ...], BeforeValidator(_regions)] = ()
+    masks: Annotated[tuple[MaskRegion, ...], BeforeValidator(mask_regions)] = ()
     """What nobody may see."""
 
     @model_validator(mode="after")
@@ -121,12 +99,14 @@ class SourceConfig(_Component):
         return self
 
 
-class ModelConfig(_Component):
+class ModelConfig(Component):
     """Which checkpoint, where, and its stream settings where they should differ."""
 
     name: str = Field(default="embedded", min_length=1)
     device: Annotated[str, AfterValidator(_device)] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    """Processor threads; None for what suits the model."""
     pruning: Literal["live", "paper", "none"] = "live"
     system: str | None = None
     """The system turn; None for the checkpoint's own."""
@@ -142,7 +122,7 @@ class ModelConfig(_Component):
             raise ConfigError(f"model.stream: {error}") from error
 
 
-class SpeakingConfig(_Component):
+class SpeakingConfig(Component):
     """What a person wants to hear."""
 
     talkative: float = Field(default=0.0, ge=-20, le=20)
@@ -151,7 +131,7 @@ class SpeakingConfig(_Component):
     """A standing instruction."""
 
 
-class OutputConfig(_Component):
+class OutputConfig(Component):
     """Where events go."""
 
     events: Path | None = None
@@ -159,20 +139,63 @@ class OutputConfig(_Component):
     srt: Path | None = None
 
 
-class QuestionConfig(_Component):
+class QuestionConfig(Component):
     """A question with its media time."""
 
     at_s: float = Field(ge=0)
     text: str = Field(min_length=1, max_length=2000)
 
 
-class AppConfig(_Component):
+def _network(text: str) -> str:
+    from assistant.safety import parse_network
+
+    try:
+        return str(parse_network(text))
+    except ConfigError as error:
+        raise ValueError(str(error).partition(": ")[2]) from None
+
+
+class UploadConfig(Component):
+    """How large a viewer's file may be."""
+
+    max_mib: float = Field(default=512, gt=0, le=65536)
+    max_minutes: float = Field(default=240, gt=0)
+    max_megapixels: float = Field(default=36, gt=0, le=200)
+    """Of one picture, in a clip or alone."""
+
+    def limits(self) -> UploadLimits:
+        """The same, as they are applied."""
+        from assistant.safety import UploadLimits
+
+        return UploadLimits(
+            max_bytes=int(self.max_mib * 2**20),
+            max_seconds=60 * self.max_minutes,
+            max_pixels=int(1e6 * self.max_megapixels),
+        )
+
+
+class PageConfig(Component):
+    """The browser app."""
+
+    networks: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
+    """Networks whose cameras viewers may name, as 192.168.1.0/24; needed where the app is bound beyond this machine."""
+    max_sessions: int | None = Field(default=None, ge=1)
+    """How many viewers may have a stream of their own at once."""
+    uploads: UploadConfig = Field(default_factory=UploadConfig)
+
+
+class AppConfig(Component):
     """Everything a run needs besides its source's name."""
 
     source: SourceConfig = Field(default_factory=SourceConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     speaking: SpeakingConfig = Field(default_factory=SpeakingConfig)
     output: OutputConfig = Field(default_factory=OutputConfig)
+    page: PageConfig = Field(default_factory=PageConfig)
+    cameras: Annotated[dict[str, CameraConfig], AfterValidator(check_cameras)] = Field(default_factory=dict)
+    """Watched cameras, by the names they are known by."""
+    timeline: TimelineConfig = Field(default_factory=TimelineConfig)
+    monitor: MonitorConfig = Field(default_factory=MonitorConfig)
     questions: tuple[QuestionConfig, ...] = ()
 
     def planned_questions(self) -> list[Question]:
@@ -265,6 +288,8 @@ def _component_at(loc: tuple[int | str, ...]) -> type[BaseModel]:
     for part in loc:
         if part == "questions":
             found = QuestionConfig
+        elif part == "cameras":
+            found = CameraConfig
         elif isinstance(part, str) and part in found.model_fields:
             kind = found.model_fields[part].annotation
             found = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else found

@@ -97,13 +97,13 @@ class TextSink:
         stamp = f"[{shown_time(event.time_s)}]"
         if isinstance(event, StatusEvent):
             if event.kind not in QUIET_KINDS:
-                self._progress.warn(f"{stamp} {event.kind.value.replace('_', ' ')}: {_safe(event.text)}")
+                self._progress.warn(f"{stamp} {event.kind.value.replace('_', ' ')}: {shown_text(event.text)}")
             return
         if isinstance(event, Answer):
-            self._progress.print(f"{stamp} Q: {_safe(event.question)}", self._output)
-            self._progress.print(f"{stamp} A: {_safe(event.text)}", self._output)
+            self._progress.print(f"{stamp} Q: {shown_text(event.question)}", self._output)
+            self._progress.print(f"{stamp} A: {shown_text(event.text)}", self._output)
             return
-        self._progress.print(f"{stamp} {_safe(event.text)}", self._output)
+        self._progress.print(f"{stamp} {shown_text(event.text)}", self._output)
 
     def close(self) -> None:
         """Nothing is kept back."""
@@ -133,6 +133,6 @@ def shown_time(time_s: float) -> str:
     return f"{hours}:{minutes:02}:{seconds}" if hours else f"{minutes:02}:{seconds}"
 
 
-def _safe(text: str) -> str:
+def shown_text(text: str) -> str:
     """Text that cannot move a terminal's cursor."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

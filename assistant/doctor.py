@@ -19,7 +19,12 @@ PACKAGES = (
     "gradio",
     "sounddevice",
     "typer",
+    "platformdirs",
 )
+OPTIONAL = {
+    "peft": "train --finetune needs it: pip install 'peft~=0.21.2'",
+    "pyarrow": "evaluate --task videomme needs it for parquet: pip install 'pyarrow~=26.0'",
+}
 INSTALL = "pip install -r requirements.txt"
 
 
@@ -75,6 +80,7 @@ def examine(model: str) -> Report:
             _decoders(),
             _library("PortAudio", "portaudio", "speech; on Debian: apt-get install libportaudio2"),
             _library("libGL", "GL", "only a desktop build of OpenCV needs it, not the headless one installed here"),
+            _timeline(),
             _model(model),
         )
     )
@@ -88,6 +94,11 @@ def _packages() -> list[Finding]:
         except importlib.metadata.PackageNotFoundError:
             needed = name not in ("gradio", "sounddevice")
             findings.append(Finding(name, "missing", False, INSTALL, needed))
+    for name, use in OPTIONAL.items():
+        try:
+            findings.append(Finding(name, importlib.metadata.version(name), True, needed=False))
+        except importlib.metadata.PackageNotFoundError:
+            findings.append(Finding(name, "absent", False, use, needed=False))
     return findings
 
 
@@ -141,6 +152,23 @@ def _model(name: str) -> Finding:
     if summary.problem is not None:
         return Finding("model", f"{name} would not load", False, summary.problem)
     return Finding("model", f"{name}: {size}, from {summary.folder}", True)
+
+
+def _timeline() -> Finding:
+    """The timeline in its usual place, where there is one; nothing is made."""
+    from assistant.errors import AssistantError
+    from assistant.timeline.folder import Folder, default_folder
+    from assistant.timeline.search import TimelineReader
+
+    try:
+        folder = Folder(default_folder())
+        if not folder.database.is_file():
+            return Finding("timeline", f"none yet in {folder.root}", True, needed=False)
+        with TimelineReader(folder) as reader:
+            ((count,),) = reader.counted("SELECT count(*) FROM events", ())
+        return Finding("timeline", f"{count} events in {folder.root}", True, needed=False)
+    except (AssistantError, ImportError, OSError) as error:
+        return Finding("timeline", f"cannot be read: {error}", False, "move it away, or name another --data", False)
 
 
 def _gib(size_bytes: int | None) -> str:

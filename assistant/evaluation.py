@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from assistant.errors import AssistantError
-from assistant.events import Comment, StreamEvent
+from assistant.events import Answer, Comment, StreamEvent
+from assistant.questions import Question
 from assistant.session import StreamSession
 from assistant.speak import Decision, policy_for
+from models.settings import StreamSettings
 from models.training.remarks import parse, remarks
 from models.training.scoring import Owed, Said, SceneScore, score_scene
 from streaming.clock import SystemClock
@@ -26,8 +29,11 @@ from streaming.sources.synthetic import Scene
 from streaming.types import Frame
 
 if TYPE_CHECKING:
+    from models.attachments import Attachment
     from models.engine import Engine
+    from models.sight import Check
 
+CLIP_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v")
 EARLY_S = 0.5
 LATE_S = 2.0
 """A remark catches an activity from this long before its start to this long after it."""
@@ -43,6 +49,13 @@ class Watched:
     decisions: tuple[Decision, ...]
     raw_scores: tuple[tuple[float, float], ...]
     """(media time, s before calibration) of each frame that was appended."""
+    answers: tuple[Answer, ...] = ()
+    checks: tuple[Check, ...] = ()
+    """The outcomes of the yes/no checks, in their order."""
+    asides: tuple[str, ...] = ()
+    """Answers to what was asked aside at the end."""
+    num_kept: Mapping[float, int] = field(default_factory=dict)
+    """Cells that became tokens, by the media time of each appended frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +82,12 @@ class ClipScore:
 
 
 class _Listener:
-    """A model session that also notes raw scores on their way to the policy."""
+    """A model session that also notes raw scores and kept cells on their way to the policy."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
         self.scores: list[tuple[float, float]] = []
+        self.num_kept: dict[float, int] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
@@ -82,6 +96,7 @@ class _Listener:
         sight = yield from self._session.see(frame, **options)
         if sight.score is not None:
             self.scores.append((frame.pts_s, sight.score))
+            self.num_kept[frame.pts_s] = int(sight.pruning.keep.sum())
         return sight
 
 
@@ -92,20 +107,44 @@ def watch(
     fps: float,
     talkativeness: float = 0.0,
     instruction: str | None = None,
+    questions: Iterable[Question] = (),
+    checks: Iterable[Question] = (),
+    asides: Iterable[tuple[str, Sequence[Attachment]]] = (),
     name: str = "evaluation",
+    open_session: Callable[[StreamSettings], Any] | None = None,
 ) -> Watched:
-    """Show (media time, uint8 picture) pairs to a fresh session and gather what it says."""
-    from dataclasses import replace
+    """Show (media time, uint8 picture) pairs to a fresh session and gather what it says.
 
+    questions reach it at their times and stay in its memory; checks are yes/no questions that leave no trace, and
+    asides questions about pictures, asked at the end, that leave none either.
+    open_session: makes the model's side of the stream; the engine's own where None.
+    """
     settings = replace(engine.checkpoint.stream, fps=fps)
-    model = _Listener(engine.open_session(settings, instruction=instruction))
+    if open_session is None:
+        model = _Listener(engine.open_session(settings, instruction=instruction))
+    else:
+        model = _Listener(open_session(settings))
     events: list[StreamEvent] = []
     policy = policy_for(settings.speaking, fps=fps, talkativeness=talkativeness)
-    stream = StreamSession(model, policy, SystemClock(), events.append, instruction=instruction)
+    stream = StreamSession(
+        model, policy, SystemClock(), events.append, instruction=instruction, questions=tuple(questions)
+    )
+    pending = deque(sorted(checks, key=lambda check: check.at_s))
+    checked: list[Check] = []
     for index, (time_s, picture) in enumerate(pictures):
         engine.run(stream.on_frame(Frame(picture, index, time_s, time_s, name)))
-    comments = tuple(event for event in events if isinstance(event, Comment))
-    return Watched(comments, tuple(stream.curve), tuple(model.scores))
+        while pending and pending[0].at_s <= time_s:
+            checked.append(engine.run(model.check(pending.popleft().text)))
+    told = [engine.run(model.answer(text, attachments, aside=True)).text.strip() for text, attachments in asides]
+    return Watched(
+        comments=tuple(event for event in events if isinstance(event, Comment)),
+        decisions=tuple(stream.curve),
+        raw_scores=tuple(model.scores),
+        answers=tuple(event for event in events if isinstance(event, Answer)),
+        checks=tuple(checked),
+        asides=tuple(told),
+        num_kept=model.num_kept,
+    )
 
 
 def scene_pictures(scene: Scene, fps: float) -> Iterator[tuple[float, np.ndarray]]:
@@ -123,7 +162,10 @@ def owed_remarks(scene: Scene, fps: float) -> list[Owed]:
 
 def score_watched(scene: Scene, watched: Watched, fps: float) -> SceneScore:
     """One scene's score."""
-    said = [Said(comment.time_s, parse(comment.text) or None) for comment in watched.comments]
+    said = [
+        Said(comment.time_s, parse(comment.text) or None, watched.num_kept.get(comment.time_s))
+        for comment in watched.comments
+    ]
     return score_scene(owed_remarks(scene, fps), said, scene.duration_s)
 
 

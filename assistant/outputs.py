@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -57,12 +58,34 @@ def _is_same(path: Path, other: Path) -> bool:
         return os.path.abspath(path) == os.path.abspath(other)
 
 
-def open_outputs(config: OutputConfig, keep: str | None = None) -> list[EventSink]:
-    """A sink for each file that is wanted. Raises `StoreError` and leaves none open where one cannot be written.
+def check_outputs(config: OutputConfig, keep: str | None = None) -> None:
+    """Raise `StoreError` where an output could not be opened, without touching what is there.
 
     keep: the recording that is watched, which no output may replace; None for none. Other kinds of sources do no harm.
     """
     _check_apart(config, keep)
+    for path in (config.events, config.vtt, config.srt):
+        if path is not None:
+            _check_writable(path)
+
+
+def _check_writable(path: Path) -> None:
+    if path.is_dir():
+        reason = os.strerror(errno.EISDIR)
+    elif not path.exists() and not path.parent.is_dir():
+        reason = os.strerror(errno.ENOENT)
+    elif not os.access(path if path.exists() else path.parent, os.W_OK):
+        reason = os.strerror(errno.EACCES)
+    else:
+        return
+    raise StoreError(f"{path}: {reason}; what is said goes to a file; name another")
+
+
+def open_outputs(config: OutputConfig) -> list[EventSink]:
+    """A sink for each file that is wanted; what a file held is gone, so this comes after all else that may fail.
+
+    Raises `StoreError` and leaves none open where one cannot be written.
+    """
     with ExitStack() as stack:
         sinks: list[EventSink] = []
         if config.events is not None:

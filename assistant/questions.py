@@ -2,19 +2,73 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from assistant.errors import AssistantError
+
+if TYPE_CHECKING:
+    from assistant.events import Answer
+    from models.attachments import Attachment
 
 MOST_WAITING = 16
 """Questions that may wait at once for one stream."""
 
+_ids = itertools.count(1)
+
 
 class TooManyQuestions(AssistantError):
     """More questions wait than are worth answering late."""
+
+
+class Unanswered(AssistantError):
+    """A question was left without an answer; the message says why."""
+
+
+class Asked:
+    """A question that somebody waits for. `cancel` and `future` are for any thread, the rest is the engine's."""
+
+    def __init__(self, text: str, on_piece: Callable[[str], None] | None = None) -> None:
+        """`on_piece` is called on the engine's thread with each piece of text as it comes; it returns at once."""
+        self.id = next(_ids)
+        self.text = text
+        self.future: Future[Answer] = Future()
+        """The answer, or `Unanswered`, or what else went wrong. One that was stopped has the words said so far."""
+        self._on_piece = on_piece or (lambda piece: None)
+        self._cancelled = threading.Event()
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing to wait for any more."""
+        return self.future.done()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether its answer is to be left off."""
+        return self._cancelled.is_set()
+
+    def cancel(self) -> None:
+        """Leave the answer off where it stands; one that still waits is never asked."""
+        self._cancelled.set()
+
+    def say(self, piece: str) -> None:
+        """A piece of the answer."""
+        self._on_piece(piece)
+
+    def answered(self, answer: Answer) -> None:
+        """The whole answer."""
+        if not self.future.done():
+            self.future.set_result(answer)
+
+    def failed(self, error: BaseException) -> None:
+        """There will be none."""
+        if not self.future.done():
+            self.future.set_exception(error)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -23,6 +77,12 @@ class Question:
 
     at_s: float
     text: str
+    attachments: tuple[Attachment, ...] = field(default=(), compare=False)
+    """Pictures and clips that it is about; they are seen for its answer alone."""
+    aside: bool = field(default=False, compare=False)
+    """Whether question and answer leave no trace in the stream's memory."""
+    asked: Asked | None = field(default=None, compare=False)
+    """Who waits for the answer; None for those that were planned."""
 
 
 class QuestionBox:
@@ -30,17 +90,24 @@ class QuestionBox:
 
     def __init__(self, planned: Iterable[Question] = ()) -> None:
         self._planned = deque(sorted(planned, key=lambda question: question.at_s))
-        self._asked: deque[str] = deque()
+        self._asked: deque[Question] = deque()
         self._lock = threading.Lock()
 
-    def ask(self, text: str) -> None:
+    def ask(
+        self, text: str, attachments: Sequence[Attachment] = (), *, aside: bool = False, asked: Asked | None = None
+    ) -> None:
         """Ask now. Raises `TooManyQuestions` where too many wait."""
         with self._lock:
             if len(self._asked) >= MOST_WAITING:
                 raise TooManyQuestions(
                     f"{len(self._asked)} questions wait; {MOST_WAITING} may; ask again when some are answered"
                 )
-            self._asked.append(text)
+            self._asked.append(Question(0.0, text, tuple(attachments), aside, asked))
+
+    @property
+    def num_asked(self) -> int:
+        """Questions that people have asked and that wait."""
+        return len(self._asked)
 
     def is_due(self, now_s: float) -> bool:
         """Whether a question waits at media time `now_s`."""
@@ -51,14 +118,18 @@ class QuestionBox:
         if self._planned and self._planned[0].at_s <= now_s:
             return self._planned.popleft()
         with self._lock:
-            # A time just before a frame's is that frame's to a reader.
-            return Question(round(now_s, 6), self._asked.popleft()) if self._asked else None
+            return self._now(now_s, self._asked.popleft()) if self._asked else None
 
     def take_rest(self, now_s: float) -> list[Question]:
         """All that still wait: for a media time that never came, or, as asked at `now_s`, for their turn."""
         with self._lock:
-            asked = [Question(round(now_s, 6), text) for text in self._asked]
+            asked = [self._now(now_s, question) for question in self._asked]
             self._asked.clear()
         rest = list(self._planned)
         self._planned.clear()
         return rest + asked
+
+    @staticmethod
+    def _now(now_s: float, question: Question) -> Question:
+        # A time just before a frame's is that frame's to a reader.
+        return Question(round(now_s, 6), question.text, question.attachments, question.aside, question.asked)

@@ -1,69 +1,166 @@
-"""What `evaluate` prints: the scores of scenes and clips as plain values, as a table, and as a curve over time."""
+"""What `evaluate` prints: the scores of scenes and clips as plain values, as a table, and as a curve over time.
+
+The sections share each scene's pictures; what they measure is in `evaluation`, `exam` and `floors`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assistant.errors import ConfigError
-from assistant.evaluation import ClipScore, Watched, evaluate_clips, evaluate_scenes, owed_remarks
+from assistant.evaluation import (
+    Watched,
+    evaluate_clips,
+    evaluate_scenes,
+    owed_remarks,
+    scene_pictures,
+    score_watched,
+    watch,
+)
+from assistant.exam import QUIET_SCENE_S, Answers, Checks, Obedience, Quiet
+from assistant.floors import FORGETFUL_SCENES, Floors, floor_scene
+from assistant.planted import evaluate_planted
+from assistant.questions import Question
+from assistant.tables import clips_as_table, scenes_as_table, values_as_table
 from models.training.scoring import SceneScore, summarise
 from streaming.errors import StreamingError
 from streaming.sources.scenario import Family, SceneSettings
+from streaming.sources.synthetic import Scene
 
 if TYPE_CHECKING:
     from models.engine import Engine
-    from streaming.sources.synthetic import Scene
 
-_ROWS = (
-    ("f1", "F1 within ±1 s", True),
-    ("precision", "precision", True),
-    ("recall", "recall", True),
-    ("content", "content (slots right)", True),
-    ("redundancy", "redundancy", False),
-    ("false_alarms_per_hour", "remarks beside events, an hour", False),
-    ("delay_median_s", "delay, median (s)", False),
-    ("delay_p95_s", "delay, 95th percentile (s)", False),
-)
+SECTIONS = ("triggers", "yesno", "answers", "obedience", "floors", "long", "quiet")
+"""What `evaluate` can measure of rendered scenes."""
+LONG_SCENE_S = 600.0
 
 
-def run_scenes(
-    engine: Engine,
-    seeds: str,
-    families: str,
-    noise: float | None,
-    seconds: float,
-    talkative: float,
-    plot: Path | None,
-    *,
-    progress: bool,
-) -> tuple[dict[str, Any], str]:
-    """`evaluate` over scenes: plain values, and the table. Raises `ConfigError` for wrong options."""
+@dataclass(frozen=True, slots=True)
+class ScenePlan:
+    """Which scenes `evaluate` watches, and what it measures."""
+
+    seeds: Sequence[int]
+    settings: SceneSettings
+    sections: frozenset[str] = frozenset(SECTIONS)
+    quiet_hours: float = 3.0
+    talkativeness: float = 0.0
+    plot: Path | None = None
+
+    @property
+    def num_quiet(self) -> int:
+        """Quiet scenes to watch."""
+        return math.ceil(self.quiet_hours * 3600 / QUIET_SCENE_S) if "quiet" in self.sections else 0
+
+    @property
+    def long_seeds(self) -> Sequence[int]:
+        """Seeds of the ten-minute scenes: one for each ten of the others, so as many minutes altogether."""
+        return self.seeds[: max(1, round(len(self.seeds) / 10))] if "long" in self.sections else ()
+
+    @property
+    def watches_scenes(self) -> bool:
+        """Whether the usual scenes are wanted at all."""
+        return bool(self.sections - {"long", "quiet"})
+
+
+def chosen_sections(text: str) -> frozenset[str]:
+    """Sections from a list with commas, or all. Raises `ConfigError`."""
+    names = [name.strip() for name in text.split(",")]
+    if names == ["all"]:
+        return frozenset(SECTIONS)
+    if not set(names) <= set(SECTIONS):
+        raise ConfigError(f"--what {text!r}: known are {', '.join(SECTIONS)} and all; separate them by commas")
+    return frozenset(names)
+
+
+def run_scenes(engine: Engine, plan: ScenePlan, *, progress: bool) -> tuple[dict[str, Any], str]:
+    """`evaluate` over scenes: plain values, and the table."""
     from tqdm import tqdm
 
-    from streaming.sources.synthetic import Scene
+    total = len(plan.seeds) * plan.watches_scenes + len(plan.long_seeds) + plan.num_quiet
+    with tqdm(total=total, unit="scene", disable=not progress) as bar:
+        values = _usual_scenes(engine, plan, bar.update) if plan.watches_scenes else {}
+        if plan.long_seeds:
+            values["long"] = _long_scenes(engine, plan, bar.update, values.get("f1"))
+        if plan.num_quiet:
+            quiet = Quiet(engine, plan.settings, talkativeness=plan.talkativeness)
+            for number in range(plan.num_quiet):
+                quiet.watch(plan.seeds[0] + number)
+                bar.update()
+            values["quiet"] = quiet.as_dict()
+    return values, values_as_table(values)
 
-    settings = scene_settings(families, noise, seconds)
-    chosen = chosen_seeds(seeds)
-    bar = tqdm(total=len(chosen), unit="scene", disable=not progress)
 
-    def on_scene(seed: int, _score: SceneScore, watched: Watched) -> None:
-        bar.update()
-        if plot is not None and seed == chosen[0]:
-            plot_decisions(plot, Scene(seed, settings), watched, settings.fps)
+def _usual_scenes(engine: Engine, plan: ScenePlan, advance: Callable[[], object]) -> dict[str, Any]:
+    """Each scene rendered once and watched for every section that is wanted."""
+    stream, settings, wanted = engine.checkpoint.stream, plan.settings, plan.sections
+    talkativeness = plan.talkativeness
+    answers = Answers(engine, settings, talkativeness=talkativeness)
+    obedience = Obedience(engine, settings, talkativeness=talkativeness)
+    checks = Checks(settings, shown_for_s=stream.max_shown_time_s)
+    floors, scores = Floors(), []
+    for number, seed in enumerate(plan.seeds):
+        scene = Scene(seed, settings)
+        pictures = list(scene_pictures(scene, settings.fps))
+        if wanted & {"triggers", "yesno"}:
+            posed = checks.pose(scene) if "yesno" in wanted else []
+            asked = [Question(one.at_s, one.question) for one in posed]
+            watched = watch(engine, pictures, fps=settings.fps, talkativeness=talkativeness, checks=asked)
+            scores.append(score_watched(scene, watched, settings.fps))
+            checks.mark(posed, watched)
+            if plan.plot is not None and not number:
+                plot_decisions(plan.plot, scene, watched, settings.fps)
+        if "answers" in wanted:
+            answers.watch(scene, pictures)
+        if "obedience" in wanted:
+            obedience.watch(scene, pictures)
+        if "floors" in wanted:
+            tries_model = number < FORGETFUL_SCENES
+            floors.scenes.append(
+                floor_scene(engine, scene, pictures, settings.fps, talkativeness=talkativeness, tries_model=tries_model)
+            )
+        advance()
+    values = scenes_as_dict(scores) if "triggers" in wanted else {}
+    parts: dict[str, Checks | Answers | Obedience | Floors] = {
+        "yes_no": checks,
+        "answers": answers,
+        "obedience": obedience,
+        "floors": floors,
+    }
+    return values | {name: part.as_dict() for name, part in parts.items() if name.replace("_", "") in wanted}
 
-    scores = evaluate_scenes(engine, chosen, settings, talkativeness=talkative, on_scene=on_scene)
-    bar.close()
+
+def _long_scenes(
+    engine: Engine, plan: ScenePlan, advance: Callable[[], object], usual_f1: float | None
+) -> dict[str, Any]:
+    """Scenes of ten minutes, past many evictions."""
+    settings = replace(plan.settings, duration_s=LONG_SCENE_S)
+
+    def told(*_: object) -> None:
+        advance()
+
+    scores = evaluate_scenes(engine, plan.long_seeds, settings, talkativeness=plan.talkativeness, on_scene=told)
     values = scenes_as_dict(scores)
-    return values, scenes_as_table(values)
+    return {**values, "f1_beside_usual": None if usual_f1 is None else values["f1"] - usual_f1}
 
 
-def run_clips(engine: Engine, folder: Path, talkative: float) -> tuple[dict[str, Any], str]:
-    """`evaluate --clips`: plain values, and the table."""
-    scores = evaluate_clips(engine, folder, talkativeness=talkative)
-    return {"clips": [score.as_dict() for score in scores]}, clips_as_table(scores)
+def run_clips(
+    engine: Engine, folder: Path, talkative: float, planted: Sequence[int] = ()
+) -> tuple[dict[str, Any], str]:
+    """`evaluate --clips`: plain values, and the table. planted: seeds of what is planted into the clips."""
+    if not planted:
+        scores = evaluate_clips(engine, folder, talkativeness=talkative)
+        return {"clips": [score.as_dict() for score in scores]}, clips_as_table(scores)
+    found = evaluate_planted(engine, folder, planted, talkativeness=talkative)
+    values = scenes_as_dict([score for _, score in found])
+    by_clip = {}
+    for name in sorted({name for name, _ in found}):
+        of_clip = scenes_as_dict([score for one, score in found if one == name])
+        by_clip[name] = {key: of_clip[key] for key in ("f1", "precision", "recall", "content", "owed", "said")}
+    return {**values, "by_clip": by_clip}, scenes_as_table(values)
 
 
 def scene_settings(families: str, noise: float | None, seconds: float) -> SceneSettings:
@@ -81,11 +178,11 @@ def scene_settings(families: str, noise: float | None, seconds: float) -> SceneS
         raise ConfigError(str(error)) from error
 
 
-def chosen_seeds(text: str) -> list[int]:
+def chosen_seeds(text: str, option: str = "--seeds") -> list[int]:
     """Seeds from `A-B` or `A`. Raises `ConfigError`."""
     first, dash, last = text.partition("-")
     if not (first.isdigit() and (last.isdigit() or not dash)) or int(last or first) < int(first):
-        raise ConfigError(f"--seeds {text!r}: A-B is wanted, both whole numbers and A at most B; write --seeds 0-49")
+        raise ConfigError(f"{option} {text!r}: A-B is wanted, both whole numbers and A at most B; write {option} 0-49")
     return list(range(int(first), int(last or first) + 1))
 
 
@@ -93,30 +190,6 @@ def scenes_as_dict(scores: Sequence[SceneScore]) -> dict[str, Any]:
     """Plain JSON values; what cannot be measured is null."""
     summary = summarise(scores)
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in summary.items()}
-
-
-def scenes_as_table(values: dict[str, Any]) -> str:
-    """A table for the terminal, with 95 % intervals."""
-    lines = [
-        f"{values['scenes']} scenes, {values['hours'] * 60:.0f} minutes, "
-        f"{values['owed']} events, {values['said']} remarks"
-    ]
-    for key, title, has_interval in _ROWS:
-        value = values[key]
-        shown = "–" if value is None else f"{value:.3f}"
-        interval = "  [{:.3f}, {:.3f}]".format(*values[f"{key}_interval"]) if has_interval else ""
-        lines.append(f"{title:<32}{shown:>8}{interval}")
-    lines += [f"  {kind:<30}{found['found']:>4} of {found['owed']}" for kind, found in values["by_kind"].items()]
-    return "\n".join(lines)
-
-
-def clips_as_table(scores: Sequence[ClipScore]) -> str:
-    """One line a clip."""
-    lines = [f"{'clip':<40}{'caught':>10}{'remarks':>10}{'false alarms':>14}"]
-    for score in scores:
-        caught = f"{score.num_caught} of {score.num_activities}"
-        lines.append(f"{score.name:<40}{caught:>10}{score.num_said:>10}{score.num_false_alarms:>14}")
-    return "\n".join(lines)
 
 
 def plot_decisions(path: Path, scene: Scene, watched: Watched, fps: float) -> None:

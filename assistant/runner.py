@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from assistant.aftermath import Aftermath
 from assistant.events import StatusEvent, StatusKind
 from assistant.session import StreamSession
 from assistant.stats import Summary
@@ -61,13 +62,22 @@ class Runner:
         self._started_s: float | None = None
         self._last: Notice | None = None
         self._is_stopping = False
-        self.broken: str | None = None
-        """What broke the source in the middle, where something did."""
+        self._aftermath = Aftermath()
 
     @property
     def num_seen(self) -> int:
         """Frames given to the session so far."""
         return self._stream.stats.sampled
+
+    @property
+    def broken(self) -> str | None:
+        """What broke the source in the middle, where something did."""
+        return self._aftermath.broken
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know about the source in the end: it broke off, frames were lost, its times jumped."""
+        return self._aftermath.warnings()
 
     @property
     def was_stopped(self) -> bool:
@@ -90,8 +100,8 @@ class Runner:
         except StreamingError as error:
             if not self.num_seen:
                 raise
-            self.broken = str(error)
-            self._tell(StatusKind.BROKEN, self.broken)
+            self._aftermath.broke(str(error))
+            self._tell(StatusKind.BROKEN, str(error))
         self._driver.run(self._stream.on_end())
         if self.was_stopped:
             self._tell(StatusKind.ENDED, "stopped by request")
@@ -121,8 +131,7 @@ class Runner:
             self._driver.run(self._stream.on_frame(item))
         else:
             self._last = item
-            if item.kind is NoticeKind.ENDED and item.details.get("broken"):
-                self.broken = item.reason
+            self._aftermath.note(item)
             self._driver.run(self._stream.on_notice(item))
 
     def _has_ended(self) -> bool:

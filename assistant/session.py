@@ -8,26 +8,32 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
 
+from assistant.errors import StoreError
 from assistant.events import Answer, Comment, Detail, StatusEvent, StatusKind, StreamEvent
 from assistant.proposals import propose_masks
-from assistant.questions import Question, QuestionBox
+from assistant.questions import Asked, Question, QuestionBox, Unanswered
+from assistant.saying import Listener, Said
 from assistant.speak import Decision, DecisionCurve, Observation, Reason, SpeakingPolicy
 from assistant.stats import StreamStats
-from models.steps import Output, Piece, Steps
+from assistant.zones import ZoneGate
+from models.errors import ModelError
+from models.steps import Steps
 from streaming.types import Frame, Notice, NoticeKind
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from assistant.timeline.recall import Recalled
+    from models.attachments import Attachment
     from models.sight import Check, Sight
+    from models.spans import Eviction
     from models.turns import Utterance
     from streaming.clock import Clock
-
-T = TypeVar("T")
+    from streaming.masks import MaskRegion
 
 MASKS_AFTER_S = 60.0
 """How long to watch before a mask is proposed: shorter, and whatever moves looks as lasting as a clock."""
@@ -46,17 +52,28 @@ class ModelSession(Protocol):
 
     def comment(self) -> Steps[Utterance]: ...
 
-    def answer(self, question: str) -> Steps[Utterance]: ...
+    def answer(
+        self, question: str, attachments: Sequence[Attachment] = (), *, aside: bool = False
+    ) -> Steps[Utterance]: ...
 
     def check(self, question: str) -> Steps[Check]: ...
 
     def instruct(self, text: str | None) -> Steps[None]: ...
 
+    def forget(self) -> Steps[None]: ...
+
     def note_gap(self, seconds: float) -> Steps[None]: ...
 
     def cut(self) -> Steps[Utterance | None]: ...
 
+    def retract(self) -> Steps[None]: ...
+
+    def take_evictions(self) -> tuple[Eviction, ...]: ...
+
     def hot_cells(self) -> np.ndarray: ...
+
+    @property
+    def remembered_s(self) -> float: ...
 
 
 class StreamSession:
@@ -72,15 +89,27 @@ class StreamSession:
         pace: float = 0.0,
         instruction: str | None = None,
         questions: Iterable[Question] = (),
+        on_sight: Callable[[Frame, Sight, Decision], None] = lambda frame, sight, decision: None,
+        zones: Sequence[MaskRegion] = (),
+        recall: Callable[[str, float, float], Recalled | None] = lambda question, media_s, remembered_s: None,
     ) -> None:
-        """`pace`: seconds of media a second while nothing is read: 1 for live sources, 0 where media time waits."""
+        """`pace`: seconds of media a second while nothing is read: 1 for live sources, 0 where media time waits.
+
+        on_sight: called with each frame, what the model made of it and what was decided, before anything is said.
+        zones: where something must change for a remark; everywhere where there are none. recall: asked before the
+        model about a question, with media time now and how far back the model remembers; None leaves it to the model.
+        """
         self._model = model
         self._policy = policy
         self._clock = clock
         self._emit = emit
-        self._pace = pace
+        self.pace = pace
+        """Seconds of media a second while nothing is read; the engine's thread may change it."""
         self._instruction = instruction
         self._questions = QuestionBox(questions)
+        self._on_sight = on_sight
+        self._recall = recall
+        self._zones = ZoneGate(zones)
         self._stopping = threading.Event()
         self._frame: Frame | None = None
         self._grid_told = False
@@ -89,9 +118,24 @@ class StreamSession:
         self.curve = DecisionCurve()
         self.stats = StreamStats()
 
-    def ask(self, text: str) -> None:
-        """Ask about what is seen now; any thread. Raises `TooManyQuestions` where too many wait."""
-        self._questions.ask(text)
+    def ask(
+        self, text: str, attachments: Sequence[Attachment] = (), *, aside: bool = False, asked: Asked | None = None
+    ) -> None:
+        """Ask about what is seen now; any thread. Raises `TooManyQuestions` where too many wait.
+
+        aside: leave no trace in memory. asked: who waits for the answer.
+        """
+        self._questions.ask(text, attachments, aside=aside, asked=asked)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a question is due that could be answered now."""
+        return self._frame is not None and self._questions.is_due(self._media_now_s())
+
+    def renew(self, model: ModelSession) -> None:
+        """Go on with another session of the model, which knows nothing of what was."""
+        self._model = model
+        self._masks_told = False
 
     def stop(self) -> None:
         """Leave off what is being said as soon as possible; any thread."""
@@ -107,6 +151,10 @@ class StreamSession:
         self._propose_masks(sight)
         decision = self._policy.decide(_observation(frame, sight))
         self.curve.add(decision)
+        if not self._zones.lets_through(frame, sight) and decision.speak:
+            self._policy.withdraw()
+            decision = self.curve.amend(decision, Reason.OUTSIDE_ZONES)
+        self._on_sight(frame, sight, decision)
         self.stats.took(1000 * (self._clock.now_s() - started_s))
         yield from self._answer_due(self._media_now_s())
         if decision.speak and (yield from self._is_called_for(decision)):
@@ -126,7 +174,7 @@ class StreamSession:
             yield from self.on_end()
         kind = StatusKind(notice.kind.value)
         details: dict[str, Detail] = {"count": notice.count, **notice.details} if notice.count else dict(notice.details)
-        self._say_status(kind, notice.reason, time_s=notice.pts_s, source=notice.source, details=details)
+        self.say_status(kind, notice.reason, time_s=notice.pts_s, source=notice.source, details=details)
         gap_s = notice.details.get("gap_s")
         if notice.kind is NoticeKind.GAP and isinstance(gap_s, int | float) and self._frame is not None:
             yield from self._model.note_gap(float(gap_s))
@@ -141,17 +189,44 @@ class StreamSession:
         if self._frame is not None:
             self._known_s = max(self._known_s, self._media_now_s())
             yield from self._answer_due(self._known_s)
+        self._tell_evictions(self._model.take_evictions())
         for question in self._questions.take_rest(self._known_s):
             is_due = question.at_s <= self._known_s
             reason = "it was stopped before the answer" if is_due else f"the stream ended before {question.at_s:g} s"
-            details: dict[str, Detail] = {"question": question.text, "asked_at_s": question.at_s}
-            self._say_status(StatusKind.UNASKED, reason, details=details)
+            self._leave(question, Unanswered(f"{question.text!r}: {reason}; ask again while it is watched"), reason)
+
+    def give_up(self, why: str) -> None:
+        """Leave every question that waits; nothing will be seen any more."""
+        for question in self._questions.take_rest(self._known_s):
+            self._leave(question, Unanswered(f"{question.text!r}: {why}; ask again while it is watched"), why)
+
+    def set_zones(self, zones: Sequence[MaskRegion]) -> None:
+        """Other parts of the picture where something must change, from the next frame on."""
+        self._zones = ZoneGate(zones)
+
+    def close(self) -> None:
+        """Let go of the model's session and of its memory; nothing can be asked any more."""
+        del self._model
+
+    def tune(self, *, fps: float, talkativeness: float) -> None:
+        """Decide from the next frame on for another rate of frames or another talkativeness."""
+        self._policy.tune(fps=fps, talkativeness=talkativeness)
+
+    @property
+    def num_waiting(self) -> int:
+        """Questions that people wait for; any thread."""
+        return self._questions.num_asked
+
+    def forget(self) -> Steps[None]:
+        """Forget all that was seen and said but the instructions."""
+        yield from self._model.forget()
+        self.say_status(StatusKind.FORGOT, "asked to forget: all but the instructions is gone from memory")
 
     def instruct(self, text: str | None) -> Steps[None]:
         """Replace the standing instruction; None takes it away."""
         yield from self._model.instruct(text)
         self._instruction = text
-        self._say_status(StatusKind.INSTRUCTED, f"standing instruction: {text}" if text else "no standing instruction")
+        self.say_status(StatusKind.INSTRUCTED, f"standing instruction: {text}" if text else "no standing instruction")
 
     def _is_called_for(self, decision: Decision) -> Steps[bool]:
         """Whether the standing instruction lets a policy speak that knows nothing of it; asked on a fork."""
@@ -190,7 +265,9 @@ class StreamSession:
         else:
             self.curve.amend(decision, reason)
             held_back = f"a remark was held back: {reason.value}"
-            self._say_status(StatusKind.VETOED, held_back, details={"remark": said.text})
+            self.say_status(StatusKind.VETOED, held_back, details={"remark": said.text})
+            # Nobody heard it: the model is not to think that it was said.
+            yield from self._model.retract()
         self._note_utterance(said, "a remark")
         yield from self._answer_due(self._media_now_s())
 
@@ -203,9 +280,75 @@ class StreamSession:
             yield from self._answer(frame, question)
 
     def _answer(self, frame: Frame, question: Question) -> Steps[None]:
-        said = yield from self._say(self._model.answer(question.text), self._stopping.is_set)
+        """Answer one question; whoever waits for it learns how that ended, whatever happens."""
+        asked = question.asked
+        if asked is not None and asked.is_cancelled:
+            asked.failed(Unanswered(f"{question.text!r}: stopped before it was asked; ask again"))
+            return
+        try:
+            answer = yield from self._say_answer(frame, question)
+        except ModelError as error:
+            if asked is None:
+                raise
+            self._leave(question, error, str(error))
+            return
+        except BaseException as error:
+            if asked is not None:
+                why = error if isinstance(error, Exception) else Unanswered(f"{question.text!r}: left off; ask again")
+                asked.failed(why)
+            raise
+        if asked is not None:
+            asked.answered(answer)
+
+    def _leave(self, question: Question, error: Exception, reason: str) -> None:
+        """Own up to a question that gets no answer."""
+        if question.asked is not None:
+            question.asked.failed(error)
+        details: dict[str, Detail] = {"question": question.text, "asked_at_s": question.at_s}
+        self.say_status(StatusKind.UNASKED, reason, details=details)
+
+    def _say_recalled(self, frame: Frame, question: Question, recalled: Recalled) -> Steps[Answer]:
+        """Answer from what was kept of another time; the model may be shown the pictures of then."""
+        asked, text = question.asked, recalled.text
+        if asked is not None:
+            asked.say(text)
+        pictures = recalled.pictures() if recalled.asks_model else []
+        if pictures:
+            said = yield from self._say(
+                self._model.answer(recalled.prompt(question.text), pictures, aside=True),
+                lambda: self._stopping.is_set() or (asked is not None and asked.is_cancelled),
+            )
+            text = recalled.with_words_of_the_model(said.text, len(pictures)) if said.text else text
+            if asked is not None:
+                asked.say(text.removeprefix(recalled.text))
+        recalled = replace(recalled, text=text)
+        answer = recalled.as_answer(question.text, source=frame.source, time_s=frame.pts_s, asked_at_s=question.at_s)
         self.stats.answers += 1
-        self._emit(
+        self._emit(answer)
+        return answer
+
+    def _recalled(self, question: Question) -> Recalled | None:
+        """What the timeline knows, where a question is about a time that the model's memory does not reach."""
+        if question.attachments:
+            return None
+        try:
+            return self._recall(question.text, self._media_now_s(), self._model.remembered_s)
+        except StoreError as error:
+            self.say_status(StatusKind.STORE, f"the timeline could not be asked: {error}")
+            return None
+
+    def _say_answer(self, frame: Frame, question: Question) -> Steps[Answer]:
+        recalled = self._recalled(question)
+        if recalled is not None:
+            return (yield from self._say_recalled(frame, question, recalled))
+        asked = question.asked
+        said = yield from self._say(
+            self._model.answer(question.text, question.attachments, aside=question.aside),
+            lambda: self._stopping.is_set() or (asked is not None and asked.is_cancelled),
+            asked.say if asked is not None else None,
+        )
+        self.stats.answers += 1
+        answer = (
             Answer(
                 source=frame.source,
                 time_s=frame.pts_s,
@@ -217,23 +360,29 @@ class StreamSession:
                 asked_at_s=question.at_s,
             )
         )
+        self._emit(answer)
         self._note_utterance(said, "an answer")
+        return answer
 
-    def _say(self, steps: Steps[Utterance], stop: Callable[[], bool]) -> Steps[Said]:
+    def _say(
+        self, steps: Steps[Utterance], stop: Callable[[], bool], on_piece: Callable[[str], None] | None = None
+    ) -> Steps[Said]:
         """Say a turn; one that `stop` leaves off between two forward passes is closed properly."""
-        listener = _Listener(self._clock)
+        listener = Listener(self._clock, on_piece)
         utterance = yield from listener.left_off(steps, stop)
         cut = utterance is None
         if cut:
             utterance = yield from self._model.cut()
-        return Said(utterance, cut, listener.first_at_s)
+        said = listener.said(utterance, cut=cut)
+        self.stats.said_ms = said.took_ms
+        return said
 
     def _media_now_s(self) -> float:
         """Media time now: that of the last frame, and what has passed since on sources whose time does not wait."""
         assert self._frame is not None
-        if not self._pace:
+        if not self.pace:
             return self._frame.pts_s
-        return self._frame.pts_s + self._pace * max(0.0, self._clock.now_s() - self._frame.captured_at_s)
+        return self._frame.pts_s + self.pace * max(0.0, self._clock.now_s() - self._frame.captured_at_s)
 
     def _note(self, frame: Frame, sight: Sight) -> None:
         """Count what was seen, and pass on what happened to the memory."""
@@ -248,18 +397,25 @@ class StreamSession:
         stats.cells_refreshed += int(pruning.refreshed.sum())
         if sight.grid_changed and not self._grid_told:
             size = f"{sight.grid.cols} x {sight.grid.rows}"
-            self._say_status(StatusKind.GRID_CHANGED, f"the picture is now {size} cells; its next frame was kept whole")
+            self.say_status(StatusKind.GRID_CHANGED, f"the picture is now {size} cells; its next frame was kept whole")
         self._grid_told = False
-        for eviction in sight.evictions:
-            stats.evictions += 1
-            self._say_status(
+        if sight.widened is not None:
+            tokens = sight.widened.vision_low
+            reason = f"the vision window was widened to {tokens} tokens: this grid at this rate fills it within 16 s"
+            self.say_status(StatusKind.WIDENED, reason, details={"vision_low": tokens})
+        self._tell_evictions(sight.evictions)
+        if sight.rebased:
+            stats.rebases += 1
+            self.say_status(StatusKind.REBASED, "the time shown to the model was set back into its trained range")
+
+    def _tell_evictions(self, evictions: Iterable[Eviction]) -> None:
+        for eviction in evictions:
+            self.stats.evictions += 1
+            self.say_status(
                 StatusKind.EVICTED,
                 eviction.reason,
                 details={"tokens": eviction.num_evicted, "frames": eviction.num_frames, "turns": eviction.num_turns},
             )
-        if sight.rebased:
-            stats.rebases += 1
-            self._say_status(StatusKind.REBASED, "the time shown to the model was set back into its trained range")
 
     def _propose_masks(self, sight: Sight) -> None:
         """Say once where something changes in nearly every frame."""
@@ -270,7 +426,7 @@ class StreamSession:
         if masks:
             self._masks_told = True
             options = " ".join(f"--mask {mask}" for mask in masks)
-            self._say_status(
+            self.say_status(
                 StatusKind.MASK_PROPOSED,
                 f"a part of the picture changes in nearly every frame; if nothing is to be seen there: {options}",
                 details={"masks": ";".join(masks)},
@@ -282,9 +438,9 @@ class StreamSession:
         if said.utterance.truncated:
             tokens = len(said.utterance.token_ids)
             reason = f"{what} reached its longest length, {tokens} tokens, and was closed"
-            self._say_status(StatusKind.TRUNCATED, reason, details={"tokens": tokens})
+            self.say_status(StatusKind.TRUNCATED, reason, details={"tokens": tokens})
 
-    def _say_status(
+    def say_status(
         self,
         kind: StatusKind,
         reason: str,
@@ -305,50 +461,6 @@ class StreamSession:
                 details=details or {},
             )
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A turn that is over."""
-
-    utterance: Utterance | None
-    """None where it was left off before its first token."""
-    cut: bool
-    first_at_s: float | None
-    """Our clock at its first words."""
-
-    @property
-    def text(self) -> str:
-        """Its words."""
-        return self.utterance.text.strip() if self.utterance is not None else ""
-
-    def latency_ms(self, frame: Frame) -> float | None:
-        """From the frame's capture to the first words; None where nothing was said."""
-        return None if self.first_at_s is None else 1000 * max(0.0, self.first_at_s - frame.captured_at_s)
-
-
-class _Listener:
-    """Notes when the first words come."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self.first_at_s: float | None = None
-
-    def left_off(self, steps: Steps[T], stop: Callable[[], bool]) -> Steps[T | None]:
-        """Run `steps` to their end, or leave them off between two forward passes once `stop` says so: None then."""
-        output: Output | None = None
-        try:
-            while True:
-                request = steps.send(output)
-                if isinstance(request, Piece):
-                    self.first_at_s = self.first_at_s if self.first_at_s is not None else self._clock.now_s()
-                elif stop():
-                    return None
-                output = yield request
-        except StopIteration as end:
-            return end.value
-        finally:
-            steps.close()
 
 
 def _observation(frame: Frame, sight: Sight) -> Observation:

@@ -5,7 +5,9 @@ Pure state machines without clocks, threads or torch; each belongs to one stream
 
 from __future__ import annotations
 
+import itertools
 import math
+import threading
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -32,6 +34,7 @@ class Reason(StrEnum):
     INSTRUCTED_SILENCE = "instructed_silence"
     NOTHING_CHANGED = "nothing_changed"
     SAME_CHANGE = "same_change"
+    OUTSIDE_ZONES = "outside_zones"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,9 @@ class SpeakingPolicy(Protocol):
     """Whether a standing instruction must be checked with the model before a remark."""
     speak_above: float | None
     """Raw score above which log P(assistant) matters to the decision; None where it never does."""
+
+    def tune(self, *, fps: float, talkativeness: float) -> None:
+        """Another rate of frames, or another talkativeness, from the next frame on."""
 
     def decide(self, seen: Observation) -> Decision:
         """Whether to speak about this frame. A `True` counts as the start of a remark."""
@@ -115,13 +121,18 @@ class CalibratedPolicy:
 
     def __init__(self, settings: SpeakingSettings, *, fps: float, talkativeness: float = 0.0) -> None:
         self._settings = settings
+        self.tune(fps=fps, talkativeness=talkativeness)
+        self._spoke_at_s = -math.inf
+        self._occurrence = _Occurrence()
+
+    def tune(self, *, fps: float, talkativeness: float) -> None:
+        """Another rate of frames, or another talkativeness, from the next frame on."""
+        settings = self._settings
         prior = min(settings.remarks_per_s / fps, MOST_REMARKS_A_FRAME)
         self.prior_log_odds = math.log(prior / (1 - prior))
         self.threshold = -self.prior_log_odds - talkativeness
         at_least = self.threshold - settings.hysteresis - settings.platt_shift
         self.speak_above: float | None = at_least / settings.platt_scale
-        self._spoke_at_s = -math.inf
-        self._occurrence = _Occurrence()
 
     def decide(self, seen: Observation) -> Decision:
         """Whether to speak about this frame."""
@@ -166,9 +177,8 @@ class ChangePolicy:
     """Share below which nothing does."""
 
     def __init__(self, settings: SpeakingSettings, *, talkativeness: float = 0.0) -> None:
-        between_s = math.exp(-talkativeness) / settings.remarks_per_s
-        self._again_s = max(between_s, settings.refractory_s)
-        self._at_most_every_s = max(between_s / 2, settings.refractory_s)
+        self._settings = settings
+        self.tune(fps=settings.remarks_per_s, talkativeness=talkativeness)
         self.speak_above: float | None = None
         self._refractory_s = settings.refractory_s
         self._spoke_at_s = -math.inf
@@ -176,6 +186,13 @@ class ChangePolicy:
         self._before = (self._spoke_at_s, self._quiet)
         self._not_before_s = -math.inf
         self._occurrence = _Occurrence()
+
+    def tune(self, *, fps: float, talkativeness: float) -> None:
+        """Another talkativeness from the next frame on; the rate of frames does not matter here."""
+        settings = self._settings
+        between_s = math.exp(-talkativeness) / settings.remarks_per_s
+        self._again_s = max(between_s, settings.refractory_s)
+        self._at_most_every_s = max(between_s / 2, settings.refractory_s)
 
     def decide(self, seen: Observation) -> Decision:
         """Whether to speak about this frame."""
@@ -213,20 +230,36 @@ class DecisionCurve:
 
     def __init__(self, length: int = CURVE_LENGTH) -> None:
         self._decisions: deque[Decision] = deque(maxlen=length)
+        self._num_added = 0
+        self._lock = threading.Lock()
         self.reasons: Counter[Reason] = Counter()
 
     def add(self, decision: Decision) -> None:
         """Take the next decision."""
-        self._decisions.append(decision)
+        with self._lock:
+            self._decisions.append(decision)
+            self._num_added += 1
         self.reasons[decision.reason] += 1
+
+    @property
+    def num_added(self) -> int:
+        """Decisions so far."""
+        return self._num_added
+
+    def since(self, index: int) -> tuple[int, list[Decision]]:
+        """The decisions from the one numbered `index` on, as far as they are kept, and the next number; any thread."""
+        with self._lock:
+            start = max(0, index - (self._num_added - len(self._decisions)))
+            return self._num_added, list(itertools.islice(self._decisions, start, None))
 
     def amend(self, decision: Decision, reason: Reason) -> Decision:
         """Note that the last decision's remark was not given out after all; returns the decision as it stands now."""
         self.reasons[decision.reason] -= 1
         self.reasons[reason] += 1
         amended = replace(decision, speak=False, reason=reason)
-        if self._decisions and self._decisions[-1] is decision:
-            self._decisions[-1] = amended
+        with self._lock:
+            if self._decisions and self._decisions[-1] is decision:
+                self._decisions[-1] = amended
         return amended
 
     def __iter__(self) -> Iterator[Decision]:

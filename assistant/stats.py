@@ -85,6 +85,8 @@ class StreamStats:
     rebases: int = 0
     comments: int = 0
     answers: int = 0
+    said_ms: float = 0.0
+    """How long the last turn took, from its start to its end."""
     cells: int = 0
     cells_changed: int = 0
     cells_refreshed: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -13,6 +14,22 @@ class Stoppable(Protocol):
 
     def stop(self) -> None:
         """End soon; may be called from a signal handler."""
+
+
+class UntilStopped:
+    """Something to wait for where other threads do the work."""
+
+    def __init__(self) -> None:
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """End the waiting."""
+        self._stopped.set()
+
+    def wait(self) -> None:
+        """Wait for `stop`."""
+        while not self._stopped.wait(1.0):  # with a limit, so that signals come through everywhere
+            pass
 
 
 @contextmanager

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from models.codec import TextCodec
 from models.errors import SessionError
 from models.prompt import IMAGE_TOKEN
 from models.runtime import Runtime
 from models.spans import Span, SpanKind
-from streaming.difffp import PaperDiffFP
+from models.vision import VisionSettings
+from streaming.difffp import CellGrid, PaperDiffFP
 
 MIN_PICTURE_TOKENS = 4
 """Below this a picture says nothing."""
@@ -64,59 +66,98 @@ class Attached:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class LaidPicture:
+    """One picture on its grid, before it is encoded."""
+
+    frame: np.ndarray
+    """uint8 RGB `[height, width, 3]` of the grid's size, as the encoder sees it."""
+    grid: CellGrid
+    keep: np.ndarray
+    """Bool `[num_cells]`: cells that become visual tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaidOut:
+    """A user turn with its pictures laid out, before they are encoded."""
+
+    ids: list[int]
+    offsets: np.ndarray
+    """int `[num_visual]`: where in `ids` visual tokens stand."""
+    pictures: list[LaidPicture]
+
+
 def attach(runtime: Runtime, question: str, attachments: Sequence[Attachment], max_tokens: int) -> Attached:
     """The user turn of a question with attachments, at most `max_tokens` visual tokens together.
 
     Each picture gets its share of the budget; grids shrink to fit. Raises `SessionError` where a share is below
     what a picture needs.
     """
+    checkpoint = runtime.checkpoint
+    laid = lay_out(runtime.codec, checkpoint.vision, checkpoint.special.image, question, attachments, max_tokens)
+    visual = []
+    for picture in laid.pictures:
+        patches = checkpoint.vision.cut(torch.from_numpy(picture.frame), picture.grid)
+        encoded = runtime.encoder.encode(patches, picture.grid)
+        visual.append(encoded[torch.from_numpy(picture.keep).to(encoded.device)])
+    return Attached(laid.ids, laid.offsets, torch.cat(visual))
+
+
+def lay_out(
+    codec: TextCodec,
+    vision: VisionSettings,
+    image_id: int,
+    question: str,
+    attachments: Sequence[Attachment],
+    max_tokens: int,
+) -> LaidOut:
+    """`attach` without the encoder, as training needs it."""
     num_pictures = sum(len(item.frames) if isinstance(item, Clip) else 1 for item in attachments)
     share = max_tokens // max(1, num_pictures)
     if share < MIN_PICTURE_TOKENS:
         raise SessionError(
             f"{num_pictures} pictures for {max_tokens} visual tokens: at least {MIN_PICTURE_TOKENS} each; attach fewer"
         )
-    prompt = runtime.codec.prompt
-    text, visual = "", []
+    text, pictures = "", []
     for item in attachments:
         if isinstance(item, Clip):
-            text += prompt.clip(item.times_s)
-            visual += _clip_tokens(runtime, item, share)
+            text += codec.prompt.clip(item.times_s)
+            pictures += _clip_pictures(vision, item, share)
         else:
-            text += prompt.image()
-            visual.append(_image_tokens(runtime, item, share))
+            text += codec.prompt.image()
+            pictures.append(_image_picture(vision, item, share))
     # The question is defused by `turn`; the pictures' own markers go in afterwards.
-    turn = prompt.turn("user", question)
-    opening = prompt.opening("user")
-    return _joined(runtime, opening + text + turn.removeprefix(opening), visual)
+    turn = codec.prompt.turn("user", question)
+    opening = codec.prompt.opening("user")
+    return _joined(codec, image_id, opening + text + turn.removeprefix(opening), pictures)
 
 
-def _joined(runtime: Runtime, text: str, visual: Sequence[torch.Tensor]) -> Attached:
-    pieces = [runtime.codec.encode(piece) for piece in text.split(IMAGE_TOKEN)]
-    assert len(pieces) == len(visual) + 1, "one marker a picture"
+def _joined(codec: TextCodec, image_id: int, text: str, pictures: list[LaidPicture]) -> LaidOut:
+    pieces = [codec.encode(piece) for piece in text.split(IMAGE_TOKEN)]
+    assert len(pieces) == len(pictures) + 1, "one marker a picture"
     ids, offsets = list(pieces[0]), []
-    for tokens, piece in zip(visual, pieces[1:], strict=True):
-        offsets.append(np.arange(len(ids), len(ids) + len(tokens)))
-        ids += [runtime.checkpoint.special.image] * len(tokens) + piece
-    return Attached(ids, np.concatenate(offsets), torch.cat(list(visual)))
+    for picture, piece in zip(pictures, pieces[1:], strict=True):
+        num_tokens = int(picture.keep.sum())
+        offsets.append(np.arange(len(ids), len(ids) + num_tokens))
+        ids += [image_id] * num_tokens + piece
+    return LaidOut(ids, np.concatenate(offsets), pictures)
 
 
-def _image_tokens(runtime: Runtime, image: np.ndarray, max_cells: int) -> torch.Tensor:
-    vision = runtime.checkpoint.vision
+def _image_picture(vision: VisionSettings, image: np.ndarray, max_cells: int) -> LaidPicture:
+    vision.check_picture(image.shape[1], image.shape[0], merge=vision.image_merge)
     grid = vision.fit_grid(image.shape[1], image.shape[0], max_cells=max_cells, merge=vision.image_merge)
-    return runtime.encoder.encode(vision.patches(image, grid), grid)
+    return LaidPicture(vision.fitted(image, grid), grid, np.ones(grid.num_cells, dtype=bool))
 
 
-def _clip_tokens(runtime: Runtime, clip: Clip, max_cells: int) -> list[torch.Tensor]:
-    """Visual tokens of each frame that the published DiffFP keeps."""
-    vision = runtime.checkpoint.vision
+def _clip_pictures(vision: VisionSettings, clip: Clip, max_cells: int) -> list[LaidPicture]:
+    """Each frame, with the cells that the published DiffFP keeps."""
     height, width = clip.frames[0].shape[:2]
+    vision.check_picture(width, height)
     grid = vision.fit_grid(width, height, max_cells=max_cells)
     pruner = PaperDiffFP(grid)
-    tokens = []
+    laid = []
     for frame in clip.frames:
-        patches = vision.patches(frame, grid)
-        keep = pruner.push(patches)
-        encoded = runtime.encoder.encode(patches, grid)
-        tokens.append(encoded[keep.to(encoded.device)])
-    return tokens
+        fitted = vision.fitted(frame, grid)
+        keep = pruner.push(vision.cut(torch.from_numpy(fitted), grid))
+        laid.append(LaidPicture(fitted, grid, keep.cpu().numpy()))
+    return laid

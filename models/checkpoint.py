@@ -6,16 +6,17 @@ reads headers alone; torch and transformers are imported where weights are loade
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.errors import CheckpointDamaged, CheckpointError, CheckpointNotFound, PromptError
+from models.files import read_json
 from models.layouts import Layout, build_config, image_token_id, layout_of, patch_size_of
 from models.prompt import IM_END, IM_START, STREAM_END, STREAM_START, PromptFormat
-from models.settings import STREAM_CONFIG_NAME, StreamSettings
+from models.settings import StreamSettings
+from models.threads import use_threads
 from models.types import SpecialIds
 from models.weights import TensorHeader, has_output_head, load_weights, read_headers
 
@@ -78,12 +79,14 @@ def load_checkpoint(
     dtype: str = "auto",
     progress: bool = True,
     special: SpecialIds | None = None,
+    threads: int | None = None,
 ) -> Checkpoint:
     """Load a checkpoint from a folder, by hub name, or the embedded one.
 
     device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`; dtype: `auto` (bfloat16 on a GPU, float32 on a CPU), `float32`,
     `bfloat16` or `float16`. special: token ids for a folder that holds no tokenizer; without them such a folder is
-    refused. Raises `CheckpointNotFound`, `CheckpointDamaged` or another `CheckpointError`.
+    refused. threads: processor threads torch works with from here on; `None` for what suits the model. Raises
+    `CheckpointNotFound`, `CheckpointDamaged` or another `CheckpointError`.
     """
     from models.vision import VisionSettings
 
@@ -92,7 +95,7 @@ def load_checkpoint(
     layout = layout_of(config)
     headers = read_headers(folder)
     built = build_config(config, has_output_head=has_output_head(headers, layout))
-    stream = _stream_settings(folder)
+    stream = StreamSettings.of_checkpoint(folder)
     vision = VisionSettings(**vision_values(folder, layout, patch_size_of(built)))
     tokenizer = _load_tokenizer(folder)
     special = _special_ids(tokenizer, config) if tokenizer is not None else special
@@ -102,6 +105,7 @@ def load_checkpoint(
         )
     torch_device, torch_dtype = _placement(device, dtype)
     model = load_weights(built, folder, layout, headers, torch_device, torch_dtype)
+    use_threads(sum(header.num_values for header in headers.values()), torch_device.type, threads)
     return Checkpoint(
         name=str(name_or_path),
         folder=folder,
@@ -159,19 +163,6 @@ def describe_checkpoint(name_or_path: str | Path = EMBEDDED) -> CheckpointSummar
     )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a checkpoint's file; raises `CheckpointDamaged` naming the file."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointDamaged(f"{path}: missing; copy the checkpoint again") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointDamaged(f"{path}: is not readable JSON ({error}); copy the checkpoint again") from error
-    if not isinstance(values, dict):
-        raise CheckpointDamaged(f"{path}: holds {type(values).__name__} where an object is needed; copy it again")
-    return values
-
-
 def vision_values(folder: Path, layout: Layout, patch_px: int) -> dict[str, Any]:
     """Keyword arguments for `VisionSettings`, from the preprocessor and processor configurations.
 
@@ -216,14 +207,6 @@ def load_prompt(folder: Path, layout: Layout) -> PromptFormat:
     if problem is not None:
         logger.warning("%s: its chat template has no stream format (%s); using the released one", folder, problem)
     return PromptFormat.built_in()
-
-
-def _stream_settings(folder: Path) -> StreamSettings:
-    path = folder / STREAM_CONFIG_NAME
-    try:
-        return StreamSettings.from_dict(read_json(path)) if path.is_file() else StreamSettings()
-    except (AttributeError, TypeError, ValueError) as error:
-        raise CheckpointDamaged(f"{path}: a value has a wrong type ({error}); copy the file again") from error
 
 
 def _checked_folder(folder: Path) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal
 
 import torch
@@ -17,27 +18,36 @@ from models.steps import Forward, Output, Steps
 
 PREFILL_TOKENS = 1024
 """Most tokens of one forward pass; longer prefills come in several, between which other sessions get their turn."""
+PREFILL_TOKENS_CPU = 256
+"""The same on a processor, where larger passes gain nothing: what a pass works on grows with its tokens times the
+cache's, and 1,024 at once made the process's memory rise by 17 MiB whenever the time was rebased."""
 
 Chunks = Callable[[int], Sequence[int]]
 """How many tokens each forward pass takes: from a total to sizes that add up to it."""
 
 
-def even_chunks(num_tokens: int) -> list[int]:
+def even_chunks(num_tokens: int, most: int = PREFILL_TOKENS) -> list[int]:
     """Full chunks and a rest.
 
     >>> even_chunks(2500)
     [1024, 1024, 452]
     """
-    full, rest = divmod(num_tokens, PREFILL_TOKENS)
-    return [PREFILL_TOKENS] * full + [rest] * (rest > 0)
+    full, rest = divmod(num_tokens, most)
+    return [most] * full + [rest] * (rest > 0)
+
+
+def chunks_on(device: torch.device) -> Chunks:
+    """Even chunks of the size that suits a device."""
+    return partial(even_chunks, most=PREFILL_TOKENS_CPU if device.type == "cpu" else PREFILL_TOKENS)
 
 
 class Context:
     """Cache and ledger of one session."""
 
-    def __init__(self, runtime: Runtime, window: WindowSettings, chunks: Chunks = even_chunks) -> None:
+    def __init__(self, runtime: Runtime, window: WindowSettings, chunks: Chunks | None = None) -> None:
+        """chunks: how prefills are split; None for what suits the checkpoint's device."""
         self._runtime = runtime
-        self._chunks = chunks
+        self._chunks = chunks or chunks_on(runtime.checkpoint.device)
         self.ledger = Ledger(window)
         self.cache = runtime.new_cache(window.capacity + PREFILL_TOKENS)
         self.last_logits: torch.Tensor | None = None
@@ -94,6 +104,11 @@ class Context:
         """Take back the last tokens, which no unit was entered for."""
         self.cache.truncate(self.cache.length - num_tokens)
         self.last_logits = None
+
+    def retract(self, spans: Sequence[Span]) -> None:
+        """Take given units back, if they are the newest; nothing where another came after them."""
+        if self.ledger.retract(spans):
+            self.withdraw(sum(len(span) for span in spans))
 
     def remove(self, spans: Sequence[Span], reason: str) -> None:
         """Take given units out."""

@@ -13,7 +13,8 @@ import torch
 from models.attachments import Attachment, Clip
 from models.cache import KeyTap
 from models.codec import TextCodec
-from models.context import Chunks, even_chunks
+from models.context import Chunks
+from models.footprint import model_info, session_bytes
 from models.runtime import Runtime
 from models.sampling import Sampler
 from models.session import Session
@@ -21,6 +22,7 @@ from models.settings import StreamSettings
 from models.spans import WindowSettings
 from models.steps import Forward, Job, Output, Steps
 from models.turns import Utterance
+from models.types import ModelInfo
 from models.view import PruningMode
 from models.vision import VisionEncoder
 
@@ -47,6 +49,20 @@ class Engine:
         """Give the checkpoint back as it was."""
         self._tap.remove()
 
+    @property
+    def info(self) -> ModelInfo:
+        """What people want to know of the checkpoint."""
+        return model_info(self.checkpoint)
+
+    @property
+    def stream(self) -> StreamSettings:
+        """What the checkpoint asks of live sessions."""
+        return self.checkpoint.stream
+
+    def session_bytes(self, settings: StreamSettings) -> int:
+        """The most memory that a session with these settings may come to take."""
+        return session_bytes(self.checkpoint, settings)
+
     def open_session(
         self,
         settings: StreamSettings | None = None,
@@ -55,7 +71,7 @@ class Engine:
         instruction: str | None = None,
         pruning: PruningMode = "live",
         sampler: Sampler | None = None,
-        chunks: Chunks = even_chunks,
+        chunks: Chunks | None = None,
     ) -> Session:
         """A session for one stream, nothing prefilled yet.
 

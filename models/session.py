@@ -5,55 +5,32 @@ Its methods are steps (see `models.steps`): the engine drives them, one at a tim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import torch
 
 from models.attachments import Attachment, attach
-from models.context import Chunks, Context, even_chunks
+from models.context import Chunks, Context
 from models.errors import SessionError
+from models.exclusive import exclusive
+from models.readings import Readings
 from models.runtime import Runtime
 from models.sampling import Sampler
-from models.settings import FRAME_OVERHEAD_TOKENS, StreamSettings
+from models.settings import StreamSettings
 from models.sight import Check, Sight, Usage
-from models.spans import Span, SpanKind, frame_span
-from models.steps import Forward, Output, Piece, Steps
+from models.spans import Eviction, Span, SpanKind, WindowSettings, frame_span
+from models.steps import Steps
 from models.stream_time import StreamTime
 from models.turns import OpenTurn, Speaker, Utterance
 from models.view import PruningMode, View
 from streaming.difffp import CellGrid, Pruning
+from streaming.refresh import FRAME_OVERHEAD_TOKENS
 from streaming.types import Frame
 
-NEAR_SPEAKING = -2.0
-"""Calibrated log-odds above which a remark is near enough to measure the second part of the decision."""
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _alone(
-    method: Callable[Concatenate[Session, P], Steps[T]],
-) -> Callable[Concatenate[Session, P], Steps[T]]:
-    """One method at a time, from its first step to its end or `close`."""
-
-    @wraps(method)
-    def steps(self: Session, *args: P.args, **kwargs: P.kwargs) -> Generator[Forward | Piece, Output | None, T]:
-        if self._busy is not None:
-            raise SessionError(
-                f"{method.__name__} while {self._busy} is under way: a session does one thing at a time; "
-                "finish that job, or cancel it first"
-            )
-        self._busy = method.__name__
-        try:
-            return (yield from method(self, *args, **kwargs))
-        finally:
-            self._busy = None
-
-    return steps
+MOST_GAP_S = 10.0
+"""What a gap takes of the time that the model is shown; its words say how long it was."""
 
 
 class Session:
@@ -69,7 +46,7 @@ class Session:
         instruction: str | None = None,
         pruning: PruningMode = "live",
         sampler: Sampler | None = None,
-        chunks: Chunks = even_chunks,
+        chunks: Chunks | None = None,
     ) -> None:
         """widen_window: fit the vision window to the grid; otherwise a window too small for it is refused.
 
@@ -84,10 +61,13 @@ class Session:
         self._view = View(runtime.checkpoint.vision, runtime.encoder, pruning)
         self._sampler = sampler or Sampler()
         self._speaker = Speaker(runtime, self._context, self._sampler)
+        self._readings = Readings(runtime, self._context, settings.speaking)
         self._time = StreamTime(1 / settings.fps)
         self._preamble = [(SpanKind.SYSTEM, system), (SpanKind.INSTRUCTION, instruction)]
         self._frame_time_s: float = 0.0
         self._num_rebases = 0
+        self._num_rebases_told = 0
+        self._widened: WindowSettings | None = None
         self._busy: str | None = None
 
     @property
@@ -106,6 +86,13 @@ class Session:
         )
 
     @property
+    def remembered_s(self) -> float:
+        """How far back, in media time, the frames go that are still seen; long gaps count as ten seconds."""
+        ledger = self._context.ledger
+        times_s = [span.time_s for span in ledger if span.is_seen_frame and span.time_s is not None]
+        return max(times_s) - min(times_s) if times_s else 0.0
+
+    @property
     def context(self) -> Context:
         """Cache and ledger, to look at."""
         return self._context
@@ -115,11 +102,21 @@ class Session:
         """The view's grid; `None` before the first frame."""
         return self._view.grid
 
+    def check_size(self, width_px: int, height_px: int) -> None:
+        """Refuse a source whose pictures have this size before it begins: a `VisionError` or a `SettingsError`."""
+        self._runtime.checkpoint.vision.check_picture(width_px, height_px)
+        grid = self._runtime.checkpoint.vision.fit_grid(width_px, height_px, max_cells=self.settings.max_cells)
+        self._view.pruner(grid, replace(self.settings, window=self._first_window(grid)))
+
+    def take_evictions(self) -> tuple[Eviction, ...]:
+        """What left the memory since the last frame, or since the last call."""
+        return self._context.take_evictions()
+
     def hot_cells(self) -> np.ndarray:
         """Bool `[num_cells]`: cells that change in nearly every frame, which a mask would spare the model."""
         return self._view.hot_cells()
 
-    @_alone
+    @exclusive
     def see(self, frame: Frame, *, speak_above: float | None = None) -> Steps[Sight]:
         """Take in the next frame; appended where something changed, settled, or was about to leave the window.
 
@@ -130,7 +127,7 @@ class Session:
         yield from self._settle()
         grid, grid_changed = self._look(frame.image)
         time_s = self._time.enter(frame.pts_s)
-        rebased = yield from self._rebase(time_s)
+        yield from self._rebase(time_s)
         forward_ms, ready_at = self._context.elapsed_ms, self._runtime.now()
         try:
             patches = self._view.patches(frame.image)
@@ -143,9 +140,9 @@ class Session:
                 span.frame_index = frame.index
                 encoded_at = self._runtime.now()
                 logits = yield from self._append(span)
-                score = float(logits[-1, self._special.im_start] - logits[-1, self._special.stream_start])
-                if self._might_speak(score, speak_above):
-                    log_p = yield from self._log_p_assistant()
+                score = self._readings.score(logits)
+                if self._readings.might_speak(score, speak_above):
+                    log_p = yield from self._readings.log_p_assistant()
                 self._context.evict()
                 self._frame_time_s = time_s
         except BaseException:
@@ -163,8 +160,9 @@ class Session:
             log_p_assistant=log_p,
             num_tokens=0 if span is None else len(span),
             evictions=self._context.take_evictions(),
-            rebased=rebased,
+            rebased=self._take_rebased(),
             grid_changed=grid_changed,
+            widened=self._take_widened(),
             timings={
                 "prune": 1e3 * (pruned_at - ready_at),
                 "encode": 1e3 * (encoded_at - pruned_at) if span is not None else 0.0,
@@ -173,23 +171,30 @@ class Session:
             },
         )
 
-    @_alone
+    @exclusive
     def comment(self, *, max_tokens: int | None = None) -> Steps[Utterance]:
         """Say something after the last frame; yields the text in pieces and stays in memory."""
         yield from self._settle()
         turn = OpenTurn(SpanKind.COMMENT, self._frame_time_s, self._codec.opening)
         return (yield from self._speaker.say(turn, max_tokens or self.settings.speaking.max_comment_tokens))
 
-    @_alone
+    @exclusive
+    def retract(self) -> Steps[None]:
+        """Take back the turn that was said last, which nobody heard; nothing where something came after it."""
+        yield from self._settle()
+        self._speaker.retract()
+
+    @exclusive
     def answer(
         self,
         question: str,
         attachments: Sequence[Attachment] = (),
         *,
         keep_attachments: bool = False,
+        aside: bool = False,
         max_tokens: int | None = None,
     ) -> Steps[Utterance]:
-        """Answer a user's question; both stay in memory as text.
+        """Answer a user's question; both stay in memory as text, unless it is asked aside.
 
         Attachments take at most a quarter of the vision window, are seen for this answer alone, and leave no token
         unless they are kept.
@@ -199,29 +204,32 @@ class Session:
         limit = max_tokens or self.settings.speaking.max_answer_tokens
         turn = OpenTurn(SpanKind.ANSWER, self._frame_time_s, self._codec.opening, asked)
         if not attachments:
-            return (yield from self._speaker.say(turn, limit))
+            say = self._speaker.say_aside(turn, asked, limit) if aside else self._speaker.say(turn, limit)
+            return (yield from say)
         budget = self._context.ledger.window.vision_low // 4
         attached = attach(self._runtime, question, attachments, budget).span(self._frame_time_s)
+        if aside:
+            return (yield from self._speaker.say_aside(turn, attached, limit))
         if not keep_attachments:
             return (yield from self._speaker.say_on_fork(turn, attached, limit))
         turn.question = attached
         return (yield from self._speaker.say(turn, limit))
 
-    @_alone
+    @exclusive
     def check(self, question: str) -> Steps[Check]:
         """Is it so, now? A yes/no question on a fork: cache, clock and later output stay exactly as they were."""
         yield from self._start()
         ids = self._codec.encode(self._codec.prompt.turn("user", question) + self._codec.prompt.opening("assistant"))
         yes, no = self._codec.yes_no
-        return (yield from self._check(ids, yes, no))
+        return (yield from self._readings.yes_or_no([*self._speaker.owed, *ids], yes, no))
 
-    @_alone
+    @exclusive
     def check_ids(self, ids: Sequence[int], yes: Sequence[int], no: Sequence[int]) -> Steps[Check]:
         """`check`, with the token ids of the question and of both answers given."""
         yield from self._start()
-        return (yield from self._check(ids, yes, no))
+        return (yield from self._readings.yes_or_no([*self._speaker.owed, *ids], yes, no))
 
-    @_alone
+    @exclusive
     def instruct(self, text: str | None) -> Steps[None]:
         """A new standing instruction, pinned, from here on; the old one leaves. `None` only takes the old one away."""
         yield from self._settle()
@@ -233,20 +241,24 @@ class Session:
         self._preamble.append((SpanKind.INSTRUCTION, text))
         yield from self._start()
 
-    @_alone
+    @exclusive
     def note_gap(self, seconds: float) -> Steps[None]:
-        """Tell the model that it saw nothing for a while."""
+        """Tell the model that it saw nothing for a while.
+
+        Of a long gap only a few seconds count in the time that it is shown: its memory would be out of range otherwise.
+        """
         yield from self._settle()
         yield from self._append(self._turn(SpanKind.GAP, f"(No picture for {seconds:.1f} seconds.)"))
+        self._time.leave_out(max(0.0, seconds - MOST_GAP_S))
         self._context.evict()
 
-    @_alone
+    @exclusive
     def cut(self) -> Steps[Utterance | None]:
         """Close a turn whose job was cancelled; gives what it had said, `None` where nothing was open."""
         yield from self._start()
         return (yield from self._speaker.close_open())
 
-    @_alone
+    @exclusive
     def forget(self) -> Steps[None]:
         """Forget everything but pinned text; the next frame is kept whole and its time is the new zero."""
         yield from self._settle()
@@ -255,7 +267,7 @@ class Session:
         self._time.restart()
         yield from self._context.rebuild()
 
-    @_alone
+    @exclusive
     def feed_text(self, ids: Sequence[int]) -> Steps[torch.Tensor]:
         """Append given token ids as one unit of text; gives logits `[num_ids, vocab]`."""
         yield from self._settle()
@@ -264,7 +276,7 @@ class Session:
         self._context.evict()
         return logits
 
-    @_alone
+    @exclusive
     def feed_picture(
         self, image: np.ndarray, head: Sequence[int], tail: Sequence[int]
     ) -> Steps[tuple[np.ndarray, torch.Tensor]]:
@@ -281,7 +293,7 @@ class Session:
         self._context.evict()
         return pruning.keep, logits
 
-    @_alone
+    @exclusive
     def continue_text(self, num_tokens: int) -> Steps[list[int]]:
         """How the model would go on after the last token, on a fork: `num_tokens` ids, whatever they are."""
         yield from self._settle()
@@ -321,22 +333,38 @@ class Session:
             assert old is not None
             return old, False
         ledger = self._context.ledger
-        window = self.settings.window
-        if old is None and not self._widen_window:
-            self.settings.check_window(new.num_cells, self.settings.fps)
-        else:
-            fitted = self.settings.fitted(new.num_cells, self.settings.fps)
-            if old is None:
-                fitted.check_envelope(self.settings, new.num_cells)
-            window = fitted.window
-        if old is not None and window.vision_low < ledger.window.vision_low:
-            # Memory stays, and a larger view in the middle of a stream widens the window rather than end the stream.
-            window = ledger.window
+        window = self._first_window(new) if old is None else self._later_window(new)
+        if window.vision_low > ledger.window.vision_low:
+            self._widened = window
         self._view.begin(image, new, replace(self.settings, window=window))
         self._context.set_window(window)
         if old is not None:
             ledger.begin_view()
         return new, old is not None
+
+    def _first_window(self, grid: CellGrid) -> WindowSettings:
+        """The windows for a first grid: widened to it, or refused where somebody chose them."""
+        if not self._widen_window:
+            self.settings.check_window(grid.num_cells, self.settings.fps)
+            return self.settings.window
+        fitted = self.settings.fitted(grid.num_cells, self.settings.fps)
+        fitted.check_envelope(self.settings, grid.num_cells)
+        return fitted.window
+
+    def _later_window(self, grid: CellGrid) -> WindowSettings:
+        """The windows for another grid in the middle of a stream: memory stays, and they widen rather than end it."""
+        fitted, present = self.settings.fitted(grid.num_cells, self.settings.fps).window, self._context.ledger.window
+        return present if fitted.vision_low < present.vision_low else fitted
+
+    def _take_widened(self) -> WindowSettings | None:
+        taken, self._widened = self._widened, None
+        return taken
+
+    def _take_rebased(self) -> bool:
+        """Whether the time was rebased since it was last told: by this frame, or by one that failed afterwards."""
+        rebased = self._num_rebases > self._num_rebases_told
+        self._num_rebases_told = self._num_rebases
+        return rebased
 
     def _prune(self, patches: torch.Tensor, grid: CellGrid, time_s: float) -> Pruning:
         ledger = self._context.ledger
@@ -352,10 +380,10 @@ class Session:
         image = self._special.image
         return frame_span(head, pruning.keep, tail, image, time_s=time_s, vision=tokens.embeddings)
 
-    def _rebase(self, time_s: float) -> Steps[bool]:
+    def _rebase(self, time_s: float) -> Steps[None]:
         """Move the zero of the shown time where it has grown too large: what is older leaves, the rest is told anew."""
         if self._time.shown(time_s) <= self.settings.max_shown_time_s:
-            return False
+            return
         base_s = round(time_s - self.settings.rebase_keep_s, 6)
         self._time.rebase(base_s)
         self._context.evict_before(base_s, "older than the time that the model is shown")
@@ -366,7 +394,6 @@ class Session:
                 span.first_image = len(head)
         self._num_rebases += 1
         yield from self._context.rebuild()
-        return True
 
     def _append(self, span: Span, *, logits_everywhere: bool = False) -> Steps[torch.Tensor]:
         """Append a unit to cache and ledger; gives logits at its last token, or at each."""
@@ -386,25 +413,3 @@ class Session:
                 f"{kind} of {len(span)} tokens: at most {limit} fit the text window; shorten it, or raise text_low"
             )
         return span
-
-    def _might_speak(self, score: float, speak_above: float | None) -> bool:
-        if speak_above is not None:
-            return score > speak_above
-        speaking = self.settings.speaking
-        calibrated = speaking.platt_scale * score + speaking.platt_shift
-        return speaking.decision == "trained" and calibrated > NEAR_SPEAKING
-
-    def _log_p_assistant(self) -> Steps[float]:
-        """log P of the word `assistant` after `<|im_start|>`, on a fork."""
-        word = self._codec.assistant
-        with self._context.fork():
-            logits = yield from self._context.extend(self._runtime.embed([self._special.im_start, *word[:-1]]), "all")
-        chosen = torch.tensor(word, device=logits.device)[:, None]
-        return float(logits.float().log_softmax(-1).gather(1, chosen).sum())
-
-    def _check(self, ids: Sequence[int], yes: Sequence[int], no: Sequence[int]) -> Steps[Check]:
-        with self._context.fork():
-            logits = yield from self._context.extend(self._runtime.embed([*self._speaker.owed, *ids]))
-        row = logits[-1].float()
-        log_odds = float(row[list(yes)].logsumexp(-1) - row[list(no)].logsumexp(-1))
-        return Check(yes=log_odds > 0, log_odds=log_odds)

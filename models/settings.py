@@ -6,22 +6,23 @@ checkpoints and stay inside what they were trained on (1 fps and 180 frames; 16,
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from models.errors import SettingsError
+from models.errors import CheckpointDamaged, SettingsError
+from models.files import read_json, refuse_unknown
 from models.spans import WindowSettings
+from streaming.refresh import FRAME_OVERHEAD_TOKENS
 
 STREAM_CONFIG_NAME = "stream_config.json"
-FRAME_OVERHEAD_TOKENS = 16
-"""Tokens of a frame's wrapper, at most: `<|stream_start|>stream\\nTime 1234.5s: ` and its tail."""
 TRAINED_TOKENS = 16384
 """Longest context of the released checkpoints' training."""
 LONGEST_SHOWN_TIME_S = 9999.0
 """A time with more digits would not fit `FRAME_OVERHEAD_TOKENS`."""
+MOST_KEPT = 0.75
+"""Share of the shown time that a rebase may keep: each one prefills what it keeps anew."""
 MIN_DENSE_S = 16.0
 """Seconds that dense vision must cover even when every cell of every frame is kept."""
 
@@ -99,9 +100,10 @@ class StreamSettings:
                 f"a turn of up to {longest} tokens: at most text_low {self.window.text_low}, or one turn would push "
                 "out all others; lower max_answer_tokens and max_comment_tokens, or raise text_low"
             )
-        if not 0 <= self.rebase_keep_s < self.max_shown_time_s:
+        if not 0 <= self.rebase_keep_s <= MOST_KEPT * self.max_shown_time_s:
             raise SettingsError(
-                f"rebase_keep_s {self.rebase_keep_s}: at least 0 and below max_shown_time_s {self.max_shown_time_s}"
+                f"rebase_keep_s {self.rebase_keep_s:g}: from 0 to three quarters of max_shown_time_s "
+                f"{self.max_shown_time_s:g}, or most of the time would go into rebasing; lower rebase_keep_s"
             )
 
     def check_window(self, num_cells: int, fps: float) -> None:
@@ -140,12 +142,12 @@ class StreamSettings:
     def from_dict(cls, values: dict[str, Any]) -> StreamSettings:
         """Build from plain JSON values; unknown keys are errors."""
         values = dict(values)
-        _refuse_unknown(cls, values, STREAM_CONFIG_NAME)
+        refuse_unknown(values, _names(cls), STREAM_CONFIG_NAME)
         if "window" in values:
-            _refuse_unknown(WindowSettings, values["window"], "window")
+            refuse_unknown(values["window"], _names(WindowSettings), "window")
             values["window"] = WindowSettings(**values["window"])
         if "speaking" in values:
-            _refuse_unknown(SpeakingSettings, values["speaking"], "speaking")
+            refuse_unknown(values["speaking"], _names(SpeakingSettings), "speaking")
             values["speaking"] = SpeakingSettings(**values["speaking"])
         return cls(**values)
 
@@ -153,15 +155,15 @@ class StreamSettings:
     def of_checkpoint(cls, folder: Path) -> StreamSettings:
         """Read `stream_config.json` of a checkpoint folder; the defaults where there is none."""
         path = folder / STREAM_CONFIG_NAME
-        return cls.from_dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else cls()
+        try:
+            return cls.from_dict(read_json(path)) if path.is_file() else cls()
+        except (AttributeError, TypeError, ValueError) as error:
+            raise CheckpointDamaged(f"{path}: a value has a wrong type ({error}); copy the file again") from error
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` reads them back."""
         return asdict(self)
 
 
-def _refuse_unknown(kind: type, values: dict[str, Any], where: str) -> None:
-    known = {entry.name for entry in fields(kind)}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise SettingsError(f"{where}: unknown keys {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+def _names(kind: type) -> list[str]:
+    return [entry.name for entry in fields(kind)]

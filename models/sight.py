@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from models.spans import Eviction
+from models.spans import Eviction, WindowSettings
 from streaming.difffp import CellGrid, Kind, Pruning
 
 
@@ -28,8 +28,11 @@ class Sight:
     evictions: tuple[Eviction, ...]
     """All since the last frame, those that text made too."""
     rebased: bool
+    """Whether the shown time was moved since the last frame that was told."""
     grid_changed: bool
     """The first frame's grid is not a change."""
+    widened: WindowSettings | None = None
+    """The windows, where they were widened to fit this frame's grid."""
     timings: dict[str, float] = field(default_factory=dict)
     """Milliseconds: `prune` (resize, patches, decision), `encode`, `prefill` (forward passes), and `total`, which
     waits for other sessions too."""

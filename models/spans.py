@@ -198,9 +198,10 @@ class Ledger:
         wrapper, so that words stay next to the time they were said at. A question leaves with its answer. What was
         said last stays, however long it is.
         """
-        frames = [span for span in self.spans if span.is_seen_frame]
+        excess = self._excess_attachments()
+        frames = [span for span in self.spans if span.is_seen_frame and id(span) not in excess]
         num_frames = _oldest_over(frames, 0, self.window.vision_low, self.window.vision_high)
-        blind = {id(span) for span in frames[:num_frames]}
+        blind = {id(span) for span in frames[:num_frames]} | excess
         groups = self._turn_groups(blind)
         sizes = [sum(self._text_size(span, blind) for span in group) for group in groups]
         num_groups = _oldest_over_sizes(sizes, self.window.text_low, self.window.text_high)
@@ -212,9 +213,9 @@ class Ledger:
         if not blind and not gone:
             return None
         windows = [name for name, any_ in (("vision", num_frames), ("text", num_groups)) if any_]
-        return self._apply(
-            blind, gone, num_frames, num_turns, f"{' and '.join(windows)} window over its high watermark"
-        )
+        reasons = [f"{' and '.join(windows)} window over its high watermark"] if windows else []
+        reasons += ["kept attachments over a quarter of the vision window"] if excess else []
+        return self._apply(blind, gone, len(blind), num_turns, "; ".join(reasons))
 
     def evict_before(self, time_s: float, reason: str) -> Eviction | None:
         """Take out every unpinned unit whose time lies before `time_s`."""
@@ -231,6 +232,21 @@ class Ledger:
         if not gone:
             return None
         return self._apply(set(), gone, 0, len(gone), reason)
+
+    def retract(self, spans: Sequence[Span]) -> bool:
+        """Take given units off the end; whether they were there."""
+        first = len(self.spans) - len(spans)
+        if not spans or [id(span) for span in self.spans[first:]] != [id(span) for span in spans]:
+            return False
+        del self.spans[first:]
+        return True
+
+    def _excess_attachments(self) -> set[int]:
+        """The oldest kept attachments, as far as they take more than a quarter of the vision window together."""
+        kept = [span for span in self.spans if span.kind is SpanKind.ATTACHMENT and span.is_seen_frame]
+        quarter = self.window.vision_low // 4
+        excess = _oldest_over_sizes([span.num_visual for span in kept], quarter, quarter)
+        return {id(span) for span in kept[:excess]}
 
     def _turn_groups(self, blind: set[int]) -> list[list[Span]]:
         """Unpinned turns, oldest first; a question with its answer; a turn with the bare wrapper it follows.

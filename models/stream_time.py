@@ -30,6 +30,11 @@ class StreamTime:
         self.now_s = time_s
         return time_s
 
+    def leave_out(self, seconds: float) -> None:
+        """So much of the media time before the next frame counts neither here nor in what is shown."""
+        if self._origin_s is not None:
+            self._origin_s += seconds
+
     def shown(self, time_s: float) -> float:
         """What the model is shown for a media time, seconds."""
         return round(time_s - (self._base_s or 0.0), 3)

@@ -99,6 +99,7 @@ class Speaker:
         self._context = context
         self._sampler = sampler
         self._open: OpenTurn | None = None
+        self._last: list[Span] = []
 
     @property
     def owed(self) -> list[int]:
@@ -125,11 +126,24 @@ class Speaker:
             yield from self._decode(turn, logits, max_tokens, stays=False)
         return (yield from self._finish(turn))
 
+    def say_aside(self, turn: OpenTurn, asked: Span, max_tokens: int) -> Steps[Utterance]:
+        """Say a turn after `asked` on a fork: memory stays as it was."""
+        embeddings = torch.cat([self._context.embeddings(asked), self._runtime.embed(turn.opening)])
+        with self._context.fork():
+            logits = yield from self._context.extend(embeddings)
+            yield from self._decode(turn, logits, max_tokens, stays=False)
+        return turn.utterance(cut=False)
+
     def close_open(self) -> Steps[Utterance | None]:
         """Close a turn that was left open, properly; gives what it had said, `None` where nothing was open."""
         if self._open is None:
             return None
         return (yield from self._finish(self._open, cut=True))
+
+    def retract(self) -> None:
+        """Take the last turn out of memory, as long as it is the last thing there."""
+        self._context.retract(self._last)
+        self._last = []
 
     def _decode(self, turn: OpenTurn, logits: torch.Tensor, max_tokens: int, *, stays: bool) -> Steps[None]:
         """Choose tokens until one ends the turn. stays: what is said stays in the cache."""
@@ -152,9 +166,10 @@ class Speaker:
 
     def _finish(self, turn: OpenTurn, *, cut: bool = False) -> Steps[Utterance]:
         """Enter a turn with its end; one in which nothing was said leaves no trace, its question neither."""
+        self._last = turn.spans(self._codec.closing) if turn.said else []
         if turn.said:
             yield from self._context.extend(self._runtime.embed([*turn.owed, *self._codec.closing]))
-            for span in turn.spans(self._codec.closing):
+            for span in self._last:
                 self._context.enter(span)
         else:
             self._context.withdraw(turn.num_cached)

@@ -35,3 +35,21 @@ class SpecialIds:
     stream_end: int
     im_start: int
     im_end: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What people want to know of a loaded checkpoint."""
+
+    name: str
+    device: str
+    dtype: str
+    decision: str
+    """`trained` or `stand_in`, as its settings say."""
+    embedded: bool
+    """Whether it is the small one that comes with the project."""
+    fps: float
+    """Frames a second that its settings ask for."""
+    num_parameters: int
+    bytes_per_token: int
+    """What one token takes in a session's cache."""

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.checkpoint import find_checkpoint, load_checkpoint, read_json
+from models.checkpoint import find_checkpoint, load_checkpoint
 from models.context import Chunks, even_chunks
 from models.engine import Engine
 from models.errors import CheckpointDamaged, CheckpointNotFound
+from models.files import read_json
 from models.layouts import image_token_id
 from models.session import Session
 from models.spans import WindowSettings

@@ -45,14 +45,19 @@ class View:
             return None
         return self._vision.fit_grid(size[1], size[0], max_cells=max_cells)
 
+    def pruner(self, grid: CellGrid, settings: StreamSettings) -> LiveDiffFP | None:
+        """Live pruning for a grid; `None` in the other modes. Raises `SettingsError`."""
+        if self._mode != "live":
+            return None
+        try:
+            live = LiveSettings(window_low_tokens=settings.window.vision_low, **settings.pruning)
+            return LiveDiffFP(grid, live, self._vision.std)
+        except (TypeError, ValueError) as error:
+            raise SettingsError(f"pruning: {error}") from error
+
     def begin(self, image: np.ndarray, grid: CellGrid, settings: StreamSettings) -> None:
         """Look through `grid` from this picture on; the next frame is whole and the noise is learned anew."""
-        if self._mode == "live":
-            try:
-                live = LiveSettings(window_low_tokens=settings.window.vision_low, **settings.pruning)
-                self._live = LiveDiffFP(grid, live, self._vision.std)
-            except (TypeError, ValueError) as error:
-                raise SettingsError(f"pruning: {error}") from error
+        self._live = self.pruner(grid, settings)
         self._paper = PaperDiffFP(grid)
         self._size, self._grid = (image.shape[0], image.shape[1]), grid
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from transformers import VideoLlama3ForConditionalGeneration, VideoLlama3Model
 
 MAX_ASPECT = 200.0
+"""Beyond it the published processors refuse a picture."""
+MOST_ASPECT = 16.0
+"""Beyond it a budget of a hundred cells shows a picture squeezed: what was asked to be watched would not be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,21 @@ class VisionSettings:
     max_tokens: int = 16384
     border_px: int = 0
     """Width of the black frame drawn round the resized picture."""
+
+    def check_picture(self, width_px: int, height_px: int, *, merge: int | None = None) -> None:
+        """Refuse, with a `VisionError`, a picture that nothing could be seen of: too small, or too long and thin.
+
+        For what a person asks to have looked at. A camera whose picture turns so in the middle of a stream goes on.
+        """
+        side = self.patch_px * (self.video_merge if merge is None else merge)
+        given = f"a picture of {width_px} x {height_px} px"
+        if min(width_px, height_px) < side:
+            raise VisionError(f"{given}: each side needs at least {side} px, one cell of the grid; give a larger one")
+        if max(width_px, height_px) > MOST_ASPECT * min(width_px, height_px):
+            raise VisionError(
+                f"{given}: one side may be at most {MOST_ASPECT:g} times the other, or the grid shows it squeezed; "
+                "crop it, or add a margin"
+            )
 
     def fit_grid(
         self, width_px: int, height_px: int, *, max_cells: int | None = None, merge: int | None = None
@@ -126,18 +144,39 @@ def encode_frames(
     projector always, the vision tower unless it is `frozen`.
     """
     with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-        merged = _merged_features(model, patches, grid)
+        merged = merged_features(model, patches, grid)
     return model.projector(merged)
 
 
-def _merged_features(model: VideoLlama3Model, patches: torch.Tensor, grid: CellGrid) -> torch.Tensor:
+def merged_features(model: VideoLlama3Model, patches: torch.Tensor, grid: CellGrid) -> torch.Tensor:
+    """What the tower gives the projector: `[num_frames, num_patches, values]` → `[num_frames, num_cells, width]`."""
+    return finished_features(model, early_features(model, patches, grid, 0), grid, 0)
+
+
+def early_features(model: VideoLlama3Model, patches: torch.Tensor, grid: CellGrid, num_layers: int) -> torch.Tensor:
+    """The tower's hidden states after its first layers: `[num_frames, num_patches, width]`."""
+    tower = model.vision_model
+    hidden = tower.embeddings(patches).view(*patches.shape[:2], -1)
+    return _through_layers(model, hidden, grid, range(num_layers))
+
+
+def finished_features(model: VideoLlama3Model, hidden: torch.Tensor, grid: CellGrid, num_layers: int) -> torch.Tensor:
+    """The rest of the tower after `early_features` with the same number of layers: `[num_frames, num_cells, width]`."""
+    tower = model.vision_model
+    hidden = _through_layers(model, hidden, grid, range(num_layers, len(tower.encoder.layers)))
+    hidden = tower.post_layernorm(hidden)
+    if grid.merge > 2:
+        raise VisionError(f"merge size {grid.merge}: the batched path knows 1 and 2; use VisionEncoder.encode")
+    return hidden.view(len(hidden), grid.num_cells, grid.merge**2, -1).mean(dim=2)
+
+
+def _through_layers(model: VideoLlama3Model, hidden: torch.Tensor, grid: CellGrid, layers: range) -> torch.Tensor:
     from transformers.models.video_llama_3.modeling_video_llama_3 import apply_rotary_pos_emb_vision
 
     tower = model.vision_model
-    num_frames, num_patches = patches.shape[:2]
-    hidden = tower.embeddings(patches).view(num_frames, num_patches, -1)
+    num_frames, num_patches = hidden.shape[:2]
     cos, sin = tower.rotary_pos_emb(hidden, _patch_positions(grid).to(hidden.device))
-    for layer in tower.encoder.layers:
+    for layer in (tower.encoder.layers[index] for index in layers):
         attention = layer.self_attn
         shape = (num_frames, num_patches, attention.num_heads, attention.head_dim)
         normed = layer.layer_norm1(hidden)
@@ -149,10 +188,7 @@ def _merged_features(model: VideoLlama3Model, patches: torch.Tensor, grid: CellG
         )
         hidden = hidden + attention.out_proj(mixed.transpose(1, 2).reshape(num_frames, num_patches, -1))
         hidden = hidden + layer.mlp(layer.layer_norm2(hidden))
-    hidden = tower.post_layernorm(hidden)
-    if grid.merge > 2:
-        raise VisionError(f"merge size {grid.merge}: the batched path knows 1 and 2; use VisionEncoder.encode")
-    return hidden.view(num_frames, grid.num_cells, grid.merge**2, -1).mean(dim=2)
+    return hidden
 
 
 def _patch_positions(grid: CellGrid) -> torch.Tensor:

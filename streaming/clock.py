@@ -83,6 +83,11 @@ class FakeClock:
         with self._lock:
             self._now_s += seconds
 
+    def set_wall(self, wall_s: float) -> None:
+        """Set the time of day, as people and time servers do; `now_s` does not jump."""
+        with self._lock:
+            self._wall_minus_now_s = wall_s - self._now_s
+
     def wait(self, event: threading.Event, timeout_s: float | None) -> bool:
         """Move the time by `timeout_s`, unless `event` is set already."""
         if timeout_s is None:

@@ -13,6 +13,7 @@
         │   └── NoVideoStream   sound or subtitles only
         ├── PictureTooNarrow    one side is more than 200 times the other
         ├── LoginRefused        the server wants another user or password
+        ├── AddressRefused      the URL leads where this source may not connect to
         └── SourceUnreachable   the server does not answer, or not in its protocol
             └── SourceTimeout   it did not answer in time
 
@@ -86,6 +87,10 @@ class PictureTooNarrow(SourceError):
 
 class LoginRefused(SourceError):
     """The server wants another user or password."""
+
+
+class AddressRefused(SourceError):
+    """The URL leads where this source may not connect to."""
 
 
 class SourceUnreachable(SourceError):

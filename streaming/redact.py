@@ -23,6 +23,8 @@ _SECRET_IN_PATH = re.compile(
     r"(?i)\b(\w*?(?:password|passwd|passphrase|pwd|psw|secret|token|signature|api_?key|credential|user|usr|login)\w*?=)"
     r".*"
 )
+# FFmpeg, asked for every detail, prints the requests that it sends.
+_LOGIN_HEADER = re.compile(r"(?i)((?:proxy-)?authorization:\s*)[^\r\n]*")
 _HARMLESS_QUERY = frozenset(
     ("bitrate", "camera", "ch", "channel", "codec", "fps", "height", "proto", "profile", "quality", "resolution")
     + ("stream", "streamtype", "subtype", "transport", "transportmode", "unicast", "width")
@@ -57,11 +59,12 @@ def redact_url(url: str) -> str:
 
 
 def redact_text(text: str) -> str:
-    """`text` with every URL in it redacted; also for messages of FFmpeg, which quote the URL they were given.
+    """`text` with every URL in it redacted, and logins of requests; also for messages of FFmpeg, which quote both.
 
     >>> redact_text("Connection refused: 'rtsp://u:secret@cam/live'")
     "Connection refused: 'rtsp://***@cam/live'"
     """
+    text = _LOGIN_HEADER.sub(rf"\1{HIDDEN}", text)
     return _URL_IN_TEXT.sub(lambda match: redact_url(match.group()), text)
 
 
@@ -94,6 +97,17 @@ def escape_userinfo(url: str) -> str:
     scheme, _, address = bare.partition("://")
     user, colon, password = userinfo.partition(":")
     return f"{scheme}://{_escape(user)}{colon}{_escape(password)}@{address}"
+
+
+def with_userinfo(url: str, user: str, password: str | None = None) -> str:
+    """`url` with this login put in, escaped whatever is in it, in place of the one that it has.
+
+    >>> with_userinfo("rtsp://10.0.0.5/stream", "admin", "p@ss:w/%40")
+    'rtsp://admin:p%40ss%3Aw%2F%2540@10.0.0.5/stream'
+    """
+    scheme, mark, address = split_userinfo(url)[0].partition("://")
+    secret = "" if password is None else f":{quote(password, safe='')}"
+    return f"{scheme}{mark}{quote(user, safe='')}{secret}@{address}" if mark else url
 
 
 def _find_end_of_userinfo(rest: str, authority: str, *, is_web: bool) -> int:

@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 
-FRAME_OVERHEAD_TOKENS = 14
-"""Tokens that a frame costs beside its cells: the stream markers and its time, rounded up."""
+FRAME_OVERHEAD_TOKENS = 16
+"""Tokens that a frame costs beside its cells, at most: `<|stream_start|>stream\\nTime 1234.5s: ` and its tail."""
 
 
 def least_window_tokens(num_cells: int) -> int:

@@ -37,6 +37,7 @@ class Sampler:
         self.fps = fps
         self._origin_s = 0.0
         self._last_s = -math.inf
+        self._taken_s = 0.0
         self._next_tick = 0
         self._slack_s = 0.0 if fps is None else min(_ROUNDING_S, _ROUNDING_OF_TICK / fps)
 
@@ -51,8 +52,20 @@ class Sampler:
         if tick < self._next_tick:
             return False
         self._next_tick = tick + 1
+        self._taken_s = pts_s
         return True
 
     def reset(self) -> None:
         """Forget the stream: the next frame is taken and starts the ticks."""
         self._last_s = -math.inf
+
+    def set_fps(self, fps: float | None) -> None:
+        """Another rate from the next frame on, which starts the ticks anew, one tick after the last frame taken."""
+        check_fps("fps", fps)
+        if fps == self.fps:
+            return
+        waited = self._last_s > -math.inf
+        self.fps = fps
+        self._slack_s = 0.0 if fps is None else min(_ROUNDING_S, _ROUNDING_OF_TICK / fps)
+        if waited:
+            self._origin_s, self._next_tick = self._taken_s, 1

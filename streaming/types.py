@@ -35,6 +35,7 @@ class NoticeKind(StrEnum):
     SLOWED = "slowed"
     LOOPED = "looped"
     RECONNECTING = "reconnecting"
+    FROZEN = "frozen"
     ENDED = "ended"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import app
 from assistant.events import StatusEvent, StreamEvent, event_from_dict
@@ -81,9 +82,11 @@ def test_help_lists_the_commands_and_loads_nothing_heavy() -> None:
     assert all(name in done.stdout for name in ("replay", "ask", "verify", "doctor"))
 
 
-def test_no_command_is_help(capsysbinary: Capsys) -> None:
-    done = run(capsysbinary)
-    assert done.code == 0 and "replay" in done.out
+def test_no_command_opens_the_page(capsysbinary: Capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[str] = []
+    monkeypatch.setattr(app, "_serve_page", lambda path, overrides, serving, **options: served.append(serving.host))
+    assert run(capsysbinary).code == 0
+    assert served == ["127.0.0.1"]
 
 
 def test_replay_prints_remarks_answers_and_a_summary(capsysbinary: Capsys, fake: str, clip: str) -> None:
@@ -166,7 +169,7 @@ def test_doctor_says_what_is_there_and_what_is_not(capsysbinary: Capsys, fake: s
     findings = {finding["name"]: finding for finding in json.loads(done.out)["findings"]}
     assert done.code == 0 and findings["model"]["ok"] and "h264" in findings["decoders"]["found"]
     done = run(capsysbinary, "doctor", "--model", "/nowhere")
-    assert "!! model" in done.out and "not ready" in done.out
+    assert done.code == 1 and "!! model" in done.out and "not ready" in done.out
 
 
 @pytest.mark.parametrize(
@@ -182,7 +185,9 @@ def test_doctor_says_what_is_there_and_what_is_not(capsysbinary: Capsys, fake: s
         (["CLIP", "--mask", "1,2"], ["--mask '1,2'"]),
         (["CLIP", "--mask", "px:500,500,10,10"], ["outside the picture"]),
         (["CLIP", "--fps", "0"], ["fps 0"]),
-        (["CLIP", "--fps", "abc"], ["--fps"]),
+        (["CLIP", "--fps", "abc"], ["--fps 'abc': "]),
+        (["CLIP", "--loop=x"], ["--loop 'x': "]),
+        (["CLIP", "--threads", "0"], ["threads 0"]),
         (["CLIP", "--speed", "fast"], ["'fast'", "max"]),
         (["CLIP", "--start", "99"], ["99", "3.0 s long"]),
         (["CLIP", "--start", "2", "--end", "1"], ["end_s 1"]),
@@ -264,7 +269,7 @@ def test_a_damaged_checkpoint_names_what_is_missing(capsysbinary: Capsys, tmp_pa
     assert done.code == 2 and shard.name in done.error_line()
 
 
-@pytest.mark.parametrize("size_px", [(2, 2), (4000, 100), (101, 75)])
+@pytest.mark.parametrize("size_px", [(28, 28), (1600, 100), (101, 75)])
 def test_odd_pictures_are_watched(capsysbinary: Capsys, tmp_path: Path, fake: str, size_px: tuple[int, int]) -> None:
     odd = size_px[0] % 2 == 1
     path = write_clip(
@@ -275,11 +280,73 @@ def test_odd_pictures_are_watched(capsysbinary: Capsys, tmp_path: Path, fake: st
     assert done.code == 0 and "read 13" in done.out, done.err
 
 
+@pytest.mark.parametrize("size_px", [(1, 1), (4000, 100), (100, 4000), (27, 64)])
+def test_pictures_that_nothing_could_be_seen_of_are_refused(
+    capsysbinary: Capsys, tmp_path: Path, fake: str, size_px: tuple[int, int]
+) -> None:
+    out = tmp_path / "events.jsonl"
+    out.write_text("an earlier run\n")
+    for name in ("picture.png", "clip.mkv"):
+        path = tmp_path / name
+        if name == "picture.png":
+            Image.new("RGB", size_px).save(path)
+        else:
+            write_clip(path, num_frames=3, size_px=size_px, codec="ffv1", pix_fmt="bgr0")
+        done = run(capsysbinary, "replay", path, "--model", fake, "--out", out)
+        line = done.error_line()
+        assert done.code == 2 and f"{name}: a picture of {size_px[0]} x {size_px[1]}" in line
+        assert "28 px" in line or "16 times" in line
+        assert out.read_text() == "an earlier run\n", "a refusal costs nothing that was written before"
+    done = run(capsysbinary, "ask", "What?", "--video", tmp_path / "clip.mkv", "--model", fake)
+    assert done.code == 2 and f"{size_px[0]} x {size_px[1]}" in done.error_line()
+    if size_px != (27, 64):  # a still picture's cells have half the side
+        done = run(capsysbinary, "ask", "What?", "--image", tmp_path / "picture.png", "--model", fake)
+        assert done.code == 2 and f"{size_px[0]} x {size_px[1]}" in done.error_line()
+
+
 def test_timestamps_that_jump_back_are_told(capsysbinary: Capsys, tmp_path: Path, fake: str) -> None:
     path = write_joined(tmp_path / "joined.ts", [30, 30])
     done = run(capsysbinary, "replay", path, "--model", fake, "--json")
     times = [event.time_s for event in done.events()]
     assert done.code == 0 and "gap" in done.kinds() and times == sorted(times)
+    warning = done.err.splitlines()[-1]
+    assert warning.startswith("warning: ") and "jump back once, first at" in warning
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (["--model", "/nowhere"], "/nowhere"),
+        (["--config", "small.yaml"], "vision_low 100"),
+        (["--start", "99"], "99"),
+    ],
+)
+def test_a_mistake_costs_nothing_that_an_earlier_run_wrote(
+    capsysbinary: Capsys, tmp_path: Path, fake: str, clip: str, options: list[str], name: str
+) -> None:
+    (tmp_path / "small.yaml").write_text("model: {stream: {window: {vision_low: 100, vision_high: 200}}}\n")
+    options = [str(tmp_path / option) if option == "small.yaml" else option for option in options]
+    options += [] if "--model" in options else ["--model", fake]
+    paths = {"--out": tmp_path / "e.jsonl", "--vtt": tmp_path / "s.vtt", "--srt": tmp_path / "s.srt"}
+    for option, path in paths.items():
+        path.write_text("an earlier run\n")
+        options += [option, str(path)]
+    done = run(capsysbinary, "replay", clip, *options)
+    assert done.code == 2 and name in done.error_line(), "found before the stream opens"
+    assert [path.read_text() for path in paths.values()] == ["an earlier run\n"] * 3
+
+
+def test_garbage_inside_a_file_is_owned_up_to_in_the_end(capsysbinary: Capsys, tmp_path: Path, fake: str) -> None:
+    path = damage(write_clip(tmp_path / "harmed.mp4", num_frames=100, gop=25, paint=noise), 0.4, 0.45)
+    done = run(capsysbinary, "replay", path, "--model", fake)
+    assert done.code == 0 and "damaged" in done.err
+    assert done.err.splitlines()[-1].startswith(f"warning: {path}: ") and "the rest was seen" in done.err
+
+
+def test_a_question_about_a_cut_clip_warns(capsysbinary: Capsys, tmp_path: Path, fake: str) -> None:
+    path = cut(write_clip(tmp_path / "cut.mkv", num_frames=150), 0.5)
+    done = run(capsysbinary, "ask", "What?", "--video", path, "--model", fake)
+    assert done.code == 0 and done.err.startswith(f"warning: {path}: ") and "stands" in done.err
 
 
 def test_a_file_that_breaks_in_the_middle_keeps_what_was_seen(capsysbinary: Capsys, tmp_path: Path, fake: str) -> None:

@@ -36,8 +36,8 @@ MAX_VOCAB = 2048
 class Sizes:
     """Sizes of a small VideoLLaMA 3."""
 
-    vision_hidden: int = 96
-    vision_layers: int = 3
+    vision_hidden: int = 128
+    vision_layers: int = 4
     vision_heads: int = 4
     hidden: int = 192
     layers: int = 4

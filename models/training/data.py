@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
+from models.attachments import Clip
 from models.checkpoint import Checkpoint
 from models.codec import TextCodec
 from models.spans import WindowSettings
-from models.training.examples import ExampleBuilder, StreamExample, Turn
+from models.training.examples import ExampleBuilder, Pictures, StreamExample, Turn
+from models.training.sight import UNSURE, Stills, cell_labels, make_stills
 from streaming.difffp import CellGrid
 from streaming.sources.scenario import EventKind, Family, SceneSettings
+from streaming.sources.scenery import COLOURS, SHAPES
 from streaming.sources.synthetic import Scene
 
 FIRST_TRAINING_SEED = 1_000_000
 """Seeds below are never trained on."""
-VIEW_SIZES = ((196, 112), (168, 112), (140, 140), (112, 168))
-CELL_LABELS = ("row", "col", "colour", "shape")
-COLOURS = ("none", "red", "green", "blue", "yellow", "white", "black", "orange", "purple", "textured")
-STATE_SIZES = (len(EventKind) + 1, 4, 2, 2, 2, 2, 2, 2)
-"""Answers to each of the state questions."""
-UNSURE = -1
+VIEW_SIZES = ((224, 140), (224, 140), (196, 112), (168, 112), (140, 140), (112, 168), (280, 160))
 SIDES = ("left", "centre", "right")
-SHAPES = ("none", "circle", "square", "triangle", "star", "textured")
+_PRESENT = (*COLOURS, *SHAPES)
+STATE_SIZES = (len(EventKind) + 1, 4, *[2] * 6, *[2] * len(_PRESENT), 2, 2, 2)
+"""Answers to each of the state questions."""
+CLOSE_SIZES = ((84, 84), (84, 84), (56, 56), (84, 56), (112, 84))
+_STILLS_KEPT = 2000
+"""Groups of still lifes kept in memory; older ones are not shown again."""
+_STREAM_ARRAYS = ("ids", "labels", "weights", "frames", "frame_numbers", "frame_ends", "picks")
+_DRAWS_OF_A_QUESTION = 12
+"""Kinds and moments that are tried until one of them allows a question."""
+_NEAR_S = 8.0
+"""In windows that evict early, questions rest on what happened within this time."""
+
+
+Example = TypeVar("Example", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +47,21 @@ class Mixture:
     families: tuple[str, ...] = ("shapes", "motion")
     duration_s: tuple[float, float] = (12.0, 24.0)
     questions_per_scene: float = 2.0
+    """Mean number of questions in scenes with questions."""
+    asked_share: float = 1.0
+    """Share of scenes with questions."""
+    question_kinds: tuple[str, ...] = ()
+    """What is asked; empty for every kind."""
+    attached_share: float = 0.0
+    """Share of scenes that end with a question about pictures or a clip."""
+    h264_share: float = 0.0
+    """Share of scenes whose pictures go through H.264 and back."""
+    batch_size: int | None = None
+    """Examples a step; None for the plan's."""
+    new_per_batch: int | None = None
+    """How many of them are new; None for the plan's."""
+    stills: bool = False
+    """Unrelated pictures for the encoder alone, instead of scenes."""
     instructed_share: float = 0.0
     """Share of scenes with a standing instruction."""
     noise_sigma: tuple[float, float] = (0.0, 4.0)
@@ -51,10 +78,13 @@ class TrainingScene:
 
     stream: StreamExample
     cell_labels: np.ndarray
-    """int8 `[num_frames, num_cells, 4]`: row, column, colour and shape of the thing on each cell (0 for none)."""
+    """int8 `[num_frames, num_cells, 9]` by `sight.CELL_SIZES`."""
     state_labels: np.ndarray
-    """int8 `[num_frames, 8]`: what has just happened (0 for nothing), how many things are in view, and for the left,
-    the centre and the right whether one is there and whether one moves there; `UNSURE` where the truth is between."""
+    """int8 `[num_frames, 23]` by `STATE_SIZES`: what has just happened (0 for nothing); how many things are in view;
+    for the left, the centre and the right whether one is there and whether one moves there; for each colour and each
+    shape whether it is in view; whether the view is covered, dark, blurred; `UNSURE` where the truth is between."""
+    number: int = -1
+    """Which example of its mixture it is."""
 
 
 class SceneMaker:
@@ -70,43 +100,55 @@ class SceneMaker:
 
     def make(self, index: int) -> TrainingScene:
         """Render, prune and label one scene."""
-        from models.training.scenes import remarks
-
         mixture = self._mixture
         rng = np.random.default_rng([self._seed, index])
         fps = float(rng.choice(mixture.fps))
-        scene_options: dict[str, Any] = dict(mixture.scene)
-        settings = SceneSettings(
-            duration_s=float(rng.uniform(*mixture.duration_s)),
+        scene = Scene(FIRST_TRAINING_SEED + self._seed * 10_000_000 + index, self._scene_settings(rng, fps))
+        times = np.arange(rng.uniform(0, 1 / fps), scene.duration_s, 1 / fps)
+        pictures = [(float(time_s), scene.frame(float(time_s))) for time_s in times]
+        if rng.random() < mixture.h264_share:
+            pictures = self._encoded(pictures, fps, int(rng.integers(22, 34)))
+        grid = self._grid(pictures[0][1])
+        instruction, turns = self._remarks(scene, rng)
+        evicted = rng.random() < mixture.evicted_share
+        builder = self._builder(rng, scene.duration_s, grid, evicted)
+        if rng.random() < mixture.asked_share:
+            turns += self._questions(scene, rng, times, builder.shown_offset_s - float(times[0]), evicted)
+        turns.sort(key=lambda turn: turn.time_s)
+        if rng.random() < mixture.attached_share:
+            turns += self._with_pictures(scene, rng, index)
+        example = builder.build(pictures, grid, turns, instruction=instruction)
+        labels = [
+            cell_labels(scene.scenario, pictures[number][0], frame, grid)
+            for number, frame in zip(example.frame_numbers, example.frames, strict=True)
+        ]
+        states = np.stack([self._state(scene, pictures[number][0], fps) for number in example.frame_numbers])
+        return TrainingScene(example, np.stack(labels), states, index)
+
+    def _scene_settings(self, rng: np.random.Generator, fps: float) -> SceneSettings:
+        scene_options: dict[str, Any] = dict(self._mixture.scene)
+        return SceneSettings(
+            duration_s=float(rng.uniform(*self._mixture.duration_s)),
             fps=fps,
             view_sizes=VIEW_SIZES,
-            families=frozenset(Family(name) for name in mixture.families),
-            noise_sigma=mixture.noise_sigma,
+            families=frozenset(Family(name) for name in self._mixture.families),
+            noise_sigma=self._mixture.noise_sigma,
             **scene_options,
         )
-        scene = Scene(FIRST_TRAINING_SEED + self._seed * 10_000_000 + index, settings)
-        times = np.arange(rng.uniform(0, 1 / fps), settings.duration_s, 1 / fps)
-        pictures = [(float(time_s), scene.frame(float(time_s))) for time_s in times]
-        grid = self._grid(pictures[0][1])
-        turns = [Turn(remark.speak_s, remark.text) for remark in remarks(scene)]
-        instruction = None
-        if rng.random() < mixture.instructed_share:
-            instruction, turns = self._instruct(scene, rng)
-        builder = self._builder(rng, settings.duration_s, grid)
-        start_s = float(times[0])
-        turns += self._questions(scene, rng, times, builder.shown_offset_s - start_s)
-        turns.sort(key=lambda turn: turn.time_s)
-        example = builder.build(pictures, grid, turns, instruction=instruction)
-        labels = np.stack([self._cells(scene, pictures[number][0], grid) for number in example.frame_numbers])
-        states = np.stack([self._state(scene, pictures[number][0], fps) for number in example.frame_numbers])
-        return TrainingScene(example, labels, states)
+
+    @staticmethod
+    def _encoded(pictures: list[tuple[float, np.ndarray]], fps: float, crf: int) -> list[tuple[float, np.ndarray]]:
+        from streaming.sources.encoded import through_h264
+
+        decoded = through_h264([picture for _, picture in pictures], fps, crf=crf)
+        return [(time_s, picture) for (time_s, _), picture in zip(pictures, decoded, strict=True)]
 
     def _grid(self, picture: np.ndarray) -> CellGrid:
         return self._vision.fit_grid(picture.shape[1], picture.shape[0], max_cells=self._settings.max_cells)
 
-    def _builder(self, rng: np.random.Generator, duration_s: float, grid: CellGrid) -> ExampleBuilder:
+    def _builder(self, rng: np.random.Generator, duration_s: float, grid: CellGrid, evicted: bool) -> ExampleBuilder:
         window = self._settings.window
-        if rng.random() < self._mixture.evicted_share:
+        if evicted:
             low = int(rng.integers(8 * grid.num_cells, 20 * grid.num_cells))
             window = WindowSettings(low, low + low // 4, 160, 220)
         latest = max(self._settings.max_shown_time_s - duration_s, 0.0)
@@ -117,42 +159,67 @@ class SceneMaker:
             self._vision,
             window,
             shown_offset_s=offset_s,
+            picture_tokens=self._settings.window.vision_low // 4,
         )
 
-    def _instruct(self, scene: Scene, rng: np.random.Generator) -> tuple[str, list[Turn]]:
+    def _remarks(self, scene: Scene, rng: np.random.Generator) -> tuple[str | None, list[Turn]]:
+        """The remarks of a scene, under a standing instruction now and then."""
         from models.training.scenes import instructions, remarks
 
-        text, allowed = instructions(rng, scene)
-        return text, [Turn(remark.speak_s, remark.text) for remark in remarks(scene) if allowed(remark)]
+        owed = remarks(scene)
+        instruction = None
+        if rng.random() < self._mixture.instructed_share:
+            instruction, allowed = instructions(rng, scene)
+            owed = [remark for remark in owed if allowed(remark)]
+        return instruction, [Turn(remark.speak_s, remark.text) for remark in owed]
 
     def _questions(
-        self, scene: Scene, rng: np.random.Generator, times: np.ndarray, shown_minus_scene_s: float
+        self, scene: Scene, rng: np.random.Generator, times: np.ndarray, shown_minus_scene_s: float, evicted: bool
     ) -> list[Turn]:
-        """Questions at sampled frames, whose pictures hold the answers."""
-        from models.training.scenes import questions
+        """Questions at sampled frames, whose pictures hold the answers; every kind as often, where moments allow."""
+        from models.training.questions import NOW_KINDS, PAST_KINDS, questions
 
         def shown_time(t_s: float) -> float:
             return float(times[min(int(np.searchsorted(times, t_s)), len(times) - 1)]) + shown_minus_scene_s
 
+        kinds = self._mixture.question_kinds or (*NOW_KINDS, *PAST_KINDS)
         turns = []
         for _ in range(rng.poisson(self._mixture.questions_per_scene)):
-            time_s = float(rng.choice(times[times >= 1.0]))
-            asked = questions(scene, time_s, rng, shown_time=shown_time)
-            if asked is not None:
-                turns.append(Turn(time_s, asked[1], asked[0]))
+            for _ in range(_DRAWS_OF_A_QUESTION):
+                kind = str(rng.choice(kinds))
+                time_s = float(rng.choice(times[times >= 1.0]))
+                since_s = max(time_s - _NEAR_S, 0.0) if evicted else 0.0
+                asked = questions(scene, time_s, rng, shown_time=shown_time, kinds=(kind,), since_s=since_s)
+                if asked is not None:
+                    turns.append(Turn(time_s, asked.answer, asked.question))
+                    break
         return turns
 
-    def _cells(self, scene: Scene, time_s: float, grid: CellGrid) -> np.ndarray:
-        labels = np.zeros((grid.rows, grid.cols, 4), dtype=np.int8)
-        labels[:, :, 0] = np.arange(grid.rows)[:, None]
-        labels[:, :, 1] = np.arange(grid.cols)
-        height, width = scene.height_px, scene.width_px
-        for thing in scene.state(time_s).things:
-            row, col = int(thing.y_px / height * grid.rows), int(thing.x_px / width * grid.cols)
-            if 0 <= row < grid.rows and 0 <= col < grid.cols and thing.share_in > 0.5:
-                labels[row, col, 2] = COLOURS.index(thing.colour or "textured")
-                labels[row, col, 3] = SHAPES.index(thing.shape or "textured")
-        return labels.reshape(grid.num_cells, 4)
+    def _with_pictures(self, scene: Scene, rng: np.random.Generator, index: int) -> list[Turn]:
+        """A question at the end of a scene that is about attached pictures alone."""
+        from models.training.questions import PICTURE_KINDS, clip_and_image, picture_of, questions, which_image
+
+        seed = FIRST_TRAINING_SEED + self._seed * 10_000_000 + 5_000_000 + 4 * index
+        settings = replace(scene.settings, duration_s=6.0, fps=1.0)
+        draw = rng.random()
+        if draw < 0.35:
+            still = picture_of(seed, None, settings)
+            asked = questions(still, 0.5, rng, kinds=PICTURE_KINDS)
+            given: tuple[np.ndarray | Clip, ...] = (still.frame(0.0),)
+        elif draw < 0.6:
+            pair = (picture_of(seed, None, settings), picture_of(seed + 1, None, settings))
+            asked, given = which_image(*pair, rng), (pair[0].frame(0.0), pair[1].frame(0.0))
+        else:
+            clip = Scene(seed, replace(settings, families=frozenset({Family.SHAPES}), still_probability=0.0, opening=1))
+            found = clip_and_image(clip, seed + 1, rng) if draw < 0.8 else None
+            shown = Clip([clip.frame(float(t_s)) for t_s in clip.times()], clip.times().tolist())
+            if found is not None:
+                asked, given = found[1], (shown, found[0].frame(0.0))
+            else:
+                asked, given = questions(clip, float(clip.times()[-1]), rng), (shown,)
+        if asked is None:
+            return []
+        return [Turn(scene.duration_s, asked.answer, asked.question, given)]
 
     @staticmethod
     def _state(scene: Scene, time_s: float, fps: float) -> np.ndarray:
@@ -170,7 +237,23 @@ class SceneMaker:
             if all(thing.side_sure for thing in things):
                 labels[2 + place] = bool(there)
                 labels[5 + place] = any(thing.moving for thing in there)
+        plain = not (state.covered or state.dark or state.blurred)
+        if plain and len(things) == len(state.things):
+            looks = {name for thing in things for name in (thing.colour, thing.shape)}
+            labels[8 : 8 + len(_PRESENT)] = [name in looks for name in _PRESENT]
+        if not begun:
+            labels[-3:] = state.covered, state.dark, state.blurred
+        if state.covered:
+            labels[[1, 2, 3, 4, 5, 6, 7, -2, -1]] = UNSURE
         return labels
+
+
+class Store(Protocol[Example]):
+    """Where numbered examples come from."""
+
+    def get(self, index: int) -> Example:
+        """Example number `index`."""
+        ...
 
 
 class SceneStore:
@@ -191,61 +274,92 @@ class SceneStore:
         return made
 
 
-class Batches:
+class StillStore:
+    """Still lifes for the encoder's own stage, the newest kept in memory: painting one costs as much as learning it."""
+
+    def __init__(self, checkpoint: Checkpoint, mixture: Mixture, seed: int) -> None:
+        self._vision = checkpoint.vision
+        self._max_cells = checkpoint.stream.max_cells
+        self._mixture = mixture
+        self._first_seed = FIRST_TRAINING_SEED + seed * 10_000_000
+        self._kept: OrderedDict[int, Stills] = OrderedDict()
+
+    def get(self, index: int) -> Stills:
+        """Group number `index`: eight pictures of one ground, most of them small with one plain shape each."""
+        if index in self._kept:
+            return self._kept[index]
+        easy = index % 4 != 0
+        sizes = CLOSE_SIZES if easy else VIEW_SIZES
+        noise = (0.0, 2.0) if easy else self._mixture.noise_sigma
+        settings = SceneSettings(view_sizes=sizes, noise_sigma=noise)
+        made = make_stills(self._first_seed + index, settings, self._vision, self._max_cells, close=easy)
+        self._kept[index] = made
+        if len(self._kept) > _STILLS_KEPT:
+            self._kept.popitem(last=False)
+        return made
+
+
+class Batches(Generic[Example]):
     """Batch number s: some new scenes and some earlier ones. Deterministic in (seed, s), so training can resume."""
 
-    def __init__(self, store: SceneStore, seed: int, batch_size: int, new_per_batch: int, num_steps: int) -> None:
+    def __init__(self, store: Store[Example], seed: int, batch_size: int, new_per_batch: int, num_steps: int) -> None:
         self._store = store
         self._seed = seed
         self._batch_size = batch_size
         self._new = new_per_batch
         self._num_steps = num_steps
+        self._reach = _STILLS_KEPT if isinstance(store, StillStore) else None
 
     def __len__(self) -> int:
         return self._num_steps
 
-    def __getitem__(self, step: int) -> list[TrainingScene]:
+    def __getitem__(self, step: int) -> list[Example]:
         rng = np.random.default_rng([self._seed, 77, step])
         num_new = self._new if step else self._batch_size
         num_before = self._batch_size + (step - 1) * self._new if step else 0
         fresh = range(num_before, num_before + num_new)
-        old = rng.integers(0, max(num_before, 1), size=self._batch_size - num_new)
+        oldest = max(num_before - self._reach, 0) if self._reach else 0
+        old = rng.integers(oldest, max(num_before, 1), size=self._batch_size - num_new)
         return [self._store.get(int(index)) for index in [*fresh, *old]]
 
 
 def _write(path: Path, made: TrainingScene) -> None:
     partial = path.with_suffix(".partial.npz")
     stream = made.stream
-    np.savez(
-        partial,
-        ids=stream.ids,
-        labels=stream.labels,
-        weights=stream.weights,
-        frames=stream.frames,
-        frame_numbers=stream.frame_numbers,
-        frame_ends=stream.frame_ends,
-        picks=stream.picks,
-        grid=np.array([stream.grid.rows, stream.grid.cols, stream.grid.merge, stream.grid.patch_px]),
-        cell_labels=made.cell_labels,
-        state_labels=made.state_labels,
-    )
+    arrays = {name: getattr(stream, name) for name in _STREAM_ARRAYS}
+    for place, pictures in enumerate(stream.attached):
+        arrays |= {
+            f"attached_{place}_frames": pictures.frames,
+            f"attached_{place}_grid": _grid_array(pictures.grid),
+            f"attached_{place}_picks": pictures.picks,
+        }
+    arrays |= {
+        "grid": _grid_array(stream.grid),
+        "cell_labels": made.cell_labels,
+        "state_labels": made.state_labels,
+        "number": np.array(made.number),
+    }
+    np.savez(partial, **arrays)
     partial.replace(path)
 
 
 def _read(path: Path) -> TrainingScene:
     with np.load(path) as data:
-        rows, cols, merge, patch_px = (int(value) for value in data["grid"])
-        stream = StreamExample(
-            data["ids"],
-            data["labels"],
-            data["weights"],
-            data["frames"],
-            data["frame_numbers"],
-            data["frame_ends"],
-            data["picks"],
-            CellGrid(rows=rows, cols=cols, merge=merge, patch_px=patch_px),
-        )
-        return TrainingScene(stream, data["cell_labels"], data["state_labels"])
+        attached: list[Pictures] = []
+        while (name := f"attached_{len(attached)}") + "_frames" in data:
+            attached.append(Pictures(data[f"{name}_frames"], _grid_of(data[f"{name}_grid"]), data[f"{name}_picks"]))
+        arrays = {name: data[name] for name in _STREAM_ARRAYS}
+        stream = StreamExample(**arrays, grid=_grid_of(data["grid"]), attached=tuple(attached))
+        return TrainingScene(stream, data["cell_labels"], data["state_labels"], int(data["number"]))
+
+
+def _grid_array(grid: CellGrid) -> np.ndarray:
+    return np.array([grid.rows, grid.cols, grid.merge, grid.patch_px])
+
+
+def _grid_of(values: np.ndarray) -> CellGrid:
+    rows, cols, merge, patch_px = (int(value) for value in values)
+    return CellGrid(rows=rows, cols=cols, merge=merge, patch_px=patch_px)
 
 
 __all__ = ["Batches", "Mixture", "SceneMaker", "SceneStore", "TrainingScene"]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from models.attachments import Attachment, lay_out
 from models.codec import TextCodec
 from models.settings import FRAME_OVERHEAD_TOKENS
 from models.spans import Ledger, Span, SpanKind, WindowSettings, frame_span
@@ -31,6 +32,19 @@ class Turn:
     text: str
     question: str | None = None
     """`None` for a remark."""
+    attachments: tuple[Attachment, ...] = ()
+    """Pictures and clips that come with the question. As they leave no trace in a stream, such a turn is the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Attached pictures of one grid."""
+
+    frames: np.ndarray
+    """uint8 `[num_frames, height, width, 3]`, as the encoder sees them."""
+    grid: CellGrid
+    picks: np.ndarray
+    """int32 `[num_visual]`: for each visual token in order, frame * num_cells + cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +64,10 @@ class StreamExample:
     frame_ends: np.ndarray
     """int32 `[num_frames]`: position of each frame's last token, where the decision is made."""
     picks: np.ndarray
-    """int32 `[num_visual]`: for each visual token in order, frame * num_cells + cell."""
+    """int32 `[num_visual]`: for each visual token of the stream in order, frame * num_cells + cell."""
     grid: CellGrid
+    attached: tuple[Pictures, ...] = ()
+    """Pictures of the last question; their visual tokens follow those of the stream."""
 
 
 @dataclass(slots=True)
@@ -63,6 +79,8 @@ class ExampleBuilder:
     vision: VisionSettings
     window: WindowSettings
     shown_offset_s: float = 0.0
+    picture_tokens: int = 400
+    """Most visual tokens of attachments; a session gives them a quarter of its vision window."""
 
     def build(
         self,
@@ -75,9 +93,11 @@ class ExampleBuilder:
     ) -> StreamExample:
         """pictures: (media time, uint8 picture) of each sampled frame, in order. turns: sorted by time."""
         ledger = Ledger(self.window)
+        last = turns[-1] if turns and turns[-1].attachments else None
+        assert not any(turn.attachments for turn in turns[:-1]), "only the last question has attachments"
         pruner = LiveDiffFP(grid, LiveSettings(window_low_tokens=self.window.vision_low), self.vision.std)
         self._open(ledger, system, instruction)
-        pending = deque(turns)
+        pending = deque(turns if last is None else turns[:-1])
         for index, (time_s, picture) in enumerate(pictures):
             fitted = self.vision.fitted(picture, grid)
             patches = self.vision.cut(torch.from_numpy(fitted), grid)
@@ -89,7 +109,7 @@ class ExampleBuilder:
                 ledger.append(self._frame(shown, pruning.keep, time_s, index, fitted))
                 ledger.evict()
             self._speak(ledger, pending, time_s, pruning.appended)
-        return self._flatten(ledger, grid)
+        return self._flatten(ledger, grid, last)
 
     def _open(self, ledger: Ledger, system: str | None, instruction: str | None) -> None:
         prompt = self.codec.prompt
@@ -120,7 +140,7 @@ class ExampleBuilder:
                 ledger.append(self._turn(SpanKind.ANSWER, turn.text, time_s))
             pending.popleft()
 
-    def _flatten(self, ledger: Ledger, grid: CellGrid) -> StreamExample:
+    def _flatten(self, ledger: Ledger, grid: CellGrid, last: Turn | None) -> StreamExample:
         spans = list(ledger)
         ids: list[int] = []
         frames: list[np.ndarray] = []
@@ -143,6 +163,9 @@ class ExampleBuilder:
                     decisions.append((len(ids) - 1, label))
             elif span.kind in (SpanKind.COMMENT, SpanKind.ANSWER):
                 spoken.extend((at, ids[at + 1]) for at in range(start, len(ids) - 2))
+        attached: tuple[Pictures, ...] = ()
+        if last is not None:
+            attached = self._attach(ids, spoken, last)
         return StreamExample(
             *self._labelled(ids, decisions, spoken),
             np.stack(frames),
@@ -150,7 +173,27 @@ class ExampleBuilder:
             np.asarray(ends, dtype=np.int32),
             np.concatenate(picks).astype(np.int32),
             grid,
+            attached,
         )
+
+    def _attach(self, ids: list[int], spoken: list[tuple[int, int]], turn: Turn) -> tuple[Pictures, ...]:
+        """Append a question with its pictures, and its answer."""
+        question, image = turn.question or "", self.special.image
+        laid = lay_out(self.codec, self.vision, image, question, turn.attachments, self.picture_tokens)
+        ids.extend(laid.ids)
+        start = len(ids)
+        ids.extend(self.codec.encode(self.codec.prompt.turn("assistant", turn.text)))
+        spoken.extend((at, ids[at + 1]) for at in range(start, len(ids) - 2))
+        groups: list[Pictures] = []
+        for picture in laid.pictures:
+            picks = np.flatnonzero(picture.keep).astype(np.int32)
+            frame = picture.frame[None]
+            if groups and groups[-1].grid == picture.grid:
+                before = groups.pop()
+                picks = np.concatenate([before.picks, picks + len(before.frames) * picture.grid.num_cells])
+                frame = np.concatenate([before.frames, frame])
+            groups.append(Pictures(frame, picture.grid, picks.astype(np.int32)))
+        return tuple(groups)
 
     def _decision(self, after: Span | None) -> int | None:
         if after is None or after.kind is SpanKind.FRAME:

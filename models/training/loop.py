@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.training.data import COLOURS, SHAPES, STATE_SIZES, UNSURE, TrainingScene
+from models.errors import SettingsError
+from models.training.data import STATE_SIZES, TrainingScene
 from models.training.examples import IGNORED
-from models.vision import VisionSettings, encode_frames
+from models.training.sight import CELL_SIZES, MASK_SIDE, UNSURE, Stills
+from models.vision import VisionSettings, early_features, encode_frames, finished_features, merged_features
 from streaming.difffp import CellGrid
 
 if TYPE_CHECKING:
     from transformers import VideoLlama3ForConditionalGeneration
 
-MAX_SIDE_CELLS = 16
+_CELL_WEIGHTS = (0.5, 0.5, 1.5, 4.0, 0.5, 0.5, 0.3, 0.5, 0.5)
+"""Weights of the questions about a cell. Shape is learnt last by far: it is drowned by the others otherwise."""
+_MASK_WEIGHT = 3.0
+PARTS = ("vision", "projector", "language")
+"""The parts of a model that a stage may train or leave frozen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,15 @@ class Stage:
     decision_weight: float = 1.0
     vision_every: int = 1
     """The vision tower learns in each so-manieth step; in the others it is only looked through, at a third the cost."""
+    trains: tuple[str, ...] = PARTS
+    """Which of `PARTS` learn; the parameters of the others stay equal to the bit."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "trains", tuple(self.trains))
+        if not self.trains or not set(self.trains) <= set(PARTS):
+            raise SettingsError(
+                f"stage {self.name}, trains {list(self.trains)}: parts are {', '.join(PARTS)}; name at least one"
+            )
 
     def rate_at(self, step: int) -> float:
         """Learning rate at a step: linear warm-up, cosine decay."""
@@ -63,36 +79,43 @@ class Heads(nn.Module):
     """Read a cell's place and content from its visual token, and the scene's state from a frame's last token.
 
     They make the encoder and the language model learn what remarks alone teach slowly; thrown away after training.
+    The masks of things, asked of the patches halfway up the tower, are what forms are then told by.
     """
 
-    def __init__(self, hidden: int) -> None:
+    def __init__(self, hidden: int, vision_hidden: int) -> None:
         super().__init__()
-        self.cells = _Answers(hidden, (MAX_SIDE_CELLS, MAX_SIDE_CELLS, len(COLOURS), len(SHAPES)), (1.0, 1.0, 0.1, 0.1))
-        self.states = _Answers(hidden, STATE_SIZES, (0.1, *[1.0] * (len(STATE_SIZES) - 1)))
+        self.masks = nn.Sequential(nn.LayerNorm(vision_hidden), nn.Linear(vision_hidden, MASK_SIDE**2))
+        num_present = len(STATE_SIZES) - 1
+        self.cells = _Answers(hidden, CELL_SIZES, _CELL_WEIGHTS, (1.0, 1.0, 0.2, 0.2, 1.0, 1.0, 1.0, 1.0, 1.0))
+        self.states = _Answers(hidden, STATE_SIZES, (1.0,) * (num_present + 1), (0.1, *[1.0] * num_present))
 
 
 class _Answers(nn.Module):
     """Several questions asked of one vector."""
 
-    def __init__(self, hidden: int, sizes: Sequence[int], weight_of_none: Sequence[float]) -> None:
+    def __init__(
+        self, hidden: int, sizes: Sequence[int], weights: Sequence[float], weight_of_none: Sequence[float]
+    ) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(hidden)
         self.heads = nn.ModuleList(nn.Linear(hidden, size) for size in sizes)
+        self._weights = tuple(weights)
         self._weight_of_none = tuple(weight_of_none)
 
     def forward(self, vectors: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Mean loss over the questions. vectors: `[..., hidden]`; labels: int `[..., num_questions]`."""
+        """Weighted loss over the questions. vectors: `[..., hidden]`; labels: int `[..., num_questions]`."""
         vectors = self.norm(vectors).flatten(0, -2)
         labels = labels.flatten(0, -2).long()
-        losses = []
-        for index, (head, weight_of_none) in enumerate(zip(self.heads, self._weight_of_none, strict=True)):
+        total = vectors.sum() * 0.0
+        for index, head in enumerate(self.heads):
             asked = labels[:, index] != UNSURE
             if asked.any():
                 logits = head(vectors[asked])
                 weight = torch.ones_like(logits[0])
-                weight[0] = weight_of_none
-                losses.append(nn.functional.cross_entropy(logits, labels[asked, index], weight=weight))
-        return torch.stack(losses).mean()
+                weight[0] = self._weight_of_none[index]
+                loss = nn.functional.cross_entropy(logits, labels[asked, index], weight=weight)
+                total = total + self._weights[index] * loss
+        return total / sum(self._weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,31 +131,42 @@ class Losses:
     """Balanced share of decisions on the right side of zero."""
     text_right: float
 
+    def as_dict(self) -> dict[str, float]:
+        """Plain numbers by name; `loss` is the total."""
+        plain = {item.name: float(getattr(self, item.name)) for item in fields(self) if item.name != "total"}
+        return {"loss": self.total.item()} | plain
+
 
 def batch_losses(
     model: VideoLlama3ForConditionalGeneration,
     heads: Heads,
-    batch: Sequence[TrainingScene],
+    batch: Sequence[TrainingScene | Stills],
     stage: Stage,
     decision_ids: tuple[int, int],
     *,
     train_vision: bool = True,
+    features: Features | None = None,
 ) -> Losses:
-    """Forward one batch. decision_ids: (im_start, stream_start)."""
-    visual, cells_loss = _encode(model, heads, batch, train_vision)
+    """Forward one batch. decision_ids: (im_start, stream_start). features: what a frozen tower made before."""
+    scenes = [scene for scene in batch if isinstance(scene, TrainingScene)]
+    if len(scenes) < len(batch):
+        groups = [_still_loss(model, heads, stills) for stills in batch if isinstance(stills, Stills)]
+        cells_loss = torch.stack(groups).mean()
+        return Losses(stage.cells_weight * cells_loss, cells_loss.item(), 0.0, 0.0, 0.0, 0.0, 0.0)
+    visual, cells_loss = _encode(model, heads, scenes, train_vision, features)
     total = stage.cells_weight * cells_loss
     if not stage.language_weight:
         return Losses(total, cells_loss.item(), 0.0, 0.0, 0.0, 0.0, 0.0)
-    embeddings, labels, weights = _embed(model, batch, visual)
+    embeddings, labels, weights = _embed(model, scenes, visual)
     hidden = model.model.language_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
     asked = labels != IGNORED
     logits = model.lm_head(hidden[asked])
     target, weight = labels[asked], weights[asked]
     is_decision = (target == decision_ids[0]) | (target == decision_ids[1])
     loss = nn.functional.cross_entropy(logits, target, reduction="none") * weight
-    decision = loss[is_decision].sum() / len(batch)
-    text = loss[~is_decision].sum() / len(batch)
-    state = heads.states(*_frame_ends(batch, hidden))
+    decision = loss[is_decision].sum() / len(scenes)
+    text = loss[~is_decision].sum() / len(scenes)
+    state = heads.states(*_frame_ends(scenes, hidden))
     total = total + stage.language_weight * text + stage.decision_weight * decision + stage.state_weight * state
     with torch.no_grad():
         chosen = logits.argmax(dim=-1) == target
@@ -146,29 +180,70 @@ def batch_losses(
         state.item(),
         text.item(),
         decision.item(),
-        float(np.mean(balanced)) if balanced else 0.0,
-        chosen[~is_decision].float().mean().item() if (~is_decision).any() else 0.0,
+        float(np.mean(balanced)) if balanced else math.nan,
+        chosen[~is_decision].float().mean().item() if (~is_decision).any() else math.nan,
     )
 
 
+class Features:
+    """What a frozen vision tower makes of the frames of scenes, made once a scene and kept in half precision."""
+
+    def __init__(self, most_scenes: int = 8000) -> None:
+        self._made: OrderedDict[tuple[int, int], torch.Tensor] = OrderedDict()
+        self._most_scenes = most_scenes
+
+    def of(
+        self, model: VideoLlama3ForConditionalGeneration, key: tuple[int, int], frames: np.ndarray, grid: CellGrid
+    ) -> torch.Tensor:
+        """`[num_frames, num_cells, width]` for the pictures with this key: a scene's number and which of its sets."""
+        made = self._made.get(key)
+        if made is None or key[0] < 0:
+            patches = VisionSettings().cut(_tensor(frames, model), grid)
+            with torch.no_grad():
+                made = merged_features(model.model, patches, grid).to(torch.float16)
+            self._made[key] = made
+            if len(self._made) > self._most_scenes:
+                self._made.popitem(last=False)
+        return made.float()
+
+
+def _still_loss(model: VideoLlama3ForConditionalGeneration, heads: Heads, stills: Stills) -> torch.Tensor:
+    """The encoder's own loss over a group of still lifes: what is on each cell, and early on where things are."""
+    patches = VisionSettings().cut(_tensor(stills.frames, model), stills.grid)
+    num_early = max(len(model.model.vision_model.encoder.layers) // 2, 1)
+    early = early_features(model.model, patches, stills.grid, num_early)
+    tokens = model.model.projector(finished_features(model.model, early, stills.grid, num_early))
+    masks = _tensor(stills.masks, model)
+    known = masks != UNSURE
+    mask_loss = nn.functional.binary_cross_entropy_with_logits(heads.masks(early)[known], masks[known].float())
+    cells_loss: torch.Tensor = heads.cells(tokens, _tensor(stills.cell_labels, model))
+    return cells_loss + _MASK_WEIGHT * mask_loss if known.any() else cells_loss
+
+
 def _encode(
-    model: VideoLlama3ForConditionalGeneration, heads: Heads, batch: Sequence[TrainingScene], train_vision: bool
+    model: VideoLlama3ForConditionalGeneration,
+    heads: Heads,
+    batch: Sequence[TrainingScene],
+    train_vision: bool,
+    features: Features | None,
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Visual tokens of each scene, `[num_frames * num_cells, hidden]`, and the encoder's own loss."""
-    vision = VisionSettings()
-    grids: dict[CellGrid, list[int]] = {}
-    for index, scene in enumerate(batch):
-        grids.setdefault(scene.stream.grid, []).append(index)
-    visual: list[torch.Tensor] = [torch.empty(0)] * len(batch)
-    losses = []
-    for grid, members in grids.items():
-        frames = torch.from_numpy(np.concatenate([batch[index].stream.frames for index in members]))
-        tokens = encode_frames(model.model, vision.cut(frames, grid), grid, frozen=not train_vision)
-        labels = torch.from_numpy(np.concatenate([batch[index].cell_labels for index in members]))
-        losses.append(heads.cells(tokens, labels) * len(frames))
-        sizes = [len(batch[index].stream.frames) for index in members]
-        for index, part in zip(members, tokens.split(sizes), strict=True):
-            visual[index] = part.flatten(0, 1)
+    """The visual tokens that each scene picks, `[num_visual, hidden]`, and the encoder's own loss."""
+    visual, losses = [], []
+    for scene in batch:
+        stream = scene.stream
+        sets = [(stream.frames, stream.grid, stream.picks)]
+        sets += [(pictures.frames, pictures.grid, pictures.picks) for pictures in stream.attached]
+        picked = []
+        for place, (frames, grid, picks) in enumerate(sets):
+            if features is not None and not train_vision:
+                tokens = model.model.projector(features.of(model, (scene.number, place), frames, grid))
+            else:
+                patches = VisionSettings().cut(_tensor(frames, model), grid)
+                tokens = encode_frames(model.model, patches, grid, frozen=not train_vision)
+            if place == 0:
+                losses.append(heads.cells(tokens, _tensor(scene.cell_labels, model)) * len(frames))
+            picked.append(tokens.flatten(0, 1)[_tensor(picks, model).long()])
+        visual.append(torch.cat(picked))
     num_frames = sum(len(scene.stream.frames) for scene in batch)
     return visual, torch.stack(losses).sum() / num_frames
 
@@ -179,26 +254,34 @@ def _embed(
     """Padded on the right, so that the causal mask alone keeps the padding out."""
     image_id = model.config.image_token_id
     length = max(len(scene.stream.ids) for scene in batch)
-    ids = torch.zeros(len(batch), length, dtype=torch.long)
-    labels = torch.full((len(batch), length), IGNORED, dtype=torch.long)
-    weights = torch.zeros(len(batch), length)
+    device = model.device
+    ids = torch.zeros(len(batch), length, dtype=torch.long, device=device)
+    labels = torch.full((len(batch), length), IGNORED, dtype=torch.long, device=device)
+    weights = torch.zeros(len(batch), length, device=device)
     for row, scene in enumerate(batch):
         size = len(scene.stream.ids)
-        ids[row, :size] = torch.from_numpy(scene.stream.ids)
-        labels[row, :size] = torch.from_numpy(scene.stream.labels)
-        weights[row, :size] = torch.from_numpy(scene.stream.weights)
+        ids[row, :size] = _tensor(scene.stream.ids, model)
+        labels[row, :size] = _tensor(scene.stream.labels, model)
+        weights[row, :size] = _tensor(scene.stream.weights, model)
     embeddings = model.model.language_model.embed_tokens(ids)
-    picked = torch.cat(
-        [tokens[torch.from_numpy(scene.stream.picks).long()] for tokens, scene in zip(visual, batch, strict=True)]
-    )
     mask = (ids == image_id).unsqueeze(-1)
-    return embeddings.masked_scatter(mask, picked), labels, weights
+    return embeddings.masked_scatter(mask, torch.cat(list(visual))), labels, weights
 
 
 def _frame_ends(batch: Sequence[TrainingScene], hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The language model's vectors at the frames' last tokens, and the truth about each of those frames."""
-    vectors = [hidden[row, torch.from_numpy(scene.stream.frame_ends).long()] for row, scene in enumerate(batch)]
-    return torch.cat(vectors), torch.from_numpy(np.concatenate([scene.state_labels for scene in batch]))
+    ends = [torch.from_numpy(scene.stream.frame_ends).long().to(hidden.device) for scene in batch]
+    vectors = torch.cat([hidden[row, at] for row, at in enumerate(ends)])
+    return vectors, torch.from_numpy(np.concatenate([scene.state_labels for scene in batch])).to(hidden.device)
+
+
+def _vision_width(model: VideoLlama3ForConditionalGeneration) -> int:
+    return int(model.model.vision_model.post_layernorm.weight.shape[0])
+
+
+def _tensor(values: np.ndarray, model: VideoLlama3ForConditionalGeneration) -> torch.Tensor:
+    """An array where the model is."""
+    return torch.from_numpy(values).to(model.device)
 
 
 class Trainer:
@@ -212,59 +295,84 @@ class Trainer:
         self.folder = folder
         self.step = 0
         self._decision_ids = decision_ids
-        self.heads = Heads(int(model.lm_head.in_features))
+        self.heads = Heads(int(model.lm_head.in_features), _vision_width(model)).to(model.device)
+        freeze(model, stage.trains)
         self._optimiser = torch.optim.AdamW(_parameter_groups(model, self.heads, stage), betas=(0.9, 0.98))
+        self._features = Features()
+        self._recent: list[dict[str, float]] = []
+        self._recent_s: list[float] = []
         folder.mkdir(parents=True, exist_ok=True)
         self._log = folder / "log.jsonl"
         self._state = folder / f"{stage.name}.state.pt"
         if self._state.is_file():
             self._load()
         elif (folder / "heads.pt").is_file():
-            self.heads.load_state_dict(torch.load(folder / "heads.pt", weights_only=True))
+            self.heads.load_state_dict(torch.load(folder / "heads.pt", map_location=model.device, weights_only=True))
 
     def run(
-        self, batches: Iterator[Sequence[TrainingScene]], *, save_every: int = 100, stop_at_s: float | None = None
+        self,
+        batches: Iterator[Sequence[TrainingScene | Stills]],
+        *,
+        save_every: int = 100,
+        stop_at_s: float | None = None,
+        on_step: Callable[[int, float], None] = lambda step, loss: None,
     ) -> bool:
-        """Train until the stage's last step, or `stop_at_s` (monotonic clock). True when the stage is complete."""
+        """Train until the stage's last step, or `stop_at_s` (monotonic clock). True when the stage is complete.
+
+        on_step: told the number of steps done and the last one's loss.
+        """
         for batch in batches:
             if self.step >= self.stage.num_steps or (stop_at_s is not None and time.monotonic() > stop_at_s):
                 break
-            self._one_step(batch)
+            loss = self._one_step(batch)
+            on_step(self.step, loss)
             if self.step % save_every == 0:
                 self.save()
         self.save()
         return self.step >= self.stage.num_steps
 
-    def _one_step(self, batch: Sequence[TrainingScene]) -> None:
+    def _one_step(self, batch: Sequence[TrainingScene | Stills]) -> float:
+        """One update; gives the loss before it."""
         began = time.monotonic()
         rate = self.stage.rate_at(self.step)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
-        train_vision = self.step % self.stage.vision_every == 0
-        losses = batch_losses(self.model, self.heads, batch, self.stage, self._decision_ids, train_vision=train_vision)
+        frozen = "vision" not in self.stage.trains
+        train_vision = not frozen and self.step % self.stage.vision_every == 0
         self._optimiser.zero_grad(set_to_none=True)
-        losses.total.backward()
+        # One by one: scenes differ in length, and what padding would cost is more than a batch gains on a processor.
+        total = 0.0
+        for item in batch:
+            losses = batch_losses(
+                self.model,
+                self.heads,
+                [item],
+                self.stage,
+                self._decision_ids,
+                train_vision=train_vision,
+                features=self._features if frozen else None,
+            )
+            (losses.total / len(batch)).backward()
+            self._recent.append(losses.as_dict())
+            total += losses.total.item() / len(batch)
         nn.utils.clip_grad_norm_([*self.model.parameters(), *self.heads.parameters()], 1.0)
         self._optimiser.step()
         self.step += 1
+        self._recent_s.append(time.monotonic() - began)
         if self.step % 10 == 0 or self.step == 1:
-            record = {
-                "stage": self.stage.name,
-                "step": self.step,
-                "rate": rate,
-                "loss": losses.total.item(),
-                "cells": losses.cells,
-                "state": losses.state,
-                "text": losses.text,
-                "decision": losses.decision,
-                "decision_right": losses.decision_right,
-                "text_right": losses.text_right,
-                "step_s": time.monotonic() - began,
-            }
-            with self._log.open("a", encoding="utf-8") as log:
-                log.write(
-                    json.dumps({key: round(v, 5) if isinstance(v, float) else v for key, v in record.items()}) + "\n"
-                )
+            self._write_log(rate)
+        return total
+
+    def _write_log(self, rate: float) -> None:
+        """One line on what the steps since the last line gave, on average."""
+        record: dict[str, object] = {"stage": self.stage.name, "step": self.step, "rate": round(rate, 7)}
+        for key in self._recent[0]:
+            values = [losses[key] for losses in self._recent if not math.isnan(losses[key])]
+            record[key] = round(float(np.mean(values)), 5) if values else None
+        record["step_s"] = round(float(np.mean(self._recent_s)), 3)
+        self._recent, self._recent_s = [], []
+        with self._log.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(record) + "\n")
 
     def save(self) -> None:
         """Write weights, heads and optimiser; each file is renamed into place."""
@@ -283,11 +391,28 @@ class Trainer:
         partial.replace(self._state)
 
     def _load(self) -> None:
-        state = torch.load(self._state, weights_only=True)
+        state = torch.load(self._state, map_location=self.model.device, weights_only=True)
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
         self.heads.load_state_dict(state["heads"])
         self._optimiser.load_state_dict(state["optimiser"])
+
+
+def part_of(name: str) -> str:
+    """Which of `PARTS` a parameter of `VideoLlama3ForConditionalGeneration` belongs to, by its name.
+
+    >>> part_of("model.projector.readout.0.weight"), part_of("lm_head.weight")
+    ('projector', 'language')
+    """
+    if name.startswith("model.vision_model."):
+        return "vision"
+    return "projector" if name.startswith("model.projector.") else "language"
+
+
+def freeze(model: nn.Module, trains: Sequence[str]) -> None:
+    """Let the named parts learn and nothing else."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(part_of(name) in trains)
 
 
 def _parameter_groups(model: nn.Module, heads: nn.Module, stage: Stage) -> list[dict[str, object]]:

@@ -6,13 +6,17 @@ Pure functions of lists; they know neither models nor scenes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 Slots = Mapping[str, str | None]
+FEW_CELLS = 4
+"""A frame with fewer kept cells hardly shows where it is."""
+ENOUGH_EVENTS = 50
+"""Events of a kind below which its recall is a rough figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,8 @@ class Said:
     time_s: float
     slots: Slots | None
     """What it says; `None` where it says nothing that can be read."""
+    num_kept: int | None = None
+    """Cells of its frame that became tokens; `None` where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,9 @@ class SceneScore:
     duration_s: float
     kinds_owed: tuple[str, ...]
     kinds_found: tuple[str, ...]
+    few_right: int = 0
+    few_asked: int = 0
+    """Sides told, rightly and at all, from frames of fewer than `FEW_CELLS` kept cells."""
 
     @property
     def num_matched(self) -> int:
@@ -68,6 +77,7 @@ def score_scene(
     for event, remark in pairs:
         hits, slots = _slots_right(owed[event].slots, said[remark].slots)
         right, asked = right + hits, asked + slots
+    few = [(owed[event].slots, said[remark]) for event, remark in pairs if _shows_few(owed[event], said[remark])]
     used = {remark for _, remark in pairs}
     redundant = sum(
         any(
@@ -88,6 +98,8 @@ def score_scene(
         duration_s=duration_s,
         kinds_owed=tuple(event.kind for event in owed),
         kinds_found=tuple(owed[event].kind for event, _ in pairs),
+        few_right=sum(remark.slots is not None and remark.slots.get("side") == slots["side"] for slots, remark in few),
+        few_asked=len(few),
     )
 
 
@@ -102,15 +114,83 @@ def summarise(scores: Sequence[SceneScore], *, resamples: int = 1000, seed: int 
         summary[f"{name}_interval"] = [float(np.percentile(values, q)) for q in (2.5, 97.5)] if values else [0.0, 0.0]
     summary["delay_median_s"] = float(np.median(delays)) if len(delays) else math.nan
     summary["delay_p95_s"] = float(np.percentile(delays, 95)) if len(delays) else math.nan
+    summary["side_of_few_cells"] = rate([(score.few_right, score.few_asked) for score in scores])
     kinds = sorted({kind for score in scores for kind in score.kinds_owed})
     summary["by_kind"] = {
         kind: {
             "owed": sum(score.kinds_owed.count(kind) for score in scores),
             "found": sum(score.kinds_found.count(kind) for score in scores),
+            "interval": rate([(s.kinds_found.count(kind), s.kinds_owed.count(kind)) for s in scores])["interval"],
         }
         for kind in kinds
     }
     return summary
+
+
+def rate(counts: Sequence[tuple[int, int]], *, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
+    """A share with its 95 % interval (bootstrap over scenes), from (right, asked) of each scene; null where none was.
+
+    >>> rate([(3, 4), (1, 1)])["value"]
+    0.8
+    """
+    return mean_rate([counts], resamples=resamples, seed=seed)
+
+
+def mean_rate(classes: Sequence[Sequence[tuple[int, int]]], *, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
+    """The mean of several classes' shares, so that a constant answer gains nothing by their sizes.
+
+    classes: for each class, (right, asked) of each scene. Classes that were never asked do not count.
+    """
+    table = np.asarray(classes, dtype=np.float64).reshape(len(classes), -1, 2)
+    right, asked = int(table[..., 0].sum()), int(table[..., 1].sum())
+    values: dict[str, Any] = {"value": None, "interval": None, "right": right, "asked": asked}
+    if not asked:
+        return values
+    num_scenes = table.shape[1]
+    drawn = np.random.default_rng(seed).integers(0, num_scenes, (resamples, num_scenes))
+    found = _mean_share(table[:, drawn].sum(axis=2))
+    values["value"] = float(_mean_share(table.sum(axis=1)[:, None])[0])
+    values["interval"] = [float(np.nanpercentile(found, q)) for q in (2.5, 97.5)]
+    return values
+
+
+def _mean_share(sums: np.ndarray) -> np.ndarray:
+    """sums: `[num_classes, num_draws, 2]` of right and asked; gives `[num_draws]`, NaN where nothing was asked."""
+    asked = sums[..., 1] > 0
+    shares = np.where(asked, sums[..., 0] / np.maximum(sums[..., 1], 1), 0.0)
+    num_classes = asked.sum(axis=0)
+    return np.where(num_classes > 0, shares.sum(axis=0) / np.maximum(num_classes, 1), np.nan)
+
+
+def rate_per_hour(count: int, hours: float) -> dict[str, Any]:
+    """Events an hour with the exact 95 % interval of a Poisson count (Garwood 1936)."""
+    if not hours:
+        return {"value": None, "interval": None, "count": count, "hours": hours}
+    low = _poisson_mean(lambda mean: _poisson_tail(count, mean) < 0.025) if count else 0.0
+    high = _poisson_mean(lambda mean: 1 - _poisson_tail(count + 1, mean) > 0.025)
+    return {"value": count / hours, "interval": [low / hours, high / hours], "count": count, "hours": hours}
+
+
+def _poisson_tail(count: int, mean: float) -> float:
+    """P(N ≥ count) for a Poisson count of the given mean."""
+    log_terms = [k * math.log(mean) - mean - math.lgamma(k + 1) for k in range(count)] if mean > 0 else [0.0]
+    return 1.0 - min(1.0, sum(math.exp(term) for term in log_terms)) if count else 1.0
+
+
+def _poisson_mean(is_below: Callable[[float], bool]) -> float:
+    """The mean at which a condition that holds for small means stops holding."""
+    low, high = 0.0, 1.0
+    while is_below(high):
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if is_below(middle) else (low, middle)
+    return high
+
+
+def _shows_few(owed: Owed, said: Said) -> bool:
+    """Whether a side was owed and the remark's frame had few kept cells."""
+    return owed.slots.get("side") is not None and said.num_kept is not None and said.num_kept < FEW_CELLS
 
 
 def _rates(scores: Sequence[SceneScore]) -> dict[str, Any]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.errors import SettingsError
+from models.files import refuse_unknown
 
 if TYPE_CHECKING:
     from models.checkpoint import Checkpoint
+    from models.training.data import Batches, Store, TrainingScene
+    from models.training.loop import Trainer
+    from models.training.sight import Stills
+    from models.training.stage_plans import RowBatches
 
 PLAN_PATH = Path(__file__).parent / "embedded.yaml"
 
@@ -24,25 +28,29 @@ class Plan:
     batch_size: int
     new_per_batch: int
     stages: tuple[tuple[Any, Any], ...]
-    """Pairs of `Stage` and `Mixture`."""
+    """Pairs of `Stage` and `Mixture`, or of `Stage` and the `PaperStage` that it belongs to."""
 
 
 def read_plan(path: Path) -> Plan:
-    """Read a plan; unknown keys are errors."""
+    """Read a plan, or a folder of stages as `stages/` has them; unknown keys are errors."""
     import yaml
 
+    from models.training import stage_plans
     from models.training.data import Mixture
     from models.training.loop import Stage
 
+    if path.is_dir():
+        stages_of_paper = tuple((one.stage, one) for one in stage_plans.read_stages(path))
+        return Plan(stage_plans.SEED, stage_plans.BATCH_SIZE, stage_plans.NEW_PER_BATCH, stages_of_paper)
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    _refuse_unknown(values, {"seed", "batch_size", "new_per_batch", "stages"}, str(path))
+    refuse_unknown(values, {"seed", "batch_size", "new_per_batch", "stages"}, str(path))
     stages = []
     for entry in values["stages"]:
         entry = dict(entry)
         given = entry.pop("mixture", {})
         mixture: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
-        _refuse_unknown(mixture, {field.name for field in fields(Mixture)}, f"mixture of {entry.get('name')}")
-        _refuse_unknown(entry, {field.name for field in fields(Stage)}, f"stage {entry.get('name')}")
+        refuse_unknown(mixture, {field.name for field in fields(Mixture)}, f"mixture of {entry.get('name')}")
+        refuse_unknown(entry, {field.name for field in fields(Stage)}, f"stage {entry.get('name')}")
         stages.append((Stage(**entry), Mixture(**mixture)))
     return Plan(values["seed"], values["batch_size"], values["new_per_batch"], tuple(stages))
 
@@ -54,34 +62,35 @@ def train(
     minutes: float | None = None,
     threads: int = 1,
     workers: int = 1,
+    device: str = "cpu",
     say: Callable[[str], None] = print,
+    progress: bool = False,
 ) -> Path:
     """Train in `folder` until the plan is done or `minutes` have passed. Returns the checkpoint folder.
 
-    A second call goes on at the step where the first one stopped, with the same batches.
+    A second call goes on at the step where the first one stopped, with the same batches. The folder holds the log of
+    the losses, and their curves as `loss.png`. device: as torch names it, "cuda" for one. progress: show a bar.
     """
     import torch
     from torch.utils.data import DataLoader
 
-    from models.training.data import Batches, SceneMaker, SceneStore
+    from models.training.curves import draw_curves
     from models.training.loop import Trainer
 
     plan = read_plan(plan_path)
     torch.set_num_threads(threads)
     stop_at_s = None if minutes is None else time.monotonic() + minutes * 60
-    checkpoint = _checkpoint(folder / "model", plan.seed)
+    checkpoint = _checkpoint(folder / "model", plan.seed, device)
     model, special = checkpoint.model, checkpoint.special
     model.requires_grad_(True)
-    for number, (stage, mixture) in enumerate(plan.stages):
+    for number, (stage, _mixture) in enumerate(plan.stages):
         done = folder / f"{stage.name}.done"
         if done.is_file():
             continue
         model.train()
         trainer = Trainer(model, folder, stage, (special.im_start, special.stream_start))
         say(f"stage {stage.name}: step {trainer.step} of {stage.num_steps}")
-        maker = SceneMaker(checkpoint, mixture, plan.seed + number)
-        store = SceneStore(folder / "scenes" / stage.name, maker)
-        batches = Batches(store, plan.seed, plan.batch_size, plan.new_per_batch, stage.num_steps)
+        batches = _batches(checkpoint, plan, number, folder / "scenes" / stage.name)
         loader: DataLoader[Any] = DataLoader(
             batches,  # type: ignore[arg-type]  # a map-style data set by its two methods
             batch_size=None,
@@ -91,7 +100,9 @@ def train(
             collate_fn=_as_is,
             worker_init_fn=_one_thread,
         )
-        if not trainer.run(iter(loader), stop_at_s=stop_at_s):
+        complete = _run(trainer, loader, stop_at_s, progress)
+        draw_curves(folder / "log.jsonl", folder / "loss.png")
+        if not complete:
             say(f"stopped at step {trainer.step} of stage {stage.name}; run again to go on")
             return folder / "model"
         done.touch()
@@ -99,7 +110,39 @@ def train(
     return folder / "model"
 
 
-def _checkpoint(folder: Path, seed: int) -> Checkpoint:
+def _batches(checkpoint: Checkpoint, plan: Plan, number: int, folder: Path) -> Batches[Any] | RowBatches:
+    """The batches of a stage; what is rendered for them is kept in `folder`."""
+    from models.training.data import Batches, Mixture, SceneMaker, SceneStore, StillStore
+    from models.training.stage_plans import RowBatches
+
+    stage, mixture = plan.stages[number]
+    seed = plan.seed + number
+    if not isinstance(mixture, Mixture):
+        return RowBatches(checkpoint, mixture, folder, seed, plan.batch_size, plan.new_per_batch)
+    store: Store[TrainingScene | Stills]
+    if mixture.stills:
+        store = StillStore(checkpoint, mixture, seed)
+    else:
+        store = SceneStore(folder, SceneMaker(checkpoint, mixture, seed))
+    sizes = mixture.batch_size or plan.batch_size, mixture.new_per_batch or plan.new_per_batch
+    return Batches(store, plan.seed, *sizes, stage.num_steps)
+
+
+def _run(trainer: Trainer, loader: Iterable[Any], stop_at_s: float | None, progress: bool) -> bool:
+    """One stage, under a bar."""
+    from tqdm import tqdm
+
+    stage = trainer.stage
+    with tqdm(total=stage.num_steps, initial=trainer.step, desc=stage.name, unit="step", disable=not progress) as bar:
+
+        def told(step: int, loss: float) -> None:
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            bar.update(step - bar.n)
+
+        return trainer.run(iter(loader), stop_at_s=stop_at_s, on_step=told)
+
+
+def _checkpoint(folder: Path, seed: int, device: str) -> Checkpoint:
     """The checkpoint to train, through the loader that live use has; a new one where the folder holds none."""
     from models.checkpoint import load_checkpoint
     from models.training.blueprint import Sizes, new_model
@@ -107,7 +150,7 @@ def _checkpoint(folder: Path, seed: int) -> Checkpoint:
 
     if not (folder / "model.safetensors").is_file():
         new_model(folder, CORPUS(), Sizes(), seed).save_pretrained(folder)
-    return load_checkpoint(folder, device="cpu", dtype="float32", progress=False)
+    return load_checkpoint(folder, device=device, dtype="float32", progress=False)
 
 
 def _as_is(batch: Sequence[Any]) -> Sequence[Any]:
@@ -118,9 +161,3 @@ def _one_thread(_worker: int) -> None:
     import torch
 
     torch.set_num_threads(1)
-
-
-def _refuse_unknown(values: dict[str, Any], known: set[str], where: str) -> None:
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise SettingsError(f"{where}: unknown keys {', '.join(unknown)}; known are {', '.join(sorted(known))}")

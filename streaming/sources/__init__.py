@@ -7,9 +7,9 @@ import re
 from streaming.clock import Clock
 from streaming.errors import ConfigError
 from streaming.redact import redact_url
-from streaming.sources.base import RetryPolicy, Source, SourceOptions
+from streaming.sources.base import WATCH_RETRY, RetryPolicy, Source, SourceOptions
 
-__all__ = ["RetryPolicy", "Source", "SourceOptions", "open_source"]
+__all__ = ["WATCH_RETRY", "RetryPolicy", "Source", "SourceOptions", "open_source"]
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
 _NUMBERED = re.compile(r"(webcam|synthetic):(.*)", re.DOTALL)

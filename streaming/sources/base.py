@@ -20,14 +20,17 @@ from streaming.buffer import Item
 from streaming.clock import Clock, SystemClock
 from streaming.errors import ConfigError, PictureTooNarrow
 from streaming.masks import Masks
-from streaming.sampling import check_fps
+from streaming.reach import Reach
+from streaming.sampling import Sampler, check_fps
 from streaming.sources.damage import DamageTally
+from streaming.sources.pacing import Playback
 from streaming.types import Frame, Notice, NoticeKind, SourceInfo
 
 MAX_ASPECT = 200
 """The longer side of a picture over the shorter: no grid of patches can show more."""
 
 Transport = Literal["tcp", "udp"]
+Hardware = Literal["auto", "off"]
 T = TypeVar("T")
 
 
@@ -63,6 +66,14 @@ class Source(Protocol):
     ) -> None: ...
 
 
+class FrameChooser(Protocol):
+    """Chooses frames before they are converted (`streaming.sampling.Sampler`, `streaming.viewing.Tap`)."""
+
+    def take(self, pts_s: float) -> bool: ...
+
+    def reset(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """When to try again after a live source was lost: exponential backoff with a cap and jitter."""
@@ -78,6 +89,9 @@ class RetryPolicy:
     """After a refused login: cameras lock an account that is tried too often."""
     steady_s: float = 10.0
     """A connection that lasted this long starts the count of attempts anew."""
+    from_start: bool = False
+    """Whether a source that is not there at first is waited for like one that was lost: `open` then returns at once,
+    knowing nothing of it yet, and `frames` makes the first connection."""
 
     def __post_init__(self) -> None:
         if self.max_retries is not None and self.max_retries < 0:
@@ -95,7 +109,8 @@ class RetryPolicy:
         if login_refused:
             return self.login_refused_delay_s * spread
         growth = self.factor ** min(attempt - 1, 60)
-        return min(self.max_delay_s, self.first_delay_s * growth * spread)
+        # Held below the cap by the jitter's own width: cameras that are long at the cap stay spread as well.
+        return min(self.max_delay_s / (1 + self.jitter), self.first_delay_s * growth) * spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +132,22 @@ class SourceOptions:
     open_timeout_s: float = 5.0
     """Network: how long opening may take."""
     read_timeout_s: float = 3.0
-    """Network: how long nothing may come."""
+    """Network and webcams: how long nothing may come."""
+    picture_timeout_s: float = 30.0
+    """Live sources: for how long what comes may hold no picture; a key frame may be ten seconds away."""
+    frozen_after_s: float | None = None
+    """Live sources: the picture counts as frozen where nothing new was in it for so long; None never says so."""
+    hardware: Hardware = "auto"
+    """Live sources: `auto` decodes on a graphics card where there is one that can, `off` never."""
+    reach: Reach | None = None
+    """Network: where a URL may lead that a stranger gave; None for the owner's own URLs, which FFmpeg opens itself."""
     rtsp_transport: Transport = "tcp"
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     """Live sources: what to do when they are lost."""
+    chooser: FrameChooser | None = None
+    """Chooses the frames to deliver in place of `sample_fps`."""
+    playback: Playback | None = None
+    """Recordings: pause, and a speed that may change, in place of `speed`."""
 
     def __post_init__(self) -> None:
         check_fps("sample_fps", self.sample_fps)
@@ -135,12 +162,21 @@ class SourceOptions:
             raise ConfigError(f"loop={self.loop}", "a recording is played at least once", "give 1 or more")
         if self.speed is not None and not (math.isfinite(self.speed) and self.speed > 0):
             raise ConfigError(f"speed={self.speed:g}", "a speed is above 0", "give 1 for real time, or max")
-        for name in ("open_timeout_s", "read_timeout_s"):
+        for name in ("open_timeout_s", "read_timeout_s", "picture_timeout_s", "frozen_after_s"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
+            if value is not None and not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{name}={value:g}", "a time limit is above 0 seconds", "3 is usual")
         if self.rtsp_transport not in get_args(Transport):
             raise ConfigError(f"rtsp_transport={self.rtsp_transport!r}", "it is tcp or udp", "use tcp")
+        if self.hardware not in get_args(Hardware):
+            raise ConfigError(f"hardware={self.hardware!r}", "it is auto or off", "use auto")
+
+    def frame_chooser(self) -> FrameChooser:
+        """What chooses the frames of a source that is opened now."""
+        if self.chooser is None:
+            return Sampler(self.sample_fps)
+        self.chooser.reset()
+        return self.chooser
 
     def check_live(self, name: str) -> None:
         """Raise `ConfigError` for options that only a recording can follow."""
@@ -274,3 +310,9 @@ def check_aspect(name: str, width_px: int, height_px: int) -> None:
 def _check_seconds(name: str, value: float) -> None:
     if not (math.isfinite(value) and value >= 0):
         raise ConfigError(f"{name}={value:g}", "it is a number of seconds from 0 up", "give e.g. 10")
+
+
+WATCH_RETRY = RetryPolicy(
+    max_retries=None, first_delay_s=6.25, max_delay_s=60.0, login_refused_delay_s=300.0, from_start=True
+)
+"""For cameras that are watched for days: for ever, every 5 to 60 seconds, and every 5 minutes at a refused login."""

@@ -29,7 +29,7 @@ class DamageTally:
         if not self.is_pending:
             self._reason = damage.reason
         self.num_lost += damage.num_lost
-        self.num_doubtful += 1 - damage.num_lost
+        self.num_doubtful += damage.num_lost == 0
 
     def take(self) -> tuple[str, int]:
         """What to tell, once: a sentence, and how many frames were lost."""

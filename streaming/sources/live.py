@@ -1,4 +1,4 @@
-"""Live sources: one connection after another, with a bounded number of attempts between them.
+"""Live sources: one connection after another, and attempts between them by a policy.
 
 `frames()` is for one thread, `close()` for any: it waits for nothing, and the reader ends as soon as its read returns.
 """
@@ -10,20 +10,22 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Protocol
 
 import av
+import numpy as np
 
 from streaming.buffer import Item
 from streaming.clock import Clock
-from streaming.errors import LoginRefused, SourceError
-from streaming.sampling import Sampler
+from streaming.errors import LoginRefused, PictureTooNarrow, SourceError
 from streaming.sources.base import BaseSource, SourceOptions, check_aspect
+from streaming.sources.frozen import Change, StillWatch
 from streaming.sources.pacing import Pacer
 from streaming.sources.pictures import Broken, Damage, Event, Picture
 from streaming.sources.reading import reason_of
-from streaming.sources.timestamps import LiveTimeline
+from streaming.sources.timestamps import LiveTimeline, MissingPictures
 from streaming.types import NoticeKind, SourceInfo
 
 _DAMAGE_INTERVAL_S = 1.0
-_MAX_WITHOUT_PICTURE_S = 30.0
+_JUMP_INTERVAL_S = 1.0
+_FROZEN_INTERVAL_S = 600.0
 
 
 class Connection(Protocol):
@@ -83,20 +85,36 @@ class LiveSource(BaseSource):
         self._rng = rng or random.Random()
         self._connection: Connection | None = None
         self._timeline = LiveTimeline()
-        self._sampler = Sampler(options.sample_fps)
+        self._missing = MissingPictures()
+        self._num_lost_before = 0
+        self._num_jumps, self._told_jump_at_s = 0, float("-inf")
+        self._sampler = options.frame_chooser()
         self._num_attempts = 0
         self._connected_at_s = self._decoded_at_s = 0.0
         self._is_back = False
+        self._is_opened = False
+        self._still: StillWatch | None = None
+        self._renew_at_s: float | None = None
+        self._num_renewals = 0
+        self._told_frozen_at_s = float("-inf")
 
     def open(self) -> SourceInfo:
-        """Connect; raises what `connect` raises."""
+        """Connect; raises what `connect` raises. With `retry.from_start` connecting is left to `frames`."""
         self.close()
         self._start()
         self._timeline = LiveTimeline()
+        self._missing.reset()
+        self._num_lost_before = 0
         self._sampler.reset()
         self._num_attempts = 0
         self._is_back = False
+        self._reset_still()
+        self._is_opened = True
+        if self._options.retry.from_start:
+            return SourceInfo(self._name, True, 0, 0, None, None, "")
+        self._is_opened = False
         self._connection = self._connect()
+        self._is_opened = True
         self._connected_at_s = self._decoded_at_s = self._clock.now_s()
         try:
             check_aspect(self._name, *self._connection.coded_size_px)
@@ -108,23 +126,20 @@ class LiveSource(BaseSource):
 
     def frames(self) -> Iterator[Item]:
         """Frames and notices until it is closed, or was lost and did not come back (`ENDED`)."""
-        connection = self._connection
-        if connection is None:
+        if not self._is_opened:
             raise SourceError(self._name, "it is not open", "call open() first")
         closed = self._closed
-        yield self._opened(self._describe(connection))
-        while True:
+        connection = self._connection or (yield from self._come_back("", at_once=True))
+        if connection is not None:
+            yield self._opened(self._describe(connection))
+        while connection is not None and not closed.is_set():
             reason = yield from self._receive(connection)
             yield from self._tell_damage()
             self._with_decoder(self._release)
-            if closed.is_set():
-                return
-            back = yield from self._reconnect(reason)
-            if closed.is_set():
-                return
-            if back is None:
-                break
-            connection = back
+            if not closed.is_set():
+                connection = yield from self._come_back(reason, at_once=self._is_renewing)
+        if closed.is_set():
+            return
         reason = f"lost, and not back after {self._num_attempts} attempts"
         yield self._notice(
             NoticeKind.ENDED, reason, self._num_decoded, broken=True, num_frames=self._num_decoded,
@@ -151,11 +166,16 @@ class LiveSource(BaseSource):
                 return event.reason
             if isinstance(event, Damage):
                 self._damage.add(event)
-                if now_s - max(self._decoded_at_s, self._connected_at_s) > _MAX_WITHOUT_PICTURE_S:
-                    return f"no picture could be decoded for {_MAX_WITHOUT_PICTURE_S:g} s"
-            else:
+            if isinstance(event, Picture):
                 stamp_s = event.stamp_s if connection.has_timestamps else None
-                yield from self._deliver(event, stamp_s, now_s, pacer)
+                try:
+                    yield from self._deliver(event, stamp_s, now_s, pacer)
+                except PictureTooNarrow as error:
+                    return error.rule
+            elif now_s - max(self._decoded_at_s, self._connected_at_s) > self._options.picture_timeout_s:
+                return f"no picture could be decoded for {self._options.picture_timeout_s:g} s"
+            if self._is_renewing:
+                return "its picture is frozen"
             if self._damage.is_pending and now_s - told_at_s >= _DAMAGE_INTERVAL_S:
                 told_at_s = now_s
                 yield from self._tell_damage()
@@ -169,8 +189,8 @@ class LiveSource(BaseSource):
             yield self._notice(NoticeKind.GAP, f"it is back; {gap_s:.1f} s were not seen", gap_s=gap_s)
             self._is_back = False
         elif placed.jump_s:
-            reason = f"timestamps jumped by {placed.jump_s:.1f} s; media time follows our clock"
-            yield self._notice(NoticeKind.GAP, reason, jump_s=placed.jump_s)
+            yield from self._tell_jump(placed.jump_s, now_s)
+        self._count_missing(stamp_s)
         self._decoded_at_s = now_s
         if now_s - self._connected_at_s >= self._options.retry.steady_s:
             self._num_attempts = 0
@@ -187,35 +207,114 @@ class LiveSource(BaseSource):
         except av.FFmpegError as error:
             self._damage.add(Damage(reason_of(error), num_lost=1))
             return
+        yield from self._look(image, now_s)
         yield from self._framed(image, placed.pts_s, index)
 
-    def _reconnect(self, reason: str) -> Generator[Item, None, Connection | None]:
-        """Try until it is back; returns the new connection, or None where the attempts are used up or it was closed."""
+    def _tell_jump(self, jump_s: float, now_s: float) -> Iterator[Item]:
+        """At most one notice a second: damaged packets have timestamps of any value."""
+        self._num_jumps += 1
+        if now_s - self._told_jump_at_s >= _JUMP_INTERVAL_S:
+            count, self._num_jumps, self._told_jump_at_s = self._num_jumps, 0, now_s
+            reason = f"timestamps jumped by {jump_s:.1f} s; media time follows our clock"
+            yield self._notice(NoticeKind.GAP, reason, count, jump_s=jump_s)
+
+    def _count_missing(self, stamp_s: float | None) -> None:
+        """Count pictures that neither came nor failed to decode since the last one."""
+        num_told = self._damage.num_lost - self._num_lost_before
+        num_missing = self._missing.add(stamp_s) - num_told
+        if num_missing > 0:
+            self._damage.add(Damage("a picture never came", num_lost=num_missing))
+        self._num_lost_before = self._damage.num_lost
+
+    def _look(self, image: np.ndarray, now_s: float) -> Iterator[Item]:
+        """Say where the picture freezes or thaws, and plan to connect anew while it is frozen."""
+        still = self._still
+        if still is None:
+            return
+        still_s = still.still_s(now_s)
+        masks = self._options.masks
+        change = still.look(masks.apply(image) if masks is not None else image, now_s)
+        if change is Change.THAWED:
+            self._renew_at_s, self._num_renewals = None, 0
+            reason = f"its picture moves again, after it was frozen for {still_s:.0f} s"
+            yield self._notice(NoticeKind.GAP, reason, gap_s=still_s, was_frozen=True)
+        elif still.is_frozen and self._renew_at_s is None:
+            yield from self._plan_renewal(now_s, still.still_s(now_s))
+
+    def _plan_renewal(self, now_s: float, still_s: float) -> Iterator[Item]:
+        """A camera often needs a new connection to thaw; told each time at first, later every ten minutes."""
+        self._num_renewals += 1
+        delay_s = self._options.retry.delay_s(self._num_renewals, login_refused=False, rng=self._rng)
+        self._renew_at_s = now_s + delay_s
+        is_power_of_two = self._num_renewals & (self._num_renewals - 1) == 0
+        if is_power_of_two or now_s - self._told_frozen_at_s >= _FROZEN_INTERVAL_S:
+            self._told_frozen_at_s = now_s
+            reason = f"its picture is frozen: nothing new in it for {still_s:.0f} s; connecting anew in {delay_s:.1f} s"
+            yield self._notice(NoticeKind.FROZEN, reason, self._num_renewals, still_s=still_s, delay_s=delay_s)
+
+    @property
+    def _is_renewing(self) -> bool:
+        """Whether it is time to connect anew for a frozen picture."""
+        return self._renew_at_s is not None and self._clock.now_s() >= self._renew_at_s
+
+    def _reset_still(self) -> None:
+        after_s = self._options.frozen_after_s
+        self._still = StillWatch(after_s) if after_s is not None else None
+        self._renew_at_s, self._num_renewals = None, 0
+        self._told_frozen_at_s = float("-inf")
+
+    def _come_back(self, reason: str, *, at_once: bool) -> Generator[Item, None, Connection | None]:
+        """Try until it is back; returns the new connection, or None where the attempts are used up or it was closed.
+
+        `at_once` tries first without a word, as at the start, and says why it must be tried again.
+        """
         retry, closed = self._options.retry, self._closed
         login_refused = False
+        if at_once:
+            connection, refusal = self._try_connecting(is_gap=False)
+            if refusal is None:
+                return connection
+            reason, login_refused = refusal.rule, isinstance(refusal, LoginRefused)
         while retry.max_retries is None or self._num_attempts < retry.max_retries:
             self._num_attempts += 1
             delay_s = retry.delay_s(self._num_attempts, login_refused=login_refused, rng=self._rng)
             yield self._notice(
                 NoticeKind.RECONNECTING,
-                f"lost: {reason}; trying again in {delay_s:.1f} s",
+                f"{'lost' if self._num_decoded else 'not there'}: {reason}; trying again in {delay_s:.1f} s",
                 self._num_attempts,
                 delay_s=delay_s,
                 login_refused=login_refused,
             )
             if self._clock.wait(closed, delay_s):
                 return None
-            try:
-                connection = self._with_decoder(self._connect_again)
-            except SourceError as error:
-                reason, login_refused = error.rule, isinstance(error, LoginRefused)
-                continue
-            return connection
+            connection, refusal = self._try_connecting(is_gap=True)
+            if refusal is None:
+                return connection
+            reason, login_refused = refusal.rule, isinstance(refusal, LoginRefused)
         return None
 
-    def _connect_again(self) -> Connection:
+    def _try_connecting(self, *, is_gap: bool) -> tuple[Connection | None, SourceError | None]:
+        """A connection, or why there is none; neither where it was closed meanwhile."""
+        try:
+            return self._with_decoder(lambda: self._connect_again(is_gap)), None
+        except SourceError as error:
+            return None, error
+
+    def _connect_again(self, is_gap: bool) -> Connection:
         self._connection = connection = self._connect()
-        self._connected_at_s = self._clock.now_s()
+        try:
+            check_aspect(self._name, *connection.coded_size_px)
+        except SourceError:
+            self._release()
+            raise
+        if not self._num_decoded:
+            self._size_px = connection.coded_size_px
+        self._connected_at_s = now_s = self._clock.now_s()
         self._timeline.reconnect()
-        self._is_back = True
+        self._missing.reset()
+        self._num_lost_before = self._damage.num_lost
+        self._is_back = is_gap and self._num_decoded > 0
+        self._renew_at_s = None
+        if self._still is not None:
+            self._still.reconnected(now_s)
         return connection

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+
 from streaming.buffer import Item
 from streaming.errors import ConfigError
 from streaming.masks import Masks
@@ -20,6 +22,7 @@ class MaskedSource:
     def __init__(self, source: Source, masks: Masks) -> None:
         self._source = source
         self._masks = masks
+        self._checked_px: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:
@@ -45,7 +48,15 @@ class MaskedSource:
     def frames(self) -> Iterator[Item]:
         """The items of the source behind, frames masked."""
         for item in self._source.frames():
-            yield dataclasses.replace(item, image=self._masks.apply(item.image)) if isinstance(item, Frame) else item
+            yield dataclasses.replace(item, image=self._masked(item.image)) if isinstance(item, Frame) else item
+
+    def _masked(self, image: np.ndarray) -> np.ndarray:
+        """`image` with the masks over it; raises `ConfigError` where they do not fit a picture of its size."""
+        size_px = (image.shape[1], image.shape[0])
+        if size_px != self._checked_px:
+            self._masks.check(*size_px)
+            self._checked_px = size_px
+        return self._masks.apply(image)
 
     def close(self) -> None:
         """Close the source behind."""

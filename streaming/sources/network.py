@@ -26,6 +26,7 @@ from streaming.errors import (
 )
 from streaming.redact import redact_url, split_userinfo
 from streaming.sources.base import SourceOptions
+from streaming.sources.hardware import HardwareDecoding
 from streaming.sources.live import LiveSource
 from streaming.sources.reading import VideoReader, open_reader, reason_of
 from streaming.sources.replay import ReplaySource
@@ -44,7 +45,7 @@ _TIMEOUT_ERRORS = (av.error.ExitError, av.error.TimeoutError)
 def network_source(url: str, options: SourceOptions, clock: Clock | None = None) -> LiveSource | HttpSource:
     """The source for an `rtsp(s)://` or `http(s)://` URL."""
     if _scheme(url) in RTSP_SCHEMES:
-        return LiveSource(redact_url(url), lambda: open_stream(url, options), options, clock)
+        return LiveSource(redact_url(url), _connector(url, options), options, clock)
     return HttpSource(url, options, clock)
 
 
@@ -56,6 +57,7 @@ class HttpSource:
         self._name = redact_url(url)
         self._options = options
         self._clock = clock
+        self._connect = _connector(url, options)
         self._inner: ReplaySource | LiveSource | None = None
 
     @property
@@ -69,10 +71,13 @@ class HttpSource:
         return self._inner is not None and self._inner.is_live
 
     def open(self) -> SourceInfo:
-        """Connect, and find out which of the two it is."""
+        """Connect, and find out which of the two it is. With `retry.from_start` it is taken for live, unseen."""
         self.close()
-        reader = open_stream(self._url, self._options)
-        opener = _first_then(reader, lambda: open_stream(self._url, self._options))
+        if self._options.retry.from_start:
+            self._inner = LiveSource(self._name, self._connect, self._options, self._clock)
+            return self._inner.open()
+        reader = self._connect()
+        opener = _first_then(reader, self._connect)
         try:
             if reader.is_finite:
                 self._inner = ReplaySource(self._name, self._options, self._clock, opener)
@@ -103,7 +108,17 @@ class HttpSource:
         self.close()
 
 
-def open_stream(url: str, options: SourceOptions) -> VideoReader:
+def _connector(url: str, options: SourceOptions) -> Callable[[], VideoReader]:
+    """What connects to `url`, each time again, remembering what the graphics card could not decode."""
+    if options.reach is not None:
+        from streaming.sources.guarded import guarded_opener
+
+        return guarded_opener(url, options, options.reach)
+    hardware = HardwareDecoding(options.hardware)
+    return lambda: open_stream(url, options, hardware)
+
+
+def open_stream(url: str, options: SourceOptions, hardware: HardwareDecoding | None = None) -> VideoReader:
     """Connect to `url`; raises what went wrong as a `SourceError`, without credentials."""
     name = redact_url(url)
     is_rtsp = _scheme(url) in RTSP_SCHEMES
@@ -112,8 +127,9 @@ def open_stream(url: str, options: SourceOptions) -> VideoReader:
         return open_reader(
             url,
             name,
-            options=_rtsp_options(options) if is_rtsp else {"protocol_whitelist": _HTTP_PROTOCOLS},
+            options=_rtsp_options(options) if is_rtsp else _http_options(options),
             is_live=is_rtsp,
+            hardware=hardware,
             # FFmpeg's RTSP waits twice, the second time for the answer to its good-bye.
             timeout_s=(options.open_timeout_s, options.read_timeout_s / (2 if is_rtsp else 1)),
         )
@@ -131,7 +147,19 @@ def _rtsp_options(options: SourceOptions) -> dict[str, str]:
         "flags": "low_delay",
         # Without this FFmpeg measures the rate for a second and a half before it gives the first frame.
         "fpsprobesize": "0",
+        # What is not asked for cannot hide that the pictures have stopped.
+        "allowed_media_types": "video",
+        "timeout": _socket_timeout_us(options),
     }
+
+
+def _http_options(options: SourceOptions) -> dict[str, str]:
+    return {"protocol_whitelist": _HTTP_PROTOCOLS, "rw_timeout": _socket_timeout_us(options)}
+
+
+def _socket_timeout_us(options: SourceOptions) -> str:
+    """FFmpeg's own limit on each wait for the network, beside ours: it holds while a connection is closed, too."""
+    return str(int(1e6 * max(options.open_timeout_s, options.read_timeout_s)))
 
 
 def _mapped(error: av.FFmpegError, url: str, options: SourceOptions, elapsed_s: float) -> SourceError:

@@ -47,7 +47,12 @@ class Broken:
     reason: str
 
 
-Event = Picture | Damage | Broken
+@dataclass(frozen=True, slots=True)
+class Undecoded:
+    """Something came that gave no picture and is no damage either; live readers say so, that deadlines can be kept."""
+
+
+Event = Picture | Damage | Broken | Undecoded
 
 
 class PictureConverter:

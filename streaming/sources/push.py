@@ -14,8 +14,7 @@ import numpy as np
 from streaming.buffer import Item, LatestFrame
 from streaming.clock import Clock
 from streaming.errors import ConfigError, SourceError
-from streaming.sampling import Sampler
-from streaming.sources.base import BaseSource, SourceOptions, check_aspect
+from streaming.sources.base import BaseSource, FrameChooser, SourceOptions, check_aspect
 from streaming.sources.timestamps import LiveTimeline
 from streaming.types import Frame, NoticeKind, SourceInfo
 
@@ -85,7 +84,7 @@ class PushSource(BaseSource):
         buffer = self._buffer
         if buffer is None:
             raise SourceError(self._name, "it is not open", "call open() first")
-        sampler = Sampler(self._options.sample_fps)
+        sampler = self._options.frame_chooser()
         yield self._notice(NoticeKind.OPENED, "waiting for frames", is_live=True)
         reason = "the sender ended it"
         while not self._closed.is_set():
@@ -102,7 +101,7 @@ class PushSource(BaseSource):
         if not self._closed.is_set():
             yield self._notice(NoticeKind.ENDED, reason, self._num_decoded, broken=False, num_frames=self._num_decoded)
 
-    def _deliver(self, frame: Frame, sampler: Sampler) -> Iterator[Item]:
+    def _deliver(self, frame: Frame, sampler: FrameChooser) -> Iterator[Item]:
         if not sampler.take(frame.pts_s):
             self._last_pts_s = frame.pts_s
             return

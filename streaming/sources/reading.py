@@ -18,6 +18,7 @@ from streaming.sources.pictures import (
     Orientation,
     Picture,
     PictureConverter,
+    Undecoded,
     orientation_of,
 )
 
@@ -26,12 +27,25 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
+    from streaming.sources.hardware import HardwareDecoding
+
+SAFE_FORMATS = (
+    "mov,matroska,mpegts,mpeg,mpegvideo,avi,flv,ogg,asf,mxf,nut,wtv,ivf,obu,h264,hevc,m4v,gif,apng,mjpeg,mpjpeg,hls"
+)
+"""FFmpeg's names of the formats that strangers may send: pictures in a container, and playlists of those."""
+
+MAX_PIXELS = 8192 * 4352
+"""Of one picture, from whatever source: an 8K camera's. More costs gigabytes, and a few bytes can ask for it."""
+
 _MAX_SANE_FPS = 1000.0
 
 # FFmpeg plays text files as the screen of an old terminal.
 _NOT_VIDEO_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
 _PLAYLIST_FORMATS = frozenset({"hls", "dash"})
 _FORMATS_WITHOUT_TIME = frozenset({"mpjpeg", "mjpeg", "image2", "image2pipe", "jpeg_pipe", "png_pipe"})
+
+# A graphics card that never gave a picture and refuses this many packets in a row cannot decode the stream.
+_MAX_REFUSED_BY_HARDWARE = 5
 
 # FFmpeg's own decoders of these leave out the transparency, which WebM keeps beside the picture.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -40,17 +54,27 @@ _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 class VideoReader:
     """An open container and the decoder of its best video stream."""
 
-    def __init__(self, container: InputContainer, name: str, *, is_live: bool) -> None:
-        """Take over `container`, closing it where it has no video; raises `NotAVideo`."""
+    def __init__(
+        self, container: InputContainer, name: str, *, is_live: bool, hardware: HardwareDecoding | None = None
+    ) -> None:
+        """Take over `container`, closing it where it has no video; raises `NotAVideo`.
+
+        `hardware` is told where the device that the container was opened with cannot decode the stream.
+        """
         self._container = container
         self._name = name
+        self._is_live = is_live or not self.is_finite
+        self._hardware = hardware
+        self._num_refused = 0
         try:
             self._stream = self._choose_stream()
         except NotAVideo:
             container.close()
             raise
-        self._stream.thread_type = "SLICE" if is_live else "AUTO"
+        # Threads by frame hold back as many pictures as there are threads.
+        self._stream.thread_type = "SLICE" if self._is_live else "AUTO"
         self._context = self._make_context()
+        self._context.options = {**self._context.options, "max_pixels": str(MAX_PIXELS)}
         self._converter = PictureConverter()
         self._oriented_kind: tuple[int, int, int] | None = None
         self._orientation = UPRIGHT
@@ -95,8 +119,8 @@ class VideoReader:
 
     @property
     def is_bursty(self) -> bool:
-        """Whether many seconds arrive at once, as in playlists of segments."""
-        return bool(self._formats & _PLAYLIST_FORMATS)
+        """Whether many seconds arrive at once, as in playlists of segments and from web servers that hold a file."""
+        return bool(self._formats & _PLAYLIST_FORMATS) or not self._is_live
 
     @property
     def is_finite(self) -> bool:
@@ -109,17 +133,29 @@ class VideoReader:
         """Everything from here to the end; `Broken` last where the stream breaks off."""
         broken = None
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in self._demux():
+                if packet.stream.index != self._stream.index:
+                    yield Undecoded()
+                    continue
                 if packet.is_corrupt and packet.size:
                     yield Damage("data arrived damaged", num_lost=0)
                 yield from self._decode(packet)
+                if self._hardware is not None and self._num_refused >= _MAX_REFUSED_BY_HARDWARE:
+                    self._hardware.give_up()
+                    broken = Broken("the graphics card cannot decode it; going on without")
+                    break
         except av.EOFError:
             pass
         except av.FFmpegError as error:
             broken = Broken(reason_of(error))
         if broken is not None:
-            yield from self._decode(None)
+            if not self._num_refused:
+                yield from self._decode(None)
             yield broken
+
+    def _demux(self) -> Iterator[Packet]:
+        """Packets as they come. Of a live stream the sound as well: PyAV would wait in silence for the next picture."""
+        return self._container.demux() if self._is_live else self._container.demux(self._stream)
 
     def seek(self, to_s: float) -> bool:
         """Go to the last key frame at or before `to_s` after the stream's start; False where it cannot."""
@@ -161,6 +197,10 @@ class VideoReader:
         stream = next((video for video in videos if best is not None and video.index == best.index), videos[0])
         if stream.codec_context is None or not stream.width or not stream.height:
             raise NotAVideo(self._name, "its pictures have no size or no known codec", "check that it plays elsewhere")
+        if stream.width * stream.height > MAX_PIXELS:
+            size = f"{stream.width} x {stream.height}"
+            rule = f"its picture is {size}; at most {MAX_PIXELS:,} pixels are read"
+            raise NotAVideo(self._name, rule, "scale it down")
         return stream
 
     def _make_context(self) -> av.VideoCodecContext:
@@ -181,9 +221,13 @@ class VideoReader:
         except av.EOFError:
             return
         except av.FFmpegError as error:
+            self._num_refused += 1
             yield Damage(reason_of(error), num_lost=1)
             return
+        if not frames and self._is_live:
+            yield Undecoded()
         for frame in frames:
+            self._num_refused, self._hardware = 0, None
             yield Damage("a picture was damaged", num_lost=1) if frame.is_corrupt else self._picture(frame)
 
     def _picture(self, frame: VideoFrame) -> Picture:
@@ -216,15 +260,21 @@ def open_reader(
     options: Mapping[str, str],
     is_live: bool = False,
     timeout_s: tuple[float, float] | None = None,
+    hardware: HardwareDecoding | None = None,
 ) -> VideoReader:
     """Open `location` (an absolute path or a URL) with FFmpeg's `options`; raises FFmpeg's errors and `NotAVideo`.
 
-    `timeout_s` limits opening and each read.
+    `timeout_s` limits opening and each read; `hardware` may offer a device that decodes.
     """
+    accelerator = hardware.accelerator() if hardware is not None else None
     container = av.open(
-        escape_userinfo(location), options=dict(options), timeout=timeout_s, metadata_errors="replace"
+        escape_userinfo(location),
+        options=dict(options),
+        timeout=timeout_s,
+        metadata_errors="replace",
+        hwaccel=accelerator,
     )
-    return VideoReader(container, name, is_live=is_live)
+    return VideoReader(container, name, is_live=is_live, hardware=hardware if accelerator is not None else None)
 
 
 def reason_of(error: av.FFmpegError) -> str:

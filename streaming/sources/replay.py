@@ -16,8 +16,7 @@ import av
 from streaming.buffer import Item
 from streaming.clock import Clock
 from streaming.errors import ConfigError, NotAVideo, SourceError, SourceNotFound, SourceUnreadable, TruncatedFile
-from streaming.sampling import Sampler
-from streaming.sources.base import BaseSource, SourceOptions, check_aspect
+from streaming.sources.base import BaseSource, FrameChooser, SourceOptions, check_aspect
 from streaming.sources.pacing import Pacer
 from streaming.sources.pictures import Broken, Damage
 from streaming.sources.reading import VideoReader, open_reader, reason_of
@@ -88,8 +87,8 @@ class ReplaySource(BaseSource):
         if reader is None or state is None:
             raise SourceError(self._name, "it is not open", "call open() first")
         closed = self._closed
-        sampler = Sampler(self._options.sample_fps)
-        pacer = Pacer(self._clock, self._options.speed, closed)
+        sampler = self._options.frame_chooser()
+        pacer = Pacer(self._clock, self._options.speed, closed, self._options.playback)
         yield self._opened(self._describe(reader))
         broken = ""
         for number in itertools.count(1):
@@ -168,7 +167,7 @@ class ReplaySource(BaseSource):
                 break
         return _Pass(timeline, itertools.chain(peeked, events)), first
 
-    def _play(self, state: _Pass, sampler: Sampler, pacer: Pacer) -> Iterator[Item]:
+    def _play(self, state: _Pass, sampler: FrameChooser, pacer: Pacer) -> Iterator[Item]:
         """Frames and notices of one pass, up to its end or `end_s`."""
         closed, end_s = self._closed, self._options.end_s
         while (event := self._with_decoder(lambda: next(state.events, None))) is not None:
@@ -188,7 +187,7 @@ class ReplaySource(BaseSource):
             if closed.is_set():
                 return
 
-    def _deliver(self, event: Timed, state: _Pass, sampler: Sampler, pacer: Pacer) -> Iterator[Item]:
+    def _deliver(self, event: Timed, state: _Pass, sampler: FrameChooser, pacer: Pacer) -> Iterator[Item]:
         """One picture in range: as a frame if it is sampled, after what has to be said of it."""
         if state.first_s is None:
             state.first_s = event.placed.pts_s
@@ -205,7 +204,7 @@ class ReplaySource(BaseSource):
         if late_s:
             yield self._notice(
                 NoticeKind.SLOWED,
-                f"frames are used slower than speed {self._options.speed:g}; the media clock waits for them",
+                f"frames are used slower than speed {pacer.speed:g}; the media clock waits for them",
                 behind_s=late_s,
             )
         try:

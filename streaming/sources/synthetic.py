@@ -14,8 +14,7 @@ import numpy as np
 from streaming.buffer import Item
 from streaming.clock import Clock
 from streaming.errors import ConfigError, SourceError
-from streaming.sampling import Sampler
-from streaming.sources.base import BaseSource, SourceOptions
+from streaming.sources.base import BaseSource, FrameChooser, SourceOptions
 from streaming.sources.pacing import Pacer
 from streaming.sources.rendering import Renderer
 from streaming.sources.scenario import (
@@ -170,7 +169,8 @@ class SyntheticSource(BaseSource):
         """The frames that the options ask for, in order, among notices of beginning, repetition and end."""
         scene, options, closed = self.scene, self._options, self._closed
         yield self._opened(self._describe(scene))
-        sampler, pacer = Sampler(options.sample_fps), Pacer(self._clock, options.speed, closed)
+        sampler = options.frame_chooser()
+        pacer = Pacer(self._clock, options.speed, closed, options.playback)
         end_s = scene.duration_s if options.end_s is None else min(options.end_s, scene.duration_s)
         wanted = [float(t_s) for t_s in scene.times(self.fps) if options.start_s <= t_s < end_s]
         for number in itertools.count(1):
@@ -192,7 +192,7 @@ class SyntheticSource(BaseSource):
             slowed_s=pacer.total_slowed_s,
         )
 
-    def _play(self, scene: Scene, t_s: float, pts_s: float, sampler: Sampler, pacer: Pacer) -> Iterator[Item]:
+    def _play(self, scene: Scene, t_s: float, pts_s: float, sampler: FrameChooser, pacer: Pacer) -> Iterator[Item]:
         """One picture, if it is sampled, at its media time."""
         index, self._num_decoded = self._num_decoded, self._num_decoded + 1
         if not sampler.take(pts_s):
@@ -202,7 +202,7 @@ class SyntheticSource(BaseSource):
         if late_s:
             yield self._notice(
                 NoticeKind.SLOWED,
-                f"frames are used slower than speed {self._options.speed:g}; the media clock waits for them",
+                f"frames are used slower than speed {pacer.speed:g}; the media clock waits for them",
                 behind_s=late_s,
             )
         picture = self._with_decoder(lambda: scene.frame(t_s))

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from streaming.sources.pictures import Broken, Damage, Event, Picture
+from streaming.sources.pictures import Broken, Damage, Event, Picture, Undecoded
 
 DEFAULT_FPS = 25.0
 """Rate that is assumed where a stream has neither timestamps nor a rate."""
@@ -22,6 +22,8 @@ _HOLD_S = 0.5
 _NUM_INTERVALS = 15
 _LIVE_DIVERGENCE_S = 30.0
 _MAX_WAITING = 8
+_EVEN = 0.2
+_SHARE_EVEN = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,35 @@ class LiveTimeline:
         return Placed(self._last_s, jump_s)
 
 
+class MissingPictures:
+    """Counts pictures that never came, by the holes in the timestamps of a camera whose rate is steady.
+
+    Decoders conceal what a network lost: without this nobody would hear of it.
+    """
+
+    def __init__(self) -> None:
+        self._last_s: float | None = None
+        self._steps_s: deque[float] = deque(maxlen=_NUM_INTERVALS)
+
+    def reset(self) -> None:
+        """A new connection begins, perhaps with another rate."""
+        self._last_s = None
+        self._steps_s.clear()
+
+    def add(self, stamp_s: float | None) -> int:
+        """How many are missing between the last picture and the one stamped `stamp_s`; 0 where the rate is uneven."""
+        last_s, self._last_s = self._last_s, stamp_s
+        if stamp_s is None or last_s is None or not 0 < stamp_s - last_s < _LIVE_DIVERGENCE_S:
+            return 0
+        step_s = stamp_s - last_s
+        usual_s = statistics.median(self._steps_s) if len(self._steps_s) == _NUM_INTERVALS else 0.0
+        num_even = sum(abs(step - usual_s) <= _EVEN * usual_s for step in self._steps_s)
+        self._steps_s.append(step_s)
+        if not usual_s or num_even < _SHARE_EVEN * _NUM_INTERVALS:
+            return 0
+        return max(0, round(step_s / usual_s) - 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Timed:
     """A picture with its media time."""
@@ -175,6 +206,8 @@ def time_pictures(events: Iterable[Event], timeline: RecordingTimeline) -> Itera
     waiting: list[Picture] = []
     max_waiting = _MAX_WAITING
     for event in events:
+        if isinstance(event, Undecoded):
+            continue
         if isinstance(event, Damage):
             yield event
             continue

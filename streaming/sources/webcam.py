@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from streaming.clock import Clock
+from streaming.clock import Clock, SystemClock
 from streaming.errors import ConfigError, MissingLibrary, SourceBusy, SourceNotFound, SourceUnreadable
 from streaming.sources.base import SourceOptions
 from streaming.sources.live import LiveSource
@@ -48,9 +48,16 @@ class CameraConnection:
     has_timestamps = False
     is_bursty = False
 
-    def __init__(self, camera: Camera, first_image: np.ndarray) -> None:
-        """`first_image` proves that the camera works; it is not delivered, since cameras start dark."""
+    def __init__(
+        self, camera: Camera, first_image: np.ndarray, clock: Clock | None = None, read_timeout_s: float = 3.0
+    ) -> None:
+        """`first_image` proves that the camera works; it is not delivered, since cameras start dark.
+
+        OpenCV waits up to ten seconds for a camera that hangs; `read_timeout_s` without a picture end it after that.
+        """
         self._camera = camera
+        self._clock = clock or SystemClock()
+        self._read_timeout_s = read_timeout_s
         self._size_px = (first_image.shape[1], first_image.shape[0])
 
     @property
@@ -72,13 +79,16 @@ class CameraConnection:
         return fps if 0 < fps <= 1000 else None
 
     def events(self) -> Iterator[Event]:
-        """Pictures until the camera fails several times in a row."""
+        """Pictures until the camera fails several times in a row, or for too long."""
         num_failed = 0
-        while num_failed < _MAX_FAILED_READS:
+        seen_at_s = self._clock.now_s()
+        while num_failed < _MAX_FAILED_READS and self._clock.now_s() - seen_at_s <= self._read_timeout_s:
             has_image, bgr = self._camera.read()
             if has_image and bgr is not None:
                 num_failed = 0
                 yield _picture(bgr)
+                # Whoever takes the picture may take his time.
+                seen_at_s = self._clock.now_s()
             else:
                 num_failed += 1
                 yield Damage("the camera gave no picture", num_lost=1)
@@ -96,10 +106,21 @@ def webcam_source(
     if index < 0:
         raise ConfigError(f"webcam:{index}", "cameras are numbered from 0", "use webcam:0")
     name = f"webcam:{index}"
-    return LiveSource(name, lambda: connect_camera(index, open_camera or _open_with_opencv), options, clock)
+
+    def connect() -> CameraConnection:
+        return connect_camera(index, open_camera or _open_with_opencv, clock=clock, timeout_s=options.read_timeout_s)
+
+    return LiveSource(name, connect, options, clock)
 
 
-def connect_camera(index: int, open_camera: OpenCamera, devices: Path = Path("/dev")) -> CameraConnection:
+def connect_camera(
+    index: int,
+    open_camera: OpenCamera,
+    devices: Path = Path("/dev"),
+    *,
+    clock: Clock | None = None,
+    timeout_s: float = 3.0,
+) -> CameraConnection:
     """Open a camera and take its first picture; raises why there is none as a `SourceError`."""
     name, device = f"webcam:{index}", devices / f"video{index}"
     has_device_files = sys.platform.startswith("linux")
@@ -117,7 +138,7 @@ def connect_camera(index: int, open_camera: OpenCamera, devices: Path = Path("/d
             raise SourceBusy(name, "it gives no picture", "close the program that uses it, or try another number")
         raise SourceNotFound(name, "there is no such camera, or another program uses it", "try another number")
     camera.set(_BUFFER_SIZE, 1)
-    return CameraConnection(camera, bgr)
+    return CameraConnection(camera, bgr, clock, timeout_s)
 
 
 def _picture(bgr: np.ndarray) -> Picture:

@@ -11,7 +11,7 @@ import numpy as np
 
 from assistant.events import Alert, Answer, Comment, StatusEvent, StreamEvent
 from models.sight import Check, Sight
-from models.spans import Eviction
+from models.spans import Eviction, WindowSettings
 from models.steps import Forward, Output, Piece, Steps
 from models.turns import Utterance
 from streaming.clock import FakeClock
@@ -47,6 +47,7 @@ class Look:
     evictions: Sequence[Eviction] = ()
     rebased: bool = False
     grid_changed: bool = False
+    widened: WindowSettings | None = None
 
     def sight(self, seen: Frame) -> Sight:
         changed = np.arange(GRID.num_cells) < self.changed
@@ -66,6 +67,7 @@ class Look:
             evictions=tuple(self.evictions),
             rebased=self.rebased,
             grid_changed=self.grid_changed,
+            widened=self.widened,
         )
 
 
@@ -85,6 +87,8 @@ class FakeModel:
     checks: deque[bool] = field(default_factory=deque)
     hot: np.ndarray = field(default_factory=lambda: np.zeros(GRID.num_cells, bool))
     truncates: bool = False
+    late_evictions: Sequence[Eviction] = ()
+    """What left memory after the last frame."""
     num_openings: int = 0
     """Forward passes before the first word of a turn, besides its own."""
     calls: list[str] = field(default_factory=list)
@@ -102,8 +106,8 @@ class FakeModel:
         self.calls.append("comment")
         return (yield from self._say(self.remarks.popleft() if self.remarks else "Something moves."))
 
-    def answer(self, question: str) -> Steps[Utterance]:
-        self.calls.append(f"answer {question}")
+    def answer(self, question: str, attachments: Sequence[Any] = (), *, aside: bool = False) -> Steps[Utterance]:
+        self.calls.append(f"answer {question}" + " aside" * aside + f" with {len(attachments)}" * bool(attachments))
         return (yield from self._say(self.answers.get(question, "Yes.")))
 
     def check(self, question: str) -> Steps[Check]:
@@ -116,6 +120,10 @@ class FakeModel:
         self.calls.append(f"instruct {text}")
         yield A_FORWARD
 
+    def forget(self) -> Steps[None]:
+        self.calls.append("forget")
+        yield A_FORWARD
+
     def note_gap(self, seconds: float) -> Steps[None]:
         self.calls.append(f"gap {seconds:g}")
         yield A_FORWARD
@@ -125,6 +133,18 @@ class FakeModel:
         yield A_FORWARD
         said, self._under_way = self._under_way, None
         return self._utterance(said, cut=True) if said else None
+
+    def retract(self) -> Steps[None]:
+        self.calls.append("retract")
+        yield A_FORWARD
+
+    def take_evictions(self) -> tuple[Eviction, ...]:
+        late, self.late_evictions = tuple(self.late_evictions), ()
+        return late
+
+    @property
+    def remembered_s(self) -> float:
+        return 60.0
 
     def hot_cells(self) -> np.ndarray:
         return self.hot

@@ -9,8 +9,9 @@ import pytest
 from assistant.calibration import write_calibration
 from assistant.errors import AssistantError, ConfigError
 from assistant.evaluation import Watched, _clip_labels, decision_labels, owed_remarks, score_clip
-from assistant.report import chosen_seeds, plot_decisions, scene_settings, scenes_as_dict, scenes_as_table
+from assistant.report import chosen_seeds, plot_decisions, scene_settings, scenes_as_dict
 from assistant.speak import Decision, Reason
+from assistant.tables import scenes_as_table
 from models.settings import StreamSettings
 from models.training.calibrate import Platt
 from models.training.remarks import remarks

@@ -66,6 +66,23 @@ def test_a_break_in_the_middle_is_told_and_remembered() -> None:
     played = show(frame(0.0), notice(NoticeKind.ENDED, 0.4, broken=True))
     played.runner.run()
     assert played.runner.broken == "it ended" and played.runner.num_seen == 1
+    assert played.runner.warnings == ["it ended; what was seen until then stands"]
+
+
+def test_what_was_harmed_is_summed_up_in_the_end() -> None:
+    played = show(
+        frame(0.0),
+        notice(NoticeKind.DAMAGED, 0.5, count=2),
+        notice(NoticeKind.DAMAGED, 0.7, count=1),
+        notice(NoticeKind.GAP, 0.9, jump_s=-3.0),
+        notice(NoticeKind.GAP, 20.0, jump_s=12.0, gap_s=12.0),
+        notice(NoticeKind.ENDED, 21.0, count=9, broken=False),
+    )
+    played.runner.run()
+    lost, jumped = played.runner.warnings
+    assert lost == "3 frames lost, first at 0.50 s: it damaged; the rest was seen"
+    assert jumped.startswith("its timestamps jump back once, first at 0.90 s;")
+    assert show(frame(0.0), notice(NoticeKind.ENDED, 1.0)).runner.warnings == []
 
 
 def test_a_source_that_fails_after_frames_is_an_event() -> None:

@@ -9,10 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from assistant.events import StatusKind
 from assistant.questions import MOST_WAITING, Question, TooManyQuestions
 from assistant.session import StreamSession
 from assistant.speak import CalibratedPolicy, ChangePolicy, DecisionCurve, Reason
 from models.settings import SpeakingSettings
+from models.spans import WindowSettings
 from streaming.clock import FakeClock
 from streaming.types import Frame, NoticeKind
 from tests.assistant.fakes import GRID, FakeEngine, FakeModel, FakeSink, Look, eviction, frame, notice
@@ -172,6 +174,7 @@ def test_the_same_words_of_one_occurrence_are_held_back_with_a_reason() -> None:
     stage = Stage(model)
     stage.see(frame(0.0), frame(2.0))
     assert stage.sink.kinds() == ["comment", "vetoed"]
+    assert stage.model.calls.count("retract") == 1 and stage.model.calls[-1] == "retract", "the model never said it"
     assert stage.sink.statuses()[0].details == {"remark": "a ball"}
     assert [decision.reason for decision in stage.stream.curve] == [Reason.SPOKE, Reason.REPEAT]
 
@@ -204,6 +207,21 @@ def test_what_happens_to_the_memory_is_told() -> None:
     assert stage.sink.kinds() == ["evicted", "grid_changed", "rebased"]
     assert stage.sink.statuses()[0].details == {"tokens": 7, "frames": 2, "turns": 1}
     assert (stage.stream.stats.evictions, stage.stream.stats.rebases) == (1, 1)
+
+
+def test_windows_that_were_widened_are_told() -> None:
+    stage = Stage(FakeModel({0.0: Look(widened=WindowSettings(vision_low=3456, vision_high=4200))}))
+    stage.see(frame(0.0), frame(0.5))
+    (told,) = stage.sink.statuses()
+    assert told.kind is StatusKind.WIDENED and told.details == {"vision_low": 3456} and "3456 tokens" in told.text
+
+
+def test_what_left_memory_after_the_last_frame_is_told_before_the_end() -> None:
+    stage = Stage(FakeModel())
+    stage.see(frame(0.0))
+    stage.model.late_evictions = [eviction(40)]
+    stage.engine.run(stage.stream.on_notice(notice(NoticeKind.ENDED, 0.5, count=1)))
+    assert stage.sink.kinds() == ["evicted", "ended"] and stage.stream.stats.evictions == 1
 
 
 def test_a_truncated_remark_is_given_out_and_told() -> None:

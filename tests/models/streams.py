@@ -12,10 +12,12 @@ import torch
 from models.cache import rotate
 from models.checkpoint import Checkpoint
 from models.codec import TextCodec
+from models.engine import Engine
 from models.prompt import IMAGE_TOKEN
 from models.sampling import Choice, Sampler
 from models.session import Session
 from models.settings import SpeakingSettings, StreamSettings
+from models.sight import Sight
 from models.spans import WindowSettings
 from models.steps import Output, Steps
 from streaming.types import Frame
@@ -54,6 +56,12 @@ def moving(num_frames: int, *, start_s: float = 0.0, every_s: float = 1.0) -> It
     """A square that is somewhere else in every frame."""
     for index in range(num_frames):
         yield frame(picture(index), index, start_s + index * every_s)
+
+
+def watch(engine: Engine, session: Session, num_frames: int, *, start_s: float = 0.0, first: int = 0) -> list[Sight]:
+    """See so many pictures, one a second."""
+    numbers = range(first, first + num_frames)
+    return [engine.run(session.see(frame(picture(index), index, start_s + index))) for index in numbers]
 
 
 def noting(steps: Steps[T], outputs: list[Output]) -> Steps[T]:

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.attachments import Clip
 from models.checkpoint import Checkpoint, load_checkpoint
 from models.engine import Engine
 from models.settings import StreamSettings
 from models.spans import WindowSettings
 from models.training.blueprint import Sizes, new_model
-from models.training.data import Batches, Mixture, SceneMaker, SceneStore
+from models.training.data import Batches, Mixture, SceneMaker, SceneStore, StillStore
 from models.training.examples import IGNORED, ExampleBuilder, Turn
 from models.training.remarks import all_remarks, remarks
 from streaming.sources.scenario import SceneSettings
@@ -118,3 +119,47 @@ def test_batches_depend_on_seed_and_step_alone(checkpoint: Checkpoint, tmp_path:
     first[0], first[1]
     for one, other in zip(first[2], second[2], strict=True):
         assert (one.stream.ids == other.stream.ids).all()
+
+
+def test_attached_pictures_are_laid_out_as_the_session_lays_them_out(checkpoint: Checkpoint) -> None:
+    scene = Scene(41, SETTINGS)
+    pictures = _pictures(scene)[:4]
+    grid = checkpoint.vision.fit_grid(196, 112, max_cells=checkpoint.stream.max_cells)
+    image, clip = scene.frame(3.0), Clip([scene.frame(4.0), scene.frame(5.0)], [0.0, 1.0])
+    question = Turn(1.5, "Yes.", "Is it in the video?", (clip, image))
+    builder = _builder(checkpoint, checkpoint.stream.window)
+    builder.picture_tokens = checkpoint.stream.window.vision_low // 4
+    example = builder.build(pictures, grid, [question])
+    engine = Engine(checkpoint)
+    session = engine.open_session(checkpoint.stream)
+    for index, (time_s, picture) in enumerate(pictures):
+        engine.run(session.see(Frame(picture, index, time_s, time_s, "scene")))
+    engine.run(session.answer(question.question or "", (clip, image), keep_attachments=True, max_tokens=1))
+    live = [token for span in session.context.ledger for token in span.ids]
+    answer = checkpoint.tokenizer.encode("Yes.<|im_end|>\n", add_special_tokens=False) if checkpoint.tokenizer else []
+    asked = len(example.ids) - len(answer)
+    assert example.ids[:asked].tolist() == live[:asked] and example.ids[asked:].tolist() == list(answer)
+    num_attached = sum(len(group.picks) for group in example.attached)
+    assert [group.grid.merge for group in example.attached] == [2, 1]
+    assert len(example.picks) + num_attached == (example.ids == checkpoint.special.image).sum()
+    assert (example.labels[asked - 1 : -2] == example.ids[asked:-1]).all()
+
+
+def test_scenes_with_pictures_and_h264_come_back_from_disk(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    mixture = Mixture(duration_s=(4, 5), attached_share=1.0, h264_share=1.0, fps=(2.0,))
+    store = SceneStore(tmp_path, SceneMaker(checkpoint, mixture, 4))
+    made = [store.get(number) for number in range(4)]
+    assert any(scene.stream.attached for scene in made)
+    for number, scene in enumerate(made):
+        read = store.get(number)
+        assert read.number == number and len(read.stream.attached) == len(scene.stream.attached)
+        for one, other in zip(read.stream.attached, scene.stream.attached, strict=True):
+            assert one.grid == other.grid and (one.frames == other.frames).all() and (one.picks == other.picks).all()
+
+
+def test_stills_depend_on_seed_and_number_alone_and_old_ones_are_not_painted_again(checkpoint: Checkpoint) -> None:
+    first, second = (StillStore(checkpoint, Mixture(stills=True), 5) for _ in range(2))
+    for number in (0, 1):
+        assert (first.get(number).frames == second.get(number).frames).all()
+    assert first.get(1) is first.get(1)
+    assert first.get(1).grid.num_cells < first.get(0).grid.num_cells

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from models.training.scoring import Owed, Said, score_scene, summarise
+from models.training.scoring import Owed, Said, mean_rate, rate, rate_per_hour, score_scene, summarise
 
 CIRCLE = {"colour": "red", "shape": "circle", "action": "enters", "side": "left"}
 SQUARE = {"colour": "blue", "shape": "square", "action": "leaves", "side": "right"}
@@ -49,3 +50,31 @@ def test_wrong_words_at_the_right_time_are_a_match_with_wrong_content() -> None:
     assert summary["f1"] == 1 and summary["content"] == 0.75
     mute = summarise([score_scene(OWED[:1], [Said(3.0, None)], 5.0)], resamples=20)
     assert mute["content"] == 0
+
+
+def test_the_side_is_scored_apart_where_a_frame_kept_few_cells() -> None:
+    right, wrong = Said(3.0, CIRCLE, num_kept=3), Said(9.5, {**SQUARE, "side": "left"}, num_kept=1)
+    many = Said(15.0, {**CIRCLE, "side": "top"}, num_kept=4)
+    score = score_scene(OWED, [right, wrong, many], 20.0)
+    assert (score.few_right, score.few_asked) == (1, 2)
+    assert summarise([score], resamples=20)["side_of_few_cells"]["value"] == 0.5
+
+
+def test_a_share_has_an_interval_that_holds_it_and_nothing_asked_is_null() -> None:
+    found = rate([(9, 10), (5, 10), (10, 10), (0, 0)])
+    low, high = found["interval"]
+    assert found["value"] == 0.8 and low < 0.8 < high <= 1
+    assert rate([(0, 0)])["value"] is None and rate([])["value"] is None
+
+
+def test_a_mean_of_classes_gives_a_constant_answer_nothing() -> None:
+    always_yes = mean_rate([[(90, 90), (5, 5)], [(0, 4), (0, 1)]])
+    assert always_yes["value"] == 0.5 and always_yes["asked"] == 100
+
+
+@pytest.mark.parametrize(("count", "low", "high"), [(0, 0.0, 3.689), (1, 0.0253, 5.572), (10, 4.795, 18.391)])
+def test_a_count_has_the_exact_poisson_interval(count: int, low: float, high: float) -> None:
+    """Against published tables of the exact interval."""
+    found = rate_per_hour(count, 2.0)
+    assert found["value"] == count / 2
+    assert found["interval"] == [pytest.approx(low / 2, abs=1e-3), pytest.approx(high / 2, abs=1e-3)]

@@ -41,7 +41,7 @@ def test_speaking_that_cannot_be_followed_is_refused(values: dict[str, Any]) -> 
         ({"max_shown_time_s": INFINITY}, "max_shown_time_s inf"),
         ({"max_shown_time_s": 20_000.0}, "max_shown_time_s 20000"),
         ({"max_shown_time_s": NAN}, "max_shown_time_s nan"),
-        ({"rebase_keep_s": 180.0}, "rebase_keep_s 180"),
+        ({"rebase_keep_s": 136.0}, "rebase_keep_s 136"),
         ({"fps": NAN}, "fps nan"),
         ({"speaking": SpeakingSettings(max_answer_tokens=2000)}, "a turn of up to 2000 tokens"),
         ({"speaking": SpeakingSettings(), "window": WindowSettings(text_low=200)}, "at most text_low 200"),
@@ -56,3 +56,7 @@ def test_a_frames_wrapper_costs_no_more_than_the_windows_allow_for() -> None:
     codec = TextCodec(load_checkpoint(device="cpu", progress=False))
     for time_s in (0.0, 99.5, 179.967, LONGEST_SHOWN_TIME_S):
         assert len(codec.frame_head(time_s)) + len(codec.frame_tail) <= FRAME_OVERHEAD_TOKENS
+
+
+def test_three_quarters_of_the_shown_time_may_be_kept() -> None:
+    assert StreamSettings(max_shown_time_s=180.0, rebase_keep_s=135.0).rebase_keep_s == 135.0

@@ -11,8 +11,8 @@ import torch
 from models.checkpoint import Checkpoint, load_checkpoint
 from models.errors import SettingsError
 from models.training.blueprint import Sizes, new_model
-from models.training.data import Batches, Mixture, SceneMaker, SceneStore, TrainingScene
-from models.training.loop import Heads, Stage, Trainer, batch_losses
+from models.training.data import Batches, Mixture, SceneMaker, SceneStore, StillStore, TrainingScene
+from models.training.loop import Features, Heads, Stage, Trainer, batch_losses
 from models.training.remarks import all_remarks
 from models.training.train import PLAN_PATH, read_plan, train
 
@@ -61,7 +61,7 @@ def test_a_frozen_tower_stays_equal_to_the_bit_and_the_projector_learns(
     folder: Path, batches: list[list[TrainingScene]]
 ) -> None:
     model = _checkpoint(folder).model
-    heads = Heads(SMALL.hidden)
+    heads = Heads(SMALL.hidden, SMALL.vision_hidden)
     stage = Stage("frozen", num_steps=1)
     losses = batch_losses(model, heads, batches[0], stage, _ids(_checkpoint(folder)), train_vision=False)
     losses.total.backward()
@@ -69,10 +69,51 @@ def test_a_frozen_tower_stays_equal_to_the_bit_and_the_projector_learns(
     assert all(parameter.grad is not None for parameter in model.model.projector.parameters())
 
 
+def test_what_a_frozen_tower_made_before_gives_the_same_loss(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    checkpoint = _checkpoint(folder)
+    mixture = Mixture(duration_s=(4, 5), attached_share=1.0)
+    maker = SceneMaker(checkpoint, mixture, 4)
+    batch = [maker.make(number) for number in range(3)]
+    assert any(scene.stream.attached for scene in batch)
+    heads, stage, features = Heads(SMALL.hidden, SMALL.vision_hidden), Stage("frozen", num_steps=1), Features()
+
+    def loss(kept: Features | None) -> float:
+        with torch.no_grad():
+            made = batch_losses(
+                checkpoint.model, heads, batch, stage, _ids(checkpoint), train_vision=False, features=kept
+            )
+        return float(made.total)
+
+    fresh = loss(None)
+    assert loss(features) == pytest.approx(fresh, rel=1e-3)
+    assert loss(features) == pytest.approx(fresh, rel=1e-3)
+
+
+def test_still_lifes_teach_the_encoder_and_leave_the_language_model_alone(folder: Path, tmp_path: Path) -> None:
+    checkpoint = _checkpoint(folder)
+    before = {name: value.clone() for name, value in checkpoint.model.state_dict().items()}
+    stage = Stage("sight", num_steps=12, learning_rate=3e-3, warmup_steps=2, cells_weight=1.0, language_weight=0.0,
+                  trains=("vision", "projector"))  # fmt: skip
+    store = StillStore(checkpoint, Mixture(stills=True), 1)
+    batch = [store.get(1), store.get(2)]
+    trainer = Trainer(checkpoint.model, tmp_path, stage, _ids(checkpoint))
+    first = batch_losses(checkpoint.model, trainer.heads, batch, stage, _ids(checkpoint)).cells
+    steps: list[int] = []
+    trainer.run(iter([batch] * 12), save_every=1000, on_step=lambda step, _loss: steps.append(step))
+    last = batch_losses(checkpoint.model, trainer.heads, batch, stage, _ids(checkpoint)).cells
+    assert last < 0.8 * first and steps == list(range(1, 13))
+    after = checkpoint.model.state_dict()
+    changed = {name.split(".")[1] for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed == {"vision_model", "projector"}
+
+
 def test_padding_changes_nothing(folder: Path, batches: list[list[TrainingScene]]) -> None:
     """A scene gives the same loss alone and beside a longer one."""
     checkpoint = _checkpoint(folder)
-    heads, stage = Heads(SMALL.hidden), Stage("plain", num_steps=1, cells_weight=0.0, state_weight=0.0)
+    heads = Heads(SMALL.hidden, SMALL.vision_hidden)
+    stage = Stage("plain", num_steps=1, cells_weight=0.0, state_weight=0.0)
     scenes = sorted(batches[0], key=lambda scene: len(scene.stream.ids))
     with torch.no_grad():
         alone = [batch_losses(checkpoint.model, heads, [s], stage, _ids(checkpoint)).total for s in scenes]
@@ -110,6 +151,7 @@ def test_the_command_makes_a_checkpoint_that_loads(tmp_path: Path) -> None:
     made = train(tmp_path / "run", plan, workers=0, say=lines.append)
     assert load_checkpoint(made, device="cpu", progress=False).stream.speaking.decision == "trained"
     train(tmp_path / "run", plan, workers=0, say=lines.append)
+    assert (tmp_path / "run" / "loss.png").is_file()
     assert lines == ["stage only: step 0 of 1", "the plan is done", "the plan is done"]
 
 

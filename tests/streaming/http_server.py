@@ -46,6 +46,30 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("WWW-Authenticate", 'Basic realm="tests"')
             self.end_headers()
 
+    def _send_parts(self, name: str) -> None:
+        """The file in the parts that are asked for."""
+        data = self.server.folder.joinpath(name).read_bytes()
+        first, _, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
+        start, end = int(first), int(last) + 1 if last else len(data)
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
+        self.send_header("Content-Length", str(end - start))
+        self.end_headers()
+        self.wfile.write(data[start:end])
+
+    def _send_to(self, name: str) -> None:
+        """To the file, by a redirect."""
+        self._send_redirect(f"/file/{name}")
+
+    def _send_circle(self, _: str) -> None:
+        self._send_redirect("/circle/")
+
+    def _send_redirect(self, target: str) -> None:
+        self.send_response(302)
+        self.send_header("Location", target)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def _send_stall(self, name: str) -> None:
         """Half of the file, then nothing."""
         data = self.server.folder.joinpath(name).read_bytes()
@@ -82,7 +106,8 @@ class _Server(ThreadingHTTPServer):
 
 
 class WebServer:
-    """Serves `folder`: `/file/NAME`, `/private/NAME`, `/stall/NAME`, `/page/`, `/camera/COUNT`, `/status/CODE`."""
+    """Serves `folder`: `/file/NAME`, `/parts/NAME`, `/private/NAME`, `/stall/NAME`, and `/page/`, `/camera/COUNT`,
+    `/status/CODE`; redirects by `/to/NAME`, `/redirect/URL` and `/circle/`."""
 
     def __init__(self, folder: Path, login: str = "") -> None:
         self._server = _Server(("127.0.0.1", 0), _Handler)

@@ -30,7 +30,9 @@ class RtspServer:
     def start(self) -> None:
         """Start it and wait until it listens."""
         command = [PYTHON, str(_SCRIPT), "--port", str(self.port), *self._arguments]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
         assert self._process.stdout is not None
         words = self._process.stdout.readline().split()
         assert words[:1] == ["ready"], "the RTSP server did not start"
@@ -40,19 +42,39 @@ class RtspServer:
         """Where it serves."""
         return f"rtsp://{userinfo}{'@' if userinfo else ''}127.0.0.1:{self.port}/live"
 
+    def change(self, *arguments: str) -> None:
+        """Start it with these arguments from the next time on."""
+        self._arguments = arguments
+
     def freeze(self) -> None:
         """Stop it without closing its connections, like a camera that hangs."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGSTOP)
 
+    def resume(self) -> None:
+        """Let it go on after `freeze`."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGCONT)
+
+    def resize(self, width_px: int, height_px: int) -> None:
+        """Serve pictures of this size from now on."""
+        self._order(f"size {width_px} {height_px}")
+
+    def show(self, pattern: str) -> None:
+        """Serve another of videotestsrc's patterns from now on: `ball` moves, `circular` stands still."""
+        self._order(f"pattern {pattern}")
+
     def kill(self) -> None:
         """End it at once."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            if self._process.stdout is not None:
-                self._process.stdout.close()
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+    def _order(self, line: str) -> None:
+        assert self._process is not None and self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
 
     def __enter__(self) -> Self:
         self.start()

@@ -1,11 +1,13 @@
 """A real RTSP server for tests, run by the system's own Python because that one has GStreamer's bindings.
 
-Prints `ready PORT` once it listens, then serves `rtsp://127.0.0.1:PORT/live` until it is killed.
+Prints `ready PORT` once it listens, then serves `rtsp://127.0.0.1:PORT/live` until it is killed. Lines on its standard
+input change what it shows meanwhile: `size WIDTH HEIGHT`, or `pattern NAME` (of GStreamer's videotestsrc).
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 
 import gi
 
@@ -19,12 +21,53 @@ ROLE = "viewer"
 
 def pipeline(arguments: argparse.Namespace) -> str:
     """GStreamer's description of what is served: a moving ball, or the H.264 track of an MP4 file."""
-    payload = "rtph264pay name=pay0 pt=96 config-interval=1"
+    number = {"h264": "264", "h265": "265"}[arguments.codec]
+    payload = f"rtph{number}pay name=pay0 pt=96 config-interval=-1"
     if arguments.file:
         return f"( filesrc location={arguments.file} ! qtdemux ! h264parse ! {payload} )"
-    size = f"width={arguments.width},height={arguments.height},framerate={arguments.fps}/1"
-    encoder = f"x264enc tune=zerolatency speed-preset=ultrafast key-int-max={arguments.fps}"
-    return f"( videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,{size} ! {encoder} ! {payload} )"
+    encoder = f"x{number}enc tune=zerolatency speed-preset=ultrafast key-int-max={arguments.fps}"
+    caps = caps_of(arguments.width, arguments.height, arguments.fps)
+    shown = f"videotestsrc name=picture is-live=true pattern={arguments.pattern}"
+    return f"( {shown} ! capsfilter name=size caps={caps} ! {encoder} ! {payload} )"
+
+
+def caps_of(width: int, height: int, fps: int) -> str:
+    """GStreamer's description of raw pictures."""
+    return f"video/x-raw,format=I420,width={width},height={height},framerate={fps}/1"
+
+
+class Stage:
+    """What is being served, and the orders that change it."""
+
+    def __init__(self, fps: int) -> None:
+        self._fps = fps
+        self._orders: dict[str, list[str]] = {}
+        self._media: GstRtspServer.RTSPMedia | None = None
+
+    def prepared(self, _factory: GstRtspServer.RTSPMediaFactory, media: GstRtspServer.RTSPMedia) -> None:
+        """A first viewer came: the pipeline was made, and shows what was ordered last."""
+        self._media = media
+        for words in self._orders.values():
+            self._carry_out(words)
+
+    def read_order(self, channel: GLib.IOChannel, _condition: GLib.IOCondition) -> bool:
+        """Carry out one line of standard input; False at its end."""
+        words = channel.readline().split()
+        if not words:
+            return False
+        self._orders[words[0]] = words
+        if self._media is not None:
+            self._carry_out(words)
+        return True
+
+    def _carry_out(self, words: list[str]) -> None:
+        assert self._media is not None
+        element = self._media.get_element()
+        if words[0] == "size":
+            caps = Gst.Caps.from_string(caps_of(int(words[1]), int(words[2]), self._fps))
+            element.get_by_name("size").set_property("caps", caps)
+        elif words[0] == "pattern":
+            Gst.util_set_object_arg(element.get_by_name("picture"), "pattern", words[1])
 
 
 def require_login(server: GstRtspServer.RTSPServer, factory: GstRtspServer.RTSPMediaFactory, user: str, password: str,
@@ -53,6 +96,8 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=160)
     parser.add_argument("--height", type=int, default=120)
     parser.add_argument("--fps", type=int, default=20)
+    parser.add_argument("--codec", choices=("h264", "h265"), default="h264")
+    parser.add_argument("--pattern", default="ball", help="one of videotestsrc's")
     parser.add_argument("--user")
     parser.add_argument("--password", default="")
     parser.add_argument("--digest", action="store_true")
@@ -66,6 +111,10 @@ def main() -> None:
     factory.set_shared(True)
     if arguments.user:
         require_login(server, factory, arguments.user, arguments.password, arguments.digest)
+    stage = Stage(arguments.fps)
+    factory.connect("media-configure", stage.prepared)
+    orders = GLib.IOChannel.unix_new(sys.stdin.fileno())
+    GLib.io_add_watch(orders, GLib.PRIORITY_DEFAULT, GLib.IOCondition.IN, stage.read_order)
     server.get_mount_points().add_factory("/live", factory)
     if server.attach(None) == 0:
         raise SystemExit(f"port {arguments.port} cannot be bound")

@@ -82,7 +82,8 @@ def staleness(now: torch.Tensor, then: torch.Tensor) -> tuple[float, float]:
 @settings(max_examples=12, deadline=None)
 def test_every_cell_has_a_true_token_at_every_frame(scenario: Scenario) -> None:
     grid, rng = scenario.grid, np.random.default_rng(scenario.seed)
-    limits = LiveSettings(window_low_tokens=max(scenario.window_frames, 18 * (grid.num_cells < 14)) * grid.num_cells)
+    least = least_window_tokens(grid.num_cells)
+    limits = LiveSettings(window_low_tokens=max(scenario.window_frames * grid.num_cells, least))
     pruner, ledger = LiveDiffFP(grid, limits, STD), Ledger(grid.num_cells, limits.window_low_tokens)
     seen: list[torch.Tensor] = []
     for index, picture in enumerate(pictures_of(scenario, 90)):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streaming import errors
-from streaming.redact import escape_userinfo, redact_text, redact_url, split_userinfo
+from streaming.redact import escape_userinfo, redact_text, redact_url, split_userinfo, with_userinfo
 
 SECRET = "s3cr3t"
 NASTY = [
@@ -111,6 +111,22 @@ def test_what_is_escaped_already_is_not_escaped_again() -> None:
 )
 def test_credentials_are_told_from_the_rest(url: str, bare: str, userinfo: str | None) -> None:
     assert split_userinfo(url) == (bare, userinfo)
+
+
+def test_logins_of_requests_that_ffmpeg_prints_are_hidden() -> None:
+    lines = ("GET / HTTP/1.1", f"Authorization: Basic {SECRET}", f"Proxy-authorization: Digest {SECRET}", "Host: cam")
+    request = "\r\n".join(lines)
+    shown = redact_text(request)
+    assert SECRET not in shown and "Host: cam" in shown
+
+
+@pytest.mark.parametrize("password", NASTY)
+def test_a_login_that_is_put_in_comes_out_again(password: str) -> None:
+    url = with_userinfo("rtsp://old:login@10.0.0.5:554/stream1?subtype=0", "ad@min", password)
+    assert redact_url(url) == "rtsp://***@10.0.0.5:554/stream1?subtype=0"
+    assert escape_userinfo(url) == url, "FFmpeg gets it as it is"
+    _, userinfo = split_userinfo(url)
+    assert userinfo is not None and [unquote(part) for part in userinfo.split(":")] == ["ad@min", password]
 
 
 def test_errors_hold_no_secret_anywhere() -> None:

@@ -152,3 +152,20 @@ def test_notices_name_the_camera(tmp_path: Path) -> None:
         source.open()
         first = next(source.frames())
     assert isinstance(first, Notice) and first.source == "webcam:0"
+
+
+def test_a_camera_that_hangs_is_given_up_after_one_read_too_long(tmp_path: Path) -> None:
+    clock = FakeClock()
+
+    class Hanging(FakeCamera):
+        def read(self) -> tuple[bool, Any]:
+            has_image, image = super().read()
+            if not has_image:
+                clock.advance(10.0)
+            return has_image, image
+
+    (tmp_path / "video0").touch()
+    connection = connect_camera(0, lambda _: Hanging(3), tmp_path, clock=clock, timeout_s=3.0)
+    events = list(connection.events())
+    assert [type(event).__name__ for event in events] == ["Picture", "Picture", "Damage", "Broken"]
+    assert clock.now_s() == 10.0, "OpenCV's own limit, once and not five times"

@@ -1,0 +1,48 @@
+"""What a person should know of the model that watches: what it can tell, what it cannot, and how to start another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """A model in a person's words."""
+
+    title: str
+    can: str
+    cannot: str
+    other: str
+    """How to start another model; empty where there is nothing to say."""
+    questions: tuple[str, str, str]
+    """What may be asked of it."""
+
+
+EMBEDDED = About(
+    title="The small embedded model is watching",
+    can="It was trained on rendered scenes: it notices when something enters, moves, stops or leaves, where, "
+    "and when the light or the view changes.",
+    cannot="It has no words for people, faces, objects or text, names shapes and colours unreliably, and its answers "
+    "are short and often wrong.",
+    other="For real understanding start a released one: python app.py ui --model DAMO-NLP-SG/VideoLLaMA3-2B",
+    questions=("What is on the left?", "How many shapes are there?", "What happened last?"),
+)
+
+TRAINED_CANNOT = "It can be wrong about small things, numbers and what left the picture a while ago."
+STAND_IN = (
+    "Nobody trained it to decide when to speak, so a simple rule does: it speaks when the picture changes after quiet."
+)
+
+
+def about_model(name: str, *, embedded: bool, decision: str) -> About:
+    """What to say of a checkpoint. decision: `trained`, or `stand_in` where a simple rule decides when to speak."""
+    if embedded:
+        return EMBEDDED
+    return About(
+        title=f"{name} is watching",
+        can="It describes what it sees and answers questions about the last minutes, and about pictures and clips "
+        "that you attach.",
+        cannot=f"{TRAINED_CANNOT} {STAND_IN}" if decision == "stand_in" else TRAINED_CANNOT,
+        other="",
+        questions=("What is happening?", "Who or what is in the picture?", "What changed in the last minute?"),
+    )

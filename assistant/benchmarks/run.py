@@ -1,0 +1,216 @@
+"""`evaluate --task`: puts a benchmark's questions to a checkpoint in the published formats, and scores its answers.
+
+Runs on the caller's thread, the engine's. Each question stands alone, outside any stream.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from assistant.attachments import MOST_FRAMES, read_picture
+from assistant.benchmarks import samples
+from assistant.benchmarks.metrics import RECALL_AT, anls, chosen_letter, interval_of, overlap
+from assistant.benchmarks.samples import Sample
+from assistant.errors import AssistantError, ConfigError, NothingToSee
+
+if TYPE_CHECKING:
+    from models.engine import Engine
+
+CLIP_FPS = 1.0
+"""Frames a second of a benchmark's video, as published, up to `MOST_FRAMES` spread over it."""
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+Marks = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A benchmark: how it is read, how one answer is marked, and how long an answer may be."""
+
+    read: Callable[[Path], Iterator[Sample]]
+    mark: Callable[[Sample, str], Marks]
+    max_tokens: int
+    about_pictures: bool = False
+
+
+def _choice(sample: Sample, said: str) -> Marks:
+    return {"accuracy": float(chosen_letter(said, sample.options) == sample.truth)}
+
+
+def _grounding(sample: Sample, said: str) -> Marks:
+    shared = overlap(interval_of(said), sample.truth)
+    return {**{f"R1@{at}": float(shared >= at) for at in RECALL_AT}, "mIoU": shared}
+
+
+def _page(sample: Sample, said: str) -> Marks:
+    return {"ANLS": anls(said, sample.truth)}
+
+
+TASKS = {
+    "videomme": Task(samples.video_mme, _choice, 16),
+    "videomme-subtitles": Task(partial(samples.video_mme, with_subtitles=True), _choice, 16),
+    "mvbench": Task(samples.mvbench, _choice, 16),
+    "charades-sta": Task(samples.charades_sta, _grounding, 48),
+    "docvqa": Task(samples.docvqa, _page, 48, about_pictures=True),
+}
+
+
+def task_named(name: str) -> Task:
+    """A benchmark by its name; case, spaces, dashes and underscores do not count. Raises `ConfigError`."""
+    plain = {re.sub(r"[^a-z]", "", known): task for known, task in TASKS.items()}
+    found = plain.get(re.sub(r"[^a-z]", "", name.casefold()))
+    if found is None:
+        raise ConfigError(f"--task {name!r}: known are {', '.join(TASKS)}; choose one of them")
+    return found
+
+
+def run_task(
+    engine: Engine, name: str, folder: Path, *, limit: int | None = None, progress: bool = False
+) -> tuple[dict[str, Any], str]:
+    """Plain values, each answer among them, and a table. Videos that cannot be read count as wrong and are counted."""
+    from tqdm import tqdm
+
+    task = task_named(name)
+    if not folder.is_dir():
+        raise AssistantError(f"{folder}: no such folder; --data names the folder of the published data set; check it")
+    wanted = list(itertools.islice(task.read(folder), limit))
+    if not wanted:
+        raise NothingToSee(f"{folder}: its annotation file holds no question; download it again")
+    answers: list[dict[str, Any]] = []
+    for sample in tqdm(wanted, unit="question", disable=not progress):
+        answers.append(_answer(engine, task, sample))
+    values = {"task": name, "model": engine.checkpoint.name, **summary(answers), "answers": answers}
+    return values, as_table(values)
+
+
+def _answer(engine: Engine, task: Task, sample: Sample) -> dict[str, Any]:
+    from streaming.errors import StreamingError
+
+    said, problem = "", None
+    try:
+        said = _ask(engine, task, sample)
+    except (StreamingError, AssistantError) as error:
+        problem = str(error)
+    return {
+        "name": sample.name,
+        "group": sample.group,
+        "said": said,
+        "truth": sample.truth,
+        "problem": problem,
+        "marks": dict(task.mark(sample, said)),
+    }
+
+
+def _ask(engine: Engine, task: Task, sample: Sample) -> str:
+    limit = min(task.max_tokens, engine.checkpoint.stream.speaking.max_answer_tokens)
+    if task.about_pictures:
+        steps = engine.ask(sample.prompt, [read_picture(sample.media)], max_tokens=limit)
+    else:
+        frames, times_s = read_video(sample)
+        prompt = _subtitled(sample, times_s) + sample.prompt
+        steps = engine.ask(prompt, clips=[(frames, times_s)], max_tokens=limit)
+    return engine.run(steps).text.strip()
+
+
+def read_video(sample: Sample) -> tuple[list[np.ndarray], list[float]]:
+    """Frames of a sample's video, or of the part asked about, with their times from its beginning, seconds."""
+    if sample.frames_fps is not None:
+        return _read_frames(sample, sample.frames_fps)
+    from streaming.sources import SourceOptions, open_source
+    from streaming.types import Frame
+
+    with open_source(str(sample.media)) as source:
+        length_s = source.open().duration_s_declared or 0.0
+    start_s = sample.start_s or 0.0
+    end_s = sample.end_s if sample.end_s is not None else length_s
+    if not start_s < end_s:  # some published parts lie outside their video
+        start_s, end_s = 0.0, length_s
+    fps = min(CLIP_FPS, MOST_FRAMES / (end_s - start_s)) if end_s > start_s else CLIP_FPS
+    options = SourceOptions(sample_fps=fps, start_s=start_s, end_s=end_s if end_s > start_s else None)
+    with open_source(str(sample.media), options=options) as source:
+        source.open()
+        taken = [item for item in source.frames() if isinstance(item, Frame)][:MOST_FRAMES]
+    if not taken:
+        raise NothingToSee(f"{sample.media}: no frame could be read; the video may be damaged; download it again")
+    first = taken[0]
+    same = [frame for frame in taken if frame.image.shape == first.image.shape]
+    return [frame.image for frame in same], [frame.pts_s - start_s for frame in same]
+
+
+def _read_frames(sample: Sample, fps: float) -> tuple[list[np.ndarray], list[float]]:
+    """A folder of frames at a rate, sampled as videos are."""
+    files = sorted(path for path in sample.media.iterdir() if path.suffix.casefold() in PICTURE_SUFFIXES)
+    first = round((sample.start_s or 0.0) * fps)
+    last = len(files) if sample.end_s is None else max(first + 1, round(sample.end_s * fps))
+    inside = files[first:last] or files
+    if not inside:
+        raise NothingToSee(f"{sample.media}: holds no picture; the folder of frames is wanted; unpack it again")
+    count = min(MOST_FRAMES, max(1, round(len(inside) / fps * CLIP_FPS)))
+    picked = np.linspace(0, len(inside) - 1, count).round().astype(int)
+    return [read_picture(inside[index]) for index in picked], [float(index / fps) for index in picked]
+
+
+_CUE = re.compile(r"(\d+):(\d+):(\d+)[,.](\d+)\s*-->\s*(\d+):(\d+):(\d+)[,.](\d+)[^\n]*\n(.*?)(?:\n\s*\n|\Z)", re.S)
+
+
+def _subtitled(sample: Sample, times_s: Sequence[float]) -> str:
+    """The subtitles that stand at the sampled frames, before the question."""
+    if sample.subtitles is None:
+        return ""
+    text = sample.subtitles.read_text(encoding="utf-8", errors="replace").replace("\r\n", "\n")
+    cues = [(_seconds(found[:4]), _seconds(found[4:8]), " ".join(found[8].split())) for found in _CUE.findall(text)]
+    lines = [next((words for start, end, words in cues if start < time_s < end), "") for time_s in times_s]
+    shown = "\n".join(line for line in lines if line)
+    return f"This video's subtitles are listed below:\n{shown}\n"
+
+
+def _seconds(parts: Sequence[str]) -> float:
+    hours, minutes, seconds, ms = (int(part) for part in parts)
+    return 3600 * hours + 60 * minutes + seconds + ms / 1000
+
+
+def summary(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means of each metric in percent, with 95 % intervals (bootstrap over questions), and by group."""
+    names = list(answers[0]["marks"])
+    groups = sorted({answer["group"] for answer in answers})
+    by_group = {
+        group: {
+            name: _percent(answer["marks"][name] for answer in answers if answer["group"] == group) for name in names
+        }
+        for group in groups
+    }
+    rng = np.random.default_rng(0)
+    intervals = {}
+    for name in names:
+        marks = np.array([answer["marks"][name] for answer in answers])
+        means = marks[rng.integers(0, len(marks), (1000, len(marks)))].mean(axis=1)
+        intervals[name] = [round(100 * float(np.percentile(means, q)), 2) for q in (2.5, 97.5)]
+    return {
+        "questions": len(answers),
+        "unreadable": sum(answer["problem"] is not None for answer in answers),
+        "metrics": {name: _percent(answer["marks"][name] for answer in answers) for name in names},
+        "intervals": intervals,
+        "by_group": by_group if len(groups) > 1 else {},
+    }
+
+
+def _percent(marks: Iterable[float]) -> float:
+    return round(100 * float(np.mean(list(marks))), 2)
+
+
+def as_table(values: Mapping[str, Any]) -> str:
+    """The metrics in percent."""
+    lines = [f"{values['task']}, {values['questions']} questions, {values['unreadable']} unreadable"]
+    for name, value in values["metrics"].items():
+        low, high = values["intervals"][name]
+        lines.append(f"{name:<32}{value:>8.2f}  [{low:.2f}, {high:.2f}]")
+    for group, found in values["by_group"].items():
+        lines.append(f"  {group:<30}" + "  ".join(f"{value:>8.2f}" for value in found.values()))
+    return "\n".join(lines)

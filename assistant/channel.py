@@ -1,0 +1,443 @@
+"""A channel: one stream with its source, its session, and all who listen to it, look at it or ask it.
+
+Every public method is for any thread. Events are given out on the engine's thread, but for those about a step that
+hangs, which come from the watchdog's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from assistant.broadcast import Broadcast
+from assistant.channel_types import ChannelConfig, ChannelSnapshot
+from assistant.errors import AssistantError, ConfigError
+from assistant.events import Detail, StatusEvent, StatusKind, StreamEvent
+from assistant.evidence import EvidenceFrame, EvidenceKeeper
+from assistant.inlet import Inlet, OpenSource
+from assistant.portrait import Portrait
+from assistant.questions import Asked, Unanswered
+from assistant.session import StreamSession
+from assistant.speak import Decision, policy_for
+from assistant.watch import Watch
+from streaming.clock import Clock, SystemClock
+from streaming.sources import open_source
+from streaming.types import Frame, Notice, NoticeKind
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from assistant.governor import RateChange
+    from assistant.host import Host, ModelEngine
+    from assistant.session import ModelSession
+    from assistant.store import EventSink
+    from assistant.timeline.recall import Recall, Recalled
+    from models.attachments import Attachment
+    from models.settings import StreamSettings
+    from models.sight import Sight
+    from models.steps import Job, Steps
+
+
+class Channel:
+    """One stream that is watched. `start` it once; `stop` ends it for good."""
+
+    def __init__(
+        self,
+        config: ChannelConfig,
+        host: Host,
+        *,
+        clock: Clock | None = None,
+        sinks: Sequence[EventSink] = (),
+        opener: OpenSource = open_source,
+        evidence: EvidenceKeeper | None = None,
+        recall: Recall | None = None,
+    ) -> None:
+        """`sinks` take every event before anyone is shown it; who makes them closes them.
+
+        `recall` answers questions about times that the model's memory does not reach.
+        """
+        self._config = config
+        self._host = host
+        self._clock: Clock = clock or SystemClock()
+        self._broadcast = Broadcast(config.name, sinks)
+        self._inlet = Inlet(config, self._clock, host.wake, opener)
+        self._recall = recall
+        self._keeper = evidence or EvidenceKeeper()
+        self._portrait = Portrait(self._clock)
+        self._watch: Watch | None = None
+        self._stream_fps = config.fps or 0.0
+        self._factor = 1.0
+        self._lock = threading.Lock()
+        self._early: list[tuple[Asked, tuple[Attachment, ...], bool]] = []
+        self._failure: BaseException | None = None
+        self._started = False
+        self._left = threading.Event()
+
+    # What the host calls is below; first what people do.
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self._config.name
+
+    @property
+    def config(self) -> ChannelConfig:
+        """As it is now."""
+        return self._config
+
+    @property
+    def is_live(self) -> bool:
+        """Whether its time goes on without us, as far as that is known."""
+        return self._inlet.is_live is True
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why it is watched no more, where something went wrong for good."""
+        watch = self._watch
+        return self._failure or (watch.failure if watch is not None else None)
+
+    def start(self) -> None:
+        """Open the source and have it watched; returns at once, and what goes wrong shows in the snapshot.
+
+        Raises `NoRoom` or `HostGone` where the host takes no more, and `ConfigError` for a source that is none.
+        """
+        if self._started:
+            raise AssistantError(f"{self.name}: it was started before; a channel is started once; make another")
+        self._inlet.begin()
+        try:
+            self._host.attach(self)
+        except AssistantError:
+            self._inlet.stop(0.0)
+            raise
+        self._started = True
+
+    def stop(self, timeout_s: float = 10.0) -> bool:
+        """End it: what is being said is closed, threads and memory are freed. Whether all of that was done in time."""
+        ends_s = self._clock.now_s() + timeout_s
+        watch = self._watch
+        if watch is not None:
+            watch.stream.stop()
+            watch.is_leaving = True
+        self._inlet.let_go()
+        in_time = self._host.detach(self, timeout_s) if self._started else True
+        return self._inlet.stop(max(0.1, ends_s - self._clock.now_s())) and in_time
+
+    def close(self) -> None:
+        """`stop`, for those who do not ask how it went."""
+        self.stop()
+
+    def pause(self) -> None:
+        """Show the model nothing more; a recording stands still, viewers of a live stream go on seeing it."""
+        if self._inlet.pause():
+            self._order(_say(StatusKind.PAUSED, "paused"))
+
+    def resume(self) -> None:
+        """Go on. The model is told how long it saw nothing of a live stream."""
+        stood_s = self._inlet.resume()
+        if stood_s is None:
+            return
+        self._order(_say(StatusKind.RESUMED, f"resumed after {stood_s:.1f} s", {"stood_s": stood_s}))
+        if self._inlet.is_live:
+            self._order(lambda stream: stream.on_notice(self._gap(f"paused for {stood_s:.1f} s", stood_s)))
+
+    def seek(self, media_s: float) -> None:
+        """Play a recording from another place. Raises `NotPlaying` for a live stream, `ConfigError` past its end."""
+        self._inlet.check_recording()
+        info = self._inlet.info
+        length_s = info.duration_s_declared if info is not None else None
+        if not 0 <= media_s < (length_s or float("inf")):
+            raise ConfigError(f"{media_s:g} s: {self.name} goes from 0 to {length_s or 0:.1f} s; seek within it")
+        self._inlet.begin(start_s=media_s)
+        if self._watch is not None:
+            self._watch.restarted()
+        self._order(_say(StatusKind.SOUGHT, f"playing from {media_s:.1f} s", {"to_s": media_s}))
+
+    def set_speed(self, speed: float | Literal["max"] | None) -> None:
+        """Media seconds a second for a recording; `max` or None for as fast as it is used."""
+        self._inlet.check_recording()
+        self._inlet.playback.set_speed(None if speed == "max" else speed)
+
+    def set_talkative(self, talkative: float) -> None:
+        """Log-odds in favour of speaking, from the next frame on."""
+        if not -20 <= talkative <= 20:
+            raise ConfigError(f"talkative {talkative:g}: from -20 to 20; 0 is usual, 1 speaks more")
+        self._config = replace(self._config, talkative=talkative)
+        self._order(lambda stream: self._tune(stream, f"talkativeness is {talkative:+g}"))
+
+    def instruct(self, text: str | None) -> Future[None]:
+        """Replace the standing instruction; None takes it away. The future raises where it is too long."""
+        text = (text or "").strip() or None
+        self._config = replace(self._config, instruct=text)
+        return self._order(lambda stream: stream.instruct(text))
+
+    def forget(self) -> Future[None]:
+        """Forget all that was seen and said but the instruction; thumbnails too."""
+        self._keeper.clear()
+        return self._order(lambda stream: stream.forget())
+
+    def ask(
+        self,
+        text: str,
+        attachments: Sequence[Attachment] = (),
+        on_piece: Callable[[str], None] | None = None,
+        *,
+        aside: bool = False,
+    ) -> Asked:
+        """Ask about what is seen now; pieces of the answer come on the engine's thread.
+
+        Raises `TooManyQuestions`. aside: the question and its answer leave no trace in the channel's memory.
+        """
+        if not text.strip():
+            raise ConfigError(f"question {text!r}: it is empty; ask in words")
+        asked = Asked(text, on_piece)
+        with self._lock:
+            if self._left.is_set() or self.failure is not None:
+                asked.failed(Unanswered(f"{text!r}: {self.name} is watched no more; start it again"))
+                return asked
+            watch = self._watch
+            if watch is None:
+                self._early.append((asked, tuple(attachments), aside))
+                return asked
+        watch.stream.ask(text, attachments, aside=aside, asked=asked)
+        self._host.wake()
+        return asked
+
+    def push(self, image: np.ndarray, pts_s: float | None = None) -> bool:
+        """A frame of a pushed stream, uint8 RGB `[height, width, 3]`; False once it takes no more."""
+        return self._inlet.push(image, pts_s)
+
+    def reconfigure(self, config: ChannelConfig) -> None:
+        """Watch by another configuration and keep the memory; the source is opened anew where it must be."""
+        before, self._config = self._config, config
+        live = ("talkative", "instruct", "questions", "fps", "stream", "system", "pruning", "name", "zones")
+        if replace(before, **{name: getattr(config, name) for name in live}) != config:
+            self._inlet.begin(config)
+            if self._watch is not None:
+                self._watch.restarted()
+        if config.fps is not None and config.fps != before.fps:
+            self._stream_fps = config.fps
+            self._inlet.set_fps(config.fps * self._factor)
+        if (config.talkative, config.fps) != (before.talkative, before.fps):
+            self._order(lambda stream: self._tune(stream, "set by a new configuration"))
+        if config.zones != before.zones and self._watch is not None:
+            self._watch.stream.set_zones([region for _, region in config.zones])
+        if config.instruct != before.instruct:
+            self._order(lambda stream: stream.instruct(config.instruct))
+
+    def subscribe(self, subscriber: Callable[[StreamEvent], None]) -> Callable[[], None]:
+        """Be told of every event, after it was stored; the subscriber returns at once. Call the result to end it."""
+        return self._broadcast.subscribe(subscriber)
+
+    def add_viewer(self, viewer: Callable[[Frame], None]) -> Callable[[], None]:
+        """Be shown every picture, masked, on the capture thread; the viewer returns at once. The result ends it."""
+        return self._inlet.viewers.add(viewer)
+
+    def events(self, since: int = 0) -> tuple[int, list[StreamEvent]]:
+        """The events from the one numbered `since` on, as far as they are kept, and the next number."""
+        return self._broadcast.since(since)
+
+    def decisions(self, since: int = 0) -> tuple[int, list[Decision]]:
+        """The decisions from the one numbered `since` on, as far as they are kept, and the next number."""
+        watch = self._watch
+        return watch.stream.curve.since(since) if watch is not None else (0, [])
+
+    def evidence(self, event: StreamEvent) -> tuple[EvidenceFrame, ...]:
+        """Thumbnails of the frames behind an event, oldest first."""
+        return self._keeper.for_event(event)
+
+    @property
+    def keeper(self) -> EvidenceKeeper:
+        """Thumbnails of what the model saw of late."""
+        return self._keeper
+
+    def snapshot(self) -> ChannelSnapshot:
+        """How it is doing now."""
+        return self._portrait.take(
+            self._config,
+            self._inlet,
+            self._watch,
+            host_state=self._host.state,
+            failure=self.failure,
+            has_left=self._left.is_set(),
+            fps_wanted=self._stream_fps,
+            factor=self._factor,
+            num_events=self._broadcast.num_events,
+            num_unstored=self._broadcast.num_unstored,
+        )
+
+    # What the host calls, on the engine's thread.
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its last job was given."""
+        return self._watch is not None and self._watch.is_over
+
+    def settings(self, of_checkpoint: StreamSettings) -> StreamSettings:
+        """What its session is to be like."""
+        from assistant.config import ModelConfig
+
+        config = self._config
+        return ModelConfig(stream=config.stream).stream_settings(of_checkpoint, config.fps)
+
+    def open(self, engine: ModelEngine, settings: StreamSettings) -> None:
+        """Make its session, and put the questions that came before it."""
+
+        def new_session() -> ModelSession:
+            config = self._config
+            return engine.open_session(
+                settings, system=config.system, instruction=config.instruct, pruning=config.pruning
+            )
+
+        config, self._stream_fps = self._config, settings.fps
+        session = new_session()
+        stream = StreamSession(
+            session,
+            policy_for(settings.speaking, fps=settings.fps, talkativeness=config.talkative),
+            self._clock,
+            self._emit,
+            instruction=config.instruct,
+            questions=config.questions,
+            on_sight=self._see,
+            zones=[region for _, region in config.zones],
+            recall=self._look_up,
+        )
+
+        def reopen() -> ModelSession:
+            fresh = new_session()
+            self._portrait.opened(fresh)
+            return fresh
+
+        watch = Watch(stream, self._inlet, self._clock, self._tell, reopen, keep_trying=config.keep_trying)
+        self._portrait.opened(session)
+        self._inlet.set_fps(settings.fps * self._factor)
+        with self._lock:
+            self._watch, early, self._early = watch, self._early, []
+            has_left = self._left.is_set()
+        if has_left:  # it was stopped while its session was made
+            watch.leave()
+            self._portrait.closed()
+            return
+        for asked, attachments, aside in early:
+            try:
+                stream.ask(asked.text, attachments, aside=aside, asked=asked)
+            except AssistantError as error:
+                asked.failed(error)
+
+    def next_job(self) -> Job[Any] | None:
+        """What to do next, where there is anything."""
+        return self._watch.next_job() if self._watch is not None else None
+
+    def settle(self, job: Job[Any]) -> None:
+        """A job is done."""
+        if self._watch is not None:
+            self._watch.settle(job)
+
+    def set_rate(self, change: RateChange) -> None:
+        """All streams are given another rate; recordings as fast as they are used are not."""
+        self._factor = change.factor
+        if not self.is_live and self._inlet.playback.speed is None:
+            return
+        fps = self._stream_fps * change.factor
+        self._inlet.set_fps(fps)
+        if self._watch is not None:
+            self._watch.stream.tune(fps=fps, talkativeness=self._config.talkative)
+        reason = f"{fps:.3g} of {self._stream_fps:.3g} frames a second are used: {change.reason}"
+        self._tell(StatusKind.RATE, reason, details={"factor": change.factor, "fps": fps})
+
+    def take_counts(self) -> tuple[int, int]:
+        """Frames used and lost since the last call."""
+        return self._portrait.take_counts(self._inlet.num_dropped)
+
+    def fail(self, error: BaseException) -> None:
+        """There is no model for it."""
+        self._failure = error
+        self._tell(StatusKind.BROKEN, str(error))
+
+    def leave(self) -> None:
+        """It is served no more."""
+        with self._lock:
+            self._left.set()
+            early, self._early = self._early, []
+        for asked, _, _ in early:
+            asked.failed(Unanswered(f"{asked.text!r}: {self.failure or 'it was stopped'}"))
+        if self._watch is not None:
+            self._watch.leave()
+        self._portrait.closed()
+        self._inlet.let_go()
+
+    def stalled(self, seconds: float | None) -> None:
+        """A step hangs for so long; None where it came back."""
+        reason = "the model answers again" if seconds is None else f"a step of the model hangs for {seconds:.0f} s now"
+        self._tell(StatusKind.STALLED, reason, details={"stalled_s": seconds or 0.0})
+
+    def _order(self, order: Callable[[StreamSession], Steps[Any]]) -> Future[None]:
+        """Have something done with the session; what is ordered before it is there is done by how it is opened."""
+        watch = self._watch
+        if watch is None or self._left.is_set():
+            future: Future[None] = Future()
+            future.set_result(None)
+            return future
+        future = watch.order(order)
+        self._host.wake()
+        return future
+
+    def _look_up(self, question: str, media_s: float, remembered_s: float) -> Recalled | None:
+        """What the timeline says to a question about a time that the model does not remember."""
+        if self._recall is None:
+            return None
+        oldest_s = media_s - remembered_s
+        recalled = self._recall.answer(question, media_s=media_s, oldest_s=oldest_s, is_live=self.is_live)
+        # The small checkpoint knows nothing of pictures out of their time.
+        return replace(recalled, asks_model=not self._host.describe().embedded) if recalled is not None else None
+
+    def _tune(self, stream: StreamSession, reason: str) -> Steps[None]:
+        config = self._config
+        stream.tune(fps=self._stream_fps * self._factor, talkativeness=config.talkative)
+        self._tell(StatusKind.TALKATIVE, reason, details={"talkative": config.talkative})
+        yield from ()
+
+    def _gap(self, reason: str, gap_s: float) -> Notice:
+        return Notice(NoticeKind.GAP, self.name, self._portrait.media_s, reason, details={"gap_s": gap_s})
+
+    def _see(self, frame: Frame, sight: Sight, decision: Decision) -> None:
+        """The model has seen a frame."""
+        taken_at_s = self._watch.taken_at_s if self._watch is not None else frame.captured_at_s
+        self._portrait.see(frame, sight, queue_ms=1000 * (taken_at_s - frame.captured_at_s))
+        wall_s = self._clock.wall_s() - (self._clock.now_s() - frame.captured_at_s)
+        pruning = sight.pruning
+        self._keeper.see(
+            frame, pruning.keep, pruning.refreshed, wall_s, rows=sight.grid.rows, cols=sight.grid.cols
+        )
+
+    def _tell(self, kind: StatusKind, reason: str, details: dict[str, Detail] | None = None) -> None:
+        self._emit(
+            StatusEvent(
+                source=self.name,
+                time_s=self._portrait.media_s,
+                text=reason,
+                reason=reason,
+                kind=kind,
+                details=details or {},
+            )
+        )
+
+    def _emit(self, event: StreamEvent) -> None:
+        """Give an event out under the channel's name."""
+        event = replace(event, source=self.name)
+        self._portrait.hear(event)
+        self._broadcast.give(event)
+
+
+def _say(
+    kind: StatusKind, reason: str, details: dict[str, Detail] | None = None
+) -> Callable[[StreamSession], Steps[None]]:
+    """An order that says something happened, in its place among the events."""
+
+    def order(stream: StreamSession) -> Steps[None]:
+        stream.say_status(kind, reason, details=details)
+        yield from ()
+
+    return order

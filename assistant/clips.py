@@ -1,0 +1,162 @@
+"""Which pictures of a stream are recorded: those round its events, and none unless asked for.
+
+What is recorded is what the stream's viewers see, masks painted over. The capture thread calls `see`, the engine's
+thread `mark`; `finish` is for any.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from assistant.errors import ConfigError
+from assistant.timeline.records import ClipMark, KeptClip
+from streaming.recording import ClipResult, ClipWriter
+from streaming.thumbnails import encode_jpeg
+from streaming.types import Frame
+
+if TYPE_CHECKING:
+    from assistant.timeline.store import Timeline
+    from streaming.clock import Clock
+
+CLIP_FPS = 10.0
+CLIP_PX = 960
+"""The longer side of a clip's picture."""
+CLIP_JPEG_QUALITY = 88
+MOST_RING_BYTES = 32 << 20
+"""Pictures of one camera that are held ready, before anything happens."""
+MOST_CLIP_S = 60.0
+"""Events whose times overlap share a clip; past this length the next one starts another."""
+MOST_KEPT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    time_s: float
+    jpeg: bytes
+
+
+@dataclass(slots=True)
+class _Recording:
+    mark: ClipMark
+    start_s: float
+    end_s: float
+    """Media time at which it is over, unless another event comes before."""
+
+
+class ClipRecorder:
+    """Records one stream from `keep_s` before each of its events to `keep_s` after it."""
+
+    def __init__(self, timeline: Timeline, camera: str, writer: ClipWriter, clock: Clock, *, keep_s: float) -> None:
+        if not 0 < keep_s <= MOST_KEPT_S:
+            raise ConfigError(f"--keep-clips {keep_s:g}: above 0 and at most {MOST_KEPT_S:g} seconds; 5 is usual")
+        self._timeline = timeline
+        self._camera = camera
+        self._writer = writer
+        self._clock = clock
+        self._keep_s = keep_s
+        self._ring: deque[_Picture] = deque()
+        self._ring_bytes = 0
+        self._recording: _Recording | None = None
+        self._lock = threading.Lock()
+        self.num_dropped = 0
+        """Pictures that came faster than they could be encoded, so far."""
+
+    def see(self, frame: Frame) -> None:
+        """Take a picture, ten a second at most; others are left out before anything is done to them."""
+        with self._lock:
+            newest_s = self._ring[-1].time_s if self._ring else None
+        if newest_s is not None and 0 <= frame.pts_s - newest_s < 0.9 / CLIP_FPS:
+            return
+        jpeg = encode_jpeg(frame.image, max_side_px=CLIP_PX, quality=CLIP_JPEG_QUALITY).data
+        with self._lock:
+            if newest_s is not None and frame.pts_s < newest_s:  # it was played anew or sought
+                self._forget()
+            self._ring.append(_Picture(frame.pts_s, jpeg))
+            self._ring_bytes += len(jpeg)
+            while self._ring_bytes > MOST_RING_BYTES or frame.pts_s - self._ring[0].time_s > self._ring_s:
+                self._ring_bytes -= len(self._ring.popleft().jpeg)
+            recording = self._recording
+            if recording is None:
+                return
+            if frame.pts_s <= recording.end_s:
+                self._write(recording, self._ring[-1])
+            else:
+                self._end()
+
+    def mark(self, time_s: float) -> ClipMark | None:
+        """An event at media time `time_s`: record round it. None where no clip can be begun; the log says why."""
+        with self._lock:
+            recording = self._recording
+            if recording is not None and recording.start_s <= time_s <= recording.end_s + self._keep_s:
+                if time_s + self._keep_s <= recording.start_s + MOST_CLIP_S:
+                    recording.end_s = max(recording.end_s, time_s + self._keep_s)
+                    return recording.mark
+                if time_s <= recording.end_s and recording.end_s - time_s >= self._keep_s / 2:
+                    return recording.mark
+            self._end()
+            return self._begin(time_s)
+
+    def finish(self) -> None:
+        """End what is being recorded."""
+        with self._lock:
+            self._end()
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether a clip is being written now; pages show it."""
+        return self._recording is not None
+
+    @property
+    def _ring_s(self) -> float:
+        """What is held ready: an event is told some time after its picture."""
+        return 2 * self._keep_s + 5.0
+
+    def _begin(self, time_s: float) -> ClipMark | None:
+        uid, wall_s = uuid.uuid4().hex, self._clock.wall_s()
+        try:
+            path = self._timeline.folder.clip_path(self._camera, wall_s, uid)
+        except OSError as error:
+            self._timeline.clip_refused(self._camera, error.strerror or str(error))
+            return None
+        mark = ClipMark(uid, path, wall_s)
+        self._writer.begin(uid, self._timeline.folder.inside(path), lambda result: self._done(mark, result))
+        self._recording = _Recording(mark, time_s - self._keep_s, time_s + self._keep_s)
+        for picture in self._ring:
+            if self._recording.start_s <= picture.time_s <= self._recording.end_s:
+                self._write(self._recording, picture)
+        return mark
+
+    def _write(self, recording: _Recording, picture: _Picture) -> None:
+        if not self._writer.add(recording.mark.uid, picture.jpeg, picture.time_s):
+            self.num_dropped += 1
+
+    def _end(self) -> None:
+        if self._recording is not None:
+            self._writer.finish(self._recording.mark.uid)
+            self._recording = None
+
+    def _forget(self) -> None:
+        self._end()
+        self._ring.clear()
+        self._ring_bytes = 0
+
+    def _done(self, mark: ClipMark, result: ClipResult) -> None:
+        """On the writer's thread."""
+        is_there = not result.failure
+        self._timeline.clip_finished(
+            KeptClip(
+                uid=mark.uid,
+                path=mark.path,
+                state="done" if is_there else "lost",
+                reason=result.failure,
+                start_s=result.start_s if is_there else None,
+                end_s=result.end_s if is_there else None,
+                num_frames=result.num_frames,
+                num_dropped=result.num_dropped,
+                size_bytes=result.size_bytes,
+            )
+        )

@@ -1,0 +1,355 @@
+"""What the browser app asks for, in one place: sources to watch, questions, evidence, events and news of the model.
+
+Any thread may call it. It owns the sessions of all tabs; the host, and the cameras where there are any, are given.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assistant.about import EMBEDDED, About, about_model
+from assistant.errors import AssistantError, ConfigError
+from assistant.events import Answer, Comment
+from assistant.pictures import picture_from_jpeg
+from assistant.probe import Probe, probe
+from assistant.sessions import TabRegistry
+from assistant.tabs import SessionError, Stream, Tab, Wish
+from streaming.clock import Clock, SystemClock
+from streaming.errors import StreamingError
+from streaming.redact import redact_text, redact_url
+
+if TYPE_CHECKING:
+    from assistant.evidence import EvidenceFrame
+    from assistant.feed import FeedItem
+    from assistant.gallery import Gallery
+    from assistant.host import Host
+    from assistant.safety import CameraPolicy, UploadLimits
+    from assistant.timeline.search import TimelineReader
+    from models.attachments import Attachment
+    from models.types import ModelInfo
+
+SCENE = "scene"
+"""A rendered scene that begins with something to say."""
+ANOTHER_SCENE = "another scene"
+SAMPLES = {SCENE: "synthetic:3", "clip": "sample:a", "world": "sample:world"}
+"""What can be watched with one click."""
+SAMPLE_TITLES = {SCENE: "Synthetic scene", "clip": "Real clip (a title)", "world": "Real clip (the earth)"}
+MOST_SEEDS = 1_000_000
+"""Training takes its scenes from here on."""
+MOST_QUESTION = 2000
+"""Letters of a question."""
+MOST_FILES = 4
+"""Files that come with one question."""
+CLIP_FPS = 1.0
+PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNews:
+    """What becomes of the model."""
+
+    state: str
+    """`loading`, `ready`, `stalled`, `failed` or `stopped`."""
+    text: str
+    """For a person."""
+    seconds: float
+    """How long it has been loading, or took."""
+
+
+class Desk:
+    """What the page calls."""
+
+    def __init__(
+        self,
+        host: Host,
+        model_name: str,
+        *,
+        policy: CameraPolicy,
+        uploads: UploadLimits,
+        max_sessions: int | None = None,
+        gallery: Gallery | None = None,
+        clips_s: float | None = None,
+        folder: Path | None = None,
+        clock: Clock | None = None,
+        make_stream: Callable[[Tab, Wish], Stream] | None = None,
+    ) -> None:
+        """clips_s: the cameras' clips are recorded so many seconds round each event; None where nothing is recorded.
+
+        folder: where tabs keep their files, each in its own. make_stream: for tests; `Channel`s on the host otherwise.
+        """
+        self.host = host
+        self.model_name = model_name
+        self.policy = policy
+        self.uploads = uploads
+        self.gallery = gallery
+        self.clips_s = clips_s
+        self._clock: Clock = clock or SystemClock()
+        self._make_stream = make_stream or self._channel
+        self._began_s: float | None = None
+        self._took_s: float | None = None
+        self.tabs = TabRegistry(self._open_stream, clock=self._clock, max_sessions=max_sessions, folder=folder)
+
+    def begin_loading(self) -> None:
+        """Load the model now; the page is there already."""
+        if self._began_s is None:
+            self._began_s = self._clock.now_s()
+            self.host.start()
+
+    def model_news(self) -> ModelNews:
+        """How the model is doing."""
+        state = self.host.state.value
+        now_s = self._clock.now_s()
+        seconds = now_s - self._began_s if self._began_s is not None else 0.0
+        if state == "loading":
+            return ModelNews(state, f"Loading {self.model_name}", seconds)
+        if self._took_s is None:
+            self._took_s = seconds
+        if state == "failed":
+            return ModelNews(state, redact_text(f"The model could not be loaded: {self.host.failure}"), self._took_s)
+        if state == "stopped":
+            return ModelNews(state, "The model was stopped", self._took_s)
+        info = self.host.describe()
+        shown = f"{info.name} · {info.device} · {info.dtype}"
+        return ModelNews(state, f"{shown}, not answering" if state == "stalled" else shown, self._took_s)
+
+    def about(self) -> About:
+        """What the model can and cannot know; a guess by its name while it is being loaded."""
+        info = self.model_info()
+        if info is None:
+            is_embedded = self.model_name == "embedded"
+            return EMBEDDED if is_embedded else about_model(self.model_name, embedded=False, decision="stand_in")
+        return about_model(info.name, embedded=info.embedded, decision=info.decision)
+
+    def model_info(self) -> ModelInfo | None:
+        """The model's facts; None before it is there."""
+        return self.host.describe() if self.host.state.value in ("ready", "stalled") else None
+
+    # Sources.
+
+    def sample(self, name: str) -> Wish:
+        """A sample by its short name, or any `synthetic:SEED` or `sample:NAME`. Raises `ConfigError`."""
+        if name == ANOTHER_SCENE:
+            seed = random.randrange(MOST_SEEDS)
+            return Wish("sample", f"synthetic:{seed}", f"Synthetic scene {seed}")
+        spec = SAMPLES.get(name, name)
+        if not spec.startswith(("synthetic:", "sample:")):
+            raise ConfigError(f"sample {name!r}: one of {', '.join(SAMPLES)}, or synthetic:SEED; choose one")
+        return Wish("sample", spec, SAMPLE_TITLES.get(name, spec))
+
+    def camera(self, url: str) -> Wish:
+        """A camera by its address. Raises where viewers may not reach it."""
+        url = url.strip()
+        if not url:
+            raise ConfigError("camera address '': it is empty; give one as rtsp://user:password@192.168.1.20/stream")
+        with translated():
+            self.policy.check(url)
+        return Wish("camera", url, redact_url(url))
+
+    def file(self, tab: Tab, path: Path, name: str) -> Wish:
+        """A clip that was sent; it moves into the tab's own folder. Raises `UploadRefused`."""
+        self.uploads.check_clip(path, name)
+        return Wish("file", str(tab.keep_file(path, name)), name)
+
+    def webcam(self) -> Wish:
+        """The browser's own camera."""
+        return Wish("webcam", "push:webcam", "Webcam")
+
+    def shared(self, name: str) -> Wish:
+        """A camera of the configuration. Raises `ConfigError`."""
+        if self.gallery is None:
+            raise ConfigError(f"camera {name!r}: no cameras are configured; start with --config cameras.yaml")
+        self.gallery.stream(name)
+        return Wish("shared", name, name)
+
+    def test(self, wish: Wish) -> Probe:
+        """Try a source; takes as long as it takes to answer, ten seconds at most for a camera."""
+        from assistant.samples import resolve_sample
+
+        try:
+            return probe(resolve_sample(wish.spec), guard=self._guard(wish), name=wish.title)
+        except AssistantError as error:
+            return Probe(False, str(error))
+
+    def look_at(self, path: Path, name: str) -> Probe:
+        """Try a clip that was sent."""
+        try:
+            facts = self.uploads.check_clip(path, name)
+        except AssistantError as error:
+            return Probe(False, str(error))
+        length = f", {facts.duration_s:.1f} s long" if facts.duration_s else ""
+        return Probe(True, f"{name} works: {facts.width_px} x {facts.height_px} pixels, {facts.codec}{length}.")
+
+    def watch(self, tab: Tab, wish: Wish) -> int:
+        """Watch it with the tab's settings; 0, or the place in the queue. Raises what is wrong with it."""
+        with translated():
+            return self.tabs.watch(tab, tab.settled(wish))
+
+    def push(self, stream: Stream, jpeg: bytes, sent_s: float) -> None:
+        """A picture of a browser's camera; one that is none is left out."""
+        try:
+            stream.push(picture_from_jpeg(jpeg), sent_s)
+        except StreamingError:
+            return
+
+    def seek(self, tab: Tab, media_s: float) -> None:
+        """Play the tab's recording from there. Raises what forbids it."""
+        with translated():
+            tab.require_own("where it plays").seek(media_s)
+
+    def set_speed(self, tab: Tab, speed: float | None) -> None:
+        """Media seconds a second; None for as fast as the model can."""
+        with translated():
+            tab.require_own("its speed").set_speed(speed)
+
+    def pause(self, tab: Tab, *, paused: bool) -> None:
+        """Pause or go on."""
+        with translated():
+            stream = tab.require_own("pausing")
+            if paused:
+                stream.pause()
+            else:
+                stream.resume()
+
+    def forget(self, tab: Tab) -> None:
+        """Forget what was seen and said."""
+        with translated():
+            tab.require_own("forgetting").forget()
+
+    def instruct(self, tab: Tab, text: str | None) -> None:
+        """Replace the standing instruction. Raises where it is too long."""
+        with translated():
+            tab.instruct(text)
+
+    # Questions.
+
+    def ask(self, tab: Tab, text: str, files: Sequence[tuple[Path, str]] = ()) -> tuple[FeedItem, Future[Answer]]:
+        """Ask about what is seen, with pictures or short clips; the answer grows in the tab's feed.
+
+        files: paths with the names people gave them. Without a stream, the question is about the files alone.
+        """
+        text = text.strip()
+        if not text:
+            raise ConfigError("question '': it is empty; ask in words")
+        if len(text) > MOST_QUESTION:
+            raise ConfigError(f"a question of {len(text)} letters: at most {MOST_QUESTION} are read; shorten it")
+        if len(files) > MOST_FILES:
+            raise ConfigError(f"{len(files)} files: at most {MOST_FILES} come with a question; leave some out")
+        attachments = [self._attachment(path, name) for path, name in files]
+        attached = ", ".join(name for _, name in files)
+        with translated():
+            if tab.stream is not None:
+                item, asked = tab.ask(text, attachments, attached)
+                return item, asked.future
+            if not attachments:
+                raise SessionError("nothing is being watched; start a source, or attach a picture to ask about")
+            return self._ask_alone(tab, text, attachments, attached)
+
+    def evidence(self, tab: Tab, item: FeedItem | None, moment_s: float | None) -> tuple[EvidenceFrame, ...]:
+        """The frames behind an item, or about a moment of the stream."""
+        stream = tab.stream
+        if stream is None or (item is not None and item.id <= tab.first_item):
+            return ()  # another stream's: its frames are found with its events
+        if item is not None and item.event is not None:
+            return stream.evidence(item.event)
+        at_s = item.time_s if item is not None else moment_s or 0.0
+        return stream.evidence(Comment(source="", time_s=at_s, text=""))
+
+    # Events.
+
+    def timeline(self, tab: Tab, *, of_cameras: bool) -> TimelineReader | None:
+        """The events of the cameras, or of the tab itself; None where there are none yet."""
+        if of_cameras:
+            return self.gallery.reader() if self.gallery is not None else None
+        return tab.timeline.reader if tab.has_timeline else None
+
+    def close(self) -> None:
+        """End every session."""
+        self.tabs.close()
+
+    def _open_stream(self, tab: Tab, wish: Wish) -> tuple[Stream, bool]:
+        if wish.kind == "shared":
+            assert self.gallery is not None, "a camera without cameras"
+            return self.gallery.stream(wish.spec), True
+        return self._make_stream(tab, wish), False
+
+    def _channel(self, tab: Tab, wish: Wish) -> Stream:
+        from assistant.channel import Channel
+        from assistant.channel_types import ChannelConfig
+        from assistant.evidence import EvidenceKeeper
+        from assistant.timeline.sink import ChannelSink
+        from streaming.sources import open_source
+
+        guard = self._guard(wish)
+
+        def opener(spec: str, *, options: Any = None, clock: Any = None) -> Any:
+            return open_source(spec, options=guard(options) if guard is not None else options, clock=clock)
+
+        keeper = EvidenceKeeper()
+        config = ChannelConfig(
+            name=wish.title,
+            spec=wish.spec,
+            fps=wish.fps,
+            speed=wish.speed,
+            loop=wish.loop,
+            talkative=wish.talkative,
+            instruct=wish.instruct,
+            keep_trying=False,
+        )
+        sink = ChannelSink(tab.timeline, wish.title, keeper=keeper)
+        return Channel(config, self.host, clock=self._clock, sinks=[sink], opener=opener, evidence=keeper)
+
+    def _guard(self, wish: Wish) -> Callable[[Any], Any] | None:
+        return self.policy.guard if wish.kind == "camera" else None
+
+    def _attachment(self, path: Path, name: str) -> Attachment:
+        from assistant.attachments import read_clip
+        from models.attachments import Clip
+
+        if path.suffix.lower() in PICTURES:
+            return self.uploads.read_picture(path, name)
+        self.uploads.check_clip(path, name)
+        with translated():
+            return Clip(*read_clip(str(path), CLIP_FPS))
+
+    def _ask_alone(
+        self, tab: Tab, text: str, attachments: Sequence[Attachment], attached: str
+    ) -> tuple[FeedItem, Future[Answer]]:
+        """A question about files, without a stream."""
+        from models.attachments import Clip
+
+        item = tab.feed.begin_answer(text, 0.0, attached)
+        pictures = [a for a in attachments if not isinstance(a, Clip)]
+        clips = [(a.frames, a.times_s) for a in attachments if isinstance(a, Clip)]
+        answered: Future[Answer] = Future()
+
+        def on_done(future: Future[Any]) -> None:
+            error = None if future.cancelled() else future.exception()
+            if future.cancelled() or error is not None:
+                tab.feed.fail_answer(item.id, str(error or "stopped"))
+                answered.set_exception(error or SessionError("stopped"))
+                return
+            answer = Answer(source="", time_s=0.0, text=future.result().text, reason="asked",
+                            question=text, asked_at_s=0.0)  # fmt: skip
+            tab.feed.finish_answer(item.id, answer)
+            answered.set_result(answer)
+
+        done = self.host.submit(
+            lambda engine: engine.ask(text, pictures, clips), lambda piece: tab.feed.say(item.id, piece)
+        )
+        done.add_done_callback(on_done)
+        return item, answered
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """What is wrong with a source is said as this room's own error, so that the page need not know the others."""
+    try:
+        yield
+    except StreamingError as error:
+        raise SessionError(str(error)) from error

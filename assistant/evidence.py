@@ -1,0 +1,153 @@
+"""Thumbnails of the frames that a model saw of late, so that an event can show what it was made from.
+
+One keeper belongs to one stream. The engine's thread calls `see`; the rest is for any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from assistant.events import StatusEvent, StatusKind, StreamEvent
+from streaming.thumbnails import Jpeg, decode_jpeg, encode_jpeg
+from streaming.types import Frame
+
+KEPT_S = 180.0
+"""How far back thumbnails go, seconds of media."""
+MOST_BYTES = 8 << 20
+"""What the thumbnails of one stream may take: about 800 of 10 KB."""
+FRAMES_AN_EVENT = 3
+SPACING_S = 0.9
+"""Between the frames shown for one event: its own, and those a second and two before."""
+
+WITH_PICTURE = frozenset(
+    {
+        StatusKind.GAP,
+        StatusKind.DAMAGED,
+        StatusKind.GRID_CHANGED,
+        StatusKind.RECONNECTING,
+        StatusKind.FROZEN,
+        StatusKind.BROKEN,
+    }
+)
+"""Status events about something to be seen; the others are about the program or its memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceFrame:
+    """One frame that the model saw, small, with what became of its cells."""
+
+    frame_index: int
+    time_s: float
+    """Media time."""
+    wall_s: float
+    """Time of day when it was captured, seconds since 1970."""
+    picture: Jpeg
+    rows: int
+    cols: int
+    """The grid of cells; 0 where the masks are not known."""
+    kept: np.ndarray
+    """Bool `[rows * cols]`: cells that became tokens."""
+    refreshed: np.ndarray
+    """Bool `[rows * cols]`: those of them that had not changed."""
+
+    def image(self) -> np.ndarray:
+        """The thumbnail, uint8 RGB `[height, width, 3]`."""
+        return decode_jpeg(self.picture.data)
+
+    def cells(self) -> str:
+        """The masks as text, a line a row: `#` kept as it changed, `r` kept as its token was old, `.` not kept.
+
+        >>> frame = EvidenceFrame(0, 0.0, 0.0, Jpeg(b"", 1, 1), 1, 3, np.array([1, 1, 0]), np.array([0, 1, 0]))
+        >>> frame.cells()
+        '#r.'
+        """
+        marks = np.where(self.refreshed.astype(bool), "r", np.where(self.kept.astype(bool), "#", "."))
+        if not (self.rows and self.cols):
+            return ""
+        return "\n".join("".join(row) for row in marks.reshape(self.rows, self.cols))
+
+
+class EvidenceKeeper:
+    """A ring of thumbnails, bounded in seconds and in bytes."""
+
+    def __init__(self, *, kept_s: float = KEPT_S, most_bytes: int = MOST_BYTES) -> None:
+        self._kept_s = kept_s
+        self._most_bytes = most_bytes
+        self._frames: deque[EvidenceFrame] = deque()
+        self._num_bytes = 0
+        self._lock = threading.Lock()
+
+    def see(
+        self, frame: Frame, keep: np.ndarray, refreshed: np.ndarray, wall_s: float, *, rows: int = 0, cols: int = 0
+    ) -> None:
+        """Take a frame that the model has seen. keep, refreshed: bool `[rows * cols]`; wall_s: when it was captured."""
+        picture = encode_jpeg(frame.image)
+        if rows * cols != len(keep):
+            rows = cols = 0
+        seen = EvidenceFrame(
+            frame.index, frame.pts_s, wall_s, picture, rows, cols, np.array(keep, bool), np.array(refreshed, bool)
+        )
+        with self._lock:
+            self._frames.append(seen)
+            self._num_bytes += len(picture.data)
+            while len(self._frames) > 1 and (self._num_bytes > self._most_bytes or self._is_old(self._frames[0])):
+                self._num_bytes -= len(self._frames.popleft().picture.data)
+
+    def clear(self) -> None:
+        """Forget every frame."""
+        with self._lock:
+            self._frames.clear()
+            self._num_bytes = 0
+
+    @property
+    def num_bytes(self) -> int:
+        """What the thumbnails take."""
+        return self._num_bytes
+
+    def newest(self) -> EvidenceFrame | None:
+        """The last frame that was seen; None before the first."""
+        with self._lock:
+            return self._frames[-1] if self._frames else None
+
+    def around(self, time_s: float, before_s: float, after_s: float) -> tuple[EvidenceFrame, ...]:
+        """The frames from `before_s` before media time `time_s` to `after_s` after it, in the order they came."""
+        return tuple(f for f in self._snapshot() if time_s - before_s - 1e-6 <= f.time_s <= time_s + after_s + 1e-6)
+
+    def frame_of(self, event: StreamEvent) -> EvidenceFrame | None:
+        """The frame an event is about; without one of that number, the last at or before its time."""
+        frames = self._snapshot()
+        for frame in reversed(frames):
+            if frame.frame_index == event.frame_index:
+                return frame
+        earlier = [frame for frame in frames if frame.time_s <= event.time_s + 1e-6]
+        return earlier[-1] if earlier else None
+
+    def for_event(self, event: StreamEvent, most: int = FRAMES_AN_EVENT) -> tuple[EvidenceFrame, ...]:
+        """What an event was made from: its own frame and those a second apart before it, oldest first.
+
+        Events about the program and its memory have none.
+        """
+        newest = self.frame_of(event) if is_about_the_picture(event) else None
+        if newest is None:
+            return ()
+        taken = [newest]
+        for frame in reversed(self.around(newest.time_s, (most - 1) * SPACING_S + 0.5, 0.0)):
+            if len(taken) < most and frame.time_s <= taken[-1].time_s - SPACING_S + 1e-3:
+                taken.append(frame)
+        return tuple(reversed(taken))
+
+    def _snapshot(self) -> tuple[EvidenceFrame, ...]:
+        with self._lock:
+            return tuple(self._frames)
+
+    def _is_old(self, frame: EvidenceFrame) -> bool:
+        return abs(self._frames[-1].time_s - frame.time_s) > self._kept_s
+
+
+def is_about_the_picture(event: StreamEvent) -> bool:
+    """Whether there is something to be seen about an event."""
+    return not isinstance(event, StatusEvent) or event.kind in WITH_PICTURE

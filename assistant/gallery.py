@@ -1,0 +1,55 @@
+"""Watched cameras as viewers see them: side by side, and one at a time. Any thread may ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from assistant.tabs import Stream
+    from assistant.timeline.search import TimelineReader
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of the picture that means something."""
+
+    kind: str
+    """`mask` or `zone`."""
+    name: str
+    points: tuple[tuple[float, float], ...]
+    """Corners in parts of the picture's width and height."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One camera among the others."""
+
+    name: str
+    state: str
+    reason: str
+    health: str
+    """`ok`, `degraded` or `down`."""
+    has_alert: bool
+    """Whether there was an alert in the last minute."""
+    said: str
+    """The last remark."""
+    jpeg: bytes
+    """A small picture of what its model saw last; empty where it has seen nothing."""
+    regions: tuple[Region, ...]
+
+
+class Gallery(Protocol):
+    """The cameras of the configuration."""
+
+    def stream(self, name: str) -> Stream:
+        """The stream of a camera. Raises `ConfigError` where there is none of that name."""
+        ...
+
+    def cards(self) -> list[Card]:
+        """Every camera, in the configuration's order."""
+        ...
+
+    def reader(self) -> TimelineReader | None:
+        """Their events; None where none are kept."""
+        ...

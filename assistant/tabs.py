@@ -1,0 +1,321 @@
+"""One viewer's session: its stream, its feed, its settings and its files. Any thread may call it."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from assistant.errors import AssistantError
+from assistant.events import Answer, StreamEvent
+from assistant.feed import Feed, FeedItem
+from assistant.history import History
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from assistant.channel_types import ChannelSnapshot
+    from assistant.evidence import EvidenceFrame
+    from assistant.speak import Decision
+    from assistant.timeline.store import Timeline
+    from models.attachments import Attachment
+    from streaming.types import Frame
+
+Kind = Literal["sample", "webcam", "camera", "file", "shared"]
+
+MOST_BEFORE = 40
+"""Events of a watched camera that somebody who joins is shown."""
+
+
+class SessionError(AssistantError):
+    """A viewer asked for what its session cannot do now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a viewer wants to watch, and how."""
+
+    kind: Kind
+    spec: str
+    """What is opened: never shown, it may hold a password."""
+    title: str
+    """For people; credentials are redacted."""
+    fps: float | None = None
+    speed: float | None = 1.0
+    """Recordings: media seconds a second; None for as fast as the model can."""
+    loop: int | None = 1
+    talkative: float = 0.0
+    instruct: str | None = None
+
+
+class Asked(Protocol):
+    """A question under way (`assistant.questions.Asked`)."""
+
+    future: Future[Answer]
+
+    def cancel(self) -> None: ...
+
+
+class Stream(Protocol):
+    """What a session needs of a stream (`assistant.channel.Channel`)."""
+
+    def start(self) -> None: ...
+
+    def stop(self, timeout_s: float = 10.0) -> bool: ...
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def seek(self, media_s: float) -> None: ...
+
+    def set_speed(self, speed: float | None) -> None: ...
+
+    def set_talkative(self, talkative: float) -> None: ...
+
+    def instruct(self, text: str | None) -> Future[None]: ...
+
+    def forget(self) -> Future[None]: ...
+
+    def ask(
+        self,
+        text: str,
+        attachments: Sequence[Attachment] = (),
+        on_piece: Callable[[str], None] | None = None,
+        *,
+        aside: bool = False,
+    ) -> Asked: ...
+
+    def subscribe(self, subscriber: Callable[[StreamEvent], None]) -> Callable[[], None]: ...
+
+    def add_viewer(self, viewer: Callable[[Frame], None]) -> Callable[[], None]: ...
+
+    def snapshot(self) -> ChannelSnapshot: ...
+
+    def decisions(self, since: int = 0) -> tuple[int, list[Decision]]: ...
+
+    def events(self, since: int = 0) -> tuple[int, list[StreamEvent]]: ...
+
+    def evidence(self, event: StreamEvent) -> tuple[EvidenceFrame, ...]: ...
+
+    def push(self, image: np.ndarray, pts_s: float | None = None) -> bool: ...
+
+
+@dataclass(slots=True)
+class _Watched:
+    """The stream of a tab."""
+
+    stream: Stream
+    is_shared: bool
+    leave: Callable[[], None]
+    asked: dict[int, Asked] = field(default_factory=dict)
+
+
+class Tab:
+    """One browser tab, or one client of the API. `TabRegistry` makes and ends it."""
+
+    def __init__(self, now_s: float, within: Path | None = None) -> None:
+        """within: where its folder is made; the system's place for such files where None."""
+        self.token = secrets.token_urlsafe(32)
+        """Names the tab to its own picture connection and files; nobody can guess it."""
+        self.feed = Feed()
+        self.history = History()
+        self.wish: Wish | None = None
+        """What it watches, waits for, or watched last."""
+        self.place = 0
+        """Its place in the queue, from 1; 0 where it does not wait."""
+        self.keys: set[str] = set()
+        """Names under which the page's own requests come."""
+        self.num_connections = 0
+        self.last_seen_s = now_s
+        self.run = 0
+        """Grows each time a stream is started."""
+        self.first_item = 0
+        """The number of the last item of the feed before that."""
+        self.talkative = 0.0
+        self.instruction: str | None = None
+        self._watched: _Watched | None = None
+        self._within = within
+        self._folder: Path | None = None
+        self._timeline: Timeline | None = None
+        self._files: dict[str, Path] = {}
+        self._changing = threading.RLock()
+
+    @property
+    def stream(self) -> Stream | None:
+        """What it watches now."""
+        watched = self._watched
+        return watched.stream if watched is not None else None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether others watch the same stream, which nobody of them may then change."""
+        watched = self._watched
+        return watched is not None and watched.is_shared
+
+    def require_stream(self) -> Stream:
+        """The stream, or `SessionError` where there is none."""
+        if (stream := self.stream) is None:
+            raise SessionError("nothing is being watched; start a source first")
+        return stream
+
+    def require_own(self, what: str) -> Stream:
+        """The stream, or `SessionError` where it is not this viewer's alone."""
+        stream = self.require_stream()
+        if self.is_shared:
+            raise SessionError(f"{what}: this camera is watched by others too, so viewers cannot change it; "
+                               "its configuration can")  # fmt: skip
+        return stream
+
+    def take(self, stream: Stream, wish: Wish, *, is_shared: bool) -> None:
+        """Watch `stream` from now on; the one before must have been let go."""
+        with self._changing:
+            assert self._watched is None, "a stream is still watched"
+            self.wish, self.place = wish, 0
+            self.run += 1
+            self.first_item = self.feed.last_id
+            self.history.clear()
+            if is_shared:
+                for event in stream.events()[1][-MOST_BEFORE:]:
+                    self._on_event(event)
+            self._watched = _Watched(stream, is_shared, stream.subscribe(self._on_event))
+
+    def release(self) -> Stream | None:
+        """Let go of the stream: answers under way end. Returns it where it is this tab's own, to be closed."""
+        with self._changing:
+            watched, self._watched = self._watched, None
+        if watched is None:
+            return None
+        watched.leave()
+        for asked in list(watched.asked.values()):
+            asked.cancel()
+        return None if watched.is_shared else watched.stream
+
+    def ask(self, text: str, attachments: Sequence[Attachment] = (), attached: str = "") -> tuple[FeedItem, Asked]:
+        """Ask about what is seen; the answer grows in the feed. Raises where too many questions wait."""
+        with self._changing:
+            stream = self.require_stream()
+            watched = self._watched
+            assert watched is not None
+        item = self.feed.begin_answer(text, stream.snapshot().media_s, attached)
+        try:
+            asked = stream.ask(
+                text, attachments, lambda piece: self.feed.say(item.id, piece), aside=watched.is_shared
+            )
+        except Exception as error:
+            self.feed.fail_answer(item.id, str(error))
+            raise
+        watched.asked[item.id] = asked
+        asked.future.add_done_callback(lambda future: self._on_answer(watched, item.id, future))
+        return item, asked
+
+    def stop_answers(self) -> int:
+        """Leave off every answer under way; gives how many there were."""
+        watched = self._watched
+        waiting = list(watched.asked.values()) if watched is not None else []
+        for asked in waiting:
+            asked.cancel()
+        return len(waiting)
+
+    def tune(self, *, talkative: float | None = None) -> None:
+        """Set how much is said, for the stream that runs and for later ones."""
+        if talkative is not None:
+            if self.stream is not None:
+                self.require_own("talkativeness").set_talkative(talkative)
+            self.talkative = talkative
+
+    def instruct(self, text: str | None) -> None:
+        """Replace the standing instruction, for the stream that runs and for later ones."""
+        if self.stream is not None:
+            self.require_own("a standing instruction").instruct(text)
+        self.instruction = text
+
+    def settled(self, wish: Wish) -> Wish:
+        """A wish with this tab's own settings."""
+        return replace(wish, talkative=self.talkative, instruct=self.instruction)
+
+    @property
+    def folder(self) -> Path:
+        """A folder of its own, readable by nobody else, that goes with the tab."""
+        with self._changing:
+            if self._folder is None:
+                self._folder = Path(tempfile.mkdtemp(prefix="watch-", dir=self._within))
+            return self._folder
+
+    @property
+    def timeline(self) -> Timeline:
+        """Its events with their thumbnails, kept for as long as the tab is there."""
+        from assistant.timeline.store import Timeline
+
+        with self._changing:
+            if self._timeline is None:
+                self._timeline = Timeline(self.folder / "timeline")
+            return self._timeline
+
+    @property
+    def has_timeline(self) -> bool:
+        """Whether anything was kept yet."""
+        return self._timeline is not None
+
+    def keep_file(self, path: Path, name: str) -> Path:
+        """Move a file into the tab's folder; the others lose sight of it."""
+        kept = self.folder / f"{secrets.token_hex(8)}-{_plain(name)}"
+        shutil.move(path, kept)
+        kept.chmod(0o600)
+        return kept
+
+    def offer_file(self, name: str, data: bytes) -> str:
+        """Make a file that this tab alone may fetch; gives the name it is fetched by."""
+        shown = _plain(name)
+        path = self.folder / f"{secrets.token_hex(8)}-{shown}"
+        path.write_bytes(data)
+        path.chmod(0o600)
+        with self._changing:
+            self._files[path.name] = path
+        return path.name
+
+    def offered(self, name: str) -> Path | None:
+        """A file that was offered under this name."""
+        return self._files.get(name)
+
+    def end(self) -> None:
+        """Remove what it holds; its stream must have been released."""
+        self.feed.clear()
+        with self._changing:
+            folder, self._folder = self._folder, None
+            timeline, self._timeline = self._timeline, None
+            self._files.clear()
+        if timeline is not None:
+            with suppress(AssistantError):  # it goes anyway
+                timeline.close()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _on_event(self, event: StreamEvent) -> None:
+        if not isinstance(event, Answer):  # those come to whoever asked
+            self.feed.add(event)
+
+    def _on_answer(self, watched: _Watched, item_id: int, future: Future[Any]) -> None:
+        watched.asked.pop(item_id, None)
+        with suppress(Exception):
+            if future.cancelled():
+                self.feed.fail_answer(item_id, "stopped")
+                return
+            error = future.exception()
+            if error is not None:
+                self.feed.fail_answer(item_id, str(error))
+            else:
+                self.feed.finish_answer(item_id, future.result())
+
+
+def _plain(name: str) -> str:
+    """A file name without folders or odd characters."""
+    plain = "".join(c if c.isalnum() or c in "._-" else "_" for c in Path(name).name).lstrip(".")
+    return plain[-80:] or "file"

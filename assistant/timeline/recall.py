@@ -1,0 +1,226 @@
+"""Answers questions about times that the model's memory does not reach, from the timeline and its kept frames.
+
+The answer is made by template from what was noted then, and says so. Any thread may ask.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from assistant.errors import ConfigError
+from assistant.events import Answer, StatusEvent, StatusKind
+from assistant.timeline.folder import Folder
+from assistant.timeline.moments import Moment, find_moment
+from assistant.timeline.records import Found, KeptFrame
+from assistant.timeline.search import Query, TimelineReader
+from assistant.timeline.shown import shown_moment, shown_text
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from streaming.clock import Clock
+
+REASON = "timeline"
+"""The reason of an answer that came from here."""
+MOST_QUOTED = 6
+MOST_FRAMES = 4
+MOST_LOOKED_AT = 500
+"""Events of the span that are read; the latest of more."""
+AWAY = {StatusKind.ENDED, StatusKind.RECONNECTING, StatusKind.BROKEN, StatusKind.PAUSED, StatusKind.FROZEN}
+THERE = {StatusKind.OPENED, StatusKind.GAP, StatusKind.RESUMED}
+_SAID = ("comment", "alert")
+_COMMON_WORDS = """
+    a about after ago all an and any are around at been before being between by can could did do does ever for from had
+    happen happened happening has have how in is it its last many me much my of off on or past saw say see seen she he
+    show since some somebody someone something tell that the their them then there they thing things this to until was
+    we were what when where which while who why with you
+    today tonight yesterday morning afternoon evening night noon midnight
+"""
+_COMMON = frozenset(_COMMON_WORDS.split())
+"""Words of a question that say nothing about what is looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """What the timeline knows about a time."""
+
+    text: str
+    """The answer, which says where it comes from."""
+    moment: Moment
+    found: tuple[Found, ...]
+    """The events that it quotes."""
+    frames: tuple[KeptFrame, ...]
+    """Thumbnails of that time."""
+    folder: Folder
+    asks_model: bool = False
+    """Whether the model is to be shown the pictures; small checkpoints know nothing of pictures out of their time."""
+
+    def as_answer(self, question: str, *, source: str, time_s: float, asked_at_s: float | None = None) -> Answer:
+        """The event that says it. time_s: media time now, as for every answer."""
+        asked_s = time_s if asked_at_s is None else asked_at_s
+        return Answer(
+            source=source, time_s=time_s, text=self.text, reason=REASON, question=question, asked_at_s=asked_s
+        )
+
+    def pictures(self, most: int = MOST_FRAMES) -> list[np.ndarray]:
+        """Kept frames of that time, oldest first, uint8 RGB `[height, width, 3]`, to be asked about."""
+        from streaming.errors import StreamingError
+        from streaming.thumbnails import decode_jpeg
+
+        pictures = []
+        for frame in self.frames[:most]:
+            data = self.folder.read(frame.path)
+            if data is not None:
+                try:
+                    pictures.append(decode_jpeg(data))
+                except (StreamingError, ConfigError):
+                    continue
+        return pictures
+
+    def prompt(self, question: str) -> str:
+        """What the model is asked about the pictures."""
+        return f"These pictures were kept {self.moment.said}. {question}"
+
+    def with_words_of_the_model(self, text: str, num_pictures: int) -> str:
+        """The answer with what the model said when it was shown kept frames of that time."""
+        pictures = "a picture" if num_pictures == 1 else f"{num_pictures} pictures"
+        return f"{self.text} The model, shown {pictures} kept of then: {shown_text(text)}"
+
+
+class Recall:
+    """Looks things up for one camera, or for all."""
+
+    def __init__(
+        self, reader: TimelineReader, clock: Clock, *, camera: str | None = None, run: str | None = None
+    ) -> None:
+        """run: of the stream that is watched now (`ChannelSink.run`), for times of a recording."""
+        self._reader = reader
+        self._clock = clock
+        self._cameras = (camera,) if camera is not None else ()
+        self._run = run
+
+    def answer(self, question: str, *, media_s: float, oldest_s: float, is_live: bool = True) -> Recalled | None:
+        """What the timeline says to a question; None where it names no time or one that the model still remembers.
+
+        media_s: media time now. oldest_s: media time of the oldest frame in the model's memory. is_live: whether media
+        time runs with the clock; in a recording `at 1:20` is a time of its own.
+        """
+        now_s = self._clock.wall_s()
+        moment = find_moment(question, now_s, None if is_live else media_s)
+        if moment is None:
+            return None
+        oldest_known_s = oldest_s if moment.in_media else now_s - max(0.0, media_s - oldest_s)
+        if moment.start_s >= oldest_known_s and (is_live or moment.in_media):
+            return None
+        return self.about(question, moment)
+
+    def about(self, question: str, moment: Moment) -> Recalled:
+        """What was noted in a span of time, what fits the question's words first."""
+        found = self._reader.search(self._query(moment, _SAID, MOST_LOOKED_AT))[::-1]
+        fitting, words = _fitting(found, question, moment)
+        quoted = _spread(fitting or found)
+        if moment.in_media:
+            frames = [frame for event in quoted for frame in event.frames[-1:]][:MOST_FRAMES]
+        else:
+            frames = self._reader.frames_between(moment.start_s, moment.end_s, self._cameras, MOST_FRAMES)
+        parts = [f"From the timeline ({self._named(moment)}):", self._noted(found, fitting, words, quoted, moment)]
+        if frames:
+            parts.append(f"{len(frames)} picture{'s' * (len(frames) > 1)} of then {_are(frames)} kept.")
+        return Recalled(" ".join(parts), moment, tuple(quoted), tuple(frames), self._reader.folder)
+
+    def _noted(
+        self, found: Sequence[Found], fitting: Sequence[Found], words: str, quoted: Sequence[Found], moment: Moment
+    ) -> str:
+        if not found:
+            return self._nothing(moment)
+        intro = ""
+        if words and fitting and len(fitting) < len(found):
+            intro = f'{len(fitting)} of {len(found)} notes mention "{words}": '
+        elif words and not fitting:
+            intro = f'nothing noted then mentions "{words}"; what was noted: '
+        left = len(fitting or found) - len(quoted)
+        return intro + " ".join(self._quote(each, moment) for each in quoted) + (f" And {left} more." if left else "")
+
+    def _nothing(self, moment: Moment) -> str:
+        """Why there is nothing: it was not watched, or nothing happened; and what was noted before and after."""
+        if moment.in_media:
+            return "nothing was noted then."
+        before = self._reader.search(Query(until_s=moment.start_s, cameras=self._cameras, types=("status",), limit=50))
+        state = next((f for f in before if isinstance(f.event, StatusEvent) and f.event.kind in AWAY | THERE), None)
+        if state is not None and isinstance(state.event, StatusEvent) and state.event.kind in AWAY:
+            kind = state.event.kind.value
+            return f"it was not watched then ({kind} since {shown_moment(state.wall_s, self._clock.wall_s())})."
+        last = self._reader.search(Query(until_s=moment.start_s, cameras=self._cameras, types=_SAID, limit=1))
+        following = Query(since_s=moment.end_s, cameras=self._cameras, types=_SAID, limit=1, oldest_first=True)
+        after = self._reader.search(following)
+        if not before and not last:
+            return "nothing was kept of then or before."
+        around = [f"the last before it: {self._quote(last[0], moment)}"] if last else []
+        around += [f"the next: {self._quote(after[0], moment)}"] if after else []
+        return "nothing was noted then" + (f"; {' '.join(around)}" if around else ".")
+
+    def _quote(self, found: Found, moment: Moment) -> str:
+        event = found.event
+        at = _media_time(event.time_s) if moment.in_media else shown_moment(found.wall_s, self._clock.wall_s())
+        camera = "" if self._cameras else f" {shown_text(found.camera)}:"
+        text = shown_text(event.text)
+        if isinstance(event, Answer):
+            text = f"asked “{shown_text(event.question)}”, answered “{text}”"
+        return f"{at}{camera} {text}" + ("" if text.endswith((".", "!", "?")) else ".")
+
+    def _named(self, moment: Moment) -> str:
+        if moment.in_media:
+            return f"{_media_time(max(0.0, moment.start_s))} to {_media_time(moment.end_s)} of the recording"
+        now_s = self._clock.wall_s()
+        start, end = shown_moment(moment.start_s, now_s), shown_moment(moment.end_s, now_s)
+        return f"{start} to {end.split()[-1] if end.split()[:-1] == start.split()[:-1] else end}"
+
+    def _query(self, moment: Moment, types: tuple[str, ...], limit: int) -> Query:
+        if moment.in_media:
+            return Query(
+                media_since_s=moment.start_s, media_until_s=moment.end_s, run=self._run, cameras=self._cameras,
+                types=types, limit=limit,
+            )  # fmt: skip
+        return Query(since_s=moment.start_s, until_s=moment.end_s, cameras=self._cameras, types=types, limit=limit)
+
+
+def _fitting(found: Sequence[Found], question: str, moment: Moment) -> tuple[list[Found], str]:
+    """Events with most of the question's own words, and those words."""
+    rest = question.replace(moment.said, " ")
+    wanted = [word for word in re.findall(r"[^\W\d_]{2,}", rest.lower()) if word not in _COMMON]
+    if not wanted:
+        return [], ""
+    scores = [sum(_stem(word) in text for word in wanted) for text in map(_stems, found)]
+    best = max(scores, default=0)
+    return [event for event, score in zip(found, scores, strict=True) if best and score == best], " ".join(wanted)
+
+
+def _stems(found: Found) -> set[str]:
+    return {_stem(word) for word in re.findall(r"[^\W\d_]{2,}", found.event.text.lower())}
+
+
+def _stem(word: str) -> str:
+    """A word without its commonest endings, so that "circles entered" fits "a circle enters"."""
+    for ending in ("ing", "ed", "es", "s"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            return word[: -len(ending)].rstrip("e")
+    return word.rstrip("e")
+
+
+def _spread(found: Sequence[Found]) -> list[Found]:
+    """At most `MOST_QUOTED`, the first and the last among them."""
+    if len(found) <= MOST_QUOTED:
+        return list(found)
+    return [found[round(i * (len(found) - 1) / (MOST_QUOTED - 1))] for i in range(MOST_QUOTED)]
+
+
+def _are(frames: Sequence[KeptFrame]) -> str:
+    return "is" if len(frames) == 1 else "are"
+
+
+def _media_time(time_s: float) -> str:
+    minutes, seconds = divmod(max(0.0, time_s), 60.0)
+    return f"{int(minutes):02}:{seconds:04.1f}"

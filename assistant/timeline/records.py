@@ -1,0 +1,176 @@
+"""What goes into the timeline and what comes out of it. Frozen; any thread may hold it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from assistant.errors import StoreError
+from assistant.events import StatusEvent, StreamEvent, event_from_dict
+from streaming.redact import redact_text
+
+COLUMNS = ("source", "text", "reason", "score", "probability", "threshold", "latency_ms", "frame_index")
+"""Fields of every event that have a column of their own name."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFrame:
+    """A thumbnail on disk."""
+
+    path: str
+    """Relative to the timeline's folder."""
+    frame_index: int
+    media_s: float
+    wall_s: float
+    width_px: int
+    height_px: int
+    cells: str
+    """`#` kept as it changed, `r` kept as its token was old, `.` not kept; a line a row, empty where not known."""
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClipMark:
+    """The clip that an event is part of, before it is finished."""
+
+    uid: str
+    path: str
+    """Relative to the timeline's folder."""
+    wall_s: float
+    """Time of day when recording began."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptClip:
+    """A clip round one or more events."""
+
+    uid: str
+    path: str
+    state: str
+    """`recording`, `done` or `lost`."""
+    reason: str
+    start_s: float | None
+    """Media time of its first picture."""
+    end_s: float | None
+    num_frames: int
+    num_dropped: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One event on its way into the timeline."""
+
+    event: StreamEvent
+    camera: str
+    run: str
+    """Which run of the stream it belongs to; media time is continuous within one."""
+    wall_s: float
+    """Time of day when the picture that it is about was captured."""
+    recorded_s: float
+    """Time of day when it was handed to the timeline."""
+    frames: tuple[KeptFrame, ...] = ()
+    clip: ClipMark | None = None
+    uid: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Made once, so that writing it twice stores it once."""
+
+    def to_line(self) -> bytes:
+        """One line of UTF-8 JSON, its newline included."""
+        values = {
+            "uid": self.uid,
+            "camera": self.camera,
+            "run": self.run,
+            "wall_s": self.wall_s,
+            "recorded_s": self.recorded_s,
+            "event": self.event.as_dict(),
+            "frames": [asdict(frame) for frame in self.frames],
+            "clip": asdict(self.clip) if self.clip else None,
+        }
+        return (json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace")
+
+
+def record_from_line(line: bytes) -> Record:
+    """Read back what `Record.to_line` wrote. Raises `StoreError` on anything else."""
+    try:
+        values: dict[str, Any] = json.loads(line)
+        frames = tuple(KeptFrame(**frame) for frame in values.pop("frames"))
+        clip = values.pop("clip")
+        event = event_from_dict(values.pop("event"))
+        return Record(event=event, frames=frames, clip=ClipMark(**clip) if clip else None, **values)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StoreError(f"a record that waited: {error}; the line was not written by this program") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One event as the timeline has it."""
+
+    id: int
+    uid: str
+    event: StreamEvent
+    camera: str
+    run: str
+    wall_s: float
+    recorded_s: float
+    frames: tuple[KeptFrame, ...]
+    clip: KeptClip | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values: those of the event, with what the timeline adds."""
+        return {
+            "id": self.id,
+            "uid": self.uid,
+            "camera": self.camera,
+            "run": self.run,
+            "wall_s": self.wall_s,
+            "recorded_s": self.recorded_s,
+            **self.event.as_dict(),
+            "frames": [asdict(frame) for frame in self.frames],
+            "clip": asdict(self.clip) if self.clip else None,
+        }
+
+
+def event_columns(event: StreamEvent) -> dict[str, Any]:
+    """An event's values by column; what has no column of its own is JSON in `other`."""
+    values = event.as_dict()
+    row: dict[str, Any] = {name: _clean(values.pop(name)) for name in COLUMNS}
+    if row["frame_index"] is not None and not 0 <= row["frame_index"] < 1 << 63:
+        values["frame_index"], row["frame_index"] = row["frame_index"], None
+    row["type"] = values.pop("type")
+    row["media_s"] = values.pop("time_s")
+    row["kind"] = values.pop("kind", None)
+    row["question"] = _clean(values.pop("question", None))
+    # A media time that is no number: the other fields are worth keeping all the same.
+    row["media_s"] = 0.0 if row["media_s"] is None else row["media_s"]
+    row["other"] = json.dumps(values, ensure_ascii=True, sort_keys=True)
+    return row
+
+
+def event_of_columns(row: dict[str, Any]) -> StreamEvent:
+    """The event of a row. Raises `StoreError` where it was written by another version."""
+    values = {name: row[name] for name in COLUMNS}
+    values |= {"type": row["type"], "time_s": row["media_s"], **json.loads(row["other"])}
+    for name in ("kind", "question"):
+        if row[name] is not None:
+            values[name] = row[name]
+    return event_from_dict(values)
+
+
+def redacted(event: StreamEvent) -> StreamEvent:
+    """What happened to a source, without the credentials that a message of someone else's may quote."""
+    if not isinstance(event, StatusEvent) or "://" not in event.text + event.reason + event.source:
+        return event
+    return replace(
+        event,
+        text=redact_text(event.text),
+        reason=redact_text(event.reason),
+        source=redact_text(event.source),
+        details={k: redact_text(v) if isinstance(v, str) else v for k, v in event.details.items()},
+    )
+
+
+def _clean(value: Any) -> Any:
+    """Text that is valid Unicode, as a database wants it."""
+    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value

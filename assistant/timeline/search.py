@@ -1,0 +1,239 @@
+"""Finds events: by words, time, camera and type. A reader may be used by any thread, beside whoever writes."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from assistant.errors import ConfigError, StoreError
+from assistant.events import StatusKind, StreamEvent
+from assistant.timeline.folder import Folder
+from assistant.timeline.records import Found, KeptClip, KeptFrame, event_of_columns
+from assistant.timeline.schema import open_for_reading, store_error
+
+TYPES = ("comment", "answer", "alert", "status")
+MOST_WORDS = 32
+"""Words of a search that count; who types more has pasted something."""
+PAGE = 500
+"""Rows fetched at a time where all are wanted."""
+# Scripts that are written without spaces: the index knows their runs only as a whole.
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is looked for; all that is given must hold."""
+
+    text: str = ""
+    """Words that must all be there, in any form ("circle" finds "circles"); in double quotes, words in a row; a word
+    that ends in `*` stands for its beginning. Nothing in it is refused."""
+    since_s: float | None = None
+    """Time of day, seconds since 1970, of the picture that an event is about."""
+    until_s: float | None = None
+    media_since_s: float | None = None
+    """Media time, which means something within one run."""
+    media_until_s: float | None = None
+    run: str | None = None
+    """Only this run of a stream."""
+    cameras: tuple[str, ...] = ()
+    """Any of these; empty for all."""
+    types: tuple[str, ...] = ()
+    """Any of comment, answer, alert, status, or of the kinds of a status, as `gap`; empty for all."""
+    limit: int = 50
+    after_id: int | None = None
+    """Only events that were stored after this one."""
+    before_id: int | None = None
+    """Only events that were stored before this one: the next page."""
+    oldest_first: bool = False
+
+    def __post_init__(self) -> None:
+        known = (*TYPES, *(kind.value for kind in StatusKind))
+        for name in self.types:
+            if name not in known:
+                raise ConfigError(f"type {name!r}: one of {', '.join(known)}; correct or leave it out")
+        if self.limit < 1:
+            raise ConfigError(f"limit {self.limit}: at least 1; leave it out for 50")
+
+
+_FRAMES_OF_EVENT = """
+    SELECT frames.* FROM frames JOIN event_frames ON frame_id = frames.id WHERE event_id = ?
+    ORDER BY frames.wall_s, frames.id
+"""
+
+
+class TimelineReader:
+    """Reads one timeline."""
+
+    def __init__(self, folder: Folder) -> None:
+        """Raises `StoreError` where no timeline is there."""
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._connection = open_for_reading(folder.database)
+        self._connection.row_factory = sqlite3.Row
+
+    def search(self, query: Query) -> list[Found]:
+        """The events, newest first (by the order in which they were stored) unless the query says otherwise."""
+        where, values = _conditions(query)
+        order = "ASC" if query.oldest_first else "DESC"
+        sql = f"SELECT events.* FROM events WHERE {where} ORDER BY events.id {order} LIMIT ?"
+        with self._lock:
+            return self._found(self._rows(sql, [*values, min(query.limit, 1 << 30)]))
+
+    def every(self, query: Query, *, bare: bool = False) -> Iterator[Found]:
+        """All events of a query, oldest first, its limit and order aside; `bare` without their frames and clips."""
+        last = query.after_id or 0
+        where, values = _conditions(query)
+        while True:
+            sql = f"SELECT events.* FROM events WHERE {where} AND events.id > ? ORDER BY events.id LIMIT {PAGE}"
+            with self._lock:
+                rows = self._rows(sql, [*values, last])
+                found = self._found(rows, bare=bare)
+            yield from found
+            if len(rows) < PAGE:
+                return
+            last = rows[-1]["id"]
+
+    def events(self) -> Iterator[StreamEvent]:
+        """Every event, oldest first."""
+        return (found.event for found in self.every(Query(), bare=True))
+
+    def get(self, event_id: int | str) -> Found | None:
+        """An event by its number or its `uid`; None where there is none."""
+        column = "id" if isinstance(event_id, int) else "uid"
+        if isinstance(event_id, int) and not -(1 << 63) <= event_id < 1 << 63:
+            return None
+        with self._lock:
+            found = self._found(self._rows(f"SELECT * FROM events WHERE {column} = ?", [event_id]))
+        return found[0] if found else None
+
+    def cameras(self) -> list[str]:
+        """Every camera that has an event, by name."""
+        with self._lock:
+            return [row[0] for row in self._rows("SELECT DISTINCT camera FROM events ORDER BY camera", [])]
+
+    def counted(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Rows of a question of our own making."""
+        with self._lock:
+            return [tuple(row) for row in self._rows(sql, values)]
+
+    def frames_between(self, start_s: float, end_s: float, cameras: Sequence[str], limit: int) -> list[KeptFrame]:
+        """Thumbnails of a span of time, oldest first, at most `limit`, spread over the span."""
+        named = f"AND camera IN ({', '.join('?' * len(cameras))})" if cameras else ""
+        sql = f"SELECT * FROM frames WHERE wall_s BETWEEN ? AND ? {named} ORDER BY wall_s, id LIMIT 5000"
+        with self._lock:
+            frames = [_frame(row) for row in self._rows(sql, [start_s, end_s, *cameras])]
+        if len(frames) <= limit:
+            return frames
+        return [frames[round(i * (len(frames) - 1) / max(1, limit - 1))] for i in range(limit)]
+
+    def close(self) -> None:
+        """Let go of the database."""
+        with self._lock:
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _rows(self, sql: str, values: Sequence[Any]) -> list[sqlite3.Row]:
+        try:
+            with closing(self._connection.execute(sql, tuple(values))) as cursor:
+                return cursor.fetchall()
+        except sqlite3.Error as error:
+            raise store_error(self.folder.database, error) from error
+
+    def _found(self, rows: Sequence[sqlite3.Row], *, bare: bool = False) -> list[Found]:
+        """Events with their frames and clips; rows that a newer program wrote in its own way are left out."""
+        found = []
+        for row in rows:
+            try:
+                event = event_of_columns(dict(row))
+            except (StoreError, ValueError):
+                continue
+            frames = [] if bare else self._rows(_FRAMES_OF_EVENT, [row["id"]])
+            clips = [] if bare else self._rows("SELECT * FROM clips WHERE id = ?", [row["clip_id"]])
+            found.append(
+                Found(
+                    id=row["id"],
+                    uid=row["uid"],
+                    event=event,
+                    camera=row["camera"],
+                    run=row["run"],
+                    wall_s=row["wall_s"],
+                    recorded_s=row["recorded_s"],
+                    frames=tuple(_frame(frame) for frame in frames),
+                    clip=_clip(clips[0]) if clips else None,
+                )
+            )
+        return found
+
+
+def match_expression(text: str) -> tuple[str, list[str]]:
+    """What a person typed as an FTS5 expression that is always valid, and words that the index cannot split.
+
+    >>> match_expression('red "big circle" squ*')
+    ('"red" "big circle" "squ"*', [])
+    """
+    terms, unspaced = [], []
+    for quoted, plain in re.findall(r'"([^"]*)"|(\S+)', text.replace("\0", " "))[:MOST_WORDS]:
+        phrase = quoted or plain
+        if _UNSPACED.search(phrase):
+            unspaced.append(phrase.strip('"*'))
+            continue
+        words = " ".join(re.findall(r"\w+", phrase))
+        if words:
+            terms.append(f'"{words}"' + ("*" if plain.endswith("*") else ""))
+    return " ".join(terms), unspaced
+
+
+def _conditions(query: Query) -> tuple[str, list[str | float]]:
+    """The WHERE clause of a query and its values."""
+    conditions = ["1"]
+    values: list[str | float] = []
+    expression, unspaced = match_expression(query.text)
+    if expression:
+        conditions.append("events.id IN (SELECT rowid FROM events_text WHERE events_text MATCH ?)")
+        values.append(expression)
+    for phrase in unspaced:
+        conditions.append("(instr(events.text, ?) OR instr(coalesce(events.question, ''), ?))")
+        values += [phrase, phrase]
+    if query.text.strip() and not expression and not unspaced:
+        conditions.append("0")  # signs alone: no event has such a word
+    for condition, value in (
+        ("events.wall_s >= ?", query.since_s),
+        ("events.wall_s <= ?", query.until_s),
+        ("events.media_s >= ?", query.media_since_s),
+        ("events.media_s <= ?", query.media_until_s),
+        ("events.run = ?", query.run),
+        ("events.id > ?", query.after_id),
+        ("events.id < ?", query.before_id),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            values.append(value)
+    if query.cameras:
+        conditions.append(f"events.camera IN ({', '.join('?' * len(query.cameras))})")
+        values += query.cameras
+    if query.types:
+        marks = ", ".join("?" * len(query.types))
+        conditions.append(f"(events.type IN ({marks}) OR events.kind IN ({marks}))")
+        values += [*query.types, *query.types]
+    return " AND ".join(conditions), values
+
+
+def _frame(row: sqlite3.Row) -> KeptFrame:
+    return KeptFrame(**{name: row[name] for name in KeptFrame.__dataclass_fields__})
+
+
+def _clip(row: sqlite3.Row) -> KeptClip:
+    return KeptClip(**{name: row[name] for name in KeptClip.__dataclass_fields__})

@@ -1,0 +1,338 @@
+"""The timeline: every event in one database, with its thumbnails and clips beside it. Any thread may call it.
+
+`append` returns once the event is committed, so a killed process loses nothing that was shown after it. Where the
+database would not take an event (another process holds it, the disk is full), the event waits in memory and on file,
+is tried again, and the timeline says so; nothing goes without being counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from assistant.errors import StoreError
+from assistant.events import Detail, StatusEvent, StatusKind, StreamEvent
+from assistant.evidence import EvidenceFrame
+from assistant.timeline.folder import FileLock, Folder
+from assistant.timeline.records import ClipMark, Found, KeptClip, KeptFrame, Record, redacted
+from assistant.timeline.schema import checkpoint, open_for_writing, store_error
+from assistant.timeline.search import Query, TimelineReader
+from assistant.timeline.upkeep import CUT_OFF, Retention, clean_up, close_clips, enforce
+from assistant.timeline.waiting import left_behind, read_waiting
+from assistant.timeline.writer import Writer
+from assistant.timeline.writing import REFUSED, transaction, write
+from streaming.clock import Clock, SystemClock
+from streaming.redact import redact_text
+
+MOST_WAITING = 10_000
+"""Events that wait in memory while the database takes none; those past it stay on file alone."""
+BUSY_S = 0.25
+"""How long an event waits for another process that holds the database before it goes to wait elsewhere."""
+FIRST_RETRY_S = 0.2
+MOST_RETRY_S = 5.0
+UPKEEP_EVERY_S = 300.0
+CHECKPOINT_EVERY = 256
+"""Events between two moves of the log into the database, which the timeline's thread does."""
+JUMP_S = 2.0
+"""The time of day that moved so far from our clock, in seconds, is said."""
+OWN_NAME = "timeline"
+"""Camera and source of what the timeline says about itself."""
+
+logger = logging.getLogger(__name__)
+
+
+class Timeline:
+    """One folder of events, written by this process; others may read it, or write it too, at the same time."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clock: Clock | None = None,
+        retention: Retention | None = None,
+        on_status: Callable[[StatusEvent], None] | None = None,
+        most_waiting: int = MOST_WAITING,
+        busy_s: float = BUSY_S,
+    ) -> None:
+        """Open it, made where it is not there, and take in what an earlier process left behind.
+
+        on_status: told what goes wrong with the timeline itself, on whichever thread finds it; must return at once.
+        Raises `StoreError` where the folder cannot be used.
+        """
+        self.folder = Folder(folder)
+        self._clock: Clock = clock or SystemClock()
+        self._retention = retention or Retention()
+        self._on_status = on_status
+        self.folder.make()
+        connection = open_for_writing(self.folder.database)
+        self._writer = Writer(connection, self.folder, self._clock, most_waiting, self._say)
+        self._num_frames_lost = self._num_frames_lost_told = 0
+        self._num_moved = 0
+        self._finished: deque[KeptClip] = deque()
+        self._closing = False
+        self._upkeep_due_s = self._clock.now_s()
+        self._offset_s = self._clock.wall_s() - self._clock.now_s()
+        self._reader: TimelineReader | None = None
+        self._run = uuid.uuid4().hex
+        self._lock = self._start(busy_s)
+        self._thread = threading.Thread(target=self._look_after, name="timeline", daemon=True)
+        self._thread.start()
+
+    @property
+    def num_waiting(self) -> int:
+        """Events that the database has not taken yet."""
+        return self._writer.num_waiting
+
+    @property
+    def num_late(self) -> int:
+        """Events that were written later than they happened, so far."""
+        return self._writer.num_late
+
+    @property
+    def num_lost(self) -> int:
+        """Events that could not be kept anywhere, so far."""
+        return self._writer.num_lost
+
+    @property
+    def num_frames_lost(self) -> int:
+        """Thumbnails that could not be written, so far; their events are there."""
+        return self._num_frames_lost
+
+    @property
+    def trouble(self) -> str:
+        """Why the database takes no events now; empty where it does."""
+        return self._writer.trouble
+
+    def append(self, event: StreamEvent) -> None:
+        """Keep an event of a stream that has no evidence. Raises `StoreError` only once closed."""
+        self.record(event, camera=event.source)
+
+    def record(
+        self,
+        event: StreamEvent,
+        *,
+        camera: str,
+        run: str | None = None,
+        wall_s: float | None = None,
+        evidence: Sequence[EvidenceFrame] = (),
+        clip: ClipMark | None = None,
+    ) -> str:
+        """Keep an event with what it was made from; gives the `uid` it is found by. Raises `StoreError` once closed.
+
+        run: which run of the stream it belongs to. wall_s: time of day of the picture it is about; now where `None`.
+        """
+        self._note_clock()
+        event = redacted(event)
+        camera = redact_text(camera).encode("utf-8", "replace").decode("utf-8").replace("\0", " ")
+        run = run or self._run
+        recorded_s = self._clock.wall_s()
+        record = Record(
+            event=event,
+            camera=camera,
+            run=run,
+            wall_s=recorded_s if wall_s is None else wall_s,
+            recorded_s=recorded_s,
+            frames=self._keep_frames(camera, run, evidence),
+            clip=clip,
+        )
+        self._take(record)
+        return record.uid
+
+    def clip_finished(self, clip: KeptClip) -> None:
+        """Note what became of a clip, soon; the file is there under its name already."""
+        with self._writer.changed:
+            self._finished.append(clip)
+            self._writer.changed.notify_all()
+        if clip.state == "lost":
+            self._say(f"a clip is lost: {clip.reason}", clip=clip.path)
+
+    def clip_refused(self, camera: str, reason: str) -> None:
+        """Say that no clip could be begun."""
+        self._say(f"{camera}: no clip could be begun: {reason}", camera=camera)
+
+    @property
+    def reader(self) -> TimelineReader:
+        """Reads what is stored, beside the writing."""
+        with self._writer.changed:
+            if self._reader is None:
+                self._reader = TimelineReader(self.folder)
+            return self._reader
+
+    def events(self) -> Iterator[StreamEvent]:
+        """Every event so far, oldest first."""
+        return self.reader.events()
+
+    def search(self, query: Query) -> list[Found]:
+        """The events that a query asks for, newest first."""
+        return self.reader.search(query)
+
+    def sweep(self) -> None:
+        """Remove now what retention says; otherwise it happens every few minutes."""
+        try:
+            enforce(self._writer.connection, self._writer.db, self.folder, self._retention, self._clock.wall_s())
+        except sqlite3.Error as error:  # the next one goes on where this one stopped
+            logger.warning("old events could not be removed: %s", error)
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Write what waits and let go of everything; what cannot be written stays on file for the next time.
+
+        Raises `StoreError` where events are lost with the process.
+        """
+        with self._writer.changed:
+            if self._closing:
+                return
+            self._closing = True
+            self._writer.changed.notify_all()
+        self._thread.join(timeout_s)
+        if self._reader is not None:
+            self._reader.close()
+        num_lost = self._writer.close()
+        self._lock.close()
+        if num_lost:
+            why = self._writer.trouble
+            raise StoreError(f"{self.folder.root}: {num_lost} events could not be written: {why}; they are lost")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start(self, busy_s: float) -> FileLock:
+        """Take in what was left behind; gives the lock that keeps others from cleaning up under us."""
+        connection, lock = self._writer.connection, None
+        try:
+            lock = FileLock(self.folder.root / "lock")
+            num_cut_off = clean_up(connection, self.folder) if lock.try_alone() else 0
+            lock.share()
+            if num_cut_off:
+                self._say(f"clips lost: {num_cut_off}; {CUT_OFF}", lost_clips=num_cut_off)
+            for path in left_behind(self.folder.root):
+                self._take_in(path)
+            connection.execute(f"PRAGMA busy_timeout = {round(busy_s * 1000)}")
+            return lock
+        except (sqlite3.Error, OSError) as error:
+            connection.close()
+            if lock is not None:
+                lock.close()
+            if isinstance(error, sqlite3.Error):
+                raise store_error(self.folder.database, error) from error
+            raise StoreError(
+                f"{self.folder.root}: {error.strerror}; a timeline needs a folder it can write to; free some room"
+            ) from error
+
+    def _take_in(self, path: Path) -> None:
+        """Write what a process that is gone could not."""
+        records = list(read_waiting(path))
+        for record in records:
+            try:
+                write(self._writer.connection, [record])
+            except REFUSED as error:
+                self._writer.refused(record, error)
+        path.unlink(missing_ok=True)
+        if records:
+            count = len(records)
+            self._say(f"{count} events that an earlier process could not write were taken in", taken=count)
+
+    def _keep_frames(self, camera: str, run: str, evidence: Sequence[EvidenceFrame]) -> tuple[KeptFrame, ...]:
+        """Write the thumbnails, before the row that names them."""
+        kept: list[KeptFrame] = []
+        for frame in evidence:
+            try:
+                kept.append(self.folder.keep_thumbnail(camera, run, frame))
+            except OSError as error:
+                self._num_frames_lost += 1
+                if self._num_frames_lost == self._num_frames_lost_told + 1:
+                    self._say(f"thumbnails cannot be written: {error.strerror}; their events are kept without")
+        if kept and self._num_frames_lost > self._num_frames_lost_told:
+            num_lost = self._num_frames_lost - self._num_frames_lost_told
+            self._num_frames_lost_told = self._num_frames_lost
+            self._say(f"thumbnails are written again; {num_lost} were lost", lost_thumbnails=num_lost)
+        return tuple(kept)
+
+    def _take(self, record: Record) -> None:
+        if self._closing:
+            raise StoreError(f"{self.folder.root}: closed; events go to an open timeline; open it again")
+        self._writer.take(record)
+
+    def _look_after(self) -> None:
+        """The thread: writes what waits, notes finished clips, and keeps the size."""
+        retry_s = FIRST_RETRY_S
+        writer = self._writer
+        while True:
+            with writer.changed:
+                if writer.trouble:
+                    self._clock.wait_for(writer.changed, lambda: self._closing, retry_s)
+                else:
+                    self._clock.wait_for(writer.changed, self._has_work, None)
+                closing = self._closing
+            if writer.trouble:
+                retry_s = FIRST_RETRY_S if writer.retry() else min(MOST_RETRY_S, 2 * retry_s)
+            if not writer.trouble:
+                self._note_clips()
+            if closing:
+                return
+            if not writer.trouble:
+                self._keep_up()
+
+    def _has_work(self) -> bool:
+        is_wanted = self._closing or bool(self._writer.trouble) or bool(self._finished)
+        is_due = self._is_log_long() or self._clock.now_s() >= self._upkeep_due_s
+        return is_wanted or is_due
+
+    def _is_log_long(self) -> bool:
+        return self._writer.num_written - self._num_moved >= CHECKPOINT_EVERY
+
+    def _keep_up(self) -> None:
+        if self._is_log_long():
+            self._num_moved = self._writer.num_written
+            checkpoint(self.folder.database)
+        if self._clock.now_s() >= self._upkeep_due_s:
+            self._upkeep_due_s = self._clock.now_s() + UPKEEP_EVERY_S
+            self.sweep()
+
+    def _note_clips(self) -> None:
+        with self._writer.changed:
+            finished = list(self._finished)
+        if not finished:
+            return
+        try:
+            with self._writer.db, transaction(self._writer.connection):
+                close_clips(self._writer.connection, finished)
+        except sqlite3.Error as error:
+            logger.warning("clips wait to be noted: %s", error)
+            self._clock.wait(threading.Event(), FIRST_RETRY_S)
+            return
+        with self._writer.changed:
+            for _ in finished:
+                self._finished.popleft()
+
+    def _note_clock(self) -> None:
+        """Say where the time of day moved beside our clock."""
+        offset_s = self._clock.wall_s() - self._clock.now_s()
+        with self._writer.changed:
+            moved_s, self._offset_s = offset_s - self._offset_s, offset_s
+        if abs(moved_s) >= JUMP_S:
+            way = "forward" if moved_s > 0 else "back"
+            text = f"the clock of this machine moved {way} by {abs(moved_s):.1f} s; events keep their order by number"
+            self._say(text, kind=StatusKind.CLOCK, moved_s=round(moved_s, 3))
+
+    def _say(self, text: str, *, kind: StatusKind = StatusKind.STORE, **details: Detail) -> None:
+        """Tell of the timeline itself: in the log, to whoever listens, and as an event like others."""
+        logger.warning("%s", text)
+        event = StatusEvent(source=OWN_NAME, time_s=0.0, text=text, reason=text, kind=kind, details=details)
+        wall_s = self._clock.wall_s()
+        with suppress(StoreError):
+            self._take(Record(event=event, camera=OWN_NAME, run=self._run, wall_s=wall_s, recorded_s=wall_s))
+        if self._on_status is not None:
+            self._on_status(event)

@@ -1,0 +1,41 @@
+"""One method of an object at a time, where methods are steps that may rest between two forward passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from functools import wraps
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from models.errors import SessionError
+from models.steps import Forward, Output, Piece, Steps
+
+
+class Exclusive(Protocol):
+    """Does one thing at a time."""
+
+    _busy: str | None
+    """The method under way."""
+
+
+S = TypeVar("S", bound=Exclusive)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def exclusive(method: Callable[Concatenate[S, P], Steps[T]]) -> Callable[Concatenate[S, P], Steps[T]]:
+    """Refuse a method, with a `SessionError`, from another's first step to its end or `close`."""
+
+    @wraps(method)
+    def steps(self: S, *args: P.args, **kwargs: P.kwargs) -> Generator[Forward | Piece, Output | None, T]:
+        if self._busy is not None:
+            raise SessionError(
+                f"{method.__name__} while {self._busy} is under way: a session does one thing at a time; "
+                "finish that job, or cancel it first"
+            )
+        self._busy = method.__name__
+        try:
+            return (yield from method(self, *args, **kwargs))
+        finally:
+            self._busy = None
+
+    return steps

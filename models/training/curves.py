@@ -1,0 +1,74 @@
+"""The log of a training run as a picture: losses and shares of right choices over steps, stage by stage. Any thread."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+_PANELS = (
+    ("loss", ("loss", "text", "decision", "state", "cells")),
+    ("share right", ("decision_right", "text_right")),
+)
+_AVERAGED = 5
+"""Lines of the log that one point of a curve averages."""
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `log.jsonl`, of each step the last one: a killed run does some steps again.
+
+    A line that it left unfinished is left out.
+    """
+    lines: dict[tuple[str, int], dict[str, Any]] = {}
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        lines[line["stage"], line["step"]] = line
+    return list(lines.values())
+
+
+def draw_curves(log: Path, picture: Path) -> None:
+    """Draw the log's curves as a PNG; nothing where the log holds no line."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    lines = read_log(log)
+    if not lines:
+        return
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    starts, total = _starts(lines)
+    for panel, (title, keys) in zip(figure.subplots(len(_PANELS), 1, sharex=True), _PANELS, strict=True):
+        for key in keys:
+            points = [(starts[line["stage"]] + line["step"], line[key]) for line in lines if line.get(key) is not None]
+            if points:
+                panel.plot(*_averaged(points), label=key, linewidth=1)
+        for stage, start in starts.items():
+            panel.axvline(start, color="grey", linewidth=0.5)
+            panel.annotate(stage, (start, 1.0), xycoords=("data", "axes fraction"), fontsize=7, va="top")
+        panel.set_ylabel(title)
+        panel.legend(fontsize=7, loc="upper right")
+    panel.set_xlabel("step")
+    panel.set_xlim(0, total)
+    figure.savefig(picture, dpi=110)
+
+
+def _starts(lines: list[dict[str, Any]]) -> tuple[dict[str, int], int]:
+    """The step, counted from the first stage on, at which each stage begins, and how many steps there are."""
+    lasts: dict[str, int] = {}
+    for line in lines:
+        lasts[line["stage"]] = max(lasts.get(line["stage"], 0), line["step"])
+    starts, total = {}, 0
+    for stage, last in lasts.items():
+        starts[stage], total = total, total + last
+    return starts, total
+
+
+def _averaged(points: list[tuple[int, float]]) -> tuple[list[float], list[float]]:
+    groups = [points[start : start + _AVERAGED] for start in range(0, len(points), _AVERAGED)]
+    return (
+        [sum(step for step, _ in group) / len(group) for group in groups],
+        [sum(value for _, value in group) / len(group) for group in groups],
+    )

@@ -1,0 +1,195 @@
+"""Watched cameras: what the configuration says, where logins come from, and what a new configuration changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from assistant.camera_config import CameraConfig, channel_config
+from assistant.cameras import Cameras, Reloaded
+from assistant.channel_types import ChannelState
+from assistant.config import AppConfig, load_config
+from assistant.errors import ConfigError
+from assistant.host import Host
+from assistant.monitor import Monitor
+from assistant.timeline.store import Timeline
+from streaming.clock import FakeClock
+from tests.assistant.fakes import FakeModel, Look
+from tests.assistant.host_fakes import FakeModelEngine, turn_until
+from tests.clips import write_clip
+
+NASTY = "p@s:s/w#r?d%20."
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "cameras.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_login_comes_from_the_environment_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOOR_USER", "me")
+    monkeypatch.setenv("DOOR_PASSWORD", NASTY)
+    camera = CameraConfig(url="rtsp://10.0.0.5/live", user_env="DOOR_USER", password_env="DOOR_PASSWORD")
+    escaped = "rtsp://me:p%40s%3As%2Fw%23r%3Fd%2520.@10.0.0.5/live"
+    assert camera.spec("door") == escaped
+    secret = tmp_path / "secret"
+    secret.write_text(NASTY + "\nnot this\n")
+    assert CameraConfig(url="rtsp://10.0.0.5/live", user="me", password_file=secret).spec("door") == escaped
+    assert NASTY not in repr(camera) and NASTY not in repr(channel_config("door", camera, talkative=0, instruct=None))
+
+
+@pytest.mark.parametrize(
+    ("camera", "problem"),
+    [
+        ({"password_env": "NOT_THERE", "user": "me"}, "NOT_THERE: this environment variable is not set"),
+        ({"password_file": "/not/there", "user": "me"}, "No such file"),
+        ({"user_env": "NOT_THERE"}, "camera door needs it"),
+    ],
+)
+def test_a_login_that_is_not_there_is_named(camera: dict[str, str], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        CameraConfig(url="rtsp://10.0.0.5/live", **camera).spec("door")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("cameras: {door: {url: 'rtsp://a/b', fsp: 2}}", r"cameras\.door\.fsp: unknown key; known are url"),
+        ("cameras: {'../door': {url: 'rtsp://a/b'}}", "letters, digits"),
+        ("cameras: {door: {url: 'rtsp://a/b'}, Door: {url: 'rtsp://a/c'}}", "capitals"),
+        ("cameras: {door: {url: 'rtsp://a/b', password_env: A}}", "a password without a user"),
+        ("cameras: {door: {url: 'rtsp://a/b', zones: [1]}}", "names with a rectangle"),
+        ("timeline: {keep_clips_s: 99}", "keep_clips_s"),
+    ],
+)
+def test_mistakes_in_the_configuration_say_where_they_are(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        load_config(written(tmp_path, text))
+
+
+def test_cameras_inherit_what_all_share() -> None:
+    live = channel_config("a", CameraConfig(url="rtsp://h/x", instruct="Cars."), talkative=1.0, instruct="All.")
+    file = channel_config("b", CameraConfig(url="clip.mp4", talkative=-1.0), talkative=1.0, instruct="All.")
+    assert (live.talkative, live.instruct, live.keep_trying, live.frozen_after_s) == (1.0, "Cars.", True, 60.0)
+    assert (file.talkative, file.instruct, file.keep_trying, file.frozen_after_s) == (-1.0, "All.", False, None)
+
+
+class Stage:
+    def __init__(self, folder: Path, *models: FakeModel) -> None:
+        self.clock = FakeClock()
+        self.engine = FakeModelEngine(self.clock, 0.0, list(models))
+        self.host = Host(lambda: self.engine)
+        self.timeline = Timeline(folder / "data")
+        self.secrets: list[str | None] = []
+        self.cameras = Cameras(self.host, self.timeline, on_secrets=self.secrets.extend)
+        self.host.open()
+
+    def close(self) -> None:
+        self.host.stop()
+        self.cameras.stop()
+        self.timeline.close()
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    stage = Stage(tmp_path, FakeModel({at_s: Look(score=20.0) for at_s in (0.0,)}))
+    yield stage
+    stage.close()
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_clip(tmp_path_factory.mktemp("cameras") / "clip.mp4", num_frames=250))
+
+
+def config(**cameras: Mapping[str, object]) -> AppConfig:
+    return AppConfig.model_validate({"cameras": cameras})
+
+
+def test_a_new_configuration_keeps_those_that_stay(stage: Stage, clip: str) -> None:
+    def seen(name: str) -> int:
+        return stage.cameras.stream(name).snapshot().num_sampled
+
+    door, yard = {"url": clip}, {"url": clip, "fps": 5}
+    assert stage.cameras.load(config(door=door, yard=yard)).added == ("door", "yard")
+    kept = stage.cameras.stream("door")
+    turn_until(stage.host, lambda: seen("door") > 0 and seen("yard") > 0)
+    stopping = config(door={**door, "instruct": "Cars."}, gate={"url": clip})
+    # The engine's rounds must go on while a camera is let go of.
+    reloaded = _while_turning(stage.host, lambda: stage.cameras.load(stopping))
+    assert (reloaded.added, reloaded.removed, reloaded.changed) == (("gate",), ("yard",), ("door",))
+    assert [channel.name for channel in stage.cameras.channels] == ["door", "gate"]
+    assert stage.cameras.stream("door") is kept and len(stage.engine.opened) == 2
+    turn_until(stage.host, lambda: seen("gate") > 0)
+    assert len(stage.engine.opened) == 3
+    with pytest.raises(ConfigError, match="known are door, gate"):
+        stage.cameras.stream("yard")
+
+
+def _while_turning(host: Host, work: Callable[[], Reloaded]) -> Reloaded:
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work)
+        turn_until(host, future.done)
+        return future.result()
+
+
+def test_one_camera_without_its_login_does_not_stop_the_others(stage: Stage, clip: str) -> None:
+    loaded = stage.cameras.load(
+        config(door={"url": "rtsp://h/x", "user": "me", "password_env": "NOT_THERE"}, yard={"url": clip})
+    )
+    assert loaded.added == ("yard",) and "NOT_THERE" in loaded.refused[0]
+
+
+def test_what_is_said_is_in_the_timeline_before_it_is_shown(stage: Stage, clip: str) -> None:
+    from assistant.timeline.search import Query
+
+    stage.cameras.load(config(door={"url": clip}))
+    found: list[int] = []
+    stage.cameras.stream("door").subscribe(
+        lambda event: found.append(len(stage.timeline.search(Query(cameras=("door",), limit=500))))
+    )
+    turn_until(stage.host, lambda: len(found) >= 2)
+    assert found == list(range(1, len(found) + 1))
+
+
+def test_health_and_metrics_tell_of_every_camera(stage: Stage, clip: str) -> None:
+    stage.cameras.load(config(door={"url": clip}, yard={"url": "/not/there.mp4"}))
+    yard = stage.cameras.stream("yard")
+    turn_until(stage.host, lambda: yard.failure is not None and bool(stage.cameras.cards()[0].jpeg))
+    with Monitor(stage.host, stage.cameras, stage.timeline, port=0) as monitor:
+        facts = json.load(urlopen(f"http://127.0.0.1:{monitor.port}/healthz"))
+        text = urlopen(f"http://127.0.0.1:{monitor.port}/metrics").read().decode()
+    assert facts["status"] == "degraded" and facts["cameras"]["door"]["health"] == "ok"
+    assert facts["cameras"]["yard"]["state"] == "failed" and "no such file" in facts["cameras"]["yard"]["reason"]
+    assert 'assistant_up{camera="door"} 1.0' in text and 'assistant_up{camera="yard"} 0.0' in text
+    assert 'assistant_state{camera="yard",state="failed"} 1.0' in text
+    assert "assistant_comments_total" in text and "process_open_fds" in text
+
+
+def test_a_model_that_is_gone_is_not_healthy(stage: Stage) -> None:
+    from urllib.error import HTTPError
+
+    with Monitor(stage.host, stage.cameras, port=0) as monitor:
+        stage.host.stop()
+        with pytest.raises(HTTPError) as caught:
+            urlopen(f"http://127.0.0.1:{monitor.port}/healthz")
+        assert caught.value.code == 503
+        with pytest.raises(ConfigError, match="free port"):
+            Monitor(stage.host, stage.cameras, port=monitor.port)
+
+
+def test_cards_show_masks_and_zones_in_parts_of_the_picture(stage: Stage, clip: str) -> None:
+    masks, zones = [{"rectangle": [0, 0, 0.5, 0.5]}], {"left": {"rectangle": [0, 0, 32, 48], "units": "pixels"}}
+    stage.cameras.load(config(door={"url": clip, "masks": masks, "zones": zones}))
+    door = stage.cameras.stream("door")
+    turn_until(stage.host, lambda: door.snapshot().num_sampled > 0)
+    (card,) = stage.cameras.cards()
+    assert [(region.kind, region.name) for region in card.regions] == [("mask", ""), ("zone", "left")]
+    assert card.regions[1].points[2] == (0.5, 1.0)
+    assert (card.state, card.health) == (ChannelState.REPLAY, "ok")

@@ -1,0 +1,405 @@
+"""A channel from its source to those who listen, look and ask: on a fake model, and on the embedded one."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from assistant.channel import Channel
+from assistant.channel_types import ChannelConfig, ChannelSnapshot, ChannelState
+from assistant.errors import ConfigError
+from assistant.events import Comment, StatusEvent, StatusKind, StreamEvent
+from assistant.host import Host, NoRoom
+from assistant.inlet import NotPlaying
+from assistant.questions import Asked, Unanswered
+from models.errors import SessionError
+from streaming.clock import FakeClock, SystemClock
+from streaming.masks import MID_GREY, MaskRegion
+from streaming.types import Frame
+from tests.assistant.fakes import FakeModel, FakeSink, Look
+from tests.assistant.host_fakes import FakeModelEngine, turn_until
+from tests.clips import write_clip
+
+
+class Stage:
+    """A host and a channel on it, driven by the test."""
+
+    def __init__(
+        self, config: ChannelConfig, *models: FakeModel, ready: bool = True, real: bool = False, **options: Any
+    ) -> None:
+        """real: on the machine's clock, for what must wait in threads of its own."""
+        self.clock = FakeClock()
+        clock = SystemClock() if real else self.clock
+        self.engine = FakeModelEngine(self.clock, 0.0, list(models))
+        self.host = Host(lambda: self.engine, clock=clock, **options)
+        self.sink = FakeSink()
+        self.channel = Channel(config, self.host, clock=clock, sinks=[self.sink])
+        if ready:
+            self.host.open()
+
+    def until(self, reached: Any) -> None:
+        turn_until(self.host, reached)
+
+    def push(self, number: int) -> None:
+        """One frame a second, each seen before the next comes."""
+        for _ in range(number):
+            before = self.shot.num_sampled
+            self.clock.advance(1.0)
+            assert self.channel.push(np.full((8, 8, 3), before % 256, np.uint8))
+            self.until(lambda before=before: self.shot.num_sampled > before)
+        while self.host.turn():
+            pass
+
+    @property
+    def shot(self) -> ChannelSnapshot:
+        return self.channel.snapshot()
+
+    def kinds(self) -> list[str]:
+        return self.sink.kinds()
+
+
+PUSHED = ChannelConfig("door", "push:cam", fps=30)
+
+
+@pytest.fixture
+def stages() -> Iterator[Any]:
+    """Makes stages, and ends them with no thread left behind."""
+    before, made = set(threading.enumerate()), []
+
+    def make(*args: Any, **options: Any) -> Stage:
+        made.append(Stage(*args, **options))
+        return made[-1]
+
+    yield make
+    for stage in made:
+        assert stage.host.stop()
+        assert stage.channel.stop()
+    assert set(threading.enumerate()) <= before
+
+
+def test_what_is_pushed_is_seen_said_stored_and_then_told(stages: Any) -> None:
+    stage = stages(PUSHED, FakeModel({1.0: Look(score=20.0)}, deque(["A red ball enters."])))
+    told: list[tuple[StreamEvent, int]] = []
+    stage.channel.subscribe(lambda event: told.append((event, len(stage.sink.events))))
+    stage.channel.start()
+    assert stage.shot.state is ChannelState.OPENING
+    stage.push(2)
+    (comment,) = stage.sink.comments()
+    assert (comment.source, comment.text, comment.time_s) == ("door", "A red ball enters.", 1.0)
+    assert [event for event, _ in told] == stage.sink.events
+    assert all(stored == place for place, (_, stored) in enumerate(told, start=1))
+    shot = stage.shot
+    assert (shot.state, shot.health, shot.last_comment, shot.num_sampled) == (ChannelState.LIVE, "ok", comment, 2)
+    assert shot.newest_seen_age_s is not None and shot.newest_seen_age_s < 1
+    assert (shot.rows, shot.cols) == (2, 5) and shot.kept is not None and shot.tokens_unpruned == 10
+    assert len(stage.channel.evidence(comment)) == 2
+
+
+def test_events_and_decisions_are_read_from_where_one_left_off(stages: Any) -> None:
+    stage = stages(PUSHED)
+    stage.channel.start()
+    stage.push(2)
+    at, events = stage.channel.events()
+    place, decisions = stage.channel.decisions()
+    assert len(decisions) == place == 2
+    stage.push(1)
+    assert stage.channel.decisions(place)[0] == 3 and len(stage.channel.decisions(place)[1]) == 1
+    stage.channel.pause()
+    stage.until(lambda: stage.shot.num_events > at)
+    assert [event.text for event in stage.channel.events(at)[1]] == ["paused"]
+
+
+def test_an_answer_comes_in_pieces_and_whole(stages: Any) -> None:
+    model = FakeModel(answers={"What?": "A red ball."})
+    stage = stages(PUSHED, model)
+    stage.channel.start()
+    stage.push(1)
+    pieces: list[str] = []
+    asked = stage.channel.ask("What?", [np.zeros((4, 4, 3), np.uint8)], pieces.append, aside=True)
+    stage.until(lambda: asked.done)
+    assert pieces == ["A", " red", " ball."] and asked.future.result(0).text == "A red ball."
+    assert model.calls[-1] == "answer What? aside with 1"
+    assert [answer.question for answer in stage.sink.answers()] == ["What?"]
+
+
+def test_an_answer_can_be_stopped_and_keeps_what_was_said(stages: Any) -> None:
+    stage = stages(PUSHED, FakeModel(answers={"What?": "one two three four five six"}))
+    stage.channel.start()
+    stage.push(1)
+
+    def stop_at_two(piece: str) -> None:
+        if piece == " two":
+            asked.cancel()
+
+    asked: Asked = stage.channel.ask("What?", on_piece=stop_at_two)
+    waiting = stage.channel.ask("And then?")
+    waiting.cancel()
+    stage.until(lambda: asked.done and waiting.done)
+    assert (asked.future.result(0).text, asked.future.result(0).reason) == ("one two", "cut_short")
+    assert isinstance(waiting.future.exception(0), Unanswered)
+    assert stage.engine.models == [] and stage.sink.answers()[0].text == "one two"
+    stage.push(1)
+
+
+def test_a_question_waits_for_the_model_and_for_a_frame(stages: Any) -> None:
+    stage = stages(PUSHED, ready=False)
+    stage.channel.start()
+    asked = stage.channel.ask("Hello?")
+    assert "being opened" in stage.shot.state_reason or "loaded" in stage.shot.state_reason
+    stage.host.open()
+    stage.push(1)
+    stage.until(lambda: asked.done)
+    assert asked.future.result(0).text == "Yes."
+
+
+def test_a_question_the_model_refuses_is_told_to_who_asked(stages: Any) -> None:
+    class Strict(FakeModel):
+        def answer(self, question: str, attachments: Any = (), *, aside: bool = False) -> Any:
+            raise SessionError("question of 900 tokens: at most 300 fit; shorten it")
+
+    stage = stages(PUSHED, Strict())
+    stage.channel.start()
+    stage.push(1)
+    asked = stage.channel.ask("A very long one")
+    stage.until(lambda: asked.done)
+    assert isinstance(asked.future.exception(0), SessionError)
+    assert stage.sink.statuses()[-1].kind is StatusKind.UNASKED
+    stage.push(1)
+    assert stage.shot.num_faults == 0
+
+
+def test_a_paused_camera_is_seen_by_people_alone_and_the_model_is_told(stages: Any) -> None:
+    model = FakeModel()
+    stage = stages(PUSHED, model)
+    stage.channel.start()
+    stage.push(1)
+    seen: list[Frame] = []
+    leave = stage.channel.add_viewer(seen.append)
+    stage.channel.pause()
+    assert stage.shot.state is ChannelState.PAUSED
+    for number in range(3):
+        stage.clock.advance(1.0)
+        stage.channel.push(np.zeros((8, 8, 3), np.uint8))
+        stage.until(lambda number=number: len(seen) > number)
+    assert stage.shot.num_sampled == 1
+    leave()
+    stage.channel.resume()
+    stage.push(1)
+    assert model.calls == ["see 0", "gap 3", "see 4"]
+    assert [kind for kind in stage.kinds() if kind != "opened"] == ["paused", "resumed", "gap"] and len(seen) == 3
+
+
+def test_what_a_person_sets_acts_on_the_running_session(stages: Any) -> None:
+    model = FakeModel({second: Look(score=1.0) for second in (0.0, 1.0, 2.0)})
+    stage = stages(ChannelConfig("door", "push:cam", fps=2), model)
+    stage.channel.start()
+    stage.push(1)
+    assert stage.sink.comments() == []
+    stage.channel.set_talkative(10.0)
+    told, forgot = stage.channel.instruct("Tell me of balls."), stage.channel.forget()
+    stage.until(lambda: told.done() and forgot.done())
+    stage.push(1)
+    assert len(stage.sink.comments()) == 1
+    assert model.calls[1:3] == ["instruct Tell me of balls.", "forget"]
+    assert (stage.shot.talkative, stage.shot.instruct) == (10.0, "Tell me of balls.")
+    with pytest.raises(ConfigError, match="from -20 to 20"):
+        stage.channel.set_talkative(21)
+
+
+def test_a_step_that_raises_is_told_and_the_memory_is_given_up_after_three(stages: Any) -> None:
+    first, second = FakeModel(), FakeModel()
+    stage = stages(PUSHED, first, second)
+    stage.channel.start()
+    stage.push(1)
+    for number in range(1, 4):
+        stage.engine.failing.append(MemoryError("no room"))
+        stage.clock.advance(1.0)
+        stage.channel.push(np.zeros((8, 8, 3), np.uint8))
+        stage.until(lambda number=number: stage.shot.num_faults == number)
+        assert stage.shot.health != "ok"
+        stage.clock.advance(60)
+    texts = [status.text for status in stage.sink.statuses() if status.kind is StatusKind.FAULT]
+    assert ["given up" in text for text in texts] == [False, False, True] and "MemoryError" in texts[0]
+    stage.push(2)
+    assert len(second.calls) == 2 and stage.shot.health == "ok"
+
+
+def test_a_fault_is_followed_by_a_pause(stages: Any) -> None:
+    stage = stages(PUSHED)
+    stage.channel.start()
+    stage.push(1)
+    stage.engine.failing.append(MemoryError("no room"))
+    stage.clock.advance(1.0)
+    stage.channel.push(np.zeros((8, 8, 3), np.uint8))
+    stage.until(lambda: stage.shot.num_faults == 1)
+    future: Future[None] = stage.channel.forget()
+    for _ in range(50):
+        stage.host.turn()
+    assert not future.done()
+    stage.clock.advance(0.6)
+    stage.until(future.done)
+
+
+def test_stop_ends_threads_memory_and_questions(stages: Any) -> None:
+    model = FakeModel()
+    memory = weakref.ref(model)
+    stage = stages(PUSHED, model, ready=False, real=True)
+    stage.host.start()
+    stage.channel.start()
+    del model
+    while "opened" not in stage.kinds():
+        time.sleep(0.01)
+    asked = stage.channel.ask("Never?")
+    assert stage.channel.stop()
+    assert isinstance(asked.future.exception(5), Unanswered)
+    assert "ended" in stage.kinds() and stage.shot.state is ChannelState.ENDED and stage.host.seats == ()
+    stage.engine.models.clear()
+    gc.collect()
+    assert memory() is None
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("capture")]
+    late = stage.channel.ask("Still there?")
+    assert isinstance(late.future.exception(0), Unanswered) and not stage.channel.push(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_a_source_that_is_not_there_says_so_and_hides_its_password(stages: Any) -> None:
+    config = ChannelConfig("door", "rtsp://me:s3cret@127.0.0.1:9/live")
+    stage = stages(config)
+    stage.channel.start()
+    stage.until(lambda: stage.channel.failure is not None)
+    shot = stage.shot
+    assert shot.state is ChannelState.FAILED and "cannot be reached" in shot.state_reason and shot.health == "down"
+    assert "s3cret" not in f"{config} {shot} {stage.sink.events} {stage.channel.failure!r}"
+    assert stage.kinds() == ["broken"]
+
+
+def test_one_channel_too_many_fails_with_what_would_fit(stages: Any) -> None:
+    stage = stages(PUSHED, max_memory_bytes=1000)
+    stage.channel.start()
+    stage.host.turn()
+    assert isinstance(stage.channel.failure, NoRoom) and stage.shot.state is ChannelState.FAILED
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_clip(tmp_path_factory.mktemp("channel") / "clip.mp4", num_frames=60))
+
+
+def test_a_recording_is_seen_whole_and_ends(stages: Any, clip: str) -> None:
+    stage = stages(ChannelConfig("clip", clip, fps=5, speed=None))
+    stage.channel.start()
+    stage.until(lambda: stage.shot.state is ChannelState.ENDED)
+    shot = stage.shot
+    assert (shot.num_read, shot.num_dropped, shot.health) == (60, 0, "ok") and shot.num_sampled == 12
+    assert stage.kinds()[-1] == "ended" and shot.is_live is False
+    asked = stage.channel.ask("What was there?")
+    stage.until(lambda: asked.done)
+    stage.channel.seek(1.6)
+    stage.until(lambda: stage.shot.num_sampled == 14)
+    assert stage.shot.media_s == pytest.approx(1.8)
+    with pytest.raises(ConfigError, match="goes from 0 to 2"):
+        stage.channel.seek(99)
+
+
+def test_a_recording_sought_while_paused_shows_one_frame(stages: Any, clip: str) -> None:
+    stage = stages(ChannelConfig("clip", clip, fps=25, speed=1.0), real=True)
+    seen: list[float] = []
+    stage.channel.add_viewer(lambda frame: seen.append(frame.pts_s))
+    stage.channel.start()
+    stage.until(lambda: stage.shot.num_sampled >= 2)
+    stage.channel.pause()
+    before = stage.shot.num_sampled
+    stage.channel.seek(1.0)
+    stage.until(lambda: stage.shot.num_sampled > before)
+    for _ in range(20):
+        stage.host.turn()
+    assert stage.shot.num_sampled == before + 1 and seen[-1] == pytest.approx(1.0)
+    stage.channel.resume()
+    stage.until(lambda: stage.shot.state is ChannelState.ENDED)
+    assert stage.shot.media_s == pytest.approx(59 / 25)
+
+
+def test_live_streams_cannot_be_sought(stages: Any) -> None:
+    stage = stages(PUSHED)
+    stage.channel.start()
+    stage.push(1)
+    with pytest.raises(NotPlaying):
+        stage.channel.seek(1.0)
+    with pytest.raises(NotPlaying):
+        stage.channel.set_speed(2.0)
+
+
+def test_overload_takes_frames_from_live_streams_and_says_so(stages: Any) -> None:
+    from assistant.governor import RateChange
+
+    stage = stages(ChannelConfig("door", "push:cam", fps=2))
+    stage.channel.start()
+    stage.push(1)
+    stage.channel.set_rate(RateChange(0.5, "too much to do"))
+    assert stage.shot.rate_factor == 0.5 and stage.shot.health == "degraded"
+    (status,) = [status for status in stage.sink.statuses() if status.kind is StatusKind.RATE]
+    assert status.details == {"factor": 0.5, "fps": 1.0} and "1 of 2 frames a second" in status.text
+
+
+def test_another_configuration_keeps_the_memory(stages: Any) -> None:
+    model = FakeModel()
+    stage = stages(ChannelConfig("door", "push:cam", fps=30), model)
+    seen: list[Frame] = []
+    stage.channel.add_viewer(seen.append)
+    stage.channel.start()
+    stage.push(1)
+    hidden = (MaskRegion.rectangle(0, 0, 1, 0.5),)
+    stage.channel.reconfigure(ChannelConfig("door", "push:cam", fps=30, masks=hidden, instruct="Only balls."))
+    stage.until(lambda: "instruct Only balls." in model.calls)
+    stage.until(lambda: stage.kinds().count("opened") == 2)
+    stage.push(1)
+    assert len(stage.engine.opened) == 1 and [call[:3] for call in model.calls] == ["see", "ins", "see"]
+    assert (seen[-1].image[:4] == MID_GREY).all()
+
+
+def test_a_sink_that_fails_is_counted_and_stops_nobody(stages: Any) -> None:
+    class Full(FakeSink):
+        def append(self, event: StreamEvent) -> None:
+            raise OSError("no space left on device")
+
+    stage = stages(PUSHED)
+    stage.channel = Channel(PUSHED, stage.host, clock=stage.clock, sinks=[Full(), stage.sink])
+    stage.channel.subscribe(lambda event: 1 / 0)
+    stage.channel.start()
+    stage.push(1)
+    assert stage.shot.num_unstored == len(stage.sink.events) > 0
+
+
+def test_the_embedded_model_watches_a_scene_on_threads_of_its_own(stages: Any) -> None:
+    from models.checkpoint import load_checkpoint
+    from models.engine import Engine
+
+    host = Host(lambda: Engine(load_checkpoint("embedded", progress=False)))
+    channels = [Channel(ChannelConfig(f"scene {n}", "synthetic:3", speed=None, end_s=8), host) for n in range(2)]
+    ended = [threading.Event() for _ in channels]
+    for channel, event in zip(channels, ended, strict=True):
+        channel.subscribe(partial(_set_at_end, event))
+        channel.start()
+    asked = channels[0].ask("How many shapes are there?")
+    host.start()
+    assert all(event.wait(60) for event in ended)
+    assert asked.future.result(5).text
+    remarks = [[e for e in channel.events()[1] if isinstance(e, Comment)] for channel in channels]
+    assert remarks[1] and all(remark.score is not None for remark in remarks[1])
+    assert host.describe().embedded and host.reserved_bytes < 40 << 20
+    assert channels[1].snapshot().cache.vision > 0
+    assert all(channel.stop() for channel in channels) and host.stop()
+
+
+def _set_at_end(ended: threading.Event, event: StreamEvent) -> None:
+    if isinstance(event, StatusEvent) and event.kind is StatusKind.ENDED:
+        ended.set()

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from assistant.errors import AssistantError
+from assistant.host import HostState
+from assistant.tabs import SessionError
+from models.turns import Utterance
+from streaming.thumbnails import encode_jpeg
+from tests.assistant.streams import remark
+from tests.ui.desks import Office
+
+
+@pytest.mark.parametrize("address", ["/etc/passwd", "webcam:0", "file:///etc/passwd", "synthetic:1", "ftp://a/b", ""])
+def test_only_addresses_of_cameras_are_cameras(address: str) -> None:
+    with pytest.raises((AssistantError, ValueError)):
+        Office().desk.camera(address)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "webcam:0", "rtsp://a/b", "../x"])
+def test_only_samples_are_samples(name: str) -> None:
+    with pytest.raises(AssistantError, match="sample"):
+        Office().desk.sample(name)
+
+
+def test_a_cameras_password_is_opened_with_and_never_shown() -> None:
+    wish = Office().desk.camera("rtsp://ada:secret@192.168.1.20/live")
+    assert "secret" in wish.spec and "secret" not in wish.title
+
+
+def test_a_trial_says_what_is_there_and_what_is_wrong() -> None:
+    desk = Office().desk
+    good = desk.test(desk.sample("synthetic:3"))
+    assert good.ok and "448 x 280 pixels" in good.text and "60.0 s long" in good.text
+    bad = desk.test(desk.camera("rtsp://ada:secret@127.0.0.1:1/live"))
+    assert not bad.ok and "refused" in bad.text and "secret" not in bad.text
+
+
+def test_settings_are_kept_for_the_next_stream_and_act_on_this_one() -> None:
+    office = Office()
+    tab = office.desk.tabs.of("a")
+    tab.tune(talkative=1.5)
+    office.desk.instruct(tab, "Only doors.")
+    office.desk.watch(tab, office.desk.sample("scene"))
+    assert (office.wishes[0].talkative, office.wishes[0].instruct) == (1.5, "Only doors.")
+    tab.tune(talkative=-1.0)
+    office.desk.instruct(tab, None)
+    office.desk.pause(tab, paused=True)
+    assert office.streams[0].calls == ["start", "talkative -1", "instruct None"]
+    assert office.streams[0].snapshot().is_paused
+
+
+def test_controls_without_a_stream_say_so() -> None:
+    desk = Office().desk
+    tab = desk.tabs.of("a")
+    for action in (lambda: desk.seek(tab, 1.0), lambda: desk.forget(tab), lambda: desk.pause(tab, paused=True)):
+        with pytest.raises(SessionError, match="start a source"):
+            action()
+
+
+def test_questions_are_bounded_and_need_something_to_look_at(tmp_path: Path) -> None:
+    desk = Office().desk
+    tab = desk.tabs.of("a")
+    for text in ("  ", "x" * 2001, "What?"):
+        with pytest.raises(AssistantError):
+            desk.ask(tab, text)
+    bad = tmp_path / "a.png"
+    bad.write_bytes(b"no picture")
+    with pytest.raises(AssistantError, match="a.png"):
+        desk.ask(tab, "What?", [(bad, "a.png")])
+
+
+def test_a_picture_can_be_asked_about_without_a_stream(tmp_path: Path) -> None:
+    office = Office()
+    tab = office.desk.tabs.of("a")
+    done: Future[Utterance] = Future()
+    pieces = []
+
+    def submit(make: object, on_piece: object) -> Future[Utterance]:
+        pieces.append(on_piece)
+        return done
+
+    office.host.submit = submit  # type: ignore[attr-defined]
+    picture = tmp_path / "cat.png"
+    Image.new("RGB", (64, 48), "red").save(picture)
+    item, answered = office.desk.ask(tab, "What is this?", [(picture, "cat.png")])
+    pieces[0]("A ")  # type: ignore[operator]
+    growing = tab.feed.get(item.id)
+    assert growing is not None and growing.text == "A " and growing.attached == "cat.png"
+    done.set_result(Utterance("A cat.", (), 0.0, False, False, None))
+    assert answered.result(1).text == "A cat." and tab.feed.num_open == 0
+
+
+def test_what_becomes_of_the_model_is_said_in_words() -> None:
+    office = Office()
+    office.host.state = HostState.LOADING
+    office.desk.begin_loading()
+    office.desk.begin_loading()
+    office.clock.advance(3.0)
+    news = office.desk.model_news()
+    assert (news.state, news.text, news.seconds) == ("loading", "Loading embedded", 3.0) and office.host.started == 1
+    assert "embedded" in office.desk.about().title
+    office.host.state, office.host.failure = HostState.FAILED, RuntimeError("no weights at http://u:secret@hub/x")
+    failed = office.desk.model_news().text
+    assert "no weights" in failed and "secret" not in failed
+
+
+def test_what_is_no_picture_is_not_pushed() -> None:
+    office = Office()
+    tab = office.desk.tabs.of("a")
+    office.desk.watch(tab, office.desk.webcam())
+    stream = office.streams[0]
+    office.desk.push(stream, b"junk", 1.0)
+    assert not stream.pushed
+    import numpy as np
+
+    office.desk.push(stream, encode_jpeg(np.zeros((48, 64, 3), np.uint8)).data, 2.0)
+    assert stream.pushed == [((48, 64, 3), 2.0)]
+
+
+def test_events_of_a_tab_can_be_found_and_exported() -> None:
+    from assistant.eventbook import Search, export_file, find
+
+    office = Office()
+    tab = office.desk.tabs.of("a")
+    assert office.desk.timeline(tab, of_cameras=False) is None and office.desk.timeline(tab, of_cameras=True) is None
+    tab.timeline.record(remark("A red circle enters."), camera="scene")
+    tab.timeline.record(remark("It gets dark.", 7.0), camera="scene")
+    reader = office.desk.timeline(tab, of_cameras=False)
+    assert reader is not None
+    circles = find(reader, Search("circles", "10m"), time.time())
+    assert [found.event.text for found in circles] == ["A red circle enters."]
+    found = find(reader, Search(types=("Remark",)), time.time())
+    name, data = export_file(reader, found, "vtt")
+    assert name == "events.vtt" and data.startswith(b"WEBVTT") and data.index(b"circle") < data.index(b"dark")
+    assert export_file(reader, found, "md")[1][:2] == b"PK"
+    with pytest.raises(AssistantError, match="since|time"):
+        find(reader, Search(since="whenever"), time.time())
+    tab.end()

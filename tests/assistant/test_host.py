@@ -1,0 +1,221 @@
+"""The host: everyone gets a turn, nobody another's trouble, and overload lowers all rates alike."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assistant.host import Host, HostGone, HostState, NoRoom
+from models.steps import Job, Steps
+from streaming.clock import FakeClock
+from tests.assistant.host_fakes import SESSION_BYTES, FakeModelEngine, FakeSeat, passes, saying, turn_until
+
+
+class Stage:
+    def __init__(self, *seats: FakeSeat, forward_s: float = 0.01, **options: int) -> None:
+        self.clock = FakeClock()
+        self.engine = FakeModelEngine(self.clock, forward_s)
+        self.host = Host(lambda: self.engine, clock=self.clock, **options)
+        self.order: list[str] = []
+        for seat in seats:
+            self.host.attach(seat)
+        self.host.open()
+
+    def turns(self, number: int) -> list[bool]:
+        return [self.host.turn() for _ in range(number)]
+
+
+class Noted(FakeSeat):
+    """Notes each of its forward passes in a common list."""
+
+    def noting(self, order: list[str], number: int, times: int = 1) -> Noted:
+        def job():
+            for request in passes(number):
+                yield request
+                order.append(self.name)
+
+        self.jobs.extend(job() for _ in range(times))
+        return self
+
+
+@given(sizes=st.lists(st.integers(1, 7), min_size=2, max_size=6))
+def test_between_two_passes_of_one_there_is_one_of_each_other_at_most(sizes: list[int]) -> None:
+    order: list[str] = []
+    seats = [Noted(str(number)).noting(order, size, times=20) for number, size in enumerate(sizes)]
+    Stage(*seats).turns(40)
+    for seat in seats:
+        places = [place for place, name in enumerate(order) if name == seat.name]
+        for first, second in pairwise(places):
+            between = order[first + 1 : second]
+            assert len(between) == len(set(between)), f"{seat.name} waited for {between}"
+
+
+def test_one_who_floods_does_not_starve_another_nor_submitted_work() -> None:
+    flooding, quiet = FakeSeat("flooding", always=50), FakeSeat("quiet", jobs=deque([passes(3)]))
+    stage = Stage(flooding, quiet)
+    future = stage.host.submit(lambda engine: passes(4, "done"))
+    stage.turns(5)
+    assert [job.done for job in quiet.settled] == [True]
+    assert future.result(0) == "done"
+
+
+def test_what_goes_wrong_in_one_job_is_that_jobs_own() -> None:
+    bad, good = FakeSeat("bad", jobs=deque([passes(1), passes(1)])), FakeSeat("good", jobs=deque([passes(2)]))
+    stage = Stage(bad, good)
+    stage.engine.failing.append(MemoryError("no room"))
+    stage.turns(3)
+    assert [type(job.error) for job in bad.settled] == [MemoryError, type(None)]
+    assert [job.error for job in good.settled] == [None]
+    assert stage.host.state is HostState.READY
+
+
+def test_one_over_the_memory_is_refused_with_what_would_fit_and_has_room_later() -> None:
+    seats = [FakeSeat(str(number)) for number in range(3)]
+    stage = Stage(*seats, max_memory_bytes=2 * SESSION_BYTES + 1)
+    stage.turns(1)
+    assert [seat.failure for seat in seats[:2]] == [None, None]
+    assert isinstance(seats[2].failure, NoRoom) and seats[2].has_left
+    assert "10.0 MiB" in str(seats[2].failure) and "2 such streams fit in all, 0 beside" in str(seats[2].failure)
+    assert stage.host.reserved_bytes == 2 * SESSION_BYTES
+    seats[0].is_over = True
+    stage.turns(1)
+    again = FakeSeat("again")
+    stage.host.attach(again)
+    stage.turns(1)
+    assert again.failure is None and seats[0].has_left
+
+
+def test_more_channels_than_are_wanted_are_refused_at_once() -> None:
+    stage = Stage(FakeSeat(), max_channels=1)
+    with pytest.raises(NoRoom, match="at most 1"):
+        stage.host.attach(FakeSeat("another"))
+
+
+def test_a_session_that_cannot_be_opened_fails_its_channel_alone() -> None:
+    bad, good = FakeSeat("bad", refuses=NoRoom("too small a window")), FakeSeat("good", always=1)
+    stage = Stage(bad, good)
+    stage.turns(2)
+    assert str(bad.failure) == "too small a window" and bad.has_left and good.failure is None
+    assert stage.host.seats == (good,)
+
+
+def test_overload_lowers_every_rate_and_raises_it_again() -> None:
+    busy, idle = FakeSeat("busy", always=1), FakeSeat("idle")
+    stage = Stage(busy, idle, forward_s=0.5)
+    stage.turns(60)
+    assert busy.rates[:2] == [0.5, 0.25] and idle.rates == busy.rates
+    busy.always = 0
+    for _ in range(400):
+        stage.host.turn()
+        stage.clock.advance(1.0)
+    assert stage.host.rate_factor == 1.0 and busy.rates[-1] == 1.0
+
+
+def test_a_recording_played_as_fast_as_it_goes_is_no_overload() -> None:
+    stage = Stage(FakeSeat("recording", is_live=False, always=1), FakeSeat("camera"), forward_s=0.5)
+    stage.turns(200)
+    assert stage.host.rate_factor == 1.0
+
+
+def test_frames_that_come_too_fast_are_overload_too() -> None:
+    seat = FakeSeat("camera", counts=(1, 1), always=1)
+    stage = Stage(seat, forward_s=0.001)
+    for _ in range(30):
+        stage.host.turn()
+        stage.clock.advance(1.0)
+    assert seat.rates and seat.rates[0] == 0.5
+
+
+def test_a_step_that_hangs_is_told_once_and_so_is_its_end() -> None:
+    seat = FakeSeat("camera", always=1)
+    stage = Stage(seat)
+    states = []
+
+    def hang() -> None:
+        stage.engine.on_step = lambda: None
+        stage.host.look_for_stall()
+        stage.clock.advance(31)
+        stage.host.look_for_stall()
+        stage.host.look_for_stall()
+        states.append(stage.host.state)
+
+    stage.engine.on_step = hang
+    stage.turns(2)
+    assert seat.stalls == [31.0, None]
+    assert states == [HostState.STALLED] and stage.host.state is HostState.READY
+
+
+def test_submitted_work_says_its_pieces_and_raises_what_went_wrong() -> None:
+    stage = Stage()
+    pieces: list[str] = []
+    said = stage.host.submit(lambda engine: saying("a", "b"), pieces.append)
+    failed = stage.host.submit(lambda engine: passes(1))
+    cancelled = stage.host.submit(lambda engine: passes(1))
+    cancelled.cancel()
+    turn_until(stage.host, said.done)
+    stage.engine.failing.append(MemoryError("no room"))
+    stage.turns(3)
+    assert said.result(0) == "a b" and pieces == ["a", "b"]
+    assert isinstance(failed.exception(0), MemoryError) and cancelled.cancelled()
+
+
+def test_a_listener_or_a_channel_that_raises_takes_nobody_with_it() -> None:
+    class Raising(FakeSeat):
+        def settle(self, job: Job[Any]) -> None:
+            raise RuntimeError("a bug of its own")
+
+    bad, good = Raising("bad", jobs=deque([passes(1)])), FakeSeat("good", jobs=deque([passes(3)]))
+    stage = Stage(bad, good)
+
+    def refuse(piece: str) -> None:
+        raise OSError("the listener has gone")
+
+    def unable(engine: object) -> Steps[str]:
+        raise ValueError("no such work")
+
+    spoken, unmade = stage.host.submit(lambda engine: saying("word"), refuse), stage.host.submit(unable)
+    stage.turns(4)
+    assert isinstance(spoken.exception(0), OSError) and isinstance(unmade.exception(0), ValueError)
+    assert bad.has_left and isinstance(bad.failure, RuntimeError)
+    assert [job.done for job in good.settled] == [True]
+    assert stage.host.state is HostState.READY
+
+
+def test_a_model_that_does_not_load_fails_all_who_wait() -> None:
+    def load() -> FakeModelEngine:
+        raise MemoryError("no room for the weights")
+
+    host, seat = Host(load), FakeSeat()
+    host.attach(seat)
+    waiting = host.submit(lambda engine: passes(1))
+    host.start()
+    assert host.stop()
+    assert host.state is HostState.FAILED and isinstance(host.failure, MemoryError)
+    assert isinstance(seat.failure, MemoryError) and seat.has_left and waiting.cancelled()
+    with pytest.raises(HostGone):
+        host.attach(FakeSeat())
+    with pytest.raises(HostGone):
+        host.submit(lambda engine: passes(1))
+    with pytest.raises(HostGone, match="failed"):
+        host.describe()
+
+
+def test_a_host_serves_on_threads_of_its_own_and_leaves_none_behind() -> None:
+    before = threading.active_count()
+    engine = FakeModelEngine(FakeClock())
+    host, seat = Host(lambda: engine), FakeSeat("camera", jobs=deque([passes(3)]))
+    host.start()
+    host.attach(seat)
+    future = host.submit(lambda engine: passes(2, "done"))
+    assert future.result(10) == "done"
+    assert host.describe().name == "fake"
+    seat.is_over = True
+    assert host.detach(seat) and seat.has_left and host.seats == ()
+    assert host.stop() and host.state is HostState.STOPPED and engine.is_closed
+    assert threading.active_count() == before

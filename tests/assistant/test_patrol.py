@@ -1,0 +1,60 @@
+"""What watches over the watching: it ends, reads anew and tells systemd, as it is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Any, cast
+
+from assistant.cameras import Cameras, Reloaded
+from assistant.errors import ConfigError
+from assistant.host import Host, HostState
+from assistant.patrol import Patrol, Supervisor, reloading
+
+
+class Stage:
+    """A host and cameras that are as the test says."""
+
+    def __init__(self, *, state: HostState = HostState.READY, are_over: bool = False, broken: bool = False) -> None:
+        self.state = state
+        self.are_over = are_over
+        self.broken = broken
+        self.num_loaded = 0
+        self.patrol = Patrol(cast(Host, self), cast(Cameras, self), self.load)
+
+    def load(self) -> Reloaded:
+        self.num_loaded += 1
+        self.patrol.stop()
+        if self.broken:
+            raise ConfigError("cameras: a mistake; mend it")
+        return Reloaded((), (), (), ())
+
+
+def test_it_ends_when_told_when_all_is_over_and_when_the_model_is_gone() -> None:
+    stage = Stage()
+    stage.patrol.stop()
+    stage.patrol.run()
+    Stage(are_over=True).patrol.run()
+    Stage(state=HostState.FAILED).patrol.run()
+
+
+def test_sighup_reads_the_configuration_anew_and_a_mistake_in_it_ends_nothing(caplog: Any) -> None:
+    for broken in (False, True):
+        stage = Stage(broken=broken)
+        before = signal.getsignal(signal.SIGHUP)
+        with reloading(stage.patrol):
+            os.kill(os.getpid(), signal.SIGHUP)
+            stage.patrol.run()
+        assert stage.num_loaded == 1 and signal.getsignal(signal.SIGHUP) is before
+    assert "all goes on as before: cameras: a mistake" in caplog.text
+
+
+def test_systemd_is_told_where_it_listens_and_nobody_elsewhere(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        Supervisor(str(tmp_path / "notify")).tell("READY=1")
+        assert listening.recv(100) == b"READY=1"
+    Supervisor("").tell("READY=1")
+    Supervisor(str(tmp_path / "gone")).tell("READY=1")

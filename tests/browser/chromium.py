@@ -1,0 +1,81 @@
+"""Debian's Chromium, driven by Playwright; nothing of it is imported before a test runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Playwright
+
+CHROMIUM_PACKAGES = "chromium fonts-dejavu-core"
+PATHS = ("/usr/bin/chromium", "/usr/bin/chromium-browser")
+
+_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-default-apps",
+    # No name leads off this machine, so that a page that fetches from elsewhere fails here as it would offline.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+    # Times in tests are media times: pages must not be slowed when their window is not in front.
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
+)
+_CAMERA_FLAGS = ("--use-fake-device-for-media-stream",)
+
+
+def find_chromium() -> str | None:
+    """Debian's browser, None where it is not installed."""
+    return next((path for path in PATHS if Path(path).exists()), shutil.which("chromium"))
+
+
+def missing() -> str:
+    """Why no browser can be driven here, empty where one can."""
+    if importlib.util.find_spec("playwright") is None:
+        return "needs_browser: playwright is not installed; pip install -r requirements-dev.txt"
+    if find_chromium() is None:
+        return f"needs_browser: no Chromium in {' or '.join(PATHS)}; apt-get install {CHROMIUM_PACKAGES}"
+    return ""
+
+
+def start_chromium(playwright: Playwright, camera: Path | None = None) -> Browser:
+    """A headless browser with an empty profile, whose camera plays `camera` (MJPEG or Y4M) over and over."""
+    flags = [*_FLAGS, *_CAMERA_FLAGS]
+    if camera is not None:
+        flags.append(f"--use-file-for-fake-video-capture={camera}")
+    path = find_chromium()
+    assert path is not None
+    return playwright.chromium.launch(executable_path=path, args=flags, headless=True)
+
+
+DESKTOP = {"width": 1440, "height": 900}
+PHONE = {"width": 390, "height": 844}
+
+
+def open_context(browser: Browser, url: str, *, camera: bool | None = None, phone: bool = False, dark: bool = False,
+                 ) -> BrowserContext:
+    """A window's worth of tabs. camera: True grants it, False denies it, None leaves the question open."""
+    context = browser.new_context(
+        viewport=PHONE if phone else DESKTOP,  # type: ignore[arg-type]
+        device_scale_factor=2 if phone else 1,
+        is_mobile=phone,
+        has_touch=phone,
+        color_scheme="dark" if dark else "light",
+        permissions=["camera"] if camera else [],
+        base_url=url,
+        reduced_motion="reduce",
+        locale="en-GB",
+        timezone_id="UTC",
+        accept_downloads=True,
+    )
+    context.set_default_timeout(30_000)
+    return context

@@ -1,0 +1,234 @@
+"""The page as a person meets it: what is read and pressed, by its roles and labels."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.browser.fake_camera import READ_TIME_JS, read_time
+
+if TYPE_CHECKING:
+    from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Response
+
+START_MS = 60_000
+"""Until the page is there and the model loaded, on a busy machine."""
+
+GRADIOS_OWN = (r"^warning: Method not implemented\. \(http\S+/assets/",)
+"""What Gradio's own scripts say at every upload."""
+
+_LINE = re.compile(r"^(?P<badge>\w+) (?P<time>[\d:.]+) (?:\+(?P<delay>[\d.]+) s )?(?:(?P<odds>\d+)% )?(?P<text>.*)$")
+
+_WATCH_JS = """
+(read) => {
+  const readPatches = eval(read);
+  const seen = (window.seenRemarks = new Map());
+  const look = () => {
+    for (const line of document.querySelectorAll('[role=log] .sva-remark')) {
+      const link = line.querySelector('.sva-at').getAttribute('href');
+      if (seen.has(link)) continue;
+      const video = document.querySelector('video[aria-label="Your webcam"]');
+      seen.set(link, video && video.videoWidth ? readPatches(video) : null);
+    }
+  };
+  new MutationObserver(look).observe(document.body, {childList: true, subtree: true});
+  look();
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the feed."""
+
+    badge: str
+    time_s: float
+    """Media time."""
+    text: str
+    link: str
+    """Where its time leads."""
+    delay_s: float | None = None
+
+
+def seconds(clock: str) -> float:
+    """`1:02:03.5` in seconds."""
+    total = 0.0
+    for part in clock.split(":"):
+        total = 60 * total + float(part)
+    return total
+
+
+class Screen:
+    """One tab."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.allowed: list[str] = []
+        """Patterns of what may stand in the console of this test."""
+        self._said: list[str] = []
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self._said.append(f"error: {error}"))
+        page.on("requestfailed", self._on_failed)
+        page.on("response", self._on_response)
+
+    def open(self) -> None:
+        """Load the page and wait until the model watches."""
+        self.page.goto("/")
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Until the page's own connection is there."""
+        self.page.wait_for_function(
+            "() => { const s = document.querySelector('[data-testid=state]'); "
+            "return s && s.textContent && !['CONNECTING', 'DISCONNECTED'].includes(s.textContent); }",
+            timeout=START_MS,
+        )
+
+    def wait_model(self) -> None:
+        """Until the model is loaded."""
+        ready = "() => window.sva && sva.pulse && sva.pulse.model.state === 'ready'"
+        self.page.wait_for_function(ready, timeout=START_MS)
+
+    def check_console(self) -> None:
+        """Fail where anything was said in the console, or could not be fetched, that a test did not allow."""
+        allowed = [*GRADIOS_OWN, *self.allowed]
+        bad = [said for said in self._said if not any(re.search(pattern, said) for pattern in allowed)]
+        assert not bad, f"in the console: {bad}"
+
+    # What is shown.
+
+    @property
+    def state(self) -> str:
+        """LIVE, REPLAY, …"""
+        return self.page.get_by_test_id("state").inner_text()
+
+    @property
+    def title(self) -> str:
+        """The source by name."""
+        return self.page.get_by_test_id("title").inner_text()
+
+    @property
+    def outcome(self) -> Locator:
+        """What a trial said, or what is wrong with a source."""
+        return self.page.get_by_test_id("result")
+
+    @property
+    def feed(self) -> Locator:
+        """The feed."""
+        return self.page.get_by_role("log")
+
+    @property
+    def question(self) -> Locator:
+        """The question box."""
+        return self.page.locator("#sva-question").get_by_role("textbox")
+
+    @property
+    def evidence(self) -> Locator:
+        """The frames behind an event."""
+        return self.page.get_by_role("region", name="Evidence")
+
+    def lines(self, badge: str | None = None) -> list[Line]:
+        """Lines of the feed, oldest first."""
+        found = []
+        raw: list[dict[str, str]] = self.feed.locator(".sva-line").evaluate_all(
+            "(lines) => lines.map((line) => ({text: line.innerText.replace(/\\s+/g, ' ').trim(),"
+            " link: line.querySelector('.sva-at').getAttribute('href')}))"
+        )
+        for entry in raw:
+            match = _LINE.match(entry["text"])
+            assert match is not None, f"a line of the feed that is not understood: {entry['text']!r}"
+            delay = match["delay"]
+            line = Line(match["badge"], seconds(match["time"]), match["text"], entry["link"],
+                        float(delay) if delay else None)  # fmt: skip
+            if badge is None or line.badge.lower() == badge.lower():
+                found.append(line)
+        return found
+
+    def wait_lines(self, count: int, badge: str = "Remark", within_s: float = 15.0) -> list[Line]:
+        """At least `count` lines with this badge."""
+        self.page.wait_for_function(
+            "([kind, count]) => document.querySelectorAll(`[role=log] .sva-${kind}`).length >= count",
+            arg=[badge.lower(), count], timeout=1000 * within_s,
+        )  # fmt: skip
+        return self.lines(badge)
+
+    def pulse(self) -> dict[str, Any]:
+        """What the page was told last."""
+        return dict(self.page.evaluate("() => ({...sva.pulse, curve: undefined, marks: undefined})"))
+
+    # What is done.
+
+    def start_sample(self, name: str = "Synthetic scene") -> None:
+        """One click."""
+        self.page.get_by_role("button", name=name, exact=True).click()
+
+    def choose(self, source: str) -> None:
+        """Show a kind of source."""
+        self.page.get_by_role("tab", name=source, exact=True).click()
+
+    def press(self, name: str) -> None:
+        """Press a button."""
+        self.page.get_by_role("button", name=name, exact=True).click()
+
+    def start_webcam(self) -> None:
+        """Watch the browser's camera."""
+        self.choose("Webcam")
+        self.press("Start webcam")
+
+    def send_file(self, path: Path) -> None:
+        """Choose a file in place of the one before."""
+        remove = self.page.locator("#sva-file").get_by_role("button", name=re.compile("Clear|Remove"))
+        while remove.count():
+            remove.first.click()
+        self.page.locator("#sva-file input[type=file]").set_input_files(path)
+        self.page.locator("#sva-file").get_by_text(path.stem).first.wait_for()
+
+    def ask(self, text: str) -> None:
+        """Type a question and send it."""
+        self.question.fill(text)
+        self.question.press("Enter")
+
+    def wait_state(self, *states: str, within_s: float = 20.0) -> None:
+        """Until the chip says one of them."""
+        self.page.wait_for_function(
+            "(states) => states.includes(document.querySelector('[data-testid=state]').textContent)",
+            arg=list(states), timeout=1000 * within_s,
+        )  # fmt: skip
+
+    # The camera's film.
+
+    def camera_time(self) -> float | None:
+        """The time that the film in the webcam's preview shows now."""
+        return read_time(self.page.get_by_label("Your webcam").evaluate(READ_TIME_JS))
+
+    def watch_remarks(self) -> None:
+        """From now on, note what the preview shows at the moment when each remark appears."""
+        self.page.evaluate(_WATCH_JS, f"({READ_TIME_JS})")
+
+    def noted_times(self) -> dict[str, float | None]:
+        """By the remark's link: the film's time when it appeared."""
+        noted: list[tuple[str, list[float] | None]] = self.page.evaluate("() => [...window.seenRemarks]")
+        return {link: None if patches is None else read_time(patches) for link, patches in noted}
+
+    def evidence_times(self, line: Line) -> list[float | None]:
+        """The film's times in the frames behind a line."""
+        self.feed.locator(f'.sva-at[href="{line.link}"]').click()
+        self.evidence.locator("img").first.wait_for()
+        return [read_time(patches) for patches in self.evidence.locator("img").evaluate_all(
+            f"async (images) => {{ const read = {READ_TIME_JS}; "
+            "await Promise.all(images.map((image) => image.decode())); return images.map(read); }"
+        )]  # fmt: skip
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning", "assert"):
+            self._said.append(f"{message.type}: {message.text} ({message.location.get('url', '')})")
+
+    def _on_response(self, response: Response) -> None:
+        if response.status >= 400:
+            self._said.append(f"{response.status} {response.url}")
+
+    def _on_failed(self, request: Request) -> None:
+        # What a page was fetching when it was left is no failure.
+        if "ERR_ABORTED" not in (request.failure or ""):
+            self._said.append(f"failed: {request.url} {request.failure}")

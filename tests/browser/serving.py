@@ -1,0 +1,169 @@
+"""The app in a process of its own, as a person starts it, and what can be seen of that process from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+ROOT = Path(__file__).parent.parent.parent
+_READY = re.compile(r"(https?://\S+)")
+_START_S = 120.0
+STREAM_THREADS = ("capture", "relay", "pusher")
+_STOP_S = 30.0
+
+EMPTY_APP = """
+import gradio as gr
+with gr.Blocks() as blocks:
+    gr.Markdown("empty")
+blocks.launch(server_port=int(__import__("sys").argv[1]), quiet=True, prevent_thread_lock=True, ssr_mode=False)
+print(blocks.local_url, flush=True)
+blocks.block_thread()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What lives in the process."""
+
+    threads: tuple[str, ...]
+    streams: tuple[str, ...]
+    """Those of the threads that belong to a stream."""
+    num_sessions: int
+    """Model sessions, each with its cache."""
+
+
+class Served:
+    """A process that serves a page."""
+
+    def __init__(self, command: list[str], folder: Path, **environment: str) -> None:
+        """`folder` becomes its home, so that nothing of the user's is read or written."""
+        home = {"HOME": str(folder), "XDG_STATE_HOME": str(folder / "state"), "XDG_CACHE_HOME": str(folder / "cache")}
+        self._environment = {**os.environ, **home, "GRADIO_TEMP_DIR": str(folder / "gradio"), **environment}
+        self._environment.setdefault("OMP_NUM_THREADS", "1")
+        self._environment["GRADIO_ANALYTICS_ENABLED"] = "False"
+        self._command = command
+        self._log = folder / "log.txt"
+        self._report = folder / "inside.json"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+        self.up_s = 0.0
+        """From its start until its page was there."""
+
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """Everything it printed."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def __enter__(self) -> Self:
+        began_s = time.monotonic()
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command, cwd=ROOT, env=self._environment, stdout=subprocess.PIPE, stderr=log
+            )
+        try:
+            self.url = self._read_url(began_s)
+            self._wait_for_page(began_s)
+        except BaseException:
+            self._end()
+            raise
+        self.up_s = time.monotonic() - began_s
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def look_inside(self) -> Inside:
+        """What lives in it now."""
+        self._report.unlink(missing_ok=True)
+        os.kill(self.pid, signal.SIGUSR1)
+        wait_until(self._report.exists, 10.0, "the process says what lives in it")
+        values = json.loads(self._report.read_text(encoding="utf-8"))
+        streams = [name for name in values["threads"] if name.startswith(STREAM_THREADS)]
+        return Inside(tuple(values["threads"]), tuple(streams), values["sessions"])
+
+    def memory_mib(self) -> float:
+        """Of its own, resident."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        match = re.search(r"RssAnon:\s+(\d+) kB", status)
+        assert match is not None
+        return int(match[1]) / 1024
+
+    def _read_url(self, began_s: float) -> str:
+        assert self._process is not None and self._process.stdout is not None
+        text = b""
+        while time.monotonic() - began_s < _START_S:
+            ready, _, _ = select.select([self._process.stdout], [], [], 0.2)
+            if ready:
+                data = os.read(self._process.stdout.fileno(), 4096)
+                text += data
+                if not data:
+                    break
+            if (match := _READY.search(text.decode(errors="replace"))) is not None and b"\n" in text:
+                return match[1].rstrip("/.")
+        raise AssertionError(f"the app did not start: {text.decode(errors='replace')}\n{self.log}")
+
+    def _wait_for_page(self, began_s: float) -> None:
+        while time.monotonic() - began_s < _START_S:
+            try:
+                if httpx.get(self.url, verify=False, trust_env=False).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.02)
+        raise AssertionError(f"no page at {self.url}\n{self.log}")
+
+    def _end(self) -> None:
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        finally:
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+def app_served(folder: Path, *options: str, observed: bool = False) -> Served:
+    """The app on a free port; `observed`: so that one can look inside."""
+    script = [str(Path(__file__).with_name("observed.py")), str(folder / "inside.json")] if observed else ["app.py"]
+    return Served([sys.executable, *script, "ui", "--no-browser", "--port", "0", *options], folder)
+
+
+def empty_served(folder: Path, port: int) -> Served:
+    """A Gradio app with nothing in it."""
+    return Served([sys.executable, "-c", EMPTY_APP, str(port)], folder)
+
+
+def wait_until(is_so: Callable[[], bool], within_s: float, what: str) -> float:
+    """Seconds until `is_so`; fails with `what` where it takes longer."""
+    began_s = time.monotonic()
+    while not is_so():
+        if time.monotonic() - began_s > within_s:
+            raise AssertionError(f"not within {within_s:g} s: {what}")
+        time.sleep(0.1)
+    return time.monotonic() - began_s

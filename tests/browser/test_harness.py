@@ -1,0 +1,49 @@
+"""The fake camera itself: what it paints is read back, and a browser plays it in time."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tests.browser.chromium import open_context
+from tests.browser.fake_camera import READ_TIME_JS, Film, paint_time, patches_of, read_time
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+PLAYER = """
+<video muted playsinline></video><script>
+navigator.mediaDevices.getUserMedia({video: true}).then(async (stream) => {
+  const video = document.querySelector('video'); video.srcObject = stream; await video.play();
+  document.title = 'playing';
+}, (error) => { document.title = error.name; });
+</script>
+"""
+
+
+def test_painted_times_are_read_back_and_pictures_without_any_are_told() -> None:
+    grey = np.full((280, 448, 3), 90, np.uint8)
+    for tick in range(0, 1000, 7):
+        assert read_time(patches_of(paint_time(grey, tick / 10))) == tick / 10
+    assert read_time(patches_of(grey)) is None
+
+
+@pytest.mark.needs_browser
+def test_the_browsers_camera_plays_the_film_at_its_own_pace(browser: Browser, film: Film) -> None:
+    url = "http://127.0.0.1:9/player"
+    with open_context(browser, url, camera=True) as context:
+        page = context.new_page()
+        page.route("**/*", lambda route: route.fulfill(body=PLAYER, content_type="text/html"))
+        page.goto(url)
+        page.wait_for_function("document.title === 'playing'")
+        video = page.locator("video")
+        read = []
+        for _ in range(3):
+            read.append((read_time(video.evaluate(READ_TIME_JS)), time.monotonic()))
+            page.wait_for_timeout(500)
+    (first, began_s), *_, (last, ended_s) = read
+    assert first is not None and last is not None
+    assert ((last - first) % film.duration_s) == pytest.approx(ended_s - began_s, abs=0.35)

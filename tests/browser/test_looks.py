@@ -1,0 +1,124 @@
+"""How the page looks and is used without a mouse: each state on a desk and on a phone, light and dark.
+
+Pictures are written to the folder in SCREENSHOTS, for people to look at.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser.chromium import open_context
+from tests.browser.screen import Screen
+from tests.browser.serving import Served
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+NAMELESS_JS = """
+() => [...document.querySelectorAll('button, input, textarea, select, [role=slider], [role=tab]')].filter((e) => {
+  const box = e.getBoundingClientRect();
+  if (!box.width || !box.height || e.type === 'hidden' || e.closest('[aria-hidden=true]')) return false;
+  const style = getComputedStyle(e);
+  if (style.visibility === 'hidden' || style.opacity === '0') return false;
+  const labels = e.labels ? [...e.labels].map((l) => l.innerText).join('') : '';
+  const by = (e.getAttribute('aria-labelledby') || '').split(' ')
+    .map((id) => document.getElementById(id)?.innerText || '');
+  return ![e.getAttribute('aria-label'), e.title, labels, by.join(''), e.innerText, e.alt].some((t) => t && t.trim());
+}).map((e) => e.outerHTML.slice(0, 160))
+"""
+OVERFLOW_JS = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+def shoot(screen: Screen, name: str, tmp_path: Path) -> None:
+    """Keep a picture of the page, and see that there is something on it."""
+    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.png"
+    screen.page.screenshot(path=path)
+    assert path.stat().st_size > 15_000, f"{name} is all but empty"
+
+
+@pytest.mark.parametrize(("kind", "dark"), [("desktop", False), ("desktop", True), ("phone", False), ("phone", True)])
+def test_each_state_fits_its_screen(browser: Browser, app: Served, tmp_path: Path, kind: str, dark: bool) -> None:
+    look = f"{kind}-{'dark' if dark else 'light'}"
+    with open_context(browser, app.url, camera=True, phone=kind == "phone", dark=dark) as context:
+        screen = Screen(context.new_page())
+        screen.open()
+        screen.wait_model()
+        shoot(screen, f"{look}-start", tmp_path)
+        assert screen.page.evaluate(OVERFLOW_JS) <= 1, "nothing is wider than the screen"
+        screen.start_sample()
+        screen.wait_lines(2)
+        screen.page.get_by_label("Show kept cells").check()
+        screen.ask("What is on the left?")
+        screen.wait_lines(1, "Answer")
+        screen.page.wait_for_timeout(300)
+        shoot(screen, f"{look}-watching", tmp_path)
+        assert screen.page.evaluate(OVERFLOW_JS) <= 1
+        if kind == "phone":
+            video = screen.page.get_by_role("img", name="Picture").bounding_box()
+            feed = screen.feed.bounding_box()
+            assert video is not None and feed is not None and video["y"] < feed["y"], "the picture is above the chat"
+        screen.page.get_by_role("button", name="Remark at").last.click()
+        screen.evidence.locator("img").first.wait_for()
+        shoot(screen, f"{look}-evidence", tmp_path)
+        for tab in ("Cameras", "Events"):
+            screen.choose(tab)
+            shoot(screen, f"{look}-{tab.lower()}", tmp_path)
+            assert screen.page.evaluate(OVERFLOW_JS) <= 1, tab
+        screen.check_console()
+
+
+def test_every_control_has_a_name_and_the_keyboard_reaches_the_question(screen: Screen) -> None:
+    screen.wait_model()
+    screen.page.get_by_text("How it speaks").click()
+    assert screen.page.evaluate(NAMELESS_JS) == []
+    screen.page.evaluate("() => document.activeElement.blur()")
+    sample = screen.page.get_by_role("button", name="Synthetic scene", exact=True)
+    for _ in range(40):
+        screen.page.keyboard.press("Tab")
+        if sample.evaluate("(button) => button === document.activeElement"):
+            break
+    else:
+        raise AssertionError("the keyboard does not reach the samples")
+    screen.page.keyboard.press("Enter")
+    screen.wait_lines(1)
+    for _ in range(80):
+        screen.page.keyboard.press("Tab")
+        if screen.question.evaluate("(box) => box === document.activeElement"):
+            break
+    else:
+        raise AssertionError("the keyboard does not reach the question")
+    screen.page.keyboard.type("What is on the left?")
+    screen.page.keyboard.press("Enter")
+    screen.wait_lines(1, "Answer")
+
+
+def test_talkativeness_acts_on_the_running_stream(screen: Screen) -> None:
+    screen.wait_model()
+    screen.start_sample()
+    screen.wait_lines(1)
+    screen.page.get_by_text("How it speaks").click()
+    slider = screen.page.get_by_role("slider", name="Talkativeness").last
+    slider.focus()
+    screen.page.keyboard.press("Home")
+    screen.page.wait_for_timeout(1000)
+    quiet_from_s = screen.pulse()["media_s"]
+    before = len(screen.lines("Remark"))
+    screen.page.wait_for_timeout(3000)
+    assert screen.pulse()["media_s"] > quiet_from_s
+    assert len(screen.lines("Remark")) <= before + 1, "turned down, it says less"
+
+
+def test_forgetting_is_told_and_the_stream_goes_on(screen: Screen) -> None:
+    screen.wait_model()
+    screen.start_sample()
+    screen.wait_lines(1)
+    screen.press("Forget")
+    screen.wait_lines(1, "Status")
+    before = len(screen.lines("Remark"))
+    screen.wait_lines(before + 1)

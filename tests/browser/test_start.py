@@ -1,0 +1,62 @@
+"""From the command to a page that does something."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.browser.serving import app_served, empty_served
+
+if TYPE_CHECKING:
+    from tests.browser.screen import Screen
+
+MOST_SLOWER = 1.5
+"""The page against an empty Gradio app in the same run."""
+NUM_TRIES = 3
+
+
+def test_the_page_is_up_almost_as_soon_as_an_empty_one(tmp_path: Path) -> None:
+    shares = []
+    for number in range(NUM_TRIES):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        folders = [tmp_path / f"{kind}{number}" for kind in ("empty", "own")]
+        for folder in folders:
+            folder.mkdir()
+        with empty_served(folders[0], port) as empty:
+            pass
+        with app_served(folders[1]) as own:
+            pass
+        shares.append(own.up_s / empty.up_s)
+        if shares[-1] <= MOST_SLOWER:
+            return
+    raise AssertionError(f"the page took {shares} times as long as an empty one")
+
+
+def test_a_sample_is_commented_on_within_ten_seconds_of_one_click(screen: Screen) -> None:
+    assert screen.state == "IDLE"
+    screen.wait_model()
+    began_s = time.monotonic()
+    screen.start_sample()
+    screen.wait_lines(1, within_s=10.0)
+    assert time.monotonic() - began_s < 10.0
+    assert screen.state == "REPLAY"
+    assert "Synthetic scene" in screen.title
+
+
+def test_the_page_says_who_watches_and_what_to_ask(screen: Screen) -> None:
+    screen.wait_model()
+    model = screen.page.get_by_test_id("model")
+    assert "embedded" in model.inner_text() and "cpu" in model.inner_text()
+    banner = screen.page.locator(".sva-about")
+    assert "VideoLLaMA3-2B" in banner.inner_text(), "how to start a released model"
+    screen.start_sample()
+    screen.wait_lines(1)
+    suggestions = screen.page.locator("#sva-suggestions").get_by_role("button")
+    assert suggestions.count() == 3
+    suggestions.first.click()
+    (answer, *_) = screen.wait_lines(1, "Answer")
+    assert answer.text

@@ -1,0 +1,109 @@
+"""Tabs: each has its own session, keeps it over a reload, and leaves nothing behind."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.browser.chromium import open_context
+from tests.browser.conftest import MAX_SESSIONS
+from tests.browser.screen import Screen
+from tests.browser.serving import Served, wait_until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+GONE_S = 10.0
+
+
+def test_four_tabs_watch_their_own_and_never_see_another(browser: Browser, app: Served) -> None:
+    with ExitStack() as stack:
+        first = stack.enter_context(open_context(browser, app.url, camera=True))
+        other = stack.enter_context(open_context(browser, app.url, camera=True))
+        tabs = [Screen(context.new_page()) for context in (first, first, other, other)]
+        for tab in tabs:
+            tab.open()
+        tabs[0].wait_model()
+        tabs[0].start_sample("Synthetic scene")
+        tabs[1].start_webcam()
+        tabs[2].start_sample("Real clip (a title)")
+        titles = ("Synthetic scene", "Webcam", "Real clip (a title)", "No source")
+        for tab in tabs[:2]:
+            tab.wait_lines(2, within_s=25.0)
+        for number, tab in enumerate(tabs[:3]):
+            tab.ask(f"What is in picture number {number + 1}?")
+        for number, tab in enumerate(tabs[:3]):
+            tab.wait_lines(1, "Answer", within_s=25.0)
+            text = tab.feed.inner_text()
+            asked = [other + 1 for other in range(4) if f"picture number {other + 1}" in text]
+            assert asked == [number + 1], "a tab shows the questions of its own alone"
+        assert [tab.title for tab in tabs] == list(titles)
+        assert tabs[3].lines() == [] and tabs[3].state == "IDLE"
+        tokens = {tab.page.evaluate("() => sva.connection.token") for tab in tabs}
+        assert len(tokens) == 4
+        for tab in tabs:
+            tab.check_console()
+
+
+def test_a_closed_tab_frees_its_threads_and_memory(browser: Browser, app: Served) -> None:
+    with open_context(browser, app.url, camera=True) as context:
+        warm = Screen(context.new_page())
+        warm.open()
+        warm.wait_model()
+        warm.start_sample()
+        warm.wait_lines(1)
+    wait_until(lambda: not app.look_inside().streams, GONE_S + 5, "streams of earlier tabs have ended")
+    before, memory_before = app.look_inside(), app.memory_mib()
+    with open_context(browser, app.url, camera=True) as context:
+        for source in ("sample", "webcam"):
+            tab = Screen(context.new_page())
+            tab.open()
+            tab.start_sample() if source == "sample" else tab.start_webcam()
+            tab.wait_lines(1)
+        during = app.look_inside()
+        assert len(during.streams) >= 2 and during.num_sessions >= before.num_sessions + 2
+    wait_until(lambda: not app.look_inside().streams, GONE_S, "threads of closed tabs end")
+    wait_until(lambda: app.look_inside().num_sessions <= before.num_sessions, 2.0, "their caches are freed")
+    assert app.memory_mib() < memory_before + 100, "MiB"
+
+
+def test_a_reload_finds_its_session_again(screen: Screen) -> None:
+    screen.wait_model()
+    screen.start_sample()
+    before = screen.wait_lines(1)
+    screen.page.get_by_text("How it speaks").click()
+    screen.page.get_by_label("Standing instruction").first.fill("Tell me only when something enters.")
+    screen.press("Set instruction")
+    screen.ask("What is on the left?")
+    (answer, *_) = screen.wait_lines(1, "Answer")
+    reached_s = screen.pulse()["media_s"]
+    screen.page.reload()
+    screen.wait_ready()
+    screen.wait_state("REPLAY", "ENDED")
+    found = screen.wait_lines(1)
+    assert found[0] == before[0] and screen.lines("Answer")[0].text == answer.text
+    assert screen.pulse()["media_s"] >= reached_s, "the stream went on"
+    screen.page.get_by_text("How it speaks").click()
+    kept = screen.page.get_by_label("Standing instruction").first
+    assert kept.input_value() == "Tell me only when something enters."
+
+
+def test_a_place_in_the_queue_is_shown_and_comes_up(screen: Screen, app: Served, tmp_path: Path) -> None:
+    from gradio_client import Client
+
+    screen.wait_model()
+    clients = [
+        Client(app.url, verbose=False, download_files=str(tmp_path), analytics_enabled=False)
+        for _ in range(MAX_SESSIONS)
+    ]
+    for client in clients:
+        client.predict("sample:world", api_name="/watch")
+    screen.start_sample("Real clip (the earth)")
+    screen.page.get_by_test_id("queue-place").get_by_text("number 1 in the queue").wait_for()
+    assert screen.state == "QUEUED"
+    clients[0].predict(api_name="/stop")
+    screen.wait_state("REPLAY", "ENDED", within_s=10)
+    for client in clients:
+        client.predict(api_name="/stop")
+        client.close()

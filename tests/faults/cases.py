@@ -1,0 +1,8 @@
+"""All faults there are."""
+
+from __future__ import annotations
+
+from tests.faults import cameras, model, program, storage
+from tests.faults.case import FAULTS
+
+__all__ = ["FAULTS", "cameras", "model", "program", "storage"]

@@ -1,0 +1,180 @@
+"""A day before a camera, made to be watched at many times its speed: camera and time wait for the model."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from assistant.evidence import EvidenceKeeper
+from streaming.clock import Clock, SystemClock
+from streaming.errors import SourceUnreachable
+from streaming.sources import WATCH_RETRY, SourceOptions
+from streaming.sources.live import LiveSource
+from streaming.sources.pictures import Event, Picture
+from streaming.sources.synthetic import Scene
+from streaming.types import Frame
+
+SLOT_S = 600
+"""Every ten minutes something happens."""
+SCENE_S = 30
+NUM_SCENES = 12
+"""They come again and again in the same order, two hours long, so that any two hours can be compared."""
+NOISE_LEVELS = 1.0
+_MARGIN = 64
+_TAKE_TIMEOUT_S = 120.0
+
+
+class DayClock(SystemClock):
+    """Time that the camera moves. A capture thread's waits pass at once and move it, too; all others are real."""
+
+    def __init__(self, wall_s: float = 1_795_305_600.0) -> None:
+        self._lock = threading.Lock()
+        self._now_s = 0.0
+        self._wall_s = wall_s
+        self.num_rests = 0
+        """How often the engine has found nothing to do."""
+        self.rested = threading.Condition()
+
+    def now_s(self) -> float:
+        """Seconds of the day so far."""
+        with self._lock:
+            return self._now_s
+
+    def wall_s(self) -> float:
+        """The time of day that goes with it."""
+        return self._wall_s + self.now_s()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        with self._lock:
+            self._now_s += seconds
+
+    def wait(self, event: threading.Event, timeout_s: float | None) -> bool:
+        """Move the time where the camera waits; wait for real where others do."""
+        if timeout_s is None or not threading.current_thread().name.startswith("capture:"):
+            return super().wait(event, timeout_s)
+        if not event.is_set():
+            self.advance(timeout_s)
+        return event.is_set()
+
+    def wait_for(
+        self, condition: threading.Condition, predicate: Callable[[], bool], timeout_s: float | None
+    ) -> bool:
+        """Wait for real, and note where it is the engine that waits."""
+        if threading.current_thread().name == "engine":
+            with self.rested:
+                self.num_rests += 1
+                self.rested.notify_all()
+        return super().wait_for(condition, predicate, timeout_s)
+
+
+class Taken(EvidenceKeeper):
+    """Keeps thumbnails as ever, and says of each frame that the model has seen it."""
+
+    def __init__(self, clock: DayClock) -> None:
+        super().__init__()
+        self._clock = clock
+        self.frames = threading.Semaphore(0)
+        self.num_rests_before = 0
+        """How often the engine had rested when it saw the last frame."""
+
+    def see(
+        self, frame: Frame, keep: np.ndarray, refreshed: np.ndarray, wall_s: float, *, rows: int = 0, cols: int = 0
+    ) -> None:
+        """Take a frame that the model has seen."""
+        super().see(frame, keep, refreshed, wall_s, rows=rows, cols=cols)
+        self.num_rests_before = self._clock.num_rests
+        self.frames.release()
+
+
+class View:
+    """What the camera sees at each second: scenes with stillness between, under a sensor's noise."""
+
+    def __init__(self, seed: int) -> None:
+        scenes = [Scene(seed + number) for number in range(NUM_SCENES)]
+        # Every second pixel: the model then needs a quarter of the time.
+        self._frames = [[scene.frame(float(second))[::2, ::2] for second in range(SCENE_S)] for scene in scenes]
+        rng = np.random.default_rng(seed)
+        most = [max(frame.shape[axis] for frames in self._frames for frame in frames[:1]) for axis in (0, 1)]
+        shape = (most[0] + _MARGIN, most[1] + _MARGIN, 3)
+        self._noise = rng.normal(0, NOISE_LEVELS, shape).round().astype(np.int16)
+        self._rng = rng
+
+    def at(self, second: int) -> np.ndarray:
+        """uint8 RGB `[height, width, 3]`."""
+        slot, within = divmod(second, SLOT_S)
+        image = self._frames[slot % NUM_SCENES][min(within, SCENE_S - 1)]
+        top, left = self._rng.integers(0, _MARGIN, 2)
+        noise = self._noise[top : top + image.shape[0], left : left + image.shape[1]]
+        return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+@dataclass(slots=True)
+class DayCamera:
+    """Makes the connections to one camera, each of which breaks off after its share of the day."""
+
+    clock: DayClock
+    view: View
+    taken: Taken
+    each_s: float
+    """How long a connection lasts."""
+    fps: float
+    rng: random.Random
+    num_connections: int = 0
+    num_frames: int = 0
+    is_over: bool = False
+    """Set to end the day."""
+    _num_refusals: int = 0
+
+    def connect(self) -> DayConnection:
+        """A connection; refused a few times after each loss."""
+        if self._num_refusals > 0:
+            self._num_refusals -= 1
+            raise SourceUnreachable("day", "it cannot be reached (no route to host)", "wait")
+        self._num_refusals = self.rng.randrange(4)
+        self.num_connections += 1
+        return DayConnection(self)
+
+    def source(self, spec: str, *, options: SourceOptions, clock: Clock) -> LiveSource:
+        """As `open_source`."""
+        assert options.retry == WATCH_RETRY, "it is watched as `watch` does"
+        return LiveSource(spec, self.connect, options, clock, self.rng)
+
+
+class DayConnection:
+    """Gives its pictures one by one, each once the model has seen the one before and said what it had to say."""
+
+    codec, fps_declared, has_timestamps, is_bursty = "day", None, True, False
+
+    def __init__(self, camera: DayCamera) -> None:
+        self._camera = camera
+        image = camera.view.at(int(camera.clock.now_s()))
+        self.coded_size_px = (image.shape[1], image.shape[0])
+
+    def events(self) -> Iterator[Event]:
+        """Until this connection's time is over."""
+        camera = self._camera
+        ends_s = camera.clock.now_s() + camera.each_s * camera.rng.uniform(0.8, 1.2)
+        while camera.clock.now_s() < ends_s and not camera.is_over:
+            now_s = camera.clock.now_s()
+            image = camera.view.at(int(now_s))
+            camera.num_frames += 1
+            yield Picture(now_s, 0.0, (image.shape[1], image.shape[0]), lambda image=image: image)  # type: ignore[misc]
+            self._wait_for_model()
+            camera.clock.advance(1 / camera.fps)
+
+    def _wait_for_model(self) -> None:
+        """Until the frame was seen and the engine has nothing left to do."""
+        camera = self._camera
+        if not camera.taken.frames.acquire(timeout=_TAKE_TIMEOUT_S):
+            raise SourceUnreachable("day", f"the model took no frame for {_TAKE_TIMEOUT_S:g} s", "look at the log")
+        clock, before = camera.clock, camera.taken.num_rests_before
+        with clock.rested:
+            clock.rested.wait_for(lambda: clock.num_rests > before, _TAKE_TIMEOUT_S)
+
+    def close(self) -> None:
+        """Nothing to let go of."""

@@ -1,0 +1,233 @@
+"""The running program as faults are tried on it: a host with the embedded checkpoint, channels, a timeline, servers."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from assistant.channel import Channel
+from assistant.channel_types import ChannelConfig, ChannelSnapshot
+from assistant.events import StatusEvent, StatusKind, StreamEvent
+from assistant.host import Host, HostState
+from assistant.timeline.sink import ChannelSink
+from assistant.timeline.store import Timeline
+from streaming.clock import Clock, SystemClock
+from streaming.sources import RetryPolicy, Source, SourceOptions, open_source
+from tests.faults.proxy import Proxy
+from tests.streaming.rtsp import RtspServer
+
+if TYPE_CHECKING:
+    from models.checkpoint import Checkpoint
+    from models.engine import Engine
+
+QUICK = RetryPolicy(
+    max_retries=None, first_delay_s=0.5, max_delay_s=1.0, login_refused_delay_s=3.0, steady_s=2.0, from_start=True
+)
+"""As cameras are watched, ten times as often, so that a case takes seconds."""
+
+_POLL_S = 0.02
+
+
+class Broken(AssertionError):
+    """What must hold did not."""
+
+
+def hold(condition: bool, otherwise: str) -> None:
+    """Raise `Broken` unless `condition`."""
+    if not condition:
+        raise Broken(otherwise)
+
+
+def wait_until(condition: Callable[[], bool], within_s: float, what: str) -> float:
+    """Wait for `condition`; gives how long it took, and raises `Broken` where that is too long."""
+    began_s = time.monotonic()
+    while not condition():
+        if time.monotonic() - began_s > within_s:
+            raise Broken(f"{what}: not within {within_s:g} s")
+        time.sleep(_POLL_S)
+    return time.monotonic() - began_s
+
+
+class ShiftedClock(SystemClock):
+    """The machine's clocks, set forward by as much as a case wants; waits are real."""
+
+    def __init__(self) -> None:
+        self.now_shift_s = 0.0
+        self.wall_shift_s = 0.0
+
+    def now_s(self) -> float:
+        """The monotonic clock and what was added to it."""
+        return super().now_s() + self.now_shift_s
+
+    def wall_s(self) -> float:
+        """The time of day and what was added to it."""
+        return super().wall_s() + self.now_shift_s + self.wall_shift_s
+
+
+class Trouble:
+    """What goes wrong with the model, on the engine's thread."""
+
+    def __init__(self) -> None:
+        self.before_pass: Callable[[Any], None] = lambda cache: None
+        """Called before each forward pass with the cache that it is to append to."""
+        self.sessions: list[Any] = []
+        """Every session that was opened, in order."""
+
+
+class Watched:
+    """A channel, and everything that it said, with our clock's time at which it was shown."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.events: list[tuple[float, StreamEvent]] = []
+        self._lock = threading.Lock()
+        channel.subscribe(self._hear)
+
+    @property
+    def now(self) -> ChannelSnapshot:
+        """How it is doing."""
+        return self.channel.snapshot()
+
+    @property
+    def mark(self) -> int:
+        """A place among the events, to wait from."""
+        with self._lock:
+            return len(self.events)
+
+    def said(self, kind: StatusKind, since: int = 0) -> list[StatusEvent]:
+        """The status events of this kind since a mark."""
+        with self._lock:
+            found = [event for _, event in self.events[since:]]
+        return [event for event in found if isinstance(event, StatusEvent) and event.kind is kind]
+
+    def wait_for(self, kind: StatusKind, within_s: float, since: int = 0) -> tuple[StatusEvent, float]:
+        """The first event of this kind since a mark, and how long it took to come."""
+        took_s = wait_until(lambda: bool(self.said(kind, since)), within_s, f"{self.channel.name}: said {kind.value}")
+        return self.said(kind, since)[0], took_s
+
+    def wait_seen(self, num_frames: int, within_s: float) -> float:
+        """Wait until the model has seen so many frames more."""
+        wanted = self.now.num_sampled + num_frames
+        what = f"{self.channel.name}: {num_frames} more frames seen"
+        return wait_until(lambda: self.now.num_sampled >= wanted, within_s, what)
+
+    def keeps_rate(self, num_before: int, seconds: float, share: float = 0.7) -> float:
+        """Frames a second since there were `num_before`; raises `Broken` below a share of what the governor left."""
+        now, fps = self.now, (self.now.num_sampled - num_before) / seconds
+        wanted = share * now.fps_wanted * now.rate_factor
+        hold(fps >= wanted, f"{self.channel.name} was seen {fps:.2f} times a second; {wanted:.2f} is the least")
+        return fps
+
+    def all_text(self) -> str:
+        """Everything it said, for those who look for what must not be there."""
+        with self._lock:
+            return "\n".join(repr(event) for _, event in self.events)
+
+    def _hear(self, event: StreamEvent) -> None:
+        with self._lock:
+            self.events.append((time.monotonic(), event))
+
+
+class Lab:
+    """Everything a case uses; what it opened is closed at its end, newest first."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.clock = ShiftedClock()
+        self.trouble = Trouble()
+        self._stack = ExitStack()
+        self._timeline: Timeline | None = None
+        self._host: Host | None = None
+
+    def camera(self, *arguments: str) -> RtspServer:
+        """A real RTSP server in a process of its own."""
+        return self._stack.enter_context(RtspServer(*arguments))
+
+    def proxy(self, port: int) -> Proxy:
+        """A bad network before a camera."""
+        return self._stack.enter_context(Proxy(port))
+
+    def enter(self, context: Any) -> Any:
+        """Something else that is to be closed at the end."""
+        return self._stack.enter_context(context)
+
+    @property
+    def timeline(self) -> Timeline:
+        """Where every event goes; made when it is first asked for."""
+        if self._timeline is None:
+            self._timeline = Timeline(self.folder / "timeline", clock=self.clock)
+            self._stack.callback(self._timeline.close)
+        return self._timeline
+
+    def host(self, **options: Any) -> Host:
+        """The model, loaded and ready."""
+        if self._host is None:
+            host = Host(lambda: make_engine(self.trouble), clock=self.clock, **options)
+            self._stack.callback(lambda: hold(host.stop(10.0), "the host did not stop within ten seconds"))
+            host.start()
+            wait_until(lambda: host.state is HostState.READY, 240.0, "the model is loaded")
+            self._host = host
+        return self._host
+
+    def watch(self, name: str, spec: str, *, retry: RetryPolicy = QUICK, **config: Any) -> Watched:
+        """Watch a camera as the program does, its events going to the timeline first."""
+
+        def open_quickly(spec: str, *, options: SourceOptions, clock: Clock) -> Source:
+            return open_source(spec, options=replace(options, retry=retry), clock=clock)
+
+        timeline, host = self.timeline, self.host()
+        wanted = ChannelConfig(**{"name": name, "spec": spec, "keep_trying": True, "read_timeout_s": 1.5, **config})
+        sink = ChannelSink(timeline, name)
+        channel = Channel(wanted, host, clock=self.clock, sinks=[sink], opener=open_quickly)
+        watched = Watched(channel)
+        channel.start()
+        self._stack.callback(lambda: hold(channel.stop(10.0), f"{name} did not stop within ten seconds"))
+        return watched
+
+    def stored(self, camera: str) -> list[StreamEvent]:
+        """What the timeline holds of a camera, oldest first."""
+        return [event for event in self.timeline.events() if event.source == camera]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+
+@functools.cache
+def load_embedded() -> Checkpoint:
+    """The embedded checkpoint, once a process."""
+    from models.checkpoint import load_checkpoint
+
+    return load_checkpoint("embedded", progress=False)
+
+
+def make_engine(trouble: Trouble | None = None) -> Engine:
+    """An engine on the embedded checkpoint, in which `trouble` can be made."""
+    from models.engine import Engine
+
+    engine: Any = Engine(load_embedded())
+    if trouble is not None:
+        forward, open_session = engine._forward, engine.open_session
+
+        def troubled_forward(request: Any) -> Any:
+            trouble.before_pass(request.cache)
+            return forward(request)
+
+        def noted_session(*arguments: Any, **options: Any) -> Any:
+            session = open_session(*arguments, **options)
+            trouble.sessions.append(session)
+            return session
+
+        engine._forward, engine.open_session = troubled_forward, noted_session
+    return engine

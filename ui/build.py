@@ -1,0 +1,170 @@
+"""The page: what stands where. Nothing here does anything; `callbacks` and `api` say what happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import gradio as gr
+
+from assistant.desk import ANOTHER_SCENE, SAMPLE_TITLES, SAMPLES
+from assistant.feed import Badge
+from ui.api import add_api
+from ui.callbacks import wire
+from ui.events import EventsTab, build_events, wire_events
+from ui.health import HealthPanel, build_health, wire_health
+from ui.looks import TITLE, static_text
+
+if TYPE_CHECKING:
+    from assistant.desk import Desk
+
+MOUNT_VIEWER = "sva.mountViewer(element, (name, data) => trigger(name, data)); /* 'fresh' 'changed' */"
+MOUNT_STATUS = "sva.mountStatus(element);"
+MOUNT_GRID = "sva.mountGrid(element, (name, data) => trigger(name, data)); /* 'opened' */"
+SHOWN_AT_FIRST = [Badge.REMARK.value, Badge.ANSWER.value, Badge.ALERT.value, Badge.STATUS.value]
+SPEEDS = [("0.5×", 0.5), ("1×", 1.0), ("2×", 2.0), ("4×", 4.0), ("as fast as possible", 0.0)]
+"""0 stands for as fast as the model can; nothing is dropped at any speed."""
+
+
+@dataclass(slots=True)
+class Parts:
+    """The components that something happens to."""
+
+    tabs: gr.Tabs
+    banner: gr.HTML
+    token: gr.Textbox
+    stop: gr.Button
+    chooser: gr.Accordion
+    samples: list[tuple[str, gr.Button]]
+    webcam_start: gr.Button
+    webcam_test: gr.Button
+    webcam_error: gr.Textbox
+    url: gr.Textbox
+    url_start: gr.Button
+    url_test: gr.Button
+    file: gr.File
+    file_start: gr.Button
+    file_test: gr.Button
+    result: gr.HTML
+    viewer: gr.HTML
+    pause: gr.Button
+    speed: gr.Dropdown
+    forget: gr.Button
+    talkative: gr.Slider
+    instruction: gr.Textbox
+    instruct: gr.Button
+    filters: gr.CheckboxGroup
+    feed: gr.Chatbot
+    suggestions: list[gr.Button]
+    box: gr.MultimodalTextbox
+    sent: gr.MultimodalTextbox
+    stop_answer: gr.Button
+    grid: gr.HTML
+    health: HealthPanel
+    events: EventsTab
+
+
+def build_page(desk: Desk) -> gr.Blocks:
+    """The whole page over `desk`."""
+    about = desk.about()
+    with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False) as blocks:
+        with gr.Row(elem_id="sva-top", equal_height=True):
+            gr.HTML(f"<h1>{TITLE}</h1>", elem_classes="sva-brand", scale=0, min_width=190)
+            gr.HTML(html_template=static_text("status.html"), js_on_load=MOUNT_STATUS, scale=1)
+            stop = gr.Button("Stop watching", size="sm", scale=0, min_width=110, interactive=False)
+        banner = gr.HTML("", elem_id="sva-banner")
+        token = gr.Textbox(visible="hidden", label="Session", elem_id="sva-token")
+        with gr.Tabs(elem_id="sva-tabs") as tabs:
+            with gr.Tab("Watch", id="watch"), gr.Row(elem_id="sva-watch"):
+                with gr.Column(scale=3, min_width=340, elem_id="sva-left"):
+                    left = _left()
+                with gr.Column(scale=2, min_width=320, elem_id="sva-right"):
+                    right = _right(about.questions)
+            with gr.Tab("Cameras", id="cameras"):
+                grid = gr.HTML(html_template=static_text("grid.html"), js_on_load=MOUNT_GRID)
+            with gr.Tab("Events", id="events"):
+                events = build_events()
+        parts = Parts(
+            tabs=tabs, banner=banner, token=token, stop=stop, grid=grid, events=events, **left, **right
+        )
+        add_api(desk)  # first: whoever comes later gets another name where one is taken
+        wire(blocks, desk, parts)
+        wire_health(desk, parts.health)
+        wire_events(desk, events)
+    return blocks
+
+
+def _left() -> dict:
+    """Sources, picture, and how it is watched."""
+    made: dict = {}
+    with gr.Accordion("What to watch", open=True, elem_id="sva-chooser") as made["chooser"]:
+        with gr.Tabs(elem_id="sva-sources"):
+            with gr.Tab("Sample"), gr.Row():
+                made["samples"] = [
+                    (name, gr.Button(title, variant="primary" if number == 0 else "secondary", min_width=120))
+                    for number, (name, title) in enumerate(
+                        [*((name, SAMPLE_TITLES[name]) for name in SAMPLES), (ANOTHER_SCENE, "Another scene")]
+                    )
+                ]
+            with gr.Tab("Webcam"), gr.Row():
+                made["webcam_start"] = gr.Button("Start webcam", variant="primary", min_width=120)
+                made["webcam_test"] = gr.Button("Test webcam", min_width=120)
+                made["webcam_error"] = gr.Textbox(visible="hidden", label="Webcam result", elem_id="sva-webcam-error")
+            with gr.Tab("Camera URL"):
+                made["url"] = gr.Textbox(
+                    label="Camera URL", placeholder="rtsp://user:password@192.168.1.20/stream", max_lines=1,
+                    info="rtsp, rtsps, http or https; user and password are never shown again",
+                )  # fmt: skip
+                with gr.Row():
+                    made["url_start"] = gr.Button("Start camera", variant="primary", min_width=120)
+                    made["url_test"] = gr.Button("Test camera", min_width=120)
+            with gr.Tab("File"):
+                made["file"] = gr.File(label="Video file", file_types=["video"], height=110, elem_id="sva-file")
+                with gr.Row():
+                    made["file_start"] = gr.Button("Start file", variant="primary", min_width=120)
+                    made["file_test"] = gr.Button("Test file", min_width=120)
+        made["result"] = gr.HTML("", elem_id="sva-result")
+    made["viewer"] = gr.HTML(html_template=static_text("viewer.html"), js_on_load=MOUNT_VIEWER, elem_id="sva-viewer")
+    with gr.Row(elem_id="sva-controls", equal_height=True):
+        made["pause"] = gr.Button("Pause", size="sm", min_width=90, scale=0, interactive=False)
+        made["speed"] = gr.Dropdown(
+            SPEEDS, value=1.0, label="Speed", show_label=True, min_width=150, scale=0, interactive=True, container=True
+        )
+        made["forget"] = gr.Button("Forget", size="sm", min_width=90, scale=0, interactive=False)
+    with gr.Accordion("How it speaks", open=False, elem_id="sva-speaking"):
+        made["talkative"] = gr.Slider(
+            -4, 4, value=0, step=0.25, label="Talkativeness", info="Right speaks more, left less; acts at once."
+        )
+        with gr.Row(equal_height=True):
+            made["instruction"] = gr.Textbox(
+                label="Standing instruction", placeholder="Tell me only when someone comes in.", max_lines=3, scale=4,
+                max_length=2000,
+            )  # fmt: skip
+            made["instruct"] = gr.Button("Set instruction", size="sm", min_width=110, scale=0)
+    made["health"] = build_health()
+    return made
+
+
+def _right(questions: tuple[str, str, str]) -> dict:
+    """What is said, and the question box."""
+    made: dict = {}
+    made["filters"] = gr.CheckboxGroup(
+        [badge.value for badge in Badge], value=SHOWN_AT_FIRST, label="Show in the feed", show_label=False,
+        container=False, elem_id="sva-filters",
+    )  # fmt: skip
+    made["feed"] = gr.Chatbot(
+        label="Feed", elem_id="sva-feed", height="max(320px, calc(100vh - 20rem))", layout="panel",
+        latex_delimiters=[], buttons=["copy_all"], feedback_options=None, group_consecutive_messages=False,
+        allow_tags=False, allow_file_downloads=False, show_label=False,
+        placeholder="Remarks and answers appear here, newest last.",
+    )  # fmt: skip
+    with gr.Row(elem_id="sva-suggestions"):
+        made["suggestions"] = [gr.Button(question, size="sm", min_width=80) for question in questions]
+        made["stop_answer"] = gr.Button("Stop answer", size="sm", min_width=80, visible=False, variant="stop")
+    made["box"] = gr.MultimodalTextbox(
+        label="Question", show_label=False, placeholder="Ask about what is seen; attach pictures or a short clip.",
+        file_count="multiple", file_types=["image", "video"], sources=["upload"], max_plain_text_length=2000, lines=1,
+        max_lines=5, elem_id="sva-question",
+    )  # fmt: skip
+    made["sent"] = gr.MultimodalTextbox(visible="hidden", label="Sent question", elem_id="sva-sent")
+    return made

@@ -1,0 +1,278 @@
+"""What happens when something on the page is used. Each handler runs on a thread of the server and returns soon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from assistant.errors import AssistantError
+from assistant.feed import Badge
+from ui.render import messages
+from ui.safe import literal
+from ui.uploads import sent_file
+
+if TYPE_CHECKING:
+    from assistant.desk import Desk
+    from assistant.tabs import Tab, Wish
+    from ui.build import Parts
+
+QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+"""Handlers that only hand something on: no place in Gradio's queue, so nobody waits behind another tab."""
+SLOW: dict[str, Any] = {"concurrency_limit": 16, "show_progress": "hidden", "api_visibility": "private"}
+CLEAR_BOX = "(typed) => [typed, {text: '', files: []}]"
+"""At once and in the browser, so that nothing typed after it is lost."""
+
+
+def tab_of(desk: Desk, request: gr.Request) -> Tab:
+    """The session behind a request."""
+    return desk.tabs.of(request.session_hash or "")
+
+
+def wire(blocks: gr.Blocks, desk: Desk, parts: Parts) -> None:
+    """Connect the page to the desk."""
+    _wire_page(blocks, desk, parts)
+    _wire_sources(desk, parts)
+    _wire_stream(desk, parts)
+    _wire_questions(desk, parts)
+
+
+def banner(desk: Desk, tab: Tab) -> str:
+    """Which model is watching, and what it can and cannot know; folded once something is watched."""
+    about, news = desk.about(), desk.model_news()
+    if news.state == "failed":
+        return f'<div class="sva-about failed" role="alert"><strong>{literal(news.text)}</strong></div>'
+    doing = "" if news.state != "loading" else ' <progress aria-label="Loading the model"></progress>'
+    other = f"<p>{literal(about.other)}</p>" if about.other else ""
+    is_open = "" if tab.stream is not None else " open"
+    return (
+        f'<details class="sva-about"{is_open}><summary><strong>{literal(about.title)}</strong>'
+        f"{doing}</summary>"
+        f"<p>{literal(about.can)} <b>{literal(about.cannot)}</b></p>{other}</details>"
+    )
+
+
+def _wire_page(blocks: gr.Blocks, desk: Desk, parts: Parts) -> None:
+    controls = [
+        parts.stop, parts.pause, parts.speed, parts.forget, parts.talkative, parts.instruction, parts.instruct,
+        parts.banner,
+    ]  # fmt: skip
+
+    def enter(token: str, request: gr.Request) -> tuple[Any, ...]:
+        tab = desk.tabs.enter(token or None, request.session_hash or "")
+        settings = gr.update(value=tab.talkative), gr.update(value=tab.instruction or "")
+        shown = _controls(desk, tab)
+        return tab.token, *shown[:4], *settings, *shown[6:], gr.update(open=tab.stream is None)
+
+    def leave(request: gr.Request) -> None:
+        desk.tabs.leave(request.session_hash or "")
+
+    def show_controls(request: gr.Request) -> tuple[Any, ...]:
+        return _controls(desk, tab_of(desk, request))
+
+    blocks.load(
+        enter, parts.token, [parts.token, *controls, parts.chooser], js="() => sva.savedToken()", **QUICK
+    ).then(None, parts.token, None, js="(token) => sva.begin(token)")
+    blocks.unload(leave)
+    parts.viewer.changed(show_controls, None, controls, trigger_mode="always_last", **QUICK)
+
+
+def _controls(desk: Desk, tab: Tab) -> tuple[Any, ...]:
+    """Stop, pause, speed, forget, talkativeness, instruction, its button, banner."""
+    stream = tab.stream
+    seen = stream.snapshot() if stream is not None else None
+    own = seen is not None and not tab.is_shared
+    is_recording = own and seen is not None and seen.is_live is False
+    paused = seen is not None and seen.is_paused
+    may_set = seen is None or own
+    return (
+        gr.update(interactive=stream is not None or tab.place > 0),
+        gr.update(value="Resume" if paused else "Pause", interactive=own),
+        gr.update(interactive=is_recording),
+        gr.update(interactive=own),
+        gr.update(interactive=may_set),
+        gr.update(interactive=may_set),
+        gr.update(interactive=may_set),
+        banner(desk, tab),
+    )
+
+
+def _wire_sources(desk: Desk, parts: Parts) -> None:
+    started = [parts.result, parts.chooser]
+
+    def start(tab: Tab, make: Callable[[], Wish]) -> tuple[str, Any]:
+        try:
+            place = desk.watch(tab, make())
+        except AssistantError as error:
+            return result_html(False, str(error)), gr.skip()
+        if place:
+            return result_html(True, f"All places are taken. You are number {place} in the queue."), gr.skip()
+        return "", gr.update(open=False)
+
+    def start_sample(name: str) -> Callable[..., Any]:
+        def click(speed: float, request: gr.Request) -> tuple[str, Any]:
+            return start(tab_of(desk, request), lambda: replace(desk.sample(name), speed=speed or None))
+
+        return click
+
+    for name, button in parts.samples:
+        button.click(start_sample(name), parts.speed, started, **QUICK)
+
+    def start_webcam(wrong: str, request: gr.Request) -> tuple[str, Any]:
+        if wrong:
+            return result_html(False, wrong), gr.skip()
+        return start(tab_of(desk, request), desk.webcam)
+
+    parts.webcam_start.click(None, None, parts.webcam_error, js="() => sva.webcam.start()").then(
+        start_webcam, parts.webcam_error, started, **QUICK
+    )
+    parts.webcam_test.click(None, None, parts.webcam_error, js="() => sva.webcam.test()").then(
+        lambda said: result_html("works" in said, said), parts.webcam_error, parts.result, **QUICK
+    )
+    _wire_urls_and_files(desk, parts, start, started)
+
+
+def _wire_urls_and_files(
+    desk: Desk, parts: Parts, start: Callable[[Tab, Callable[[], Wish]], tuple[str, Any]], started: list[Any]
+) -> None:
+    def start_url(url: str, request: gr.Request) -> tuple[str, Any]:
+        return start(tab_of(desk, request), lambda: desk.camera(url))
+
+    def test_url(url: str) -> str:
+        try:
+            found = desk.test(desk.camera(url))
+        except AssistantError as error:
+            return result_html(False, str(error))
+        return result_html(found.ok, found.text)
+
+    def start_file(path: str | None, request: gr.Request) -> tuple[str, Any, Any]:
+        if not path:
+            return result_html(False, "No file was chosen: choose a video file first."), gr.skip(), gr.skip()
+        tab = tab_of(desk, request)
+        shown, chooser = start(tab, lambda: desk.file(tab, sent_file(path), Path(path).name))
+        return shown, chooser, gr.skip() if shown else None
+
+    def test_file(path: str | None) -> str:
+        if not path:
+            return result_html(False, "No file was chosen: choose a video file first.")
+        try:
+            found = desk.look_at(sent_file(path), Path(path).name)
+        except AssistantError as error:
+            return result_html(False, str(error))
+        return result_html(found.ok, found.text)
+
+    parts.url_start.click(start_url, parts.url, started, **SLOW)
+    parts.url.submit(start_url, parts.url, started, **SLOW)
+    parts.url_test.click(lambda: result_html(None, "Trying…"), None, parts.result, **QUICK).then(
+        test_url, parts.url, parts.result, **SLOW
+    )
+    parts.file_start.click(start_file, parts.file, [*started, parts.file], **SLOW)
+    parts.file_test.click(test_file, parts.file, parts.result, **SLOW)
+
+
+def _wire_stream(desk: Desk, parts: Parts) -> None:
+    def guarded(action: Callable[..., None]) -> Callable[..., None]:
+        """A handler that says in the feed what went wrong."""
+
+        def handle(*values: Any) -> None:
+            *given, request = values
+            tab = tab_of(desk, request)
+            try:
+                action(tab, *given)
+            except AssistantError as error:
+                tab.feed.note(str(error), is_error=True)
+
+        return handle
+
+    def stop(request: gr.Request) -> Any:
+        desk.tabs.stop(tab_of(desk, request))
+        return gr.update(open=True)
+
+    def pause(request: gr.Request) -> Any:
+        tab = tab_of(desk, request)
+        if tab.stream is not None:
+            guarded(lambda tab: desk.pause(tab, paused=not tab.require_stream().snapshot().is_paused))(request)
+        return _controls(desk, tab)[1]
+
+    def forget(request: gr.Request) -> None:
+        guarded(desk.forget)(request)
+
+    def speed(value: float, request: gr.Request) -> None:
+        guarded(lambda tab, value: desk.set_speed(tab, value or None))(value, request)
+
+    def talkative(value: float, request: gr.Request) -> None:
+        guarded(lambda tab, value: tab.tune(talkative=value))(value, request)
+
+    def instruct(text: str, request: gr.Request) -> None:
+        guarded(lambda tab, text: desk.instruct(tab, text.strip() or None))(text, request)
+
+    parts.stop.click(stop, None, parts.chooser, **QUICK).then(None, js="() => sva.webcam.stop()")
+    parts.pause.click(pause, None, parts.pause, **QUICK)
+    parts.forget.click(forget, None, None, **QUICK)
+    parts.speed.input(speed, parts.speed, None, **QUICK)
+    parts.talkative.input(talkative, parts.talkative, None, trigger_mode="always_last", **QUICK)
+    gr.on([parts.instruct.click, parts.instruction.submit], instruct, parts.instruction, None, **QUICK)
+
+    def open_camera(data: gr.EventData, request: gr.Request) -> Any:
+        tab = tab_of(desk, request)
+        try:
+            desk.watch(tab, desk.shared(str(data._data.get("name", ""))))
+        except AssistantError as error:
+            tab.feed.note(str(error), is_error=True)
+        return gr.update(selected="watch"), gr.update(open=False)
+
+    parts.grid.opened(open_camera, None, [parts.tabs, parts.chooser], **QUICK)
+
+
+def _wire_questions(desk: Desk, parts: Parts) -> None:
+    def show_feed(shown: list[str], request: gr.Request) -> tuple[Any, Any]:
+        feed = tab_of(desk, request).feed
+        badges = {Badge(value) for value in shown}
+        return messages(feed.items(badges)), gr.update(visible=feed.num_open > 0)
+
+    def ask(typed: dict[str, Any] | None, request: gr.Request) -> None:
+        tab = tab_of(desk, request)
+        text = str((typed or {}).get("text") or "")
+        names = [Path(str(path)).name for path in (typed or {}).get("files") or []]
+        if not text.strip() and not names:
+            return
+        before = tab.feed.last_id
+        try:
+            files = [sent_file(path) for path in (typed or {}).get("files") or []]
+            desk.ask(tab, text or "What is this?", list(zip(files, names, strict=True)))
+        except AssistantError as error:
+            if tab.feed.last_id == before:  # the question stays to be read, with what is wrong with it
+                item = tab.feed.begin_answer(text, 0.0, ", ".join(names))
+                tab.feed.fail_answer(item.id, str(error))
+
+    def suggest(number: int) -> Callable[..., None]:
+        def click(request: gr.Request) -> None:
+            ask({"text": desk.about().questions[number]}, request)
+
+        return click
+
+    def stop_answers(request: gr.Request) -> None:
+        tab_of(desk, request).stop_answers()
+
+    def clear(request: gr.Request) -> None:
+        tab_of(desk, request).feed.clear()
+
+    shown = [parts.feed, parts.stop_answer]
+    parts.viewer.fresh(show_feed, parts.filters, shown, trigger_mode="always_last", **QUICK)
+    parts.filters.change(show_feed, parts.filters, shown, **QUICK)
+    parts.box.submit(None, parts.box, [parts.sent, parts.box], js=CLEAR_BOX).then(
+        ask, parts.sent, None, **QUICK
+    )
+    for number, button in enumerate(parts.suggestions):
+        button.click(suggest(number), None, None, **QUICK)
+    parts.stop_answer.click(stop_answers, None, None, **QUICK)
+    parts.feed.clear(clear, None, None, **QUICK)
+
+
+def result_html(ok: bool | None, text: str) -> str:
+    """The result of a trial, or what is wrong with a source."""
+    kind = "wait" if ok is None else "good" if ok else "bad"
+    return f'<p class="sva-outcome {kind}" role="status" data-testid="result">{literal(text)}</p>'

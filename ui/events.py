@@ -1,0 +1,162 @@
+"""The Events tab: search, filter, the frames and the clip of an event, export."""
+
+from __future__ import annotations
+
+import base64
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import gradio as gr
+
+from assistant.errors import AssistantError
+from assistant.eventbook import FORMATS, TYPES, Search, clip_of, export_file, find
+from ui.callbacks import QUICK, result_html, tab_of
+from ui.safe import clock, literal
+
+if TYPE_CHECKING:
+    from assistant.desk import Desk
+    from assistant.tabs import Tab
+    from assistant.timeline.records import Found
+    from assistant.timeline.search import TimelineReader
+
+OWN, CAMERAS = "This tab", "Cameras"
+SINCE = [("all", ""), ("the last 10 minutes", "10m"), ("the last hour", "1h"), ("today", "today"), ("7 days", "7d")]
+PICK = "element.addEventListener('click', (event) => { const row = event.target.closest('[data-event]'); " \
+    "if (row) trigger('picked', { id: Number(row.dataset.event) }); })"  # fmt: skip
+
+
+@dataclass(slots=True)
+class EventsTab:
+    """Its components."""
+
+    where: gr.Radio
+    text: gr.Textbox
+    since: gr.Dropdown
+    types: gr.CheckboxGroup
+    find: gr.Button
+    found: gr.HTML
+    detail: gr.HTML
+    form: gr.Dropdown
+    export: gr.Button
+    file: gr.HTML
+
+
+def build_events() -> EventsTab:
+    """Put it on the page."""
+    with gr.Row(equal_height=False):
+        where = gr.Radio([OWN, CAMERAS], value=OWN, label="Events of", scale=1, min_width=190)
+        text = gr.Textbox(label="Search", placeholder='circle "on the left"', max_lines=1, scale=3, min_width=180)
+        since = gr.Dropdown(SINCE, value="", label="Since", scale=1, min_width=150)
+        types = gr.CheckboxGroup(list(TYPES), value=[], label="Only", scale=2, min_width=260)
+        button = gr.Button("Find events", variant="primary", scale=0, min_width=110)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=3, min_width=320):
+            found = gr.HTML("", js_on_load=PICK, elem_id="sva-found")
+        with gr.Column(scale=2, min_width=300):
+            detail = gr.HTML("", elem_id="sva-detail")
+    with gr.Row(equal_height=False):
+        form = gr.Dropdown(list(FORMATS.items()), value="jsonl", label="Export as", scale=0, min_width=220)
+        export = gr.Button("Export", scale=0, min_width=110)
+        file = gr.HTML("", elem_id="sva-export")
+    return EventsTab(where, text, since, types, button, found, detail, form, export, file)
+
+
+def wire_events(desk: Desk, tab_parts: EventsTab) -> None:
+    """Connect it to the desk."""
+    wanted = [tab_parts.where, tab_parts.text, tab_parts.since, tab_parts.types]
+
+    def look(where: str, text: str, since: str, types: list[str], request: gr.Request) -> tuple[str, str, str]:
+        try:
+            reader = desk.timeline(tab_of(desk, request), of_cameras=where == CAMERAS)
+            events = find(reader, Search(text, since, "", tuple(types)), time.time()) if reader is not None else []
+        except AssistantError as error:
+            return result_html(False, str(error)), "", ""
+        return found_html(events, has_any=reader is not None, of_cameras=where == CAMERAS), "", ""
+
+    def pick(where: str, data: gr.EventData, request: gr.Request) -> str:
+        tab = tab_of(desk, request)
+        number = data._data.get("id") if isinstance(data._data, dict) else None
+        reader = desk.timeline(tab, of_cameras=where == CAMERAS)
+        event = reader.get(number) if reader is not None and isinstance(number, int) else None
+        return detail_html(tab, reader, event) if reader is not None and event is not None else ""
+
+    def export(where: str, text: str, since: str, types: list[str], form: str, request: gr.Request) -> str:
+        tab = tab_of(desk, request)
+        try:
+            reader = desk.timeline(tab, of_cameras=where == CAMERAS)
+            events = find(reader, Search(text, since, "", tuple(types)), time.time()) if reader is not None else []
+            if reader is None or not events:
+                return result_html(False, "There is nothing to export yet.")
+            name, data = export_file(reader, events, form)
+        except AssistantError as error:
+            return result_html(False, str(error))
+        return link_html(tab, name, data, f"Download {name} ({len(events)} events)")
+
+    shown = [tab_parts.found, tab_parts.detail, tab_parts.file]
+    gr.on([tab_parts.find.click, tab_parts.text.submit, tab_parts.since.input, tab_parts.types.input,
+           tab_parts.where.input], look, wanted, shown, **QUICK)  # fmt: skip
+    tab_parts.found.picked(pick, tab_parts.where, tab_parts.detail, **QUICK)
+    tab_parts.export.click(export, [*wanted, tab_parts.form], tab_parts.file, **QUICK)
+
+
+def found_html(events: list[Found], *, has_any: bool, of_cameras: bool) -> str:
+    """A list of events, newest first."""
+    if not events:
+        none = "No event matches." if has_any else (
+            "No cameras are watched here: start with --config cameras.yaml." if of_cameras
+            else "Nothing was watched in this tab yet."
+        )  # fmt: skip
+        return f'<p class="sva-none">{literal(none)}</p>'
+    rows = "".join(_row(event) for event in events)
+    return f'<ul class="sva-events" data-testid="events">{rows}</ul>'
+
+
+def _row(found: Found) -> str:
+    event = found.event
+    kind = event.type if event.type != "comment" else "remark"
+    day = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.wall_s))
+    question = getattr(event, "question", "")
+    text = f"{question} — {event.text}" if question else event.text
+    return (
+        f'<li><button type="button" class="sva-event sva-{kind}" data-event="{found.id}">'
+        f'<span class="sva-badge">{literal(kind.capitalize())}</span><span class="sva-when">{literal(day)}</span>'
+        f'<span class="sva-camera">{literal(found.camera)} {literal(clock(event.time_s))}</span>'
+        f'<span class="sva-text">{literal(text)}</span></button></li>'
+    )
+
+
+def detail_html(tab: Tab, reader: TimelineReader, found: Found) -> str:
+    """One event with its frames and its clip."""
+    figures = []
+    for frame in found.frames:
+        data = reader.folder.read(frame.path)
+        if data is not None:
+            source = "data:image/jpeg;base64," + base64.b64encode(data).decode()
+            at = literal(clock(frame.media_s))
+            figures.append(f'<figure><img src="{source}" alt="Frame at {at}"><figcaption>{at}</figcaption></figure>')
+    strip = "".join(figures) or '<p class="sva-none">No frames were kept with it.</p>'
+    player = ""
+    clip = clip_of(reader, found)
+    if clip is not None:
+        name = tab.offer_file(f"event-{found.id}.mp4", clip)
+        player = f'<video controls playsinline src="{_address(tab, name)}" aria-label="Clip of this event"></video>'
+    event = found.event
+    facts = [f"{name} {value:.2f}" for name, value in (
+        ("score", event.score), ("threshold", event.threshold), ("probability", event.probability)
+    ) if value is not None]  # fmt: skip
+    shown = literal(" · ".join([event.reason, *facts]) if event.reason != event.text else " · ".join(facts))
+    return (
+        f'<div class="sva-evidence" data-testid="detail"><p class="sva-said">{literal(event.text)}</p>'
+        f'<p class="sva-facts">{shown}</p><div class="sva-strip">{strip}</div>{player}</div>'
+    )
+
+
+def link_html(tab: Tab, name: str, data: bytes, text: str) -> str:
+    """A link to a file that this tab alone may fetch."""
+    address = _address(tab, tab.offer_file(name, data))
+    return f'<a class="sva-download" data-testid="download" href="{address}" download="{name}">{literal(text)}</a>'
+
+
+def _address(tab: Tab, name: str) -> str:
+    return f"sva/files/{tab.token}/{name}"

@@ -1,0 +1,260 @@
+"""Starts the browser app: where it listens, who may use it, and what it refuses to do unasked. For the main thread."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import socket
+import sys
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from assistant.errors import AssistantError, ConfigError
+from assistant.passwords import Doorkeeper, read_users
+from assistant.safety import is_loopback
+
+if TYPE_CHECKING:
+    import gradio as gr
+    from starlette.routing import BaseRoute
+
+HEARTBEAT_S = 2.0
+"""How soon Gradio notices that a tab is gone."""
+_NO_LOGIN = (
+    "everybody who can reach this machine could watch through it; give --auth-file FILE, "
+    "or --i-know-this-is-open where that is meant"
+)
+
+
+class CannotListen(AssistantError):
+    """The address is taken, or not this machine's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Where the app listens, and for whom. `check` before anything is loaded."""
+
+    host: str = "127.0.0.1"
+    port: int = 7860
+    auth_file: Path | None = None
+    is_open: bool = False
+    """--i-know-this-is-open"""
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
+    self_signed: bool = False
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it can be reached from this machine alone."""
+        return is_loopback(self.host)
+
+    def check(self) -> None:
+        """Raise `ConfigError` where the app must not or cannot start so."""
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"--port {self.port}: a port is from 0 to 65535; 7860 is usual")
+        if not self.is_local and self.auth_file is None and not self.is_open:
+            raise ConfigError(f"--host {self.host}: {_NO_LOGIN}")
+        if self.auth_file is not None:
+            if self.is_open:
+                raise ConfigError("--i-know-this-is-open: --auth-file asks for a login; leave one of them out")
+            read_users(self.auth_file)
+        if (self.ssl_certfile is None) != (self.ssl_keyfile is None):
+            raise ConfigError("--ssl-certfile: it goes together with --ssl-keyfile; give both")
+        if self.self_signed and self.ssl_certfile is not None:
+            raise ConfigError("--ssl-self-signed: a certificate was given; leave one of them out")
+        for option, path in (("--ssl-certfile", self.ssl_certfile), ("--ssl-keyfile", self.ssl_keyfile)):
+            if path is not None and not os.access(path, os.R_OK):
+                raise ConfigError(f"{option} {path}: it cannot be read; check its name and its rights")
+
+
+@dataclass(slots=True)
+class Running:
+    """The app while it runs."""
+
+    blocks: gr.Blocks
+    url: str
+    """Where a browser finds it."""
+
+    def close(self) -> None:
+        """Stop listening; open connections end."""
+        self.blocks.close(verbose=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Certificate:
+    certfile: Path
+    keyfile: Path
+    fingerprint: str | None
+
+
+def launch(
+    blocks: gr.Blocks,
+    serving: Serving,
+    *,
+    routes: Sequence[BaseRoute] = (),
+    max_upload_bytes: int,
+    out: TextIO | None = None,
+    **page: Any,
+) -> Running:
+    """Listen, and say where; returns once the page can be loaded.
+
+    routes: the app's own, in front of Gradio's. page: `theme`, `css`, `js`, `head` and the like of Gradio's `launch`.
+    Raises `ConfigError` and `CannotListen`.
+    """
+    from starlette.middleware import Middleware
+
+    from ui.guard import Guard
+
+    serving.check()
+    certificate = _certificate(serving)
+    port = serving.port or _free_port(serving.host)
+    _check_free(serving.host, port)
+    _settle_environment()
+    blocks.launch(
+        server_name=serving.host,
+        server_port=port,
+        share=False,
+        inbrowser=False,
+        quiet=True,
+        prevent_thread_lock=True,
+        auth=_doorkeeper(serving),
+        auth_message="This assistant watches cameras: log in.",
+        ssl_certfile=str(certificate.certfile) if certificate else None,
+        ssl_keyfile=str(certificate.keyfile) if certificate else None,
+        ssl_verify=False,
+        max_file_size=max_upload_bytes,
+        allowed_paths=[],
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        run_history=False,
+        strict_cors=True,
+        app_kwargs={
+            "routes": list(routes),
+            "middleware": [Middleware(Guard, is_local=serving.is_local, is_known=_known(blocks, serving, routes))],
+            "docs_url": None,
+            "redoc_url": None,
+        },
+        **page,
+    )
+    url = _url(serving, port, is_secure=certificate is not None)
+    _tell(serving, url, certificate, out or sys.stdout)
+    return Running(blocks, url)
+
+
+def _certificate(serving: Serving) -> _Certificate | None:
+    from ui import tls
+
+    if serving.self_signed:
+        made = tls.self_signed(serving.host)
+        return _Certificate(made.certfile, made.keyfile, made.fingerprint)
+    if serving.ssl_certfile is None or serving.ssl_keyfile is None:
+        return None
+    return _Certificate(serving.ssl_certfile, serving.ssl_keyfile, tls.fingerprint_of(serving.ssl_certfile))
+
+
+def _doorkeeper(serving: Serving) -> Callable[[str, str], Any] | None:
+    """What Gradio asks at a login; the hashing is done beside the server's loop."""
+    if serving.auth_file is None:
+        return None
+    import asyncio
+
+    keeper = Doorkeeper(read_users(serving.auth_file))
+
+    async def admits(name: str, password: str) -> bool:
+        return await asyncio.to_thread(keeper.admits, name, password)
+
+    return admits
+
+
+def _known(
+    blocks: gr.Blocks, serving: Serving, routes: Sequence[BaseRoute]
+) -> Callable[[MutableMapping[str, Any]], bool] | None:
+    """Whether a request for one of `routes` comes from somebody who logged in at Gradio."""
+    if serving.auth_file is None:
+        return None
+    from starlette.requests import HTTPConnection
+    from starlette.routing import Match
+
+    def is_known(scope: MutableMapping[str, Any]) -> bool:
+        if all(route.matches(scope)[0] is Match.NONE for route in routes):
+            return True  # Gradio's own, which asks itself
+        cookies, app = HTTPConnection(scope).cookies, blocks.app
+        tokens = (cookies.get(f"access-token-{kind}{app.cookie_id}") for kind in ("", "unsecure-"))
+        return any(token in app.tokens for token in tokens if token)
+
+    return is_known
+
+
+def _settle_environment() -> None:
+    """Variables that would open what is closed here; Gradio reads them where an argument is empty."""
+    for name in ("GRADIO_ALLOWED_PATHS", "GRADIO_SHARE", "GRADIO_ROOT_PATH", "GRADIO_NUM_WORKERS", "GRADIO_MCP_SERVER"):
+        os.environ.pop(name, None)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_HEARTBEAT_INTERVAL"] = str(HEARTBEAT_S)
+
+
+def _check_free(host: str, port: int) -> None:
+    try:
+        with _bound(host, port):
+            pass
+    except OSError as error:
+        reason = "another program listens there" if error.errno == errno.EADDRINUSE else (error.strerror or str(error))
+        raise CannotListen(f"{host} port {port}: {reason.lower()}; give another --port or --host") from None
+
+
+def _free_port(host: str) -> int:
+    """A port that nobody listens on, for --port 0."""
+    try:
+        with _bound(host, 0) as probe:
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise CannotListen(f"{host}: {error.strerror or error}; give an address of this machine to --host") from None
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    bare = host.strip("[]")
+    family, kind, _, _, address = socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    probe = socket.socket(family, kind)
+    try:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+    except BaseException:
+        probe.close()
+        raise
+    return probe
+
+
+def _url(serving: Serving, port: int, *, is_secure: bool) -> str:
+    from ui import tls
+
+    host = serving.host.strip("[]")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        address = None
+    if address is not None and address.is_unspecified:
+        host = tls.own_address() or "127.0.0.1"
+    elif address is not None and address.version == 6:
+        host = f"[{host}]"
+    return f"{'https' if is_secure else 'http'}://{host}:{port}"
+
+
+def _tell(serving: Serving, url: str, certificate: _Certificate | None, out: TextIO) -> None:
+    """Where it is, and how a phone finds it."""
+    from ui import tls
+
+    print(f"watching at {url}", file=out)
+    if serving.is_open and not serving.is_local:
+        print("open: everybody who can reach this machine may use it", file=out)
+    if certificate is not None and certificate.fingerprint is not None:
+        print(f"certificate SHA-256 {certificate.fingerprint}", file=out)
+    if serving.self_signed:
+        print("a browser warns of it once: compare the fingerprint, then go on", file=out)
+        print(tls.qr_code(url), file=out)
+    elif not serving.is_local and certificate is None:
+        print("a phone hands out its camera over https alone: give --ssl-self-signed", file=out)
+    out.flush()

@@ -1,0 +1,246 @@
+"""The tab's own connection: pictures and states go out, webcam pictures come in; and the files a tab was offered.
+
+Runs on the server's event loop; decoding and encoding in its threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import struct
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from assistant.errors import AssistantError
+from assistant.pictures import NewestPicture, Picture
+from ui.pulse import Told, cameras_of, evidence_of, pulse_of
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.routing import BaseRoute
+
+    from assistant.desk import Desk
+    from assistant.tabs import Stream, Tab
+
+PULSE_S = 0.25
+GRID_S = 1.0
+"""Between two looks at all cameras, while their grid is seen."""
+HELLO_S = 10.0
+"""How long a connection may take to say whose it is."""
+MOST_IN_FLIGHT = 2
+"""Pictures on their way that the browser has not drawn yet: on a slow line the newest one wins."""
+MOST_MESSAGE_BYTES = 4 << 20
+PICTURE_HEAD = struct.Struct("<dI")
+"""Media time, number; the JPEG follows."""
+WEBCAM_HEAD = struct.Struct("<d")
+"""The browser's clock, seconds; the JPEG follows."""
+
+_log = logging.getLogger(__name__)
+
+
+def media_routes(desk: Desk) -> list[BaseRoute]:
+    """The routes that come before Gradio's own."""
+
+    async def connect(socket: WebSocket) -> None:
+        await _serve(desk, socket)
+
+    def fetch(request: Request) -> Response:
+        tab = desk.tabs.by_token(request.path_params["token"])
+        path = tab.offered(request.path_params["name"]) if tab is not None else None
+        if path is None or not path.is_file():
+            return PlainTextResponse("no such file", status_code=404)
+        headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+        return FileResponse(path, filename=path.name.split("-", 1)[1], headers=headers)
+
+    return [WebSocketRoute("/sva/ws", connect), Route("/sva/files/{token}/{name}", fetch)]
+
+
+def is_same_origin(origin: str | None, host: str | None) -> bool:
+    """Whether a browser's connection comes from a page of this server; programs send no origin.
+
+    >>> is_same_origin("http://evil.example", "localhost"), is_same_origin("http://localhost", "localhost")
+    (False, True)
+    """
+    return origin is None or (host is not None and urlsplit(origin).netloc.lower() == host.lower())
+
+
+async def _serve(desk: Desk, socket: WebSocket) -> None:
+    """One connection from its opening to its end."""
+    if not is_same_origin(socket.headers.get("origin"), socket.headers.get("host")):
+        await socket.close(code=4403)
+        return
+    await socket.accept()
+    try:
+        hello = await asyncio.wait_for(socket.receive_json(), HELLO_S)
+        token = hello.get("token") if isinstance(hello, dict) else None
+        tab = desk.tabs.connect(token) if isinstance(token, str) else None
+        if tab is None:
+            await socket.send_json({"type": "gone"})
+            await socket.close()
+            return
+    except (TimeoutError, WebSocketDisconnect, ValueError, KeyError, RuntimeError):
+        with suppress(RuntimeError):
+            await socket.close()
+        return
+    connection = _Connection(desk, tab, socket)
+    connection.is_shown = bool(hello.get("shown", True))
+    try:
+        await connection.run()
+    finally:
+        desk.tabs.disconnect(tab)
+
+
+class _Connection:
+    """One open connection."""
+
+    def __init__(self, desk: Desk, tab: Tab, socket: WebSocket) -> None:
+        self._desk, self._tab, self._socket = desk, tab, socket
+        self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+        self._pictures = NewestPicture(self._wake)
+        self._viewed: Stream | None = None
+        self._stop_viewing = lambda: None
+        self._sent = self._drawn = 0
+        self._in_flight: list[int] = []
+        self._told = Told()
+        self._feed_told = -1
+        self._pushing: asyncio.Task[None] | None = None
+        self._is_grid_seen = False
+        self._next_grid_s = 0.0
+        self.is_shown = True
+
+    async def run(self) -> None:
+        """Serve until the browser goes."""
+        leave_feed = self._tab.feed.listen(self._wake)
+        sending = asyncio.create_task(self._send())
+        try:
+            await self._receive()
+        except (WebSocketDisconnect, RuntimeError):
+            pass
+        finally:
+            sending.cancel()
+            leave_feed()
+            self._view(None)
+            with suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
+                await sending
+
+    def _wake(self) -> None:
+        with suppress(RuntimeError):  # the server is ending
+            self._loop.call_soon_threadsafe(self._news.set)
+
+    async def _send(self) -> None:
+        next_pulse_s = 0.0
+        while True:
+            now_s = self._loop.time()
+            if now_s >= next_pulse_s or self._feed_told != self._tab.feed.version:
+                next_pulse_s = now_s + PULSE_S
+                self._feed_told = self._tab.feed.version
+                await self._socket.send_json(await asyncio.to_thread(self._pulse))
+            if self._is_grid_seen and self.is_shown and now_s >= self._next_grid_s:
+                self._next_grid_s = now_s + GRID_S
+                await self._socket.send_json(await asyncio.to_thread(self._grid))
+            self._choose_view()
+            picture = await self._next_picture()
+            if picture is not None:
+                self._in_flight.append(picture.number)
+                await self._socket.send_bytes(PICTURE_HEAD.pack(picture.time_s, picture.number) + picture.jpeg.data)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), max(0.01, next_pulse_s - self._loop.time()))
+            self._news.clear()
+
+    def _pulse(self) -> dict[str, Any]:
+        return pulse_of(self._tab, self._desk.model_news(), self._told)
+
+    def _grid(self) -> dict[str, Any]:
+        cards = self._desk.gallery.cards() if self._desk.gallery is not None else []
+        return cameras_of(cards, self._desk.clips_s)
+
+    async def _next_picture(self) -> Picture | None:
+        if len(self._in_flight) >= MOST_IN_FLIGHT or self._pictures.number <= self._sent:
+            return None
+        picture = await asyncio.to_thread(self._pictures.take, self._sent)
+        if picture is not None:
+            self._sent = picture.number
+        return picture
+
+    def _choose_view(self) -> None:
+        """Look at the tab's stream while the page is seen; the browser shows its own webcam itself."""
+        tab = self._tab
+        is_own = tab.wish is not None and tab.wish.kind == "webcam"
+        wanted = tab.stream if self.is_shown and not is_own else None
+        if wanted is not self._viewed:
+            self._view(wanted)
+
+    def _view(self, stream: Stream | None) -> None:
+        self._stop_viewing()
+        self._viewed = stream
+        self._stop_viewing = stream.add_viewer(self._pictures.put) if stream is not None else lambda: None
+        self._in_flight.clear()
+
+    async def _receive(self) -> None:
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            data, text = message.get("bytes"), message.get("text")
+            if data is not None and len(data) <= MOST_MESSAGE_BYTES:
+                self._take_webcam(data)
+            elif text is not None and len(text) <= 4096:
+                with suppress(ValueError):
+                    values = json.loads(text)
+                    if isinstance(values, dict):
+                        await self._take(values)
+
+    def _take_webcam(self, data: bytes) -> None:
+        """A picture of the browser's camera; while the one before is still decoded, it is left out."""
+        stream, wish = self._tab.stream, self._tab.wish
+        if stream is None or wish is None or wish.kind != "webcam" or len(data) <= WEBCAM_HEAD.size:
+            return
+        if self._pushing is None or self._pushing.done():
+            (sent_s,) = WEBCAM_HEAD.unpack_from(data)
+            self._pushing = asyncio.create_task(asyncio.to_thread(self._desk.push, stream, data[8:], sent_s))
+
+    async def _take(self, values: dict[str, Any]) -> None:
+        drawn, seek_s, moment_s = values.get("drawn"), values.get("seek"), values.get("moment")
+        item_id = values.get("evidence")
+        if isinstance(drawn, int):
+            self._in_flight = [number for number in self._in_flight if number > drawn]
+            self._news.set()
+        if isinstance(values.get("shown"), bool):
+            self.is_shown = values["shown"]
+            self._in_flight.clear()
+            self._news.set()
+        if isinstance(values.get("grid"), bool):
+            self._is_grid_seen, self._next_grid_s = values["grid"], 0.0
+            self._news.set()
+        if isinstance(item_id, int):
+            await self._send_evidence(item_id, None)
+        if isinstance(moment_s, int | float):
+            await self._send_evidence(None, float(moment_s))
+        if isinstance(seek_s, int | float):
+            await self._try(self._desk.seek, self._tab, float(seek_s))
+        if values.get("stop"):
+            await self._try(self._desk.tabs.stop, self._tab)
+
+    async def _send_evidence(self, item_id: int | None, moment_s: float | None) -> None:
+        item = self._tab.feed.get(item_id) if item_id is not None else None
+        if item is None and moment_s is None:
+            return
+        frames = await asyncio.to_thread(self._desk.evidence, self._tab, item, moment_s)
+        seen = self._tab.stream.snapshot() if self._tab.stream is not None else None
+        can_seek = seen is not None and seen.is_live is False and not self._tab.is_shared
+        at_s = item.time_s if item is not None else moment_s or 0.0
+        await self._socket.send_json(evidence_of(item, frames, moment_s=at_s, can_seek=can_seek))
+
+    async def _try(self, action: Any, *values: Any) -> None:
+        """Do what the page asked for; what is wrong with that goes back to be read."""
+        try:
+            await asyncio.to_thread(action, *values)
+        except AssistantError as error:
+            await self._socket.send_json({"type": "say", "text": str(error)})

@@ -1,0 +1,193 @@
+"""One moment of a tab as the page's scripts read it: plain JSON values. Plain functions; any thread."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from assistant.events import Comment, StatusEvent, StatusKind, StreamEvent
+from assistant.feed import Badge, FeedItem
+from ui.safe import clock, span
+
+if TYPE_CHECKING:
+    from assistant.channel_types import ChannelSnapshot
+    from assistant.desk import ModelNews
+    from assistant.evidence import EvidenceFrame
+    from assistant.gallery import Card
+    from assistant.speak import Decision
+    from assistant.tabs import Tab
+
+PUSH_FACTOR = 4.0
+"""Webcam pictures sent for each that the model takes, so that its ticks are met closely."""
+MOST_PUSH_FPS = 15.0
+MARKED = {StatusKind.GAP, StatusKind.DROPPED, StatusKind.RECONNECTING, StatusKind.FROZEN, StatusKind.BROKEN}
+"""Status events that are drawn on the timeline."""
+
+
+@dataclass(slots=True)
+class Told:
+    """What one connection was told already."""
+
+    run: int = -1
+    num_decisions: int = 0
+    last_item: int = 0
+    open_items: set[int] = field(default_factory=set)
+    """Answers that were under way, so without a mark yet."""
+
+
+def pulse_of(tab: Tab, model: ModelNews, told: Told) -> dict[str, Any]:
+    """How the tab is doing now, with the part of the curve and the marks that are new since `told`."""
+    values: dict[str, Any] = {
+        "type": "pulse",
+        "run": tab.run,
+        "model": {"state": model.state, "text": model.text, "seconds": model.seconds},
+        "place": tab.place,
+        "feed": tab.feed.version,
+        "open": tab.feed.num_open,
+        "watching": False,
+        "title": tab.wish.title if tab.wish is not None else "",
+        "state": "QUEUED" if tab.place else "IDLE",
+    }
+    if told.run != tab.run:
+        told.run, told.num_decisions, told.last_item = tab.run, 0, tab.first_item
+        told.open_items.clear()
+        values["reset"] = True
+    stream = tab.stream
+    if stream is None or tab.wish is None:
+        return values
+    seen = stream.snapshot()
+    values |= _watched(seen) | {"kind": tab.wish.kind, "shared": tab.is_shared}
+    told.num_decisions, decisions = stream.decisions(told.num_decisions)
+    values["curve"] = [_point(decision) for decision in decisions]
+    values["marks"] = [_mark(item) for item in _settled(tab, told) if _is_marked(item)]
+    return values
+
+
+def _settled(tab: Tab, told: Told) -> list[FeedItem]:
+    """Items that are new, or whose answer has ended, since the last time."""
+    items = tab.feed.items(after_id=told.last_item)
+    before = [item for item_id in told.open_items if (item := tab.feed.get(item_id)) is not None]
+    told.last_item = max([told.last_item, *(item.id for item in items)])
+    told.open_items = {item.id for item in [*before, *items] if item.is_open}
+    return [item for item in [*before, *items] if not item.is_open]
+
+
+def _watched(seen: ChannelSnapshot) -> dict[str, Any]:
+    said = seen.last_comment
+    return {
+        "watching": True,
+        "state": "PAUSED" if seen.is_paused else seen.state.value.upper(),
+        "reason": seen.state_reason,
+        "age_s": seen.newest_seen_age_s,
+        "media_s": seen.media_s,
+        "duration_s": seen.duration_s if seen.is_live is False else None,
+        "speed": seen.speed,
+        "caption": {"time_s": said.time_s, "text": said.text} if isinstance(said, Comment) else None,
+        "rows": seen.rows,
+        "cols": seen.cols,
+        "kept": bits(seen.kept),
+        "refreshed": bits(seen.refreshed),
+        "push_fps": min(MOST_PUSH_FPS, PUSH_FACTOR * (seen.fps_wanted or 2.0)),
+        "rate": seen.rate_factor,
+    }
+
+
+def bits(mask: np.ndarray | None) -> str:
+    """A bool mask as base64, eight cells a byte, the first in the highest bit."""
+    return "" if mask is None else base64.b64encode(np.packbits(mask.astype(bool)).tobytes()).decode()
+
+
+def evidence_of(
+    item: FeedItem | None, frames: tuple[EvidenceFrame, ...], *, moment_s: float, can_seek: bool
+) -> dict[str, Any]:
+    """The frames behind an item, or about a moment, as the evidence panel shows them."""
+    facts = _facts(item.event) if item is not None and item.event is not None else ""
+    return {
+        "type": "evidence",
+        "title": f"{item.badge.value if item is not None else 'Around'} {clock(moment_s)}",
+        "facts": facts,
+        "text": item.text if item is not None else "",
+        "seek_s": moment_s if can_seek else None,
+        "none": "No frames of it are at hand; the Events tab may have them.",
+        "frames": [_frame(frame) for frame in frames],
+    }
+
+
+def cameras_of(cards: Sequence[Card], clips_s: float | None) -> dict[str, Any]:
+    """All cameras side by side. clips_s: as `Desk.clips_s`."""
+    return {
+        "type": "cameras",
+        "recording": f"Recording: {clips_s:g} s before and after each event are kept." if clips_s else "",
+        "cameras": [
+            {
+                "name": card.name,
+                "state": card.state.upper(),
+                "reason": card.reason,
+                "health": card.health,
+                "alert": card.has_alert,
+                "said": card.said,
+                "jpeg": base64.b64encode(card.jpeg).decode(),
+                "regions": [
+                    {"kind": region.kind, "name": region.name, "points": [list(point) for point in region.points]}
+                    for region in card.regions
+                ],
+            }
+            for card in cards
+        ],
+    }
+
+
+def _facts(event: StreamEvent) -> str:
+    parts = [f"reason: {event.reason.replace('_', ' ')}"] if event.reason and event.reason != event.text else []
+    if event.score is not None:
+        parts.append(f"score {event.score:.2f}")
+    if event.threshold is not None:
+        parts.append(f"threshold {event.threshold:.2f}")
+    if event.probability is not None:
+        parts.append(f"odds {event.probability:.0%}")
+    if event.latency_ms is not None:
+        parts.append(f"delay {span(event.latency_ms / 1000)}")
+    return " · ".join(parts)
+
+
+def _frame(frame: EvidenceFrame) -> dict[str, Any]:
+    share = float(np.mean(frame.kept)) if len(frame.kept) else 0.0
+    return {
+        "time_s": frame.time_s,
+        "clock": time.strftime("%H:%M:%S", time.localtime(frame.wall_s)),
+        "share": f"{share:.0%} of cells kept",
+        "jpeg": base64.b64encode(frame.picture.data).decode(),
+        "rows": frame.rows,
+        "cols": frame.cols,
+        "kept": bits(frame.kept),
+        "refreshed": bits(frame.refreshed),
+    }
+
+
+def _point(decision: Decision) -> list[float | int | None]:
+    score = None if decision.score is None else round(decision.score, 3)
+    return [round(decision.time_s, 3), score, round(decision.threshold, 3), int(decision.speak)]
+
+
+def _is_marked(item: FeedItem) -> bool:
+    if item.event is None:
+        return False
+    return not isinstance(item.event, StatusEvent) or item.event.kind in MARKED
+
+
+def _mark(item: FeedItem) -> dict[str, Any]:
+    event = item.event
+    length_s = 0.0
+    kind = item.badge.name.lower()
+    if isinstance(event, StatusEvent):
+        kind = "drop" if event.kind is StatusKind.DROPPED else "gap"
+        gap_s = event.details.get("gap_s")
+        length_s = float(gap_s) if isinstance(gap_s, int | float) else 0.0
+    badge = item.badge.value if item.badge is not Badge.STATUS else kind.capitalize()
+    text = item.text if len(item.text) <= 120 else item.text[:119] + "…"
+    return {"id": item.id, "time_s": item.time_s, "kind": kind, "badge": badge, "text": text, "length_s": length_s}
