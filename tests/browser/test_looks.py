@@ -63,7 +63,8 @@ def test_each_state_fits_its_screen(browser: Browser, app: Served, tmp_path: Pat
             video = screen.page.get_by_role("img", name="Picture").bounding_box()
             feed = screen.feed.bounding_box()
             assert video is not None and feed is not None and video["y"] < feed["y"], "the picture is above the chat"
-        screen.page.get_by_role("button", name="Remark at").last.click()
+        # On a phone marks of the same moment lie over each other; the newest is on top.
+        screen.page.get_by_role("group", name="Timeline").get_by_role("button").last.click()
         screen.evidence.locator("img").first.wait_for()
         shoot(screen, f"{look}-evidence", tmp_path)
         for tab in ("Cameras", "Events"):
