@@ -76,6 +76,8 @@ def test_a_reload_finds_its_session_again(screen: Screen) -> None:
     screen.page.get_by_label("Standing instruction").first.fill("Tell me only when something enters.")
     screen.press("Set instruction")
     screen.ask("What is on the left?")
+    screen.wait_lines(1, "Answer")
+    screen.page.wait_for_function("() => sva.pulse.open === 0")
     (answer, *_) = screen.wait_lines(1, "Answer")
     reached_s = screen.pulse()["media_s"]
     screen.page.reload()
