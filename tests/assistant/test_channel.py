@@ -55,7 +55,8 @@ class Stage:
         for _ in range(number):
             before = self.shot.num_sampled
             self.clock.advance(1.0)
-            assert self.channel.push(np.full((8, 8, 3), before % 256, np.uint8))
+            picture = np.full((8, 8, 3), before % 256, np.uint8)
+            self.until(lambda picture=picture: self.channel.push(picture))  # its source opens in a thread of its own
             self.until(lambda before=before: self.shot.num_sampled > before)
         while self.host.turn():
             pass

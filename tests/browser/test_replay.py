@@ -119,6 +119,6 @@ def test_stop_ends_answers_and_nothing_else(screen: Screen) -> None:
         for number in range(asked, asked + 4):
             screen.ask(f"What is happening in all the parts of the picture, number {number}?")
         asked += 4
-        assert len(screen.wait_lines(asked, "Answer")) == asked, "each question keeps its line"
+        assert len(screen.wait_lines(asked, "Answer", within_s=60)) == asked, "each question keeps its line"
     screen.page.wait_for_function("() => sva.pulse.open === 0")
     screen.wait_lines(before + 1)

@@ -85,6 +85,7 @@ def test_a_file_is_told_what_is_wrong_with_it_or_plays(screen: Screen, tmp_path:
         path.write_bytes(content)
         screen.send_file(path)
         screen.press("Start file")
+        screen.outcome.get_by_text(name).wait_for()  # two of them are told the same
         screen.outcome.get_by_text(words).wait_for()
         said = screen.outcome.inner_text()
         assert said.startswith(name) and str(tmp_path) not in said
