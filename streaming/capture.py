@@ -49,7 +49,6 @@ class Capture:
         self._pass_on = pass_on
         self._on_item = on_item or (lambda: None)
         self._is_over = False
-        self._is_opening = False
         self._closing = threading.Lock()
         self.clock: Clock = clock or SystemClock()
         self._max_items = max_items
@@ -102,7 +101,7 @@ class Capture:
     def begin(self) -> None:
         """Open the source in the thread that reads it: what is wrong with it comes from `get`."""
         self._check_stopped()
-        self._failure, self._info, self._is_over, self._is_opening = None, None, False, True
+        self._failure, self._info, self._is_over = None, None, False
         self._buffer = FrameQueue(self._max_items, self.clock)
         self._run(self._open_and_read)
 
@@ -110,10 +109,7 @@ class Capture:
         """Give nothing more and close the source, without waiting for the thread: `stop` does that."""
         with self._closing:
             self._is_over = True
-            is_opening = self._is_opening
-        # A source is opened by one thread alone: while it is, that thread closes it afterwards.
-        if not is_opening:
-            self._source.close()
+        self._source.close()
         self._buffer.cancel()
 
     def get(self, timeout_s: float | None = None) -> Item | None:
@@ -172,13 +168,13 @@ class Capture:
         try:
             info = self._source.open()
         except Exception as error:
-            self._failure = error
+            # Who let go of it meanwhile is not to be told that it could not be opened.
+            self._failure = None if self._is_over else error
             self._source.close()
             self._buffer.finish()
             self._on_item()
             return
         with self._closing:
-            self._is_opening = False
             if info.is_live and not self._is_over:
                 self._buffer = LatestFrame(self.clock)
             self._info = info

@@ -1,7 +1,9 @@
 """What every source offers, and what most of them share.
 
-`frames()` is iterated by one thread; `close()` may be called from any. Whoever lets go of the decoder last releases it:
-`close()` itself where nobody is reading, and otherwise the reader, as soon as its read returns.
+`open()` and `frames()` are for one thread at a time; `close()` may be called from any. Whoever lets go of the decoder
+last releases it: `close()` itself where nobody is opening or reading, and otherwise who does, as soon as that returns.
+FFmpeg reads freed memory where a container is closed under another thread's call, so nobody touches one without
+holding the decoder.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import numpy as np
 
 from streaming.buffer import Item
 from streaming.clock import Clock, SystemClock
-from streaming.errors import ConfigError, PictureTooNarrow
+from streaming.errors import ConfigError, PictureTooNarrow, SourceError
 from streaming.masks import Masks
 from streaming.reach import Reach
 from streaming.sampling import Sampler, check_fps
@@ -242,12 +244,22 @@ class BaseSource:
     def _with_decoder(self, work: Callable[[], T]) -> T | None:
         """`work()` with the decoder held; None, and the decoder released, where the source is closed meanwhile."""
         closed = self._closed
+        result = None
         try:
             with self._decoder:
-                return None if closed.is_set() else work()
+                if not closed.is_set():
+                    result = work()
         finally:
             if closed.is_set():
                 self.close()
+        return None if closed.is_set() else result
+
+    def _open_with(self, work: Callable[[], T]) -> T:
+        """What `open` does with the decoder, which it holds; raises `SourceError` where it was closed meanwhile."""
+        result = self._with_decoder(work)
+        if result is None:
+            raise SourceError(self._name, "it was closed while it was being opened", "open it again")
+        return result
 
     def _notice(
         self, kind: NoticeKind, reason: str, count: int = 0, **details: float | int | str | bool

@@ -107,17 +107,11 @@ class GuardedReader(VideoReader):
     def __init__(self, container: Any, name: str, rest: ExitStack, *, is_live: bool, is_finite: bool | None) -> None:
         """`is_finite` None leaves the answer to the container."""
         self._rest = rest
-        self._is_finite = is_finite
         try:
-            super().__init__(container, name, is_live=is_live)
+            super().__init__(container, name, is_live=is_live, is_finite=is_finite)
         except BaseException:
             rest.close()
             raise
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether the server says where it ends."""
-        return super().is_finite if self._is_finite is None else self._is_finite
 
     def close(self) -> None:
         """Close the container, then what it read from."""

@@ -1,6 +1,7 @@
 """Live sources: one connection after another, and attempts between them by a policy.
 
-`frames()` is for one thread, `close()` for any: it waits for nothing, and the reader ends as soon as its read returns.
+`open()` and `frames()` are for one thread, `close()` for any: it waits for nothing, and who connects or reads ends as
+soon as that returns.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ _FROZEN_INTERVAL_S = 600.0
 
 
 class Connection(Protocol):
-    """What is read until it breaks: `VideoReader`, or a camera."""
+    """What is read until it breaks: `VideoReader`, or a camera.
+
+    Its facts are read once, when it connects: they may be asked for at any time, closed or not.
+    """
 
     @property
     def codec(self) -> str:
@@ -113,16 +117,9 @@ class LiveSource(BaseSource):
         if self._options.retry.from_start:
             return SourceInfo(self._name, True, 0, 0, None, None, "")
         self._is_opened = False
-        self._connection = self._connect()
+        info = self._open_with(self._connect_first)
         self._is_opened = True
-        self._connected_at_s = self._decoded_at_s = self._clock.now_s()
-        try:
-            check_aspect(self._name, *self._connection.coded_size_px)
-            self._size_px = self._connection.coded_size_px
-            return self._describe(self._connection)
-        except SourceError:
-            self.close()
-            raise
+        return info
 
     def frames(self) -> Iterator[Item]:
         """Frames and notices until it is closed, or was lost and did not come back (`ENDED`)."""
@@ -145,6 +142,22 @@ class LiveSource(BaseSource):
             NoticeKind.ENDED, reason, self._num_decoded, broken=True, num_frames=self._num_decoded,
             num_lost=self._damage.num_lost,
         )
+
+    def _connect_first(self) -> SourceInfo:
+        connection = self._connected()
+        self._connected_at_s = self._decoded_at_s = self._clock.now_s()
+        self._size_px = connection.coded_size_px
+        return self._describe(connection)
+
+    def _connected(self) -> Connection:
+        """A new connection, held; nothing is left of one whose picture is too narrow."""
+        self._connection = connection = self._connect()
+        try:
+            check_aspect(self._name, *connection.coded_size_px)
+        except SourceError:
+            self._release()
+            raise
+        return connection
 
     def _release(self) -> None:
         connection, self._connection = self._connection, None
@@ -301,12 +314,7 @@ class LiveSource(BaseSource):
             return None, error
 
     def _connect_again(self, is_gap: bool) -> Connection:
-        self._connection = connection = self._connect()
-        try:
-            check_aspect(self._name, *connection.coded_size_px)
-        except SourceError:
-            self._release()
-            raise
+        connection = self._connected()
         if not self._num_decoded:
             self._size_px = connection.coded_size_px
         self._connected_at_s = now_s = self._clock.now_s()

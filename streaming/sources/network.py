@@ -6,6 +6,7 @@ Threads as for `LiveSource` and `ReplaySource`, which do the work.
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -59,6 +60,7 @@ class HttpSource:
         self._clock = clock
         self._connect = _connector(url, options)
         self._inner: ReplaySource | LiveSource | None = None
+        self._closed = threading.Event()
 
     @property
     def name(self) -> str:
@@ -73,6 +75,7 @@ class HttpSource:
     def open(self) -> SourceInfo:
         """Connect, and find out which of the two it is. With `retry.from_start` it is taken for live, unseen."""
         self.close()
+        self._closed = closed = threading.Event()
         if self._options.retry.from_start:
             self._inner = LiveSource(self._name, self._connect, self._options, self._clock)
             return self._inner.open()
@@ -83,10 +86,14 @@ class HttpSource:
                 self._inner = ReplaySource(self._name, self._options, self._clock, opener)
             else:
                 self._inner = LiveSource(self._name, opener, self._options, self._clock)
-            return self._inner.open()
+            info = self._inner.open()
         except BaseException:
             reader.close()
             raise
+        if closed.is_set():  # before it was known what is to be closed
+            self._inner.close()
+            raise SourceError(self._name, "it was closed while it was being opened", "open it again")
+        return info
 
     def frames(self) -> Iterator[Item]:
         """As the kind of source that it is."""
@@ -95,7 +102,8 @@ class HttpSource:
         return self._inner.frames()
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Let go of everything, what is being opened too."""
+        self._closed.set()
         if self._inner is not None:
             self._inner.close()
 

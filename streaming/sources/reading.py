@@ -1,4 +1,7 @@
-"""Reads one video stream through FFmpeg (PyAV), from a file or a URL; for one thread at a time."""
+"""Reads one video stream through FFmpeg (PyAV), from a file or a URL; for one thread at a time.
+
+The facts about it are taken when it is opened: any thread may ask for them, after it was closed too.
+"""
 
 from __future__ import annotations
 
@@ -55,26 +58,43 @@ class VideoReader:
     """An open container and the decoder of its best video stream."""
 
     def __init__(
-        self, container: InputContainer, name: str, *, is_live: bool, hardware: HardwareDecoding | None = None
+        self,
+        container: InputContainer,
+        name: str,
+        *,
+        is_live: bool,
+        hardware: HardwareDecoding | None = None,
+        is_finite: bool | None = None,
     ) -> None:
         """Take over `container`, closing it where it has no video; raises `NotAVideo`.
 
-        `hardware` is told where the device that the container was opened with cannot decode the stream.
+        `hardware` is told where the device that the container was opened with cannot decode the stream. `is_finite`
+        says whether the server names an end; None leaves the answer to the container.
         """
         self._container = container
         self._name = name
-        self._is_live = is_live or not self.is_finite
+        self._formats = frozenset(container.format.name.split(","))
+        self._is_finite = _has_end(container, self._formats) if is_finite is None else is_finite
+        self._is_live = is_live or not self._is_finite
         self._hardware = hardware
         self._num_refused = 0
         try:
-            self._stream = self._choose_stream()
+            self._stream = stream = self._choose_stream()
         except NotAVideo:
             container.close()
             raise
         # Threads by frame hold back as many pictures as there are threads.
-        self._stream.thread_type = "SLICE" if self._is_live else "AUTO"
+        stream.thread_type = "SLICE" if self._is_live else "AUTO"
         self._context = self._make_context()
         self._context.options = {**self._context.options, "max_pixels": str(MAX_PIXELS)}
+        # A stream's facts lie in memory that goes with its container.
+        self._codec = stream.codec_context.name
+        self._coded_size_px = (stream.width, stream.height)
+        self._fps_declared = _rate_of(stream)
+        self._duration_s_declared = _length_of(stream, container)
+        self._has_own_duration = (
+            stream.duration is not None or "DURATION" in stream.metadata or len(container.streams) == 1
+        )
         self._converter = PictureConverter()
         self._oriented_kind: tuple[int, int, int] | None = None
         self._orientation = UPRIGHT
@@ -82,35 +102,27 @@ class VideoReader:
     @property
     def codec(self) -> str:
         """FFmpeg's name of the codec."""
-        return self._stream.codec_context.name
+        return self._codec
 
     @property
     def coded_size_px(self) -> tuple[int, int]:
         """Width and height as they are coded, before rotation."""
-        return self._stream.width, self._stream.height
+        return self._coded_size_px
 
     @property
     def fps_declared(self) -> float | None:
         """Rate by the header, None where it says none that can be."""
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        return float(rate) if rate and 0 < rate <= _MAX_SANE_FPS else None
+        return self._fps_declared
 
     @property
     def duration_s_declared(self) -> float | None:
         """Length by the header: the stream's own, else the container's; None where neither says."""
-        stream, container = self._stream, self._container
-        if stream.duration is not None and stream.time_base is not None:
-            return float(stream.duration * stream.time_base)
-        of_matroska = _seconds_of(stream.metadata.get("DURATION", ""))
-        if of_matroska is not None:
-            return of_matroska
-        return None if container.duration is None else container.duration / av.time_base
+        return self._duration_s_declared
 
     @property
     def has_own_duration(self) -> bool:
         """Whether the declared length is that of the pictures, not of a longer sound track."""
-        stream = self._stream
-        return stream.duration is not None or "DURATION" in stream.metadata or len(self._container.streams) == 1
+        return self._has_own_duration
 
     @property
     def has_timestamps(self) -> bool:
@@ -125,9 +137,7 @@ class VideoReader:
     @property
     def is_finite(self) -> bool:
         """Whether the server says where it ends: it has a length, or its bytes are counted (and are no playlist)."""
-        if self._container.duration is not None:
-            return True
-        return self._container.size > 0 and not self._formats & _PLAYLIST_FORMATS
+        return self._is_finite
 
     def events(self) -> Iterator[Event]:
         """Everything from here to the end; `Broken` last where the stream breaks off."""
@@ -172,11 +182,6 @@ class VideoReader:
     def close(self) -> None:
         """Close the container; more than once does no harm."""
         self._container.close()
-
-    @property
-    def _formats(self) -> set[str]:
-        """FFmpeg's names of the container's format."""
-        return set(self._container.format.name.split(","))
 
     @property
     def _start_s(self) -> float:
@@ -282,6 +287,24 @@ def reason_of(error: av.FFmpegError) -> str:
     if isinstance(error, av.error.ExitError):
         return "nothing came within the time limit"
     return (error.strerror or type(error).__name__).rstrip(".").lower()
+
+
+def _rate_of(stream: VideoStream) -> float | None:
+    rate = stream.average_rate or stream.guessed_rate
+    return float(rate) if rate and 0 < rate <= _MAX_SANE_FPS else None
+
+
+def _length_of(stream: VideoStream, container: InputContainer) -> float | None:
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    of_matroska = _seconds_of(stream.metadata.get("DURATION", ""))
+    if of_matroska is not None:
+        return of_matroska
+    return None if container.duration is None else container.duration / av.time_base
+
+
+def _has_end(container: InputContainer, formats: frozenset[str]) -> bool:
+    return container.duration is not None or (container.size > 0 and not formats & _PLAYLIST_FORMATS)
 
 
 def _seconds_of(timestamp: str) -> float | None:

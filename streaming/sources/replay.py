@@ -1,6 +1,6 @@
 """Recordings: files, and finite files on a web server. Nothing is dropped; the reader decides the pace.
 
-`frames()` is for one thread, `close()` for any.
+`open()` and `frames()` are for one thread, `close()` for any.
 """
 
 from __future__ import annotations
@@ -72,14 +72,7 @@ class ReplaySource(BaseSource):
         self._start()
         self._file_starts_s = 0.0
         self._num_unstamped = 0
-        self._reader = self._opener()
-        try:
-            self._check_start(self._reader)
-            self._pass = self._enter_pass(is_first=True)
-            return self._describe(self._reader)
-        except BaseException:
-            self.close()
-            raise
+        return self._open_with(self._enter)
 
     def frames(self) -> Iterator[Item]:
         """Notices and frames, ending with `ENDED`."""
@@ -110,6 +103,17 @@ class ReplaySource(BaseSource):
             state = following
             yield self._notice(NoticeKind.LOOPED, f"played {number} time{'s' * (number > 1)}, starting again", number)
         yield self._ended(broken, pacer)
+
+    def _enter(self) -> SourceInfo:
+        """Open it, or leave nothing behind."""
+        self._reader = self._opener()
+        try:
+            self._check_start(self._reader)
+            self._pass = self._enter_pass(is_first=True)
+            return self._describe(self._reader)
+        except BaseException:
+            self._release()
+            raise
 
     def _release(self) -> None:
         reader, self._reader, self._pass = self._reader, None, None

@@ -59,13 +59,13 @@ class CameraConnection:
         self._clock = clock or SystemClock()
         self._read_timeout_s = read_timeout_s
         self._size_px = (first_image.shape[1], first_image.shape[0])
+        self._codec = _letters_of(int(camera.get(_FOURCC)))
+        self._fps = camera.get(_FPS)
 
     @property
     def codec(self) -> str:
         """The camera's pixel format, four letters."""
-        number = int(self._camera.get(_FOURCC))
-        letters = number.to_bytes(4, "little").decode("ascii", "replace").strip("\0 ") if 0 < number < 1 << 32 else ""
-        return letters.lower() if letters.isalnum() else "raw"
+        return self._codec
 
     @property
     def coded_size_px(self) -> tuple[int, int]:
@@ -75,8 +75,7 @@ class CameraConnection:
     @property
     def fps_declared(self) -> float | None:
         """The rate that the driver names."""
-        fps = self._camera.get(_FPS)
-        return fps if 0 < fps <= 1000 else None
+        return self._fps if 0 < self._fps <= 1000 else None
 
     def events(self) -> Iterator[Event]:
         """Pictures until the camera fails several times in a row, or for too long."""
@@ -139,6 +138,11 @@ def connect_camera(
         raise SourceNotFound(name, "there is no such camera, or another program uses it", "try another number")
     camera.set(_BUFFER_SIZE, 1)
     return CameraConnection(camera, bgr, clock, timeout_s)
+
+
+def _letters_of(number: int) -> str:
+    letters = number.to_bytes(4, "little").decode("ascii", "replace").strip("\0 ") if 0 < number < 1 << 32 else ""
+    return letters.lower() if letters.isalnum() else "raw"
 
 
 def _picture(bgr: np.ndarray) -> Picture:

@@ -167,6 +167,24 @@ def test_a_thread_that_does_not_end_is_told_within_the_limit() -> None:
     capture.stop()
 
 
+def test_letting_go_while_it_opens_is_no_failure() -> None:
+    opening, may_open = threading.Event(), threading.Event()
+
+    class Slow(Scripted):
+        def open(self) -> SourceInfo:
+            opening.set()
+            may_open.wait()
+            raise SourceError(self.name, "it was closed while it was being opened", "open it again")
+
+    capture = Capture(Slow(1, is_live=True))
+    capture.begin()
+    opening.wait()
+    capture.let_go()
+    may_open.set()
+    capture.stop()
+    assert capture.failure is None and not capture.is_running
+
+
 def test_get_with_a_limit_gives_nothing_where_nothing_comes() -> None:
     gate = threading.Event()
     with Capture(Scripted(0, is_live=True, gate=gate)) as capture:

@@ -335,6 +335,57 @@ def test_closing_while_it_reads_releases_the_camera_when_the_read_returns() -> N
     assert "ended" not in labels(got)
 
 
+class SlowServer(FakeServer):
+    """Connects once it may."""
+
+    def __init__(self, *answers: FakeConnection | SourceError) -> None:
+        super().__init__(*answers)
+        self.connecting, self.may_connect = threading.Event(), threading.Event()
+
+    def __call__(self) -> FakeConnection:
+        self.connecting.set()
+        self.may_connect.wait()
+        return super().__call__()
+
+
+def test_closing_while_it_is_being_opened_leaves_nothing_open() -> None:
+    clock = FakeClock()
+    server = SlowServer(steady(clock, 1), steady(clock, 1))
+    source = LiveSource("cam", server, SourceOptions(), clock)
+    failures: list[str] = []
+
+    def open_it() -> None:
+        try:
+            source.open()
+        except SourceError as error:
+            failures.append(error.rule)
+
+    opener = threading.Thread(target=open_it)
+    opener.start()
+    server.connecting.wait()
+    source.close()
+    server.may_connect.set()
+    opener.join()
+    assert failures == ["it was closed while it was being opened"] and server.given[0].num_closed == 1
+    assert source.open().is_live, "it can be opened again"
+    source.close()
+
+
+def test_closing_a_watched_camera_while_it_connects_says_nothing_of_it() -> None:
+    clock = FakeClock()
+    server = SlowServer(steady(clock, 1))
+    source = LiveSource("cam", server, SourceOptions(retry=WATCH_RETRY), clock)
+    source.open()
+    got: list[Item] = []
+    reader = threading.Thread(target=lambda: got.extend(source.frames()))
+    reader.start()
+    server.connecting.wait()
+    source.close()
+    server.may_connect.set()
+    reader.join()
+    assert got == [] and server.given[0].num_closed == 1
+
+
 def test_a_failed_open_can_be_tried_again() -> None:
     clock = FakeClock()
     server = FakeServer(SourceUnreachable("cam", "refused"), steady(clock, 2))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -12,7 +14,8 @@ import pytest
 from streaming.clock import FakeClock
 from streaming.errors import ConfigError, SourceError
 from streaming.sources.base import SourceOptions
-from streaming.sources.pictures import Orientation, composite_over_black, orientation_from_matrix, upright
+from streaming.sources.pictures import Event, Orientation, composite_over_black, orientation_from_matrix, upright
+from streaming.sources.reading import VideoReader, open_reader
 from streaming.sources.replay import ReplaySource
 from streaming.types import Frame, Notice, NoticeKind, SourceInfo
 from tests.clips import QUADRANTS, cut, damage, number_of, quadrants, real_clip, write_clip, write_joined
@@ -345,3 +348,58 @@ def test_it_can_be_closed_from_elsewhere_and_opened_again(tmp_path: Path) -> Non
 
 def _noise(index: int, width_px: int, height_px: int) -> np.ndarray:
     return np.random.default_rng(index).integers(0, 255, (height_px, width_px, 3), dtype=np.uint8)
+
+
+class Hesitating(VideoReader):
+    """Reads on once it may, and is never closed before that."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(av.open(str(path)), path.name, is_live=False)
+        self.reading, self.may_read, self.was_closed_under_it = threading.Event(), threading.Event(), False
+        self.is_closed = False
+
+    def events(self) -> Iterator[Event]:
+        self.reading.set()
+        self.may_read.wait()
+        self.was_closed_under_it = self.is_closed
+        if not self.is_closed:
+            yield from super().events()
+
+    def close(self) -> None:
+        self.is_closed = True
+        super().close()
+
+
+def test_closing_while_it_is_being_opened_waits_for_the_decoder(tmp_path: Path) -> None:
+    reader = Hesitating(write_clip(tmp_path / "clip.mp4", num_frames=5))
+    source = ReplaySource("clip.mp4", SourceOptions(), FakeClock(), lambda: reader)
+    failures: list[str] = []
+
+    def open_it() -> None:
+        try:
+            source.open()
+        except SourceError as error:
+            failures.append(error.rule)
+
+    opener = threading.Thread(target=open_it)
+    opener.start()
+    reader.reading.wait()
+    source.close()
+    reader.may_read.set()
+    opener.join()
+    assert not reader.was_closed_under_it and reader.is_closed
+    assert failures == ["it was closed while it was being opened"]
+
+
+def test_the_facts_of_a_recording_outlive_its_container(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", num_frames=25)
+    reader = open_reader(str(path), path.name, options={})
+
+    def facts() -> tuple[object, ...]:
+        size_px, fps, length_s = reader.coded_size_px, reader.fps_declared, reader.duration_s_declared
+        return reader.codec, size_px, fps, length_s, reader.has_own_duration, reader.is_finite, reader.has_timestamps
+
+    before = facts()
+    assert before == ("h264", (64, 48), 25.0, 1.0, True, True, True)
+    reader.close()
+    assert facts() == before
