@@ -619,13 +619,11 @@ def _open_cameras(
     from assistant.cameras import Cameras
     from assistant.timeline.folder import default_folder
     from assistant.timeline.store import Timeline
-    from assistant.timeline.upkeep import Retention
     from streaming.recording import ClipWriter
 
     kept = config.timeline
     stack.callback(host.stop, 1.5)
-    retention = Retention(max_age_days=kept.max_age_days, max_bytes=_bytes_of(kept.max_gib))
-    timeline = Timeline(kept.folder or default_folder(), retention=retention)
+    timeline = Timeline(kept.folder or default_folder(), retention=kept.retention())
     stack.callback(timeline.close, 1.5)
     clips = None
     if kept.keep_clips_s is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -18,6 +18,9 @@ from assistant.components import Component, mask_regions, named_regions
 from assistant.errors import ConfigError
 from streaming.masks import MaskRegion
 from streaming.redact import with_userinfo
+
+if TYPE_CHECKING:
+    from assistant.timeline.upkeep import Retention
 
 _NAME = re.compile(r"\w[\w .\-]{0,63}")
 _LIVE = re.compile(r"(?i)(rtsps?|https?)://|webcam:")
@@ -100,6 +103,13 @@ class TimelineConfig(Component):
     """Records so many seconds before and after each event; None records nothing."""
     max_age_days: float | None = Field(default=None, gt=0)
     max_gib: float | None = Field(default=None, ge=0.001)
+
+    def retention(self) -> Retention:
+        """The same, as it is applied."""
+        from assistant.timeline.upkeep import Retention
+
+        max_bytes = None if self.max_gib is None else int(self.max_gib * 2**30)
+        return Retention(max_age_days=self.max_age_days, max_bytes=max_bytes)
 
 
 class MonitorConfig(Component):

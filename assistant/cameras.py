@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from assistant.camera_config import channel_config
 from assistant.channel import Channel
 from assistant.channel_types import ChannelConfig, ChannelState
+from assistant.config import waiting_for_restart
 from assistant.errors import AssistantError, ConfigError
 from assistant.events import Alert
 from assistant.evidence import EvidenceKeeper
@@ -54,6 +55,8 @@ class Reloaded:
     changed: tuple[str, ...]
     refused: tuple[str, ...]
     """Reasons, by camera, why some are watched as before or not at all."""
+    restart_needed: tuple[str, ...] = ()
+    """Keys that differ from those the program was started with, and that take effect at its next start alone."""
 
 
 class Cameras:
@@ -82,6 +85,8 @@ class Cameras:
         self._on_secrets = on_secrets
         self._opener = opener
         self._cameras: dict[str, _Camera] = {}
+        self._began_with: AppConfig | None = None
+        self._restart_needed: tuple[str, ...] = ()
         self._lock = threading.RLock()
 
     @property
@@ -101,12 +106,26 @@ class Cameras:
         over = (ChannelState.ENDED, ChannelState.FAILED)
         return all(channel.snapshot().state in over for channel in self.channels)
 
+    @property
+    def restart_needed(self) -> tuple[str, ...]:
+        """Keys of the last configuration that wait for the program's next start."""
+        return self._restart_needed
+
     def snapshots(self) -> list[ChannelSnapshot]:
         """Every camera as it is now."""
         return [channel.snapshot() for channel in self.channels]
 
     def load(self, config: AppConfig) -> Reloaded:
-        """Watch what the configuration says, the first time or anew; those that stay keep their memory."""
+        """Watch what the configuration says, the first time or anew; those that stay keep their memory.
+
+        What is read at the start alone stays as the first configuration had it, for cameras that are added later too.
+        """
+        with self._lock:
+            began_with = self._began_with = self._began_with or config
+            self._restart_needed = restart_needed = waiting_for_restart(began_with, config)
+        if self._timeline is not None:
+            self._timeline.retain(config.timeline.retention())
+        config = config.model_copy(update={"model": began_with.model, "timeline": began_with.timeline})
         wanted, refused = self._wanted(config)
         with self._lock:
             gone = [name for name in self._cameras if name not in config.cameras]
@@ -124,7 +143,7 @@ class Cameras:
             self._cameras = {name: self._cameras[name] for name in config.cameras if name in self._cameras}
         for reason in refused:
             logger.error("not watched as configured: %s", reason)
-        return Reloaded(tuple(added), tuple(gone), tuple(changed), tuple(refused))
+        return Reloaded(tuple(added), tuple(gone), tuple(changed), tuple(refused), restart_needed)
 
     def stop(self, timeout_s: float = 9.0) -> bool:
         """End them all side by side; whether that was done in time."""

@@ -23,6 +23,7 @@ from assistant.questions import Asked, Unanswered
 from assistant.session import StreamSession
 from assistant.speak import Decision, policy_for
 from assistant.watch import Watch
+from models.errors import ModelError
 from streaming.clock import Clock, SystemClock
 from streaming.sources import open_source
 from streaming.types import Frame, Notice, NoticeKind
@@ -39,6 +40,12 @@ if TYPE_CHECKING:
     from models.settings import StreamSettings
     from models.sight import Sight
     from models.steps import Job, Steps
+
+
+_OF_SESSION = ("name", "system", "pruning", "stream")
+"""What of a configuration a running session cannot change."""
+_WITHOUT_OPENING = ("talkative", "instruct", "questions", "fps", "zones")
+"""What changes without opening the source anew."""
 
 
 class Channel:
@@ -68,6 +75,9 @@ class Channel:
         self._keeper = evidence or EvidenceKeeper()
         self._portrait = Portrait(self._clock)
         self._watch: Watch | None = None
+        self._of_checkpoint: StreamSettings | None = None
+        self._settings: StreamSettings | None = None
+        """As its session was opened, or was changed since."""
         self._stream_fps = config.fps or 0.0
         self._factor = 1.0
         self._lock = threading.Lock()
@@ -210,17 +220,25 @@ class Channel:
         return self._inlet.push(image, pts_s)
 
     def reconfigure(self, config: ChannelConfig) -> None:
-        """Watch by another configuration and keep the memory; the source is opened anew where it must be."""
-        before, self._config = self._config, config
-        live = ("talkative", "instruct", "questions", "fps", "stream", "system", "pruning", "name", "zones")
-        if replace(before, **{name: getattr(config, name) for name in live}) != config:
+        """Watch by another configuration and keep the memory; the source is opened anew where it must be.
+
+        Raises `ConfigError` for what a session cannot change: its name, system turn, pruning and stream settings.
+        """
+        before = self._config
+        for name in _OF_SESSION:
+            if getattr(config, name) != getattr(before, name):
+                raise ConfigError(
+                    f"{self.name}: {name} {getattr(config, name)!r}: a session keeps what it began with, "
+                    f"{getattr(before, name)!r}; leave it, or stop the channel and start another"
+                )
+        self._config = config
+        if replace(before, **{name: getattr(config, name) for name in _WITHOUT_OPENING}) != config:
             self._inlet.begin(config)
             if self._watch is not None:
-                self._watch.restarted()
-        if config.fps is not None and config.fps != before.fps:
-            self._stream_fps = config.fps
-            self._inlet.set_fps(config.fps * self._factor)
-        if (config.talkative, config.fps) != (before.talkative, before.fps):
+                self._watch.restarted(keep_trying=config.keep_trying)
+        if config.fps != before.fps:
+            self._order(lambda stream: self._set_fps(stream, before.fps))
+        if config.talkative != before.talkative:
             self._order(lambda stream: self._tune(stream, "set by a new configuration"))
         if config.zones != before.zones and self._watch is not None:
             self._watch.stream.set_zones([region for _, region in config.zones])
@@ -279,16 +297,18 @@ class Channel:
         """What its session is to be like."""
         from assistant.config import ModelConfig
 
-        config = self._config
+        config, self._of_checkpoint = self._config, of_checkpoint
         return ModelConfig(stream=config.stream).stream_settings(of_checkpoint, config.fps)
 
     def open(self, engine: ModelEngine, settings: StreamSettings) -> None:
         """Make its session, and put the questions that came before it."""
 
+        self._settings = settings
+
         def new_session() -> ModelSession:
             config = self._config
             return engine.open_session(
-                settings, system=config.system, instruction=config.instruct, pruning=config.pruning
+                self._settings, system=config.system, instruction=config.instruct, pruning=config.pruning
             )
 
         config, self._stream_fps = self._config, settings.fps
@@ -398,6 +418,25 @@ class Channel:
         stream.tune(fps=self._stream_fps * self._factor, talkativeness=config.talkative)
         self._tell(StatusKind.TALKATIVE, reason, details={"talkative": config.talkative})
         yield from ()
+
+    def _set_fps(self, stream: StreamSession, before: float | None) -> Steps[None]:
+        """Another rate for the model, where its memory is made for it; else all stays as it was, and that is said."""
+        assert self._of_checkpoint is not None and self._settings is not None, "an order before the session"
+        try:
+            settings = self.settings(self._of_checkpoint)
+            self._host.reserve(self, settings)
+            yield from stream.expect(settings.fps)
+        except (AssistantError, ModelError) as error:
+            self._host.reserve(self, self._settings)
+            self._config = replace(self._config, fps=before)
+            reason = f"{self._stream_fps:g} frames a second stay: {error}"
+        else:
+            self._settings, self._stream_fps = settings, settings.fps
+            reason = f"{settings.fps:g} frames a second are wanted now"
+        fps = self._stream_fps * self._factor
+        self._inlet.set_fps(fps)
+        stream.tune(fps=fps, talkativeness=self._config.talkative)
+        self._tell(StatusKind.RATE, reason, details={"factor": self._factor, "fps": fps})
 
     def _gap(self, reason: str, gap_s: float) -> Notice:
         return Notice(NoticeKind.GAP, self.name, self._portrait.media_s, reason, details={"gap_s": gap_s})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -201,6 +202,21 @@ class AppConfig(Component):
     def planned_questions(self) -> list[Question]:
         """The questions, earliest first; those of one time as they were given."""
         return sorted((Question(planned.at_s, planned.text) for planned in self.questions), key=lambda q: q.at_s)
+
+
+def waiting_for_restart(began_with: AppConfig, now: AppConfig) -> tuple[str, ...]:
+    """Keys, as `model.name`, that differ between two configurations and are read at a program's start alone."""
+    read_once: dict[str, Iterable[str]] = {
+        "model": ModelConfig.model_fields,
+        "timeline": ("folder", "keep_clips_s"),
+        "monitor": MonitorConfig.model_fields,
+    }
+    return tuple(
+        f"{section}.{key}"
+        for section, keys in read_once.items()
+        for key in keys
+        if getattr(getattr(began_with, section), key) != getattr(getattr(now, section), key)
+    )
 
 
 def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> AppConfig:

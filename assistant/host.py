@@ -21,6 +21,7 @@ from models.steps import Job, Steps
 from streaming.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
+    from models.settings import StreamSettings
     from models.types import ModelInfo
 
 T = TypeVar("T")
@@ -179,6 +180,16 @@ class Host:
             seat.leave()
         return left or not is_served
 
+    def reserve(self, seat: Seat, settings: StreamSettings) -> None:
+        """Set aside what a session may come to take with other settings. Raises `NoRoom`; the engine's thread alone."""
+        served = next((served for served in self._served if served.seat is seat), None)
+        if self._engine is None or served is None or served.num_bytes is None:
+            return
+        num_bytes = self._engine.session_bytes(settings)
+        self._check_room(seat.name, num_bytes, beside=self.reserved_bytes - served.num_bytes)
+        with self._changed:
+            served.num_bytes = num_bytes
+
     def submit(
         self, make: Callable[[Any], Steps[T]], on_piece: Callable[[str], None] | None = None
     ) -> Future[T]:
@@ -262,7 +273,7 @@ class Host:
         try:
             settings = seat.settings(engine.stream)
             num_bytes = engine.session_bytes(settings)
-            self._check_room(seat.name, num_bytes)
+            self._check_room(seat.name, num_bytes, beside=self.reserved_bytes)
             seat.open(engine, settings)
         except Exception as error:  # a bad setting of one channel is not the others' business
             self._dismiss(served, error)
@@ -273,14 +284,15 @@ class Host:
             seat.set_rate(RateChange(self._governor.factor, "there is too much to do already"))
         return True
 
-    def _check_room(self, name: str, num_bytes: int) -> None:
+    def _check_room(self, name: str, num_bytes: int, *, beside: int) -> None:
+        """Raise `NoRoom` where so much does not fit beside what the others may come to take."""
         if self._max_memory_bytes is None:
             return
-        taken, limit = self.reserved_bytes, self._max_memory_bytes
-        if taken + num_bytes > limit:
-            fit = max(0, limit - taken) // num_bytes
+        limit = self._max_memory_bytes
+        if beside + num_bytes > limit:
+            fit = max(0, limit - beside) // num_bytes
             of_all = limit // num_bytes
-            free = max(0, limit - taken)
+            free = max(0, limit - beside)
             raise NoRoom(
                 f"{name}: its cache may come to {_mib(num_bytes)}, and {_mib(free)} of {_mib(limit)} are free; "
                 f"{of_all} such streams fit in all, {fit} beside those that run; raise the limit, or lower its window"

@@ -61,6 +61,10 @@ class Watched(Protocol):
     def snapshots(self) -> list[ChannelSnapshot]:
         """Every camera as it is now."""
 
+    @property
+    def restart_needed(self) -> tuple[str, ...]:
+        """Keys of the configuration that wait for the program's next start."""
+
 
 class _Facts(Collector):
     """Reads everything when it is asked for."""
@@ -111,6 +115,8 @@ class _Facts(Collector):
         yield model
         yield CounterMetricFamily(PREFIX + "busy_seconds", "Time spent in steps of the model.", self._host.busy_s)
         yield GaugeMetricFamily(PREFIX + "reserved_bytes", "What all caches may come to.", self._host.reserved_bytes)
+        waiting = "Keys of the configuration that wait for the program's next start."
+        yield GaugeMetricFamily(PREFIX + "restart_needed", waiting, len(self._watched.restart_needed))
         timeline = self._timeline
         if timeline is not None:
             waiting = "Events that the timeline has not written yet."
@@ -133,6 +139,7 @@ def health(host: Host, watched: Watched, timeline: Timeline | None) -> tuple[boo
         "model": host.state.value,
         "timeline": trouble or "ok",
         "rate_factor": host.rate_factor,
+        "restart_needed": list(watched.restart_needed),
         "cameras": {
             shot.name: {
                 "health": shot.health,

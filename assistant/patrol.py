@@ -78,6 +78,9 @@ class Patrol:
                 "the configuration was read anew",
                 extra={"added": done.added, "removed": done.removed, "changed": done.changed},
             )
+            if done.restart_needed:
+                keys = ", ".join(done.restart_needed)
+                logger.warning("not changed: %s; read at the start alone; restart the program to apply it", keys)
         self._notify.tell("READY=1")
 
 

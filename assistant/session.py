@@ -62,6 +62,8 @@ class ModelSession(Protocol):
 
     def forget(self) -> Steps[None]: ...
 
+    def expect(self, fps: float) -> Steps[None]: ...
+
     def note_gap(self, seconds: float) -> Steps[None]: ...
 
     def cut(self) -> Steps[Utterance | None]: ...
@@ -207,6 +209,10 @@ class StreamSession:
     def close(self) -> None:
         """Let go of the model's session and of its memory; nothing can be asked any more."""
         del self._model
+
+    def expect(self, fps: float) -> Steps[None]:
+        """Get the model ready for another rate of frames. Raises `SettingsError` where that is beyond its memory."""
+        yield from self._model.expect(fps)
 
     def tune(self, *, fps: float, talkativeness: float) -> None:
         """Decide from the next frame on for another rate of frames or another talkativeness."""

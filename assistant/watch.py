@@ -91,8 +91,9 @@ class Watch:
         self._orders.append((order, future))
         return future
 
-    def restarted(self) -> None:
-        """The source was opened anew; any thread."""
+    def restarted(self, *, keep_trying: bool | None = None) -> None:
+        """The source was opened anew, and is tried without end from now on or not, where that is given; any thread."""
+        self._keep_trying = self._keep_trying if keep_trying is None else keep_trying
         self.has_drained, self.failure, self._open_again_at_s = False, None, None
 
     def next_job(self) -> Job[Any] | None:

@@ -106,7 +106,7 @@ class Session:
         """Refuse a source whose pictures have this size before it begins: a `VisionError` or a `SettingsError`."""
         self._runtime.checkpoint.vision.check_picture(width_px, height_px)
         grid = self._runtime.checkpoint.vision.fit_grid(width_px, height_px, max_cells=self.settings.max_cells)
-        self._view.pruner(grid, replace(self.settings, window=self._first_window(grid)))
+        self._view.pruner(grid, replace(self.settings, window=self._window_of(self.settings, grid)))
 
     def take_evictions(self) -> tuple[Eviction, ...]:
         """What left the memory since the last frame, or since the last call."""
@@ -242,6 +242,22 @@ class Session:
         yield from self._start()
 
     @exclusive
+    def expect(self, fps: float) -> Steps[None]:
+        """Be ready for another rate of frames: memory stays, and the vision window widens where it has to.
+
+        Raises `SettingsError` where a session with this rate would be refused, too; it then goes on as before.
+        """
+        settings, grid, present = replace(self.settings, fps=fps), self._view.grid, self._context.ledger.window
+        window = present if grid is None else self._window_of(settings, grid)
+        if window.vision_low > present.vision_low:
+            self._view.look_anew(replace(settings, window=window))
+            self._context.set_window(window)
+            self._widened = window
+        self.settings = settings
+        self._time.expect(1 / fps)
+        yield from ()
+
+    @exclusive
     def note_gap(self, seconds: float) -> Steps[None]:
         """Tell the model that it saw nothing for a while.
 
@@ -333,7 +349,7 @@ class Session:
             assert old is not None
             return old, False
         ledger = self._context.ledger
-        window = self._first_window(new) if old is None else self._later_window(new)
+        window = self._window_of(self.settings, new) if old is None else self._later_window(new)
         if window.vision_low > ledger.window.vision_low:
             self._widened = window
         self._view.begin(image, new, replace(self.settings, window=window))
@@ -342,13 +358,13 @@ class Session:
             ledger.begin_view()
         return new, old is not None
 
-    def _first_window(self, grid: CellGrid) -> WindowSettings:
+    def _window_of(self, settings: StreamSettings, grid: CellGrid) -> WindowSettings:
         """The windows for a first grid: widened to it, or refused where somebody chose them."""
         if not self._widen_window:
-            self.settings.check_window(grid.num_cells, self.settings.fps)
-            return self.settings.window
-        fitted = self.settings.fitted(grid.num_cells, self.settings.fps)
-        fitted.check_envelope(self.settings, grid.num_cells)
+            settings.check_window(grid.num_cells, settings.fps)
+            return settings.window
+        fitted = settings.fitted(grid.num_cells, settings.fps)
+        fitted.check_envelope(settings, grid.num_cells)
         return fitted.window
 
     def _later_window(self, grid: CellGrid) -> WindowSettings:

@@ -14,6 +14,10 @@ class StreamTime:
         self.now_s = 0.0
         """Media time of the last frame."""
 
+    def expect(self, frame_s: float) -> None:
+        """Other seconds from one frame to the next."""
+        self._frame_s = frame_s
+
     def enter(self, pts_s: float) -> float:
         """Media time of the next frame. Where a source jumps back, it goes on one frame after the last.
 

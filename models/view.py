@@ -61,6 +61,12 @@ class View:
         self._paper = PaperDiffFP(grid)
         self._size, self._grid = (image.shape[0], image.shape[1]), grid
 
+    def look_anew(self, settings: StreamSettings) -> None:
+        """Begin anew with other settings through the same grid; nothing where there is none yet."""
+        if self._grid is not None:
+            self._live = self.pruner(self._grid, settings)
+            self._paper = PaperDiffFP(self._grid)
+
     def patches(self, image: np.ndarray) -> torch.Tensor:
         """Float32 `[num_patches, values]` of a picture."""
         assert self._grid is not None, "patches before begin"

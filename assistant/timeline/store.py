@@ -174,6 +174,13 @@ class Timeline:
         """The events that a query asks for, newest first."""
         return self.reader.search(query)
 
+    def retain(self, retention: Retention) -> None:
+        """Keep by other limits from now on."""
+        with self._writer.changed:
+            if retention != self._retention:
+                self._retention, self._upkeep_due_s = retention, self._clock.now_s()
+                self._writer.changed.notify_all()
+
     def sweep(self) -> None:
         """Remove now what retention says; otherwise it happens every few minutes."""
         try:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from assistant.events import Alert, Answer, Comment, StatusEvent, StreamEvent
+from models.errors import SettingsError
 from models.sight import Check, Sight
 from models.spans import Eviction, WindowSettings
 from models.steps import Forward, Output, Piece, Steps
@@ -89,6 +90,7 @@ class FakeModel:
     truncates: bool = False
     late_evictions: Sequence[Eviction] = ()
     """What left memory after the last frame."""
+    most_fps: float = 30.0
     num_openings: int = 0
     """Forward passes before the first word of a turn, besides its own."""
     calls: list[str] = field(default_factory=list)
@@ -123,6 +125,12 @@ class FakeModel:
     def forget(self) -> Steps[None]:
         self.calls.append("forget")
         yield A_FORWARD
+
+    def expect(self, fps: float) -> Steps[None]:
+        self.calls.append(f"expect {fps:g}")
+        yield A_FORWARD
+        if fps > self.most_fps:
+            raise SettingsError(f"fps {fps:g}: at most {self.most_fps:g} here; lower fps")
 
     def note_gap(self, seconds: float) -> Steps[None]:
         self.calls.append(f"gap {seconds:g}")

@@ -34,6 +34,7 @@ class FakeModelEngine:
     opened: list[dict[str, Any]] = field(default_factory=list)
     on_step: Callable[[], None] = lambda: None
     is_closed: bool = False
+    bytes_a_session: int = SESSION_BYTES
     stream: StreamSettings = field(
         default_factory=lambda: StreamSettings(speaking=SpeakingSettings(decision="trained"))
     )
@@ -59,7 +60,7 @@ class FakeModelEngine:
         return self.models.pop(0) if self.models else FakeModel()
 
     def session_bytes(self, settings: StreamSettings) -> int:
-        return SESSION_BYTES
+        return self.bytes_a_session
 
     def close(self) -> None:
         self.is_closed = True

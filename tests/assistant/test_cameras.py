@@ -16,7 +16,7 @@ from assistant.channel_types import ChannelState
 from assistant.config import AppConfig, load_config
 from assistant.errors import ConfigError
 from assistant.host import Host
-from assistant.monitor import Monitor
+from assistant.monitor import Monitor, health
 from assistant.timeline.store import Timeline
 from streaming.clock import FakeClock
 from tests.assistant.fakes import FakeModel, Look
@@ -130,6 +130,25 @@ def test_a_new_configuration_keeps_those_that_stay(stage: Stage, clip: str) -> N
     assert len(stage.engine.opened) == 3
     with pytest.raises(ConfigError, match="known are door, gate"):
         stage.cameras.stream("yard")
+
+
+def test_what_is_read_at_the_start_alone_waits_for_the_next_start(stage: Stage, clip: str) -> None:
+    def load(model: dict[str, object], timeline: dict[str, object], *names: str) -> Reloaded:
+        cameras = {name: {"url": clip} for name in names}
+        wanted = AppConfig.model_validate({"cameras": cameras, "model": model, "timeline": timeline})
+        return _while_turning(stage.host, lambda: stage.cameras.load(wanted))
+
+    assert load({}, {}, "door").restart_needed == ()
+    turn_until(stage.host, lambda: stage.cameras.stream("door").snapshot().num_sampled > 0)
+    model: dict[str, object] = {"pruning": "none", "system": "You are a guard.", "stream": {"max_cells": 64}}
+    reloaded = load(model, {"keep_clips_s": 5, "max_age_days": 1}, "door", "yard")
+    assert reloaded.restart_needed == ("model.pruning", "model.system", "model.stream", "timeline.keep_clips_s")
+    assert (reloaded.added, reloaded.changed, reloaded.refused) == (("yard",), (), ())
+    turn_until(stage.host, lambda: stage.cameras.stream("yard").snapshot().num_sampled > 0)
+    assert [opened["pruning"] for opened in stage.engine.opened] == ["live", "live"], "all cameras are watched alike"
+    _, facts = health(stage.host, stage.cameras, stage.timeline)
+    assert facts["restart_needed"] == list(reloaded.restart_needed)
+    assert load({}, {}, "door", "yard").restart_needed == (), "taken back, nothing waits any more"
 
 
 def _while_turning(host: Host, work: Callable[[], Reloaded]) -> Reloaded:

@@ -9,6 +9,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -365,6 +366,36 @@ def test_another_configuration_keeps_the_memory(stages: Any) -> None:
     stage.push(1)
     assert len(stage.engine.opened) == 1 and [call[:3] for call in model.calls] == ["see", "ins", "see"]
     assert (seen[-1].image[:4] == MID_GREY).all()
+
+
+def test_another_rate_keeps_the_memory_too(stages: Any) -> None:
+    model = FakeModel(most_fps=10.0)
+    stage = stages(ChannelConfig("door", "push:cam", fps=2), model)
+    stage.channel.start()
+    stage.push(1)
+
+    def set_fps(fps: float | None) -> str:
+        told = stage.kinds().count("rate")
+        stage.channel.reconfigure(ChannelConfig("door", "push:cam", fps=fps))
+        stage.until(lambda: stage.kinds().count("rate") > told)
+        return stage.sink.statuses()[-1].text
+
+    assert set_fps(5) == "5 frames a second are wanted now" and stage.shot.fps_wanted == 5
+    refused = set_fps(20)
+    assert refused == "5 frames a second stay: fps 20: at most 10 here; lower fps"
+    assert stage.shot.fps_wanted == 5 and stage.channel.config.fps == 5
+    set_fps(None)
+    assert stage.shot.fps_wanted == stage.engine.stream.fps, "without a rate of its own it has the checkpoint's"
+    assert len(stage.engine.opened) == 1 and stage.kinds().count("opened") == 1
+
+
+def test_what_a_session_cannot_change_is_refused(stages: Any) -> None:
+    stage = stages(PUSHED)
+    stage.channel.start()
+    for change in ({"pruning": "none"}, {"system": "You are a guard."}, {"stream": {"max_cells": 64}}):
+        with pytest.raises(ConfigError, match="a session keeps what it began with"):
+            stage.channel.reconfigure(replace(PUSHED, **change))
+    assert stage.channel.config == PUSHED
 
 
 def test_a_sink_that_fails_is_counted_and_stops_nobody(stages: Any) -> None:

@@ -91,6 +91,18 @@ def test_one_over_the_memory_is_refused_with_what_would_fit_and_has_room_later()
     assert again.failure is None and seats[0].has_left
 
 
+def test_a_session_may_come_to_take_more_where_there_is_room() -> None:
+    seats = [FakeSeat(str(number)) for number in range(2)]
+    stage = Stage(*seats, max_memory_bytes=3 * SESSION_BYTES)
+    stage.turns(1)
+    stage.engine.bytes_a_session = 2 * SESSION_BYTES
+    stage.host.reserve(seats[0], stage.engine.stream)
+    assert stage.host.reserved_bytes == 3 * SESSION_BYTES
+    with pytest.raises(NoRoom, match="20.0 MiB, and 10.0 MiB of 30.0 MiB are free"):
+        stage.host.reserve(seats[1], stage.engine.stream)
+    assert stage.host.reserved_bytes == 3 * SESSION_BYTES
+
+
 def test_more_channels_than_are_wanted_are_refused_at_once() -> None:
     stage = Stage(FakeSeat(), max_channels=1)
     with pytest.raises(NoRoom, match="at most 1"):

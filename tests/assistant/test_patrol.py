@@ -29,7 +29,7 @@ class Stage:
         self.patrol.stop()
         if self.broken:
             raise ConfigError("cameras: a mistake; mend it")
-        return Reloaded((), (), (), ())
+        return Reloaded((), (), (), (), ("model.name",))
 
 
 def test_it_ends_when_told_when_all_is_over_and_when_the_model_is_gone() -> None:
@@ -48,6 +48,7 @@ def test_sighup_reads_the_configuration_anew_and_a_mistake_in_it_ends_nothing(ca
             os.kill(os.getpid(), signal.SIGHUP)
             stage.patrol.run()
         assert stage.num_loaded == 1 and signal.getsignal(signal.SIGHUP) is before
+    assert "not changed: model.name; read at the start alone; restart the program to apply it" in caplog.text
     assert "all goes on as before: cameras: a mistake" in caplog.text
 
 

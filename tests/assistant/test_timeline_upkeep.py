@@ -119,6 +119,17 @@ def test_it_is_swept_by_itself_as_time_passes(tmp_path: Path) -> None:
         assert numbers(timeline)[-1] == 19
 
 
+def test_other_limits_act_at_once(tmp_path: Path) -> None:
+    clock = noon()
+    with Timeline(tmp_path, clock=clock) as timeline:
+        fill(timeline, clock, 20)
+        assert len(numbers(timeline)) == 20
+        timeline.retain(Retention(max_age_days=0.25))
+        while len(numbers(timeline)) > 8:
+            pass
+        assert numbers(timeline)[-1] == 19
+
+
 @pytest.mark.parametrize("values", [{"max_age_days": 0}, {"max_age_days": -1}, {"max_bytes": 1000}])
 def test_bounds_that_keep_nothing_are_refused(values: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="leave it out"):

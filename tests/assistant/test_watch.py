@@ -65,10 +65,15 @@ def test_cameras_are_watched_reloaded_and_ended_by_signals(tmp_path: Path, check
         (address,) = [line.split()[-1] for line in log.read_text().splitlines() if line.startswith("metrics")]
         facts = json.load(urlopen(f"{address}/healthz", timeout=30))
         assert facts["cameras"]["yard"]["state"] == "reconnecting" and facts["cameras"]["door"]["health"] != "down"
-        config.write_text("cameras: {door: {url: 'synthetic:3', instruct: Only balls.}, gate: {url: 'synthetic:4'}}\n")
+        config.write_text(
+            "model: {pruning: paper}\n"
+            "cameras: {door: {url: 'synthetic:3', instruct: Only balls.}, gate: {url: 'synthetic:4'}}\n"
+        )
         process.send_signal(signal.SIGHUP)
         wait_for(lambda: '"instructed"' in log.read_text(), process, tmp_path)
         wait_for(lambda: log.read_text().count('"opened"') == 2, process, tmp_path)
+        wait_for(lambda: "not changed: model.pruning; read at the start alone" in log.read_text(), process, tmp_path)
+        assert json.load(urlopen(f"{address}/healthz", timeout=30))["restart_needed"] == ["model.pruning"]
         config.write_text("cameras: {door: {url: 'synthetic:3', fsp: 1}}\n")
         process.send_signal(signal.SIGHUP)
         wait_for(lambda: "all goes on as before" in log.read_text(), process, tmp_path)

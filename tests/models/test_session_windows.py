@@ -121,6 +121,24 @@ def test_windows_that_grow_with_the_rate_are_told_once(checkpoint: Checkpoint) -
     engine.close()
 
 
+def test_another_rate_in_the_middle_widens_the_window_and_keeps_the_memory(checkpoint: Checkpoint) -> None:
+    engine = Engine(replace(checkpoint, stream=small_settings()))
+    session, asked_for = engine.open_session(), engine.open_session(replace(small_settings(), fps=4.0))
+    watch(engine, session, 3)
+    num_tokens = session.usage.num_tokens
+    engine.run(session.expect(4.0))
+    assert session.usage.num_tokens == num_tokens
+    sight = engine.run(session.see(frame(picture(3), 3, 3.0)))
+    watch(engine, asked_for, 1)
+    assert sight.widened == session.context.ledger.window == asked_for.context.ledger.window
+    assert sight.pruning.keep.all(), "the view begins anew"
+    with pytest.raises(SettingsError, match="lower fps"):
+        engine.run(session.expect(30.0))
+    assert session.settings.fps == 4.0
+    check_whole(session)
+    engine.close()
+
+
 @pytest.mark.parametrize(
     ("size_px", "changes", "rule"),
     [
