@@ -331,6 +331,7 @@ def train(
     device: Annotated[
         str, typer.Option(help="Where to train: cpu, cuda, or auto.")
     ] = "cpu",
+    bf16: Annotated[bool, typer.Option("--bf16", help="Products in bfloat16, where the machine is faster so.")] = False,
     finetune: Annotated[
         Path | None, typer.Option(help="Fine-tune by LoRA on this folder's clips and their transcripts instead.")
     ] = None,
@@ -351,6 +352,7 @@ def train(
             threads=threads,
             workers=workers,
             device=device,
+            bf16=bf16,
             progress=sys.stderr.isatty(),
         )
         print(f"checkpoint: {made}")

@@ -16,11 +16,17 @@ END_OF_TEXT = "<|endoftext|>"
 
 
 def write_tokenizer(
-    folder: Path, sentences: Iterable[str], special_tokens: Sequence[str], *, vocab_size: int
+    folder: Path,
+    sentences: Iterable[str],
+    special_tokens: Sequence[str],
+    *,
+    vocab_size: int,
+    phrases: Sequence[str] = (),
 ) -> PreTrainedTokenizerBase:
     """Learn merges from `sentences`, write the tokenizer's files to `folder` as the released ones have them, load it.
 
-    Any text can be encoded. special_tokens come behind the learnt vocabulary of at most `vocab_size`, in their order.
+    Any text can be encoded. special_tokens come behind the learnt vocabulary of at most `vocab_size`, in their order,
+    and behind them the phrases: plain text that is one token wherever it stands.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX, Qwen2Tokenizer
@@ -38,9 +44,11 @@ def write_tokenizer(
     )
     tokenizer.train_from_iterator(sentences, trainer)
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special_tokens])
+    tokenizer.add_tokens([AddedToken(phrase, special=False, normalized=False) for phrase in phrases])
     tokenizer.model.save(str(folder))
     tokenizer.save(str(folder / "tokenizer.json"))
-    added = {str(tokenizer.token_to_id(token)): _added(token) for token in special_tokens}
+    all_added = (*special_tokens, *phrases)
+    added = {str(tokenizer.token_to_id(token)): _added(token, token in special_tokens) for token in all_added}
     values = {
         "tokenizer_class": "Qwen2Tokenizer",
         "add_prefix_space": False,
@@ -54,6 +62,6 @@ def write_tokenizer(
     return Qwen2Tokenizer.from_pretrained(str(folder), local_files_only=True)
 
 
-def _added(token: str) -> dict[str, str | bool]:
+def _added(token: str, special: bool) -> dict[str, str | bool]:
     plain = dict.fromkeys(("normalized", "lstrip", "rstrip", "single_word"), False)
-    return {"content": token, "special": True, **plain}
+    return {"content": token, "special": special, **plain}

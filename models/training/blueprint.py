@@ -29,6 +29,8 @@ SPECIAL_TOKENS = (
     "<|reserved_0|>",
     "<|reserved_1|>",
 )
+FRAME_PHRASES = ("stream\nTime ", ".0s: ", ".5s: ", "s: ")
+"""What a frame's wrapper repeats, a token each: a still frame costs half as many tokens so."""
 MAX_VOCAB = 2048
 
 
@@ -40,7 +42,7 @@ class Sizes:
     vision_layers: int = 4
     vision_heads: int = 4
     hidden: int = 192
-    layers: int = 4
+    layers: int = 6
     heads: int = 4
     kv_heads: int = 2
     patch_px: int = 14
@@ -120,7 +122,7 @@ def new_model(folder: Path, sentences: Iterable[str], sizes: Sizes, seed: int) -
 
     folder.mkdir(parents=True, exist_ok=True)
     words = [*sentences, DEFAULT_SYSTEM, *_format_sentences()]
-    tokenizer = write_tokenizer(folder, words, SPECIAL_TOKENS, vocab_size=MAX_VOCAB)
+    tokenizer = write_tokenizer(folder, words, SPECIAL_TOKENS, vocab_size=MAX_VOCAB, phrases=FRAME_PHRASES)
     write_checkpoint_files(folder, embedded_stream_settings(), sizes.patch_px)
     torch.manual_seed(seed)
     return VideoLlama3ForConditionalGeneration(model_config(tokenizer, sizes)).float()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -13,11 +14,13 @@ from models.attachments import Clip
 from models.checkpoint import Checkpoint
 from models.codec import TextCodec
 from models.spans import WindowSettings
-from models.training.examples import ExampleBuilder, Pictures, StreamExample, Turn
+from models.training.examples import Asides, ExampleBuilder, Pictures, StreamExample, Turn
+from models.training.history import token_labels
+from models.training.remarks import DIRECTIONS
 from models.training.sight import UNSURE, Stills, cell_labels, make_stills
 from streaming.difffp import CellGrid
 from streaming.sources.scenario import EventKind, Family, SceneSettings
-from streaming.sources.scenery import COLOURS, SHAPES
+from streaming.sources.scenery import COLOURS, SHAPES, USUAL_GROUNDS, Ground
 from streaming.sources.synthetic import Scene
 
 FIRST_TRAINING_SEED = 1_000_000
@@ -25,14 +28,22 @@ FIRST_TRAINING_SEED = 1_000_000
 VIEW_SIZES = ((224, 140), (224, 140), (196, 112), (168, 112), (140, 140), (112, 168), (280, 160))
 SIDES = ("left", "centre", "right")
 _PRESENT = (*COLOURS, *SHAPES)
-STATE_SIZES = (len(EventKind) + 1, 4, *[2] * 6, *[2] * len(_PRESENT), 2, 2, 2)
+_EDGES = (*SIDES, "top", "bottom")
+STATE_SIZES = (
+    *(len(EventKind) + 1, 4, *[2] * 6, *[2] * len(_PRESENT), 2, 2, 2),
+    *(len(COLOURS), len(SHAPES), len(_EDGES), len(DIRECTIONS), len(COLOURS)),
+)
 """Answers to each of the state questions."""
+_VIEW = slice(8 + len(_PRESENT), 11 + len(_PRESENT))
+_EVENT = slice(11 + len(_PRESENT), None)
 CLOSE_SIZES = ((84, 84), (84, 84), (56, 56), (84, 56), (112, 84))
 _STILLS_KEPT = 2000
 """Groups of still lifes kept in memory; older ones are not shown again."""
+_ASIDE_ARRAYS = ("ids", "labels", "weights", "numbers", "after")
 _STREAM_ARRAYS = ("ids", "labels", "weights", "frames", "frame_numbers", "frame_ends", "picks")
 _DRAWS_OF_A_QUESTION = 12
 """Kinds and moments that are tried until one of them allows a question."""
+_QUIET_H264_SHARE = 0.35
 _NEAR_S = 8.0
 """In windows that evict early, questions rest on what happened within this time."""
 
@@ -50,6 +61,10 @@ class Mixture:
     """Mean number of questions in scenes with questions."""
     asked_share: float = 1.0
     """Share of scenes with questions."""
+    asides_per_scene: float = 0.0
+    """Mean number of questions put on forks of a scene, which leave no trace in it."""
+    quiet_share: float = 0.0
+    """Share of scenes in which nothing happens but what deserves no remark, more of it than in others."""
     question_kinds: tuple[str, ...] = ()
     """What is asked; empty for every kind."""
     attached_share: float = 0.0
@@ -70,6 +85,15 @@ class Mixture:
     fps: tuple[float, ...] = (2.0,)
     scene: dict[str, float] = field(default_factory=dict)
     """Further scene settings."""
+    close_share: float = 0.75
+    """Share of still lifes that are close-ups of one plain shape."""
+    grounds: tuple[str, ...] = ()
+    """Kinds of ground; empty for the usual ones."""
+
+    @property
+    def ground_kinds(self) -> tuple[Ground, ...]:
+        """`grounds` as scene settings take them."""
+        return tuple(Ground(name) for name in self.grounds) or USUAL_GROUNDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +102,14 @@ class TrainingScene:
 
     stream: StreamExample
     cell_labels: np.ndarray
-    """int8 `[num_frames, num_cells, 9]` by `sight.CELL_SIZES`."""
+    """int8 `[num_frames, num_cells, 11]` by `sight.CELL_SIZES`."""
     state_labels: np.ndarray
-    """int8 `[num_frames, 23]` by `STATE_SIZES`: what has just happened (0 for nothing); how many things are in view;
+    """int8 `[num_frames, 28]` by `STATE_SIZES`: what has just happened (0 for nothing); how many things are in view;
     for the left, the centre and the right whether one is there and whether one moves there; for each colour and each
-    shape whether it is in view; whether the view is covered, dark, blurred; `UNSURE` where the truth is between."""
+    shape whether it is in view; whether the view is covered, dark, blurred; and of what has just happened to a thing
+    the colour, shape, side, direction and new colour; `UNSURE` where the truth is between."""
+    token_labels: np.ndarray
+    """int8 `[num_visual, 4]` by `history.HISTORY_SIZES`, for each visual token of the stream."""
     number: int = -1
     """Which example of its mixture it is."""
 
@@ -103,11 +130,12 @@ class SceneMaker:
         mixture = self._mixture
         rng = np.random.default_rng([self._seed, index])
         fps = float(rng.choice(mixture.fps))
-        scene = Scene(FIRST_TRAINING_SEED + self._seed * 10_000_000 + index, self._scene_settings(rng, fps))
+        quiet = rng.random() < mixture.quiet_share
+        scene = Scene(FIRST_TRAINING_SEED + self._seed * 10_000_000 + index, self._scene_settings(rng, fps, quiet))
         times = np.arange(rng.uniform(0, 1 / fps), scene.duration_s, 1 / fps)
         pictures = [(float(time_s), scene.frame(float(time_s))) for time_s in times]
-        if rng.random() < mixture.h264_share:
-            pictures = self._encoded(pictures, fps, int(rng.integers(22, 34)))
+        if rng.random() < max(mixture.h264_share, _QUIET_H264_SHARE * quiet):
+            pictures = self._encoded(pictures, fps, int(rng.integers(22, 36)), int(rng.integers(8, 60)))
         grid = self._grid(pictures[0][1])
         instruction, turns = self._remarks(scene, rng)
         evicted = rng.random() < mixture.evicted_share
@@ -115,32 +143,48 @@ class SceneMaker:
         if rng.random() < mixture.asked_share:
             turns += self._questions(scene, rng, times, builder.shown_offset_s - float(times[0]), evicted)
         turns.sort(key=lambda turn: turn.time_s)
+        asides = self._asides(scene, rng, times, builder.shown_offset_s - float(times[0]), evicted)
         if rng.random() < mixture.attached_share:
             turns += self._with_pictures(scene, rng, index)
-        example = builder.build(pictures, grid, turns, instruction=instruction)
+        example = builder.build(pictures, grid, turns, instruction=instruction, asides=asides)
         labels = [
             cell_labels(scene.scenario, pictures[number][0], frame, grid)
             for number, frame in zip(example.frame_numbers, example.frames, strict=True)
         ]
         states = np.stack([self._state(scene, pictures[number][0], fps) for number in example.frame_numbers])
-        return TrainingScene(example, np.stack(labels), states, index)
+        return TrainingScene(example, np.stack(labels), states, self._histories(scene, times, example, fps), index)
 
-    def _scene_settings(self, rng: np.random.Generator, fps: float) -> SceneSettings:
+    @staticmethod
+    def _histories(scene: Scene, times: np.ndarray, example: StreamExample, fps: float) -> np.ndarray:
+        which, cells = np.divmod(example.picks, example.grid.num_cells)
+        made = []
+        for place, number in enumerate(example.frame_numbers):
+            before_s = float(times[number - 1]) if number else None
+            kept = cells[which == place]
+            made.append(token_labels(scene, float(times[number]), before_s, kept, example.grid, fps))
+        return np.concatenate(made)
+
+    def _scene_settings(self, rng: np.random.Generator, fps: float, quiet: bool) -> SceneSettings:
         scene_options: dict[str, Any] = dict(self._mixture.scene)
+        if quiet:
+            scene_options |= {"still_probability": 1.0, "distractor_probability": 0.5, "artefact_probability": 0.5}
         return SceneSettings(
             duration_s=float(rng.uniform(*self._mixture.duration_s)),
             fps=fps,
             view_sizes=VIEW_SIZES,
             families=frozenset(Family(name) for name in self._mixture.families),
+            grounds=self._mixture.ground_kinds,
             noise_sigma=self._mixture.noise_sigma,
             **scene_options,
         )
 
     @staticmethod
-    def _encoded(pictures: list[tuple[float, np.ndarray]], fps: float, crf: int) -> list[tuple[float, np.ndarray]]:
+    def _encoded(
+        pictures: list[tuple[float, np.ndarray]], fps: float, crf: int, gop: int
+    ) -> list[tuple[float, np.ndarray]]:
         from streaming.sources.encoded import through_h264
 
-        decoded = through_h264([picture for _, picture in pictures], fps, crf=crf)
+        decoded = through_h264([picture for _, picture in pictures], fps, crf=crf, gop=gop)
         return [(time_s, picture) for (time_s, _), picture in zip(pictures, decoded, strict=True)]
 
     def _grid(self, picture: np.ndarray) -> CellGrid:
@@ -177,23 +221,29 @@ class SceneMaker:
         self, scene: Scene, rng: np.random.Generator, times: np.ndarray, shown_minus_scene_s: float, evicted: bool
     ) -> list[Turn]:
         """Questions at sampled frames, whose pictures hold the answers; every kind as often, where moments allow."""
-        from models.training.questions import NOW_KINDS, PAST_KINDS, questions
-
-        def shown_time(t_s: float) -> float:
-            return float(times[min(int(np.searchsorted(times, t_s)), len(times) - 1)]) + shown_minus_scene_s
+        from models.training.questions import NOW_KINDS, PAST_KINDS
 
         kinds = self._mixture.question_kinds or (*NOW_KINDS, *PAST_KINDS)
+        shown_time = _shown_time(times, shown_minus_scene_s)
         turns = []
         for _ in range(rng.poisson(self._mixture.questions_per_scene)):
-            for _ in range(_DRAWS_OF_A_QUESTION):
-                kind = str(rng.choice(kinds))
-                time_s = float(rng.choice(times[times >= 1.0]))
-                since_s = max(time_s - _NEAR_S, 0.0) if evicted else 0.0
-                asked = questions(scene, time_s, rng, shown_time=shown_time, kinds=(kind,), since_s=since_s)
-                if asked is not None:
-                    turns.append(Turn(time_s, asked.answer, asked.question))
-                    break
-        return turns
+            turns.append(_posed(scene, rng, times[times >= 1.0], kinds, shown_time, _NEAR_S if evicted else None))
+        return [turn for turn in turns if turn is not None]
+
+    def _asides(
+        self, scene: Scene, rng: np.random.Generator, times: np.ndarray, shown_minus_scene_s: float, evicted: bool
+    ) -> list[Turn]:
+        """Questions for forks, one in two of them to be answered by yes or no; at the end where tokens have left."""
+        from models.training.questions import NOW_KINDS, PAST_KINDS
+        from models.training.wording import YES_NO_KINDS
+
+        shown_time = _shown_time(times, shown_minus_scene_s)
+        moments = times[-1:] if evicted else times[times >= 1.0]
+        asides = []
+        for _ in range(rng.poisson(self._mixture.asides_per_scene * (0.3 if evicted else 1.0))):
+            kinds = YES_NO_KINDS if rng.random() < 0.5 else (*NOW_KINDS, *PAST_KINDS)
+            asides.append(_posed(scene, rng, moments, kinds, shown_time, _NEAR_S if evicted else None))
+        return sorted((turn for turn in asides if turn is not None), key=lambda turn: turn.time_s)
 
     def _with_pictures(self, scene: Scene, rng: np.random.Generator, index: int) -> list[Turn]:
         """A question at the end of a scene that is about attached pictures alone."""
@@ -224,10 +274,14 @@ class SceneMaker:
     @staticmethod
     def _state(scene: Scene, time_s: float, fps: float) -> np.ndarray:
         labels = np.full(len(STATE_SIZES), UNSURE, dtype=np.int8)
+        names = (list(COLOURS), SHAPES, _EDGES, DIRECTIONS, list(COLOURS))
         recent = [event for event in scene.truth if 0 <= time_s - event.visible_s < 1 / fps]
         begun = any(event.time_s <= time_s < event.visible_s for event in scene.truth)
         if recent or not begun:
             labels[0] = list(EventKind).index(recent[-1].kind) + 1 if recent else 0
+        if recent:
+            slots = (getattr(recent[-1], name) for name in ("colour", "shape", "side", "direction", "new_colour"))
+            labels[_EVENT] = [among.index(v) if v else UNSURE for v, among in zip(slots, names, strict=True)]
         state = scene.state(time_s)
         things = [thing for thing in state.things if thing.share_in > 0.5]
         if len(things) == len(state.things):
@@ -242,10 +296,40 @@ class SceneMaker:
             looks = {name for thing in things for name in (thing.colour, thing.shape)}
             labels[8 : 8 + len(_PRESENT)] = [name in looks for name in _PRESENT]
         if not begun:
-            labels[-3:] = state.covered, state.dark, state.blurred
+            labels[_VIEW] = state.covered, state.dark, state.blurred
         if state.covered:
-            labels[[1, 2, 3, 4, 5, 6, 7, -2, -1]] = UNSURE
+            labels[[*range(1, 8), _VIEW.stop - 2, _VIEW.stop - 1]] = UNSURE
         return labels
+
+
+def _shown_time(times: np.ndarray, shown_minus_scene_s: float) -> Callable[[float], float]:
+    """From a time of the scene to the time shown with the first sampled frame at or after it."""
+
+    def shown(t_s: float) -> float:
+        return float(times[min(int(np.searchsorted(times, t_s)), len(times) - 1)]) + shown_minus_scene_s
+
+    return shown
+
+
+def _posed(
+    scene: Scene,
+    rng: np.random.Generator,
+    moments: np.ndarray,
+    kinds: Sequence[str],
+    shown_time: Callable[[float], float],
+    reach_s: float | None,
+) -> Turn | None:
+    """A question of one of the kinds at one of the moments that allows it; None where no draw did."""
+    from models.training.questions import questions
+
+    for _ in range(_DRAWS_OF_A_QUESTION):
+        kind = str(rng.choice(kinds))
+        time_s = float(rng.choice(moments))
+        since_s = max(time_s - reach_s, 0.0) if reach_s is not None else 0.0
+        asked = questions(scene, time_s, rng, shown_time=shown_time, kinds=(kind,), since_s=since_s)
+        if asked is not None:
+            return Turn(time_s, asked.answer, asked.question)
+    return None
 
 
 class Store(Protocol[Example]):
@@ -285,13 +369,14 @@ class StillStore:
         self._kept: OrderedDict[int, Stills] = OrderedDict()
 
     def get(self, index: int) -> Stills:
-        """Group number `index`: eight pictures of one ground, most of them small with one plain shape each."""
+        """Group number `index`: eight pictures of one ground; `close_share` of them small with one plain shape each."""
         if index in self._kept:
             return self._kept[index]
-        easy = index % 4 != 0
+        mixture = self._mixture
+        easy = np.random.default_rng([self._first_seed, index, 79]).random() < mixture.close_share
         sizes = CLOSE_SIZES if easy else VIEW_SIZES
-        noise = (0.0, 2.0) if easy else self._mixture.noise_sigma
-        settings = SceneSettings(view_sizes=sizes, noise_sigma=noise)
+        noise = (0.0, 2.0) if easy else mixture.noise_sigma
+        settings = SceneSettings(view_sizes=sizes, noise_sigma=noise, grounds=mixture.ground_kinds)
         made = make_stills(self._first_seed + index, settings, self._vision, self._max_cells, close=easy)
         self._kept[index] = made
         if len(self._kept) > _STILLS_KEPT:
@@ -327,6 +412,7 @@ def _write(path: Path, made: TrainingScene) -> None:
     partial = path.with_suffix(".partial.npz")
     stream = made.stream
     arrays = {name: getattr(stream, name) for name in _STREAM_ARRAYS}
+    arrays |= {f"aside_{name}": getattr(stream.asides, name) for name in _ASIDE_ARRAYS}
     for place, pictures in enumerate(stream.attached):
         arrays |= {
             f"attached_{place}_frames": pictures.frames,
@@ -337,6 +423,7 @@ def _write(path: Path, made: TrainingScene) -> None:
         "grid": _grid_array(stream.grid),
         "cell_labels": made.cell_labels,
         "state_labels": made.state_labels,
+        "token_labels": made.token_labels,
         "number": np.array(made.number),
     }
     np.savez(partial, **arrays)
@@ -349,8 +436,10 @@ def _read(path: Path) -> TrainingScene:
         while (name := f"attached_{len(attached)}") + "_frames" in data:
             attached.append(Pictures(data[f"{name}_frames"], _grid_of(data[f"{name}_grid"]), data[f"{name}_picks"]))
         arrays = {name: data[name] for name in _STREAM_ARRAYS}
-        stream = StreamExample(**arrays, grid=_grid_of(data["grid"]), attached=tuple(attached))
-        return TrainingScene(stream, data["cell_labels"], data["state_labels"], int(data["number"]))
+        asides = Asides(**{name: data[f"aside_{name}"] for name in _ASIDE_ARRAYS})
+        stream = StreamExample(**arrays, grid=_grid_of(data["grid"]), asides=asides, attached=tuple(attached))
+        cells, states, tokens = (data[f"{of}_labels"] for of in ("cell", "state", "token"))
+        return TrainingScene(stream, cells, states, tokens, int(data["number"]))
 
 
 def _grid_array(grid: CellGrid) -> np.ndarray:

@@ -22,6 +22,8 @@ from models.vision import VisionSettings
 from streaming.difffp import CellGrid, LiveDiffFP, LiveSettings
 
 IGNORED = -100
+ANSWER_WEIGHT = 0.15
+"""What an answer weighs beside all remarks of a scene together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,22 @@ class Pictures:
 
 
 @dataclass(frozen=True, slots=True)
+class Asides:
+    """Questions put on forks of a stream, end to end: each sees the stream up to its moment, and no other question."""
+
+    ids: np.ndarray
+    """int32 `[length]`."""
+    labels: np.ndarray
+    """int32 `[length]`, as a stream's."""
+    weights: np.ndarray
+    """float32 `[length]`."""
+    numbers: np.ndarray
+    """int32 `[length]`: which question each token belongs to."""
+    after: np.ndarray
+    """int32 `[num_asides]`: the last position of the stream that each question sees."""
+
+
+@dataclass(frozen=True, slots=True)
 class StreamExample:
     """One tokenized scene."""
 
@@ -56,7 +74,7 @@ class StreamExample:
     labels: np.ndarray
     """int32 `[length]`: the token that should follow each position; `IGNORED` where nothing is asked."""
     weights: np.ndarray
-    """float32 `[length]`: weight of each label; decisions and text each sum to about one a scene."""
+    """float32 `[length]`: weight of each label; decisions and remarks each sum to one a scene, an answer to less."""
     frames: np.ndarray
     """uint8 `[num_frames, height, width, 3]`, only frames that hold visual tokens, as the encoder sees them."""
     frame_numbers: np.ndarray
@@ -66,6 +84,7 @@ class StreamExample:
     picks: np.ndarray
     """int32 `[num_visual]`: for each visual token of the stream in order, frame * num_cells + cell."""
     grid: CellGrid
+    asides: Asides
     attached: tuple[Pictures, ...] = ()
     """Pictures of the last question; their visual tokens follow those of the stream."""
 
@@ -90,14 +109,19 @@ class ExampleBuilder:
         *,
         system: str | None = None,
         instruction: str | None = None,
+        asides: Sequence[Turn] = (),
     ) -> StreamExample:
-        """pictures: (media time, uint8 picture) of each sampled frame, in order. turns: sorted by time."""
+        """pictures: (media time, uint8 picture) of each sampled frame, in order. turns, asides: sorted by time.
+
+        asides: questions put on forks, which leave no trace; those whose context a later eviction cuts are left out.
+        """
         ledger = Ledger(self.window)
         last = turns[-1] if turns and turns[-1].attachments else None
         assert not any(turn.attachments for turn in turns[:-1]), "only the last question has attachments"
         pruner = LiveDiffFP(grid, LiveSettings(window_low_tokens=self.window.vision_low), self.vision.std)
         self._open(ledger, system, instruction)
-        pending = deque(turns if last is None else turns[:-1])
+        pending, waiting = deque(turns if last is None else turns[:-1]), deque(asides)
+        forks: list[tuple[Turn, Span]] = []
         for index, (time_s, picture) in enumerate(pictures):
             fitted = self.vision.fitted(picture, grid)
             patches = self.vision.cut(torch.from_numpy(fitted), grid)
@@ -107,9 +131,12 @@ class ExampleBuilder:
             if pruning.appended:
                 shown = self.shown_offset_s + time_s - pictures[0][0]
                 ledger.append(self._frame(shown, pruning.keep, time_s, index, fitted))
-                ledger.evict()
+                if ledger.evict() is not None:
+                    forks.clear()
             self._speak(ledger, pending, time_s, pruning.appended)
-        return self._flatten(ledger, grid, last)
+            while waiting and waiting[0].time_s <= time_s:
+                forks.append((waiting.popleft(), ledger.spans[-1]))
+        return self._flatten(ledger, grid, last, forks)
 
     def _open(self, ledger: Ledger, system: str | None, instruction: str | None) -> None:
         prompt = self.codec.prompt
@@ -140,7 +167,9 @@ class ExampleBuilder:
                 ledger.append(self._turn(SpanKind.ANSWER, turn.text, time_s))
             pending.popleft()
 
-    def _flatten(self, ledger: Ledger, grid: CellGrid, last: Turn | None) -> StreamExample:
+    def _flatten(
+        self, ledger: Ledger, grid: CellGrid, last: Turn | None, forks: Sequence[tuple[Turn, Span]]
+    ) -> StreamExample:
         spans = list(ledger)
         ids: list[int] = []
         frames: list[np.ndarray] = []
@@ -149,9 +178,12 @@ class ExampleBuilder:
         picks: list[np.ndarray] = []
         decisions: list[tuple[int, int]] = []
         spoken: list[tuple[int, int]] = []
+        answers: list[list[tuple[int, int]]] = []
+        last_at: dict[int, int] = {}
         for span, after in zip(spans, [*spans[1:], None], strict=True):
             start = len(ids)
             ids.extend(span.ids)
+            last_at[id(span)] = len(ids) - 1
             if span.is_seen_frame:
                 assert span.cells is not None and isinstance(span.vision, np.ndarray)
                 picks.append(span.cells + len(frames) * grid.num_cells)
@@ -161,29 +193,46 @@ class ExampleBuilder:
                 label = self._decision(after)
                 if label is not None:
                     decisions.append((len(ids) - 1, label))
-            elif span.kind in (SpanKind.COMMENT, SpanKind.ANSWER):
-                spoken.extend((at, ids[at + 1]) for at in range(start, len(ids) - 2))
+            elif span.kind is SpanKind.COMMENT:
+                spoken.extend(_followed(ids, start))
+            elif span.kind is SpanKind.ANSWER:
+                answers.append(_followed(ids, start))
         attached: tuple[Pictures, ...] = ()
         if last is not None:
-            attached = self._attach(ids, spoken, last)
+            attached = self._attach(ids, answers, last)
         return StreamExample(
-            *self._labelled(ids, decisions, spoken),
+            *self._labelled(ids, decisions, spoken, answers),
             np.stack(frames),
             np.asarray(numbers, dtype=np.int32),
             np.asarray(ends, dtype=np.int32),
             np.concatenate(picks).astype(np.int32),
             grid,
+            self._asides([(turn, last_at[id(span)]) for turn, span in forks]),
             attached,
         )
 
-    def _attach(self, ids: list[int], spoken: list[tuple[int, int]], turn: Turn) -> tuple[Pictures, ...]:
+    def _asides(self, forks: Sequence[tuple[Turn, int]]) -> Asides:
+        """Questions with their answers, end to end. forks: each with the last position it sees."""
+        ids: list[int] = []
+        numbers: list[int] = []
+        answers: list[list[tuple[int, int]]] = []
+        for number, (turn, _) in enumerate(forks):
+            ids.extend(self.codec.encode(self.codec.prompt.turn("user", turn.question or "")))
+            start = len(ids)
+            ids.extend(self.codec.encode(self.codec.prompt.turn("assistant", turn.text)))
+            answers.append(_followed(ids, start))
+            numbers.extend([number] * (len(ids) - len(numbers)))
+        after = np.array([at for _, at in forks], dtype=np.int32)
+        return Asides(*self._labelled(ids, [], [], answers), np.asarray(numbers, dtype=np.int32), after)
+
+    def _attach(self, ids: list[int], answers: list[list[tuple[int, int]]], turn: Turn) -> tuple[Pictures, ...]:
         """Append a question with its pictures, and its answer."""
         question, image = turn.question or "", self.special.image
         laid = lay_out(self.codec, self.vision, image, question, turn.attachments, self.picture_tokens)
         ids.extend(laid.ids)
         start = len(ids)
         ids.extend(self.codec.encode(self.codec.prompt.turn("assistant", turn.text)))
-        spoken.extend((at, ids[at + 1]) for at in range(start, len(ids) - 2))
+        answers.append(_followed(ids, start))
         groups: list[Pictures] = []
         for picture in laid.pictures:
             picks = np.flatnonzero(picture.keep).astype(np.int32)
@@ -201,7 +250,11 @@ class ExampleBuilder:
         return self.special.im_start if after.kind is SpanKind.COMMENT else None
 
     def _labelled(
-        self, ids: list[int], decisions: list[tuple[int, int]], spoken: list[tuple[int, int]]
+        self,
+        ids: list[int],
+        decisions: list[tuple[int, int]],
+        spoken: list[tuple[int, int]],
+        answers: list[list[tuple[int, int]]],
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         labels = np.full(len(ids), IGNORED, dtype=np.int32)
         weights = np.zeros(len(ids), dtype=np.float32)
@@ -209,10 +262,17 @@ class ExampleBuilder:
             places = [at for at, label in decisions if label == wanted]
             labels[places] = wanted
             weights[places] = 0.5 / max(len(places), 1)
-        for at, token in spoken:
-            labels[at] = token
-            weights[at] = 1.0 / max(len(spoken), 1)
+        weighted = [(spoken, 1.0), *((answer, ANSWER_WEIGHT) for answer in answers)]
+        for tokens, weight in weighted:
+            for at, token in tokens:
+                labels[at] = token
+                weights[at] = weight / len(tokens)
         return np.asarray(ids, dtype=np.int32), labels, weights
+
+
+def _followed(ids: list[int], start: int) -> list[tuple[int, int]]:
+    """Each position from `start` on with the token that follows it, up to the one that ends the turn."""
+    return [(at, ids[at + 1]) for at in range(start, len(ids) - 2)]
 
 
 def without(turns: Sequence[Turn], allowed: Callable[[Turn], bool]) -> list[Turn]:

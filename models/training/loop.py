@@ -20,7 +20,8 @@ from torch import nn
 
 from models.errors import SettingsError
 from models.training.data import STATE_SIZES, TrainingScene
-from models.training.examples import IGNORED
+from models.training.examples import IGNORED, StreamExample
+from models.training.history import HISTORY_SIZES
 from models.training.sight import CELL_SIZES, MASK_SIDE, UNSURE, Stills
 from models.vision import VisionSettings, early_features, encode_frames, finished_features, merged_features
 from streaming.difffp import CellGrid
@@ -28,7 +29,7 @@ from streaming.difffp import CellGrid
 if TYPE_CHECKING:
     from transformers import VideoLlama3ForConditionalGeneration
 
-_CELL_WEIGHTS = (0.5, 0.5, 1.5, 4.0, 0.5, 0.5, 0.3, 0.5, 0.5)
+_CELL_WEIGHTS = (0.5, 0.5, 1.5, 4.0, 0.5, 0.5, 0.3, 0.5, 0.5, 1.0, 1.0)
 """Weights of the questions about a cell. Shape is learnt last by far: it is drowned by the others otherwise."""
 _MASK_WEIGHT = 3.0
 PARTS = ("vision", "projector", "language")
@@ -50,6 +51,8 @@ class Stage:
     """Weight of the encoder's own objective: where is this cell, what is on it."""
     state_weight: float = 0.3
     """Weight of the language model's own objective: what is where, what moves, what has just happened."""
+    history_weight: float = 0.3
+    """Weight of what is asked of each visual token: what was there before, what the thing there does."""
     language_weight: float = 1.0
     """0 trains the encoder and the projector alone."""
     decision_weight: float = 1.0
@@ -78,16 +81,18 @@ class Stage:
 class Heads(nn.Module):
     """Read a cell's place and content from its visual token, and the scene's state from a frame's last token.
 
-    They make the encoder and the language model learn what remarks alone teach slowly; thrown away after training.
+    Halfway up the language model each visual token is asked for its history, too. They make the encoder and the
+    language model learn what remarks alone teach slowly; thrown away after training.
     The masks of things, asked of the patches halfway up the tower, are what forms are then told by.
     """
 
     def __init__(self, hidden: int, vision_hidden: int) -> None:
         super().__init__()
         self.masks = nn.Sequential(nn.LayerNorm(vision_hidden), nn.Linear(vision_hidden, MASK_SIDE**2))
-        num_present = len(STATE_SIZES) - 1
-        self.cells = _Answers(hidden, CELL_SIZES, _CELL_WEIGHTS, (1.0, 1.0, 0.2, 0.2, 1.0, 1.0, 1.0, 1.0, 1.0))
-        self.states = _Answers(hidden, STATE_SIZES, (1.0,) * (num_present + 1), (0.1, *[1.0] * num_present))
+        num_others = len(STATE_SIZES) - 1
+        self.cells = _Answers(hidden, CELL_SIZES, _CELL_WEIGHTS, (1.0, 1.0, 0.2, 0.2, *[1.0] * 7))
+        self.histories = _Answers(hidden, HISTORY_SIZES, (1.5, 1.0, 1.0, 1.5), (0.3, 0.3, 0.5, 0.2))
+        self.states = _Answers(hidden, STATE_SIZES, (1.0,) * (num_others + 1), (0.1, *[1.0] * num_others))
 
 
 class _Answers(nn.Module):
@@ -120,16 +125,20 @@ class _Answers(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What one batch gave, for the log."""
+    """What one batch gave, for the log; not a number where it held nothing of the kind."""
 
     total: torch.Tensor
-    cells: float
-    state: float
-    text: float
-    decision: float
-    decision_right: float
+    cells: float = math.nan
+    history: float = math.nan
+    state: float = math.nan
+    text: float = math.nan
+    answers: float = math.nan
+    """Of questions on forks."""
+    decision: float = math.nan
+    decision_right: float = math.nan
     """Balanced share of decisions on the right side of zero."""
-    text_right: float
+    text_right: float = math.nan
+    answers_right: float = math.nan
 
     def as_dict(self) -> dict[str, float]:
         """Plain numbers by name; `loss` is the total."""
@@ -147,42 +156,135 @@ def batch_losses(
     train_vision: bool = True,
     features: Features | None = None,
 ) -> Losses:
-    """Forward one batch. decision_ids: (im_start, stream_start). features: what a frozen tower made before."""
-    scenes = [scene for scene in batch if isinstance(scene, TrainingScene)]
-    if len(scenes) < len(batch):
-        groups = [_still_loss(model, heads, stills) for stills in batch if isinstance(stills, Stills)]
-        cells_loss = torch.stack(groups).mean()
-        return Losses(stage.cells_weight * cells_loss, cells_loss.item(), 0.0, 0.0, 0.0, 0.0, 0.0)
-    visual, cells_loss = _encode(model, heads, scenes, train_vision, features)
-    total = stage.cells_weight * cells_loss
+    """Forward a batch, one example after the other; the mean of their losses.
+
+    Scenes differ in length, and what padding would cost is more than a batch gains on a processor.
+    decision_ids: (im_start, stream_start). features: what a frozen tower made before.
+    """
+    each = []
+    for example in batch:
+        if isinstance(example, Stills):
+            cells = _still_loss(model, heads, example)
+            each.append(Losses(stage.cells_weight * cells, cells=cells.item()))
+        else:
+            each.append(_scene_losses(model, heads, example, stage, decision_ids, train_vision, features))
+    figures = [losses.as_dict() for losses in each]
+    means = {key: _mean([figure[key] for figure in figures]) for key in figures[0] if key != "loss"}
+    return Losses(torch.stack([losses.total for losses in each]).mean(), **means)
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else math.nan
+
+
+def _scene_losses(
+    model: VideoLlama3ForConditionalGeneration,
+    heads: Heads,
+    scene: TrainingScene,
+    stage: Stage,
+    decision_ids: tuple[int, int],
+    train_vision: bool,
+    features: Features | None,
+) -> Losses:
+    visual, cells = _encode(model, heads, scene, train_vision, features)
+    total = stage.cells_weight * cells
     if not stage.language_weight:
-        return Losses(total, cells_loss.item(), 0.0, 0.0, 0.0, 0.0, 0.0)
-    embeddings, labels, weights = _embed(model, scenes, visual)
-    hidden = model.model.language_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
-    asked = labels != IGNORED
-    logits = model.lm_head(hidden[asked])
-    target, weight = labels[asked], weights[asked]
+        return Losses(total, cells=cells.item())
+    read = _read_stream(model, scene, visual, with_asides=len(scene.stream.asides.after) > 0)
+    stream = scene.stream
+    loss, right, target = _word_losses(model, read.stream, stream.labels, stream.weights)
     is_decision = (target == decision_ids[0]) | (target == decision_ids[1])
-    loss = nn.functional.cross_entropy(logits, target, reduction="none") * weight
-    decision = loss[is_decision].sum() / len(scenes)
-    text = loss[~is_decision].sum() / len(scenes)
-    state = heads.states(*_frame_ends(scenes, hidden))
-    total = total + stage.language_weight * text + stage.decision_weight * decision + stage.state_weight * state
-    with torch.no_grad():
-        chosen = logits.argmax(dim=-1) == target
-        score = logits[:, decision_ids[0]] > logits[:, decision_ids[1]]
-        right = score == (target == decision_ids[0])
-        speak, silent = is_decision & (target == decision_ids[0]), is_decision & (target == decision_ids[1])
-        balanced = [right[which].float().mean().item() for which in (speak, silent) if which.any()]
+    decision, text = loss[is_decision].sum(), loss[~is_decision].sum()
+    early, late = read.early, read.late
+    image_at = torch.from_numpy(np.flatnonzero(stream.ids == model.config.image_token_id)[: len(stream.picks)])
+    history = heads.histories(early[image_at.to(early.device)], _tensor(scene.token_labels, model))
+    ends = _tensor(stream.frame_ends, model).long()
+    state = heads.states(late[ends], _tensor(scene.state_labels, model))
+    total = total + stage.language_weight * text + stage.decision_weight * decision
+    total = total + stage.state_weight * state + stage.history_weight * history
+    answers, answers_right = math.nan, math.nan
+    if read.asides is not None:
+        answer_loss, answered, _ = _word_losses(model, read.asides, stream.asides.labels, stream.asides.weights)
+        total = total + stage.language_weight * answer_loss.sum()
+        answers, answers_right = answer_loss.sum().item(), answered.float().mean().item()
+    speak, silent = is_decision & (target == decision_ids[0]), is_decision & (target == decision_ids[1])
+    balanced = [right[which].float().mean().item() for which in (speak, silent) if which.any()]
     return Losses(
         total,
-        cells_loss.item(),
-        state.item(),
-        text.item(),
-        decision.item(),
-        float(np.mean(balanced)) if balanced else math.nan,
-        chosen[~is_decision].float().mean().item() if (~is_decision).any() else math.nan,
+        cells=cells.item(),
+        history=history.item(),
+        state=state.item(),
+        text=text.item(),
+        answers=answers,
+        decision=decision.item(),
+        decision_right=_mean(balanced),
+        text_right=right[~is_decision].float().mean().item() if (~is_decision).any() else math.nan,
+        answers_right=answers_right,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The language model's vectors for one scene, `[length, hidden]` each."""
+
+    stream: torch.Tensor
+    early: torch.Tensor
+    """After half of the layers: what was where is to be known here, so that the others can build on it."""
+    late: torch.Tensor
+    """After two thirds of the layers: what has just happened is to be known here."""
+    asides: torch.Tensor | None
+
+
+def _read_stream(
+    model: VideoLlama3ForConditionalGeneration, scene: TrainingScene, visual: torch.Tensor, *, with_asides: bool
+) -> _Read:
+    """Read the stream, and then all questions put on forks of it in one pass over its keys."""
+    from transformers import DynamicCache
+
+    language, stream, asides = model.model.language_model, scene.stream, scene.stream.asides
+    num_layers = len(language.layers)
+    cache = DynamicCache() if with_asides else None
+    made = language(
+        inputs_embeds=_embed(model, stream.ids, visual),
+        past_key_values=cache,
+        use_cache=with_asides,
+        output_hidden_states=True,
+    )
+    early, late = (made.hidden_states[depth][0] for depth in (max(num_layers // 2, 1), max(2 * num_layers // 3, 1)))
+    answered = None
+    if with_asides:
+        starts = np.flatnonzero(np.diff(asides.numbers, prepend=-1))
+        own = np.arange(len(asides.ids)) - starts[asides.numbers]
+        positions = _tensor(asides.after[asides.numbers] + 1 + own, model).long()
+        answered = language(
+            inputs_embeds=_embed(model, asides.ids, visual[:0]),
+            past_key_values=cache,
+            position_ids=positions[None],
+            attention_mask={"full_attention": _tensor(_aside_mask(scene.stream), model)[None, None]},
+            use_cache=True,
+        ).last_hidden_state[0]
+    return _Read(made.last_hidden_state[0], early, late, answered)
+
+
+def _aside_mask(stream: StreamExample) -> np.ndarray:
+    """Which positions each token of the questions on forks sees: bool `[num_aside, num_stream + num_aside]`."""
+    asides = stream.asides
+    seen = np.arange(len(stream.ids))[None] <= asides.after[asides.numbers][:, None]
+    order = np.arange(len(asides.ids))
+    own = (asides.numbers[:, None] == asides.numbers[None]) & (order[None] <= order[:, None])
+    return np.concatenate([seen, own], axis=1)
+
+
+def _word_losses(
+    model: VideoLlama3ForConditionalGeneration, hidden: torch.Tensor, labels: np.ndarray, weights: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Weighted loss of each labelled position, whether its likeliest token is right, and its label."""
+    at = np.flatnonzero(labels != IGNORED)
+    logits = model.lm_head(hidden[torch.from_numpy(at).to(hidden.device)])
+    target = _tensor(labels[at], model).long()
+    loss = nn.functional.cross_entropy(logits.float(), target, reduction="none") * _tensor(weights[at], model)
+    return loss, logits.detach().argmax(dim=-1) == target, target
 
 
 class Features:
@@ -223,56 +325,34 @@ def _still_loss(model: VideoLlama3ForConditionalGeneration, heads: Heads, stills
 def _encode(
     model: VideoLlama3ForConditionalGeneration,
     heads: Heads,
-    batch: Sequence[TrainingScene],
+    scene: TrainingScene,
     train_vision: bool,
     features: Features | None,
-) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """The visual tokens that each scene picks, `[num_visual, hidden]`, and the encoder's own loss."""
-    visual, losses = [], []
-    for scene in batch:
-        stream = scene.stream
-        sets = [(stream.frames, stream.grid, stream.picks)]
-        sets += [(pictures.frames, pictures.grid, pictures.picks) for pictures in stream.attached]
-        picked = []
-        for place, (frames, grid, picks) in enumerate(sets):
-            if features is not None and not train_vision:
-                tokens = model.model.projector(features.of(model, (scene.number, place), frames, grid))
-            else:
-                patches = VisionSettings().cut(_tensor(frames, model), grid)
-                tokens = encode_frames(model.model, patches, grid, frozen=not train_vision)
-            if place == 0:
-                losses.append(heads.cells(tokens, _tensor(scene.cell_labels, model)) * len(frames))
-            picked.append(tokens.flatten(0, 1)[_tensor(picks, model).long()])
-        visual.append(torch.cat(picked))
-    num_frames = sum(len(scene.stream.frames) for scene in batch)
-    return visual, torch.stack(losses).sum() / num_frames
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The visual tokens that the scene picks, `[num_visual, hidden]`, and the encoder's own loss."""
+    stream = scene.stream
+    sets = [(stream.frames, stream.grid, stream.picks)]
+    sets += [(pictures.frames, pictures.grid, pictures.picks) for pictures in stream.attached]
+    picked, cells = [], None
+    for place, (frames, grid, picks) in enumerate(sets):
+        if features is not None and not train_vision:
+            tokens = model.model.projector(features.of(model, (scene.number, place), frames, grid))
+        else:
+            patches = VisionSettings().cut(_tensor(frames, model), grid)
+            tokens = encode_frames(model.model, patches, grid, frozen=not train_vision)
+        if place == 0:
+            cells = heads.cells(tokens, _tensor(scene.cell_labels, model))
+        picked.append(tokens.flatten(0, 1)[_tensor(picks, model).long()])
+    assert cells is not None
+    return torch.cat(picked), cells
 
 
-def _embed(
-    model: VideoLlama3ForConditionalGeneration, batch: Sequence[TrainingScene], visual: Sequence[torch.Tensor]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Padded on the right, so that the causal mask alone keeps the padding out."""
-    image_id = model.config.image_token_id
-    length = max(len(scene.stream.ids) for scene in batch)
-    device = model.device
-    ids = torch.zeros(len(batch), length, dtype=torch.long, device=device)
-    labels = torch.full((len(batch), length), IGNORED, dtype=torch.long, device=device)
-    weights = torch.zeros(len(batch), length, device=device)
-    for row, scene in enumerate(batch):
-        size = len(scene.stream.ids)
-        ids[row, :size] = _tensor(scene.stream.ids, model)
-        labels[row, :size] = _tensor(scene.stream.labels, model)
-        weights[row, :size] = _tensor(scene.stream.weights, model)
-    embeddings = model.model.language_model.embed_tokens(ids)
-    mask = (ids == image_id).unsqueeze(-1)
-    return embeddings.masked_scatter(mask, torch.cat(list(visual))), labels, weights
-
-
-def _frame_ends(batch: Sequence[TrainingScene], hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The language model's vectors at the frames' last tokens, and the truth about each of those frames."""
-    ends = [torch.from_numpy(scene.stream.frame_ends).long().to(hidden.device) for scene in batch]
-    vectors = torch.cat([hidden[row, at] for row, at in enumerate(ends)])
-    return vectors, torch.from_numpy(np.concatenate([scene.state_labels for scene in batch])).to(hidden.device)
+def _embed(model: VideoLlama3ForConditionalGeneration, ids: np.ndarray, visual: torch.Tensor) -> torch.Tensor:
+    """`[1, length, hidden]`, the visual tokens where their ids stand."""
+    tokens = _tensor(ids, model).long()[None]
+    embeddings = model.model.language_model.embed_tokens(tokens)
+    mask = (tokens == model.config.image_token_id).unsqueeze(-1)
+    return embeddings.masked_scatter(mask, visual.to(embeddings.dtype))
 
 
 def _vision_width(model: VideoLlama3ForConditionalGeneration) -> int:
@@ -285,12 +365,22 @@ def _tensor(values: np.ndarray, model: VideoLlama3ForConditionalGeneration) -> t
 
 
 class Trainer:
-    """One stage's optimiser and bookkeeping in `folder`; `run` goes on from what was saved there."""
+    """One stage's optimiser and bookkeeping in `folder`; `run` goes on from what was saved there.
+
+    bf16: products in bfloat16, weights and sums in float32.
+    """
 
     def __init__(
-        self, model: VideoLlama3ForConditionalGeneration, folder: Path, stage: Stage, decision_ids: tuple[int, int]
+        self,
+        model: VideoLlama3ForConditionalGeneration,
+        folder: Path,
+        stage: Stage,
+        decision_ids: tuple[int, int],
+        *,
+        bf16: bool = False,
     ) -> None:
         self.model = model
+        self._bf16 = bf16
         self.stage = stage
         self.folder = folder
         self.step = 0
@@ -340,18 +430,18 @@ class Trainer:
         frozen = "vision" not in self.stage.trains
         train_vision = not frozen and self.step % self.stage.vision_every == 0
         self._optimiser.zero_grad(set_to_none=True)
-        # One by one: scenes differ in length, and what padding would cost is more than a batch gains on a processor.
         total = 0.0
         for item in batch:
-            losses = batch_losses(
-                self.model,
-                self.heads,
-                [item],
-                self.stage,
-                self._decision_ids,
-                train_vision=train_vision,
-                features=self._features if frozen else None,
-            )
+            with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._bf16):
+                losses = batch_losses(
+                    self.model,
+                    self.heads,
+                    [item],
+                    self.stage,
+                    self._decision_ids,
+                    train_vision=train_vision,
+                    features=self._features if frozen else None,
+                )
             (losses.total / len(batch)).backward()
             self._recent.append(losses.as_dict())
             total += losses.total.item() / len(batch)
@@ -367,8 +457,8 @@ class Trainer:
         """One line on what the steps since the last line gave, on average."""
         record: dict[str, object] = {"stage": self.stage.name, "step": self.step, "rate": round(rate, 7)}
         for key in self._recent[0]:
-            values = [losses[key] for losses in self._recent if not math.isnan(losses[key])]
-            record[key] = round(float(np.mean(values)), 5) if values else None
+            value = _mean([losses[key] for losses in self._recent])
+            record[key] = None if math.isnan(value) else round(value, 5)
         record["step_s"] = round(float(np.mean(self._recent_s)), 3)
         self._recent, self._recent_s = [], []
         with self._log.open("a", encoding="utf-8") as log:

@@ -18,9 +18,15 @@ COLOURS = ("none", "red", "green", "blue", "yellow", "white", "black", "orange",
 SHAPES = ("none", "circle", "square", "triangle", "star", "textured")
 MAX_SIDE_CELLS = 16
 LUMAS = 8
-CELL_SIZES = (MAX_SIDE_CELLS, MAX_SIDE_CELLS, len(COLOURS), len(SHAPES), 5, 5, LUMAS, 2, 2)
+OFFSETS = 12
+OFFSET_STEP = 0.25
+CELL_SIZES = (MAX_SIDE_CELLS, MAX_SIDE_CELLS, len(COLOURS), len(SHAPES), 5, 5, LUMAS, 2, 2, OFFSETS, OFFSETS)
 """Answers to each question about a cell: its row and column; colour and shape of the thing on it (0 for none); how
-many cells the thing's middle lies to the right and below (−2 to 2, plus 2); brightness; covered; blurred."""
+many cells the thing's middle lies to the right and below (−2 to 2, plus 2); brightness; covered; blurred; and the same
+two distances in quarters of a cell (−1.5 to 1.5), without which nobody knows which way something begins to move."""
+_PLACES = [4, 5, 9, 10]
+"""Which of the questions ask where a thing's middle is."""
+NOBODY, IN_DOUBT = -1, -2
 OWNED_SHARE = 0.25
 """A thing is on a cell if it fills this share of it, or if this share of the thing is there."""
 _TRACE_SHARE = 0.04
@@ -30,18 +36,30 @@ MASK_SIDE = 7
 
 
 def cell_labels(scenario: Scenario, t_s: float, picture: np.ndarray, grid: CellGrid) -> np.ndarray:
-    """int8 `[num_cells, 9]`, the truth by `CELL_SIZES`; `UNSURE` where it is in doubt.
+    """int8 `[num_cells, 11]`, the truth by `CELL_SIZES`; `UNSURE` where it is in doubt.
 
     picture: uint8 `[rows * side, cols * side, 3]`, the frame on the grid's size.
     """
+    return _labels(scenario, t_s, picture, grid)[0]
+
+
+def cell_owners(scenario: Scenario, t_s: float, grid: CellGrid) -> np.ndarray:
+    """int16 `[num_cells]`: index among the scenario's things of the one on each cell, `NOBODY`, or `IN_DOUBT`."""
+    side = grid.patch_px * grid.merge
+    dark = np.zeros((grid.rows * side, grid.cols * side, 3), dtype=np.uint8)
+    labels, owners = _labels(scenario, t_s, dark, grid)
+    return np.where(labels[:, 2] == UNSURE, IN_DOUBT, owners)
+
+
+def _labels(scenario: Scenario, t_s: float, picture: np.ndarray, grid: CellGrid) -> tuple[np.ndarray, np.ndarray]:
     rows, cols = grid.rows, grid.cols
     labels = np.zeros((rows * cols, len(CELL_SIZES)), dtype=np.int8)
     labels[:, 0], labels[:, 1] = np.divmod(np.arange(rows * cols), cols)
-    labels[:, 4:6] = UNSURE
-    filled = np.zeros(rows * cols)
-    for thing in scenario.things:
+    labels[:, _PLACES] = UNSURE
+    filled, owners = np.zeros(rows * cols), np.full(rows * cols, NOBODY, dtype=np.int16)
+    for index, thing in enumerate(scenario.things):
         if thing.born_s <= t_s < thing.gone_s:
-            _put(labels, filled, _Cells(scenario, thing, t_s, grid))
+            owners[_put(labels, filled, _Cells(scenario, thing, t_s, grid))] = index
     side = grid.patch_px * grid.merge
     grey = picture.astype(np.float32).mean(axis=2).reshape(rows, side, cols, side).mean(axis=(1, 3))
     labels[:, 6] = np.clip(grey.ravel() * LUMAS / 256, 0, LUMAS - 1)
@@ -52,11 +70,12 @@ def cell_labels(scenario: Scenario, t_s: float, picture: np.ndarray, grid: CellG
     plain = cover < 0.02 and gain > 0.4 and detailed
     labels[:, 8] = UNSURE if not plain or 1.0 < blur <= 2.5 else blur > 2.5
     if cover > 0.02:
-        labels[:, 2:6] = 0 if cover >= 0.9 else UNSURE
-        labels[:, 4:6] = UNSURE
+        labels[:, 2:4] = 0 if cover >= 0.9 else UNSURE
+        labels[:, _PLACES] = UNSURE
+        owners[:] = NOBODY
     if gain < 0.35 or blur > 2.5:
-        labels[:, 2:6] = UNSURE
-    return labels
+        labels[:, [2, 3, *_PLACES]] = UNSURE
+    return labels, owners
 
 
 class _Cells:
@@ -75,22 +94,26 @@ class _Cells:
         self.share_in = float(self.of_thing.sum()) / thing.full_share
         middle = inside.mean(axis=0) if len(inside) else np.zeros(2)
         row, col = np.divmod(np.arange(grid.num_cells), grid.cols)
-        self.right = np.clip(np.round(middle[0] - col - 0.5), -2, 2) + 2
-        self.below = np.clip(np.round(middle[1] - row - 0.5), -2, 2) + 2
+        self.places = np.zeros((grid.num_cells, len(_PLACES)), dtype=np.int8)
+        for axis, away in enumerate((middle[0] - col - 0.5, middle[1] - row - 0.5)):
+            self.places[:, axis] = np.clip(np.round(away), -2, 2) + 2
+            step = np.floor(away / OFFSET_STEP) + OFFSETS // 2
+            self.places[:, 2 + axis] = np.where((step >= 0) & (step < OFFSETS), step, UNSURE)
         self.colour = COLOURS.index(thing.colour_at(t_s) or "textured")
         self.shape = SHAPES.index(thing.shape or "textured")
 
 
-def _put(labels: np.ndarray, filled: np.ndarray, cells: _Cells) -> None:
-    """Lay a thing over what lies there so far."""
+def _put(labels: np.ndarray, filled: np.ndarray, cells: _Cells) -> np.ndarray:
+    """Lay a thing over what lies there so far; gives the cells it takes."""
     owned = ((cells.of_cell >= OWNED_SHARE) | (cells.of_thing >= OWNED_SHARE)) & (cells.of_cell > filled - 0.2)
     touched = (cells.of_cell > _TRACE_SHARE) & ~owned
     labels[touched & (labels[:, 2] == 0), 2:4] = UNSURE
     contested = owned & (filled > 0.5 * cells.of_cell)
     labels[owned, 2], labels[owned, 3] = cells.colour, cells.shape if cells.share_in > 0.6 else UNSURE
-    labels[owned, 4], labels[owned, 5] = cells.right[owned], cells.below[owned]
-    labels[contested, 2:6] = UNSURE
+    labels[np.ix_(owned, np.array(_PLACES))] = cells.places[owned]
+    labels[np.ix_(contested, np.array([2, 3, *_PLACES]))] = UNSURE
     np.maximum(filled, cells.of_cell, out=filled)
+    return owned
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +123,7 @@ class Stills:
     frames: np.ndarray
     """uint8 `[num_frames, height, width, 3]`, as the encoder sees them."""
     cell_labels: np.ndarray
-    """int8 `[num_frames, num_cells, 9]`."""
+    """int8 `[num_frames, num_cells, 11]`."""
     masks: np.ndarray
     """int8 `[num_frames, num_patches, 49]`: which parts of each patch show a thing; `UNSURE` for covered pictures."""
     grid: CellGrid

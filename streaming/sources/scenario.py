@@ -12,7 +12,7 @@ from enum import StrEnum
 import numpy as np
 
 from streaming.errors import ConfigError
-from streaming.sources.scenery import COLOURS, POINTS_PER_SIDE, RGB, SHAPES, Ground, GroundSpec, Outline
+from streaming.sources.scenery import COLOURS, POINTS_PER_SIDE, RGB, SHAPES, USUAL_GROUNDS, Ground, GroundSpec, Outline
 
 
 class Family(StrEnum):
@@ -53,7 +53,7 @@ class SceneSettings:
     view_sizes: tuple[tuple[int, int], ...] = ((224, 140),)
     """Width and height in pixels; each scene takes one."""
     families: frozenset[Family] = frozenset(Family)
-    grounds: tuple[Ground, ...] = tuple(Ground)
+    grounds: tuple[Ground, ...] = USUAL_GROUNDS
     noise_sigma: tuple[float, float] = (0.0, 4.0)
     """Range of the sensor noise's deviation, grey levels; each scene draws one value."""
     still_probability: float = 0.12

@@ -42,9 +42,13 @@ class Ground(StrEnum):
     BLOBS = "blobs"
     CHECKER = "checker"
     ROOM = "room"
+    LEAVES = "leaves"
+    """Overlapping pieces of all sizes: statistics near those of photographs (Lee, Mumford and Huang 2001)."""
 
 
-DETAILED = frozenset({Ground.STRIPES, Ground.NOISE, Ground.BLOBS, Ground.CHECKER, Ground.ROOM})
+USUAL_GROUNDS = tuple(kind for kind in Ground if kind is not Ground.LEAVES)
+"""What scenes stand on unless told otherwise: a seed's scene stays the same where kinds are added."""
+DETAILED = frozenset({Ground.STRIPES, Ground.NOISE, Ground.BLOBS, Ground.CHECKER, Ground.ROOM, Ground.LEAVES})
 """Grounds on which blur and a moving camera can be seen at all."""
 
 
@@ -85,7 +89,7 @@ def _palette(kind: Ground, rng: np.random.Generator) -> tuple[RGB, ...]:
     elif kind is Ground.NOISE:
         swing = rng.uniform(12, 45) * np.array([1.0, 1.0, 1.0]) + rng.uniform(-8, 8, 3)
         colours = [base, base + swing, base - swing]
-    elif kind is Ground.ROOM:
+    elif kind in (Ground.ROOM, Ground.LEAVES):
         colours = [base, *(np.array(muted_colour(rng, 0.35)) for _ in range(3))]
     elif kind is Ground.BLOBS:
         colours = [base, *(base + rng.uniform(-70, 70) + rng.uniform(-20, 20, 3) for _ in range(2))]
@@ -165,6 +169,30 @@ def _paint_blobs(spec: GroundSpec, rng: np.random.Generator, height: int, width:
     return picture
 
 
+def _paint_leaves(spec: GroundSpec, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Pieces of many sizes over one another, each with a shade and a grain of its own."""
+    palette = np.asarray(spec.palette, np.float32)
+    picture = np.broadcast_to(palette[0], (height, width, 3)).copy()
+    grain = fractal_field(rng, height, width, 1.2)[..., None]
+    least, most = 0.15 * spec.period_px, 2.5 * spec.period_px
+    # A density of r^-3 makes a dead-leaves picture scale invariant; the large ones lie below.
+    share = rng.random(int(rng.integers(60, 160)))
+    radii = 1 / np.sqrt(share / least**2 + (1 - share) / most**2)
+    for radius in sorted(map(float, radii), reverse=True):
+        x, y = rng.uniform(0, width), rng.uniform(0, height)
+        left, top = max(int(x - radius), 0), max(int(y - radius), 0)
+        piece = picture[top : int(y + radius) + 1, left : int(x + radius) + 1]
+        ys, xs = np.mgrid[top : top + piece.shape[0], left : left + piece.shape[1]].astype(np.float32)
+        angle = rng.uniform(0, np.pi)
+        u = ((xs - x) * np.cos(angle) + (ys - y) * np.sin(angle)) / radius
+        v = ((ys - y) * np.cos(angle) - (xs - x) * np.sin(angle)) / (radius * rng.uniform(0.3, 1.0))
+        inside = u * u + v * v <= 1 if rng.random() < 0.5 else np.maximum(np.abs(u), np.abs(v)) <= 0.7
+        colour = palette[int(rng.integers(len(palette)))] + rng.uniform(-12, 12)
+        shade = (u * rng.uniform(0, 14))[..., None] + grain[ys.astype(int), xs.astype(int)] * rng.uniform(0, 9)
+        piece[inside] = (colour + shade)[inside]
+    return picture
+
+
 def ground_margin_px(scale: float) -> int:
     """Ground that is painted beyond the view on each side, for a camera that moves."""
     return int(np.ceil(46.0 * scale)) + 2
@@ -193,6 +221,8 @@ def paint_ground(spec: GroundSpec, height: int, width: int) -> np.ndarray:
         picture = first + np.clip(field, -1.2, 1.2)[..., None] * (np.asarray(spec.palette[1], np.float32) - first)
     elif spec.kind is Ground.BLOBS:
         picture = _paint_blobs(spec, rng, height, width)
+    elif spec.kind is Ground.LEAVES:
+        picture = _paint_leaves(spec, rng, height, width)
     else:
         picture = _paint_room(spec, rng, height, width)
     light = 1.0 - spec.shade * (along - along.min()) / max(float(np.ptp(along)), 1.0)

@@ -1,0 +1,77 @@
+"""Questions on forks in training: each is read as if it alone followed the stream up to its moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.checkpoint import Checkpoint, load_checkpoint
+from models.codec import TextCodec
+from models.spans import WindowSettings
+from models.training.blueprint import Sizes, new_model
+from models.training.data import Mixture, SceneMaker
+from models.training.examples import ANSWER_WEIGHT, ExampleBuilder, StreamExample, Turn
+from models.training.loop import _embed, _read_stream
+from models.training.remarks import all_remarks
+from streaming.sources.scenario import SceneSettings
+from streaming.sources.synthetic import Scene
+
+SMALL = Sizes(vision_hidden=24, vision_layers=1, vision_heads=2, hidden=32, layers=3, heads=4, kv_heads=2)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    folder: Path = tmp_path_factory.mktemp("blueprint")
+    new_model(folder, list(all_remarks())[::40], SMALL, seed=0).save_pretrained(folder)
+    return load_checkpoint(folder, device="cpu", progress=False)
+
+
+def test_each_aside_is_read_as_if_it_alone_followed_the_stream(checkpoint: Checkpoint) -> None:
+    mixture = Mixture(duration_s=(8, 9), asides_per_scene=6.0, evicted_share=0.0)
+    maker = SceneMaker(checkpoint, mixture, 3)
+    scene = next(made for number in range(9) if len((made := maker.make(number)).stream.asides.after) >= 3)
+    stream, asides = scene.stream, scene.stream.asides
+    visual = torch.randn(len(stream.picks), SMALL.hidden)
+    language = checkpoint.model.model.language_model
+    with torch.no_grad():
+        read = _read_stream(checkpoint.model, scene, visual, with_asides=True)
+        assert read.asides is not None
+        for number, after in enumerate(asides.after):
+            own = asides.ids[asides.numbers == number]
+            ids = np.concatenate([stream.ids[: after + 1], own])
+            seen = int((stream.ids[: after + 1] == checkpoint.special.image).sum())
+            alone = language(inputs_embeds=_embed(checkpoint.model, ids, visual[:seen])).last_hidden_state[0]
+            packed = read.asides[torch.from_numpy(asides.numbers == number)]
+            torch.testing.assert_close(packed, alone[after + 1 :], atol=2e-5, rtol=0)
+        without = _read_stream(checkpoint.model, scene, visual, with_asides=False)
+        torch.testing.assert_close(read.stream, without.stream, atol=2e-5, rtol=0)
+
+
+def _example(checkpoint: Checkpoint, window: WindowSettings) -> StreamExample:
+    scene = Scene(41, SceneSettings(duration_s=40, view_sizes=((196, 112),), pace=2.0, still_probability=0.0))
+    grid = checkpoint.vision.fit_grid(196, 112, max_cells=checkpoint.stream.max_cells)
+    builder = ExampleBuilder(TextCodec(checkpoint), checkpoint.special, checkpoint.vision, window)
+    pictures = [(float(t), scene.frame(float(t))) for t in scene.times(2.0)]
+    asides = [Turn(4.0, "Yes.", "Is anything in view?"), Turn(39.5, "No.", "Is anything moving?")]
+    return builder.build(pictures, grid, [], asides=asides)
+
+
+def test_an_aside_follows_the_frames_of_its_moment_and_leaves_no_trace(checkpoint: Checkpoint) -> None:
+    example = _example(checkpoint, checkpoint.stream.window)
+    asides, codec = example.asides, TextCodec(checkpoint)
+    question = codec.encode("<|im_start|>user\nIs anything in view?<|im_end|>\n")
+    assert asides.ids[: len(question)].tolist() == question and len(asides.after) == 2
+    ends = example.frame_ends.tolist()
+    assert asides.after[0] in ends and asides.after[0] < asides.after[1] == len(example.ids) - 1
+    assert codec.encode("<|im_start|>user\n")[1] not in example.ids
+    labelled = asides.labels >= 0
+    assert np.allclose([asides.weights[labelled & (asides.numbers == n)].sum() for n in (0, 1)], ANSWER_WEIGHT)
+    assert (asides.labels[:-1][labelled[:-1]] == asides.ids[1:][labelled[:-1]]).all()
+
+
+def test_an_aside_whose_context_an_eviction_cut_is_left_out(checkpoint: Checkpoint) -> None:
+    example = _example(checkpoint, WindowSettings(vision_low=28 * 8, vision_high=28 * 9, text_low=200, text_high=300))
+    assert len(example.asides.after) == 1 and example.asides.after[0] == len(example.ids) - 1
