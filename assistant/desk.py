@@ -19,7 +19,7 @@ from assistant.events import Answer, Comment
 from assistant.pictures import picture_from_jpeg
 from assistant.probe import Probe, probe
 from assistant.sessions import TabRegistry
-from assistant.tabs import SessionError, Stream, Tab, Wish
+from assistant.tabs import Asked, SessionError, Stream, Tab, Wish
 from streaming.clock import Clock, SystemClock
 from streaming.errors import StreamingError
 from streaming.redact import redact_text, redact_url
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from assistant.gallery import Gallery
     from assistant.host import Host
     from assistant.safety import CameraPolicy, UploadLimits
+    from assistant.saying import Said
     from assistant.timeline.search import TimelineReader
     from models.attachments import Attachment
+    from models.steps import Steps
     from models.types import ModelInfo
 
 SCENE = "scene"
@@ -228,7 +230,7 @@ class Desk:
 
     # Questions.
 
-    def ask(self, tab: Tab, text: str, files: Sequence[tuple[Path, str]] = ()) -> tuple[FeedItem, Future[Answer]]:
+    def ask(self, tab: Tab, text: str, files: Sequence[tuple[Path, str]] = ()) -> tuple[FeedItem, Asked]:
         """Ask about what is seen, with pictures or short clips; the answer grows in the tab's feed.
 
         files: paths with the names people gave them. Without a stream, the question is about the files alone.
@@ -244,8 +246,7 @@ class Desk:
         attached = ", ".join(name for _, name in files)
         with translated():
             if tab.stream is not None:
-                item, asked = tab.ask(text, attachments, attached)
-                return item, asked.future
+                return tab.ask(text, attachments, attached)
             if not attachments:
                 raise SessionError("nothing is being watched; start a source, or attach a picture to ask about")
             return self._ask_alone(tab, text, attachments, attached)
@@ -319,31 +320,41 @@ class Desk:
 
     def _ask_alone(
         self, tab: Tab, text: str, attachments: Sequence[Attachment], attached: str
-    ) -> tuple[FeedItem, Future[Answer]]:
+    ) -> tuple[FeedItem, Asked]:
         """A question about files, without a stream."""
+        from assistant.questions import Asked, Unanswered
+        from assistant.saying import Listener
         from models.attachments import Clip
 
-        item = tab.feed.begin_answer(text, 0.0, attached)
         pictures = [a for a in attachments if not isinstance(a, Clip)]
         clips = [(a.frames, a.times_s) for a in attachments if isinstance(a, Clip)]
-        answered: Future[Answer] = Future()
 
-        def on_done(future: Future[Any]) -> None:
-            error = None if future.cancelled() else future.exception()
-            if future.cancelled() or error is not None:
-                tab.feed.fail_answer(item.id, str(error or "stopped"))
-                answered.set_exception(error or SessionError("stopped"))
-                return
-            answer = Answer(source="", time_s=0.0, text=future.result().text, reason="asked",
-                            question=text, asked_at_s=0.0)  # fmt: skip
-            tab.feed.finish_answer(item.id, answer)
-            answered.set_result(answer)
+        def begin(item: FeedItem) -> Asked:
+            asked = Asked(text, lambda piece: tab.feed.say(item.id, piece))
 
-        done = self.host.submit(
-            lambda engine: engine.ask(text, pictures, clips), lambda piece: tab.feed.say(item.id, piece)
-        )
-        done.add_done_callback(on_done)
-        return item, answered
+            def steps(engine: Any) -> Steps[Said | None]:
+                if not asked.begin():
+                    return None
+                listener = Listener(self._clock, asked.say)
+                utterance = yield from listener.left_off(
+                    engine.ask(text, pictures, clips), lambda: asked.is_cancelled
+                )
+                return listener.said(utterance, cut=utterance is None)
+
+            def on_done(future: Future[Said | None]) -> None:
+                error = Unanswered("the model was stopped") if future.cancelled() else future.exception()
+                if error is not None:
+                    asked.failed(error)
+                elif (said := future.result()) is not None:
+                    reason = "cut_short" if said.cut else "asked"
+                    asked.answered(
+                        Answer(source="", time_s=0.0, text=said.text, reason=reason, question=text, asked_at_s=0.0)
+                    )
+
+            self.host.submit(steps).add_done_callback(on_done)
+            return asked
+
+        return tab.ask_alone(text, attached, begin)
 
 
 @contextmanager

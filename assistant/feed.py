@@ -56,6 +56,11 @@ class FeedItem:
     is_error: bool = False
 
     @property
+    def is_cut(self) -> bool:
+        """Whether it was left off before its end."""
+        return self.event is not None and self.event.reason == "cut_short"
+
+    @property
     def latency_ms(self) -> float | None:
         """From the frame's capture to the first words."""
         return self.event.latency_ms if self.event is not None else None
@@ -107,8 +112,9 @@ class Feed:
 
     def finish_answer(self, item_id: int, answer: Answer) -> None:
         """The whole answer is there."""
+        text = answer.text or ("Stopped before its first word." if answer.reason == "cut_short" else "")
         self._change(
-            item_id, lambda item: replace(item, text=answer.text, time_s=answer.time_s, event=answer, is_open=False)
+            item_id, lambda item: replace(item, text=text, time_s=answer.time_s, event=answer, is_open=False)
         )
 
     def fail_answer(self, item_id: int, reason: str) -> None:

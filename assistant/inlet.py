@@ -76,6 +76,8 @@ class Inlet:
         self._num_dropped_before = 0
         self._last_index = -1
         self._size_px = (0, 0)
+        self.num_begun = 0
+        """Openings so far: what was got before the last of them says nothing about it."""
         self.name = ""
         self.state = InletState(ChannelState.OPENING, "it is being opened")
 
@@ -143,6 +145,7 @@ class Inlet:
                 pass_on=lambda item: self._pass_on(tap, item),
                 on_item=self._on_item,
             )
+            self.num_begun += 1  # first: what ran before seems drained from here on
             self._let_go()
             self._tap, self._capture = tap, capture
             self._num_before, self._last_index = self.num_read, -1

@@ -6,7 +6,8 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,12 @@ class Unanswered(AssistantError):
 
 
 class Asked:
-    """A question that somebody waits for. `cancel` and `future` are for any thread, the rest is the engine's."""
+    """A question that somebody waits for. `cancel` and `future` are for any thread, the rest is the engine's.
+
+    >>> asked = Asked("What is on the left?")
+    >>> asked.cancel(), asked.begin(), asked.done
+    (None, False, True)
+    """
 
     def __init__(self, text: str, on_piece: Callable[[str], None] | None = None) -> None:
         """`on_piece` is called on the engine's thread with each piece of text as it comes; it returns at once."""
@@ -41,6 +47,8 @@ class Asked:
         """The answer, or `Unanswered`, or what else went wrong. One that was stopped has the words said so far."""
         self._on_piece = on_piece or (lambda piece: None)
         self._cancelled = threading.Event()
+        self._has_begun = False
+        self._lock = threading.Lock()
 
     @property
     def done(self) -> bool:
@@ -53,8 +61,18 @@ class Asked:
         return self._cancelled.is_set()
 
     def cancel(self) -> None:
-        """Leave the answer off where it stands; one that still waits is never asked."""
-        self._cancelled.set()
+        """Leave the answer off where it stands; one that still waits is never asked, and is over at once."""
+        with self._lock:
+            self._cancelled.set()
+            waits = not self._has_begun
+        if waits:
+            self.failed(Unanswered(f"{self.text!r}: stopped before it was answered; ask again"))
+
+    def begin(self) -> bool:
+        """Its turn has come: whether it is still to be answered."""
+        with self._lock:
+            self._has_begun = not self._cancelled.is_set()
+            return self._has_begun
 
     def say(self, piece: str) -> None:
         """A piece of the answer."""
@@ -62,12 +80,12 @@ class Asked:
 
     def answered(self, answer: Answer) -> None:
         """The whole answer."""
-        if not self.future.done():
+        with suppress(InvalidStateError):  # it was stopped a moment ago
             self.future.set_result(answer)
 
     def failed(self, error: BaseException) -> None:
         """There will be none."""
-        if not self.future.done():
+        with suppress(InvalidStateError):
             self.future.set_exception(error)
 
 
@@ -98,6 +116,7 @@ class QuestionBox:
     ) -> None:
         """Ask now. Raises `TooManyQuestions` where too many wait."""
         with self._lock:
+            self._asked = deque(each for each in self._asked if each.asked is None or not each.asked.done)
             if len(self._asked) >= MOST_WAITING:
                 raise TooManyQuestions(
                     f"{len(self._asked)} questions wait; {MOST_WAITING} may; ask again when some are answered"

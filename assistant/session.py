@@ -288,8 +288,7 @@ class StreamSession:
     def _answer(self, frame: Frame, question: Question) -> Steps[None]:
         """Answer one question; whoever waits for it learns how that ended, whatever happens."""
         asked = question.asked
-        if asked is not None and asked.is_cancelled:
-            asked.failed(Unanswered(f"{question.text!r}: stopped before it was asked; ask again"))
+        if asked is not None and not asked.begin():
             return
         try:
             answer = yield from self._say_answer(frame, question)

@@ -58,7 +58,8 @@ class Wish:
 class Asked(Protocol):
     """A question under way (`assistant.questions.Asked`)."""
 
-    future: Future[Answer]
+    @property
+    def future(self) -> Future[Answer]: ...
 
     def cancel(self) -> None: ...
 
@@ -113,6 +114,7 @@ class _Watched:
     """The stream of a tab."""
 
     stream: Stream
+    title: str
     is_shared: bool
     leave: Callable[[], None]
     asked: dict[int, Asked] = field(default_factory=dict)
@@ -142,6 +144,8 @@ class Tab:
         self.talkative = 0.0
         self.instruction: str | None = None
         self._watched: _Watched | None = None
+        self._alone: dict[int, Asked] = {}
+        """Questions about files alone, by their items."""
         self._within = within
         self._folder: Path | None = None
         self._timeline: Timeline | None = None
@@ -185,7 +189,7 @@ class Tab:
             if is_shared:
                 for event in stream.events()[1][-MOST_BEFORE:]:
                     self._on_event(event)
-            self._watched = _Watched(stream, is_shared, stream.subscribe(self._on_event))
+            self._watched = _Watched(stream, wish.title, is_shared, stream.subscribe(self._on_event))
 
     def release(self) -> Stream | None:
         """Let go of the stream: answers under way end. Returns it where it is this tab's own, to be closed."""
@@ -212,14 +216,24 @@ class Tab:
         except Exception as error:
             self.feed.fail_answer(item.id, str(error))
             raise
-        watched.asked[item.id] = asked
-        asked.future.add_done_callback(lambda future: self._on_answer(watched, item.id, future))
+        self._await(watched.asked, item, asked, watched.title)
+        return item, asked
+
+    def ask_alone(self, text: str, attached: str, begin: Callable[[FeedItem], Asked]) -> tuple[FeedItem, Asked]:
+        """A question about files alone, which `begin` puts to the model; the answer grows in the feed."""
+        item = self.feed.begin_answer(text, 0.0, attached)
+        try:
+            asked = begin(item)
+        except Exception as error:
+            self.feed.fail_answer(item.id, str(error))
+            raise
+        self._await(self._alone, item, asked, "")
         return item, asked
 
     def stop_answers(self) -> int:
         """Leave off every answer under way; gives how many there were."""
         watched = self._watched
-        waiting = list(watched.asked.values()) if watched is not None else []
+        waiting = [*self._alone.values(), *(watched.asked.values() if watched is not None else ())]
         for asked in waiting:
             asked.cancel()
         return len(waiting)
@@ -287,6 +301,8 @@ class Tab:
 
     def end(self) -> None:
         """Remove what it holds; its stream must have been released."""
+        for asked in list(self._alone.values()):
+            asked.cancel()
         self.feed.clear()
         with self._changing:
             folder, self._folder = self._folder, None
@@ -302,8 +318,13 @@ class Tab:
         if not isinstance(event, Answer):  # those come to whoever asked
             self.feed.add(event)
 
-    def _on_answer(self, watched: _Watched, item_id: int, future: Future[Any]) -> None:
-        watched.asked.pop(item_id, None)
+    def _await(self, waiting: dict[int, Asked], item: FeedItem, asked: Asked, source: str) -> None:
+        """Show how a question about `source` ends; until then it is among those that wait."""
+        waiting[item.id] = asked
+        asked.future.add_done_callback(lambda future: self._on_answer(waiting, item.id, future, source))
+
+    def _on_answer(self, waiting: dict[int, Asked], item_id: int, future: Future[Any], source: str) -> None:
+        waiting.pop(item_id, None)
         with suppress(Exception):
             if future.cancelled():
                 self.feed.fail_answer(item_id, "stopped")
@@ -312,7 +333,8 @@ class Tab:
             if error is not None:
                 self.feed.fail_answer(item_id, str(error))
             else:
-                self.feed.finish_answer(item_id, future.result())
+                # Under the name that its other events have.
+                self.feed.finish_answer(item_id, replace(future.result(), source=source))
 
 
 def _plain(name: str) -> str:

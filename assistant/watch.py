@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -73,6 +74,8 @@ class Watch:
         self._not_before_s = float("-inf")
         self._num_failed = 0
         self._open_again_at_s: float | None = None
+        self._restarting = threading.Lock()
+        """Held while what became of one opening is noted, so that it is never taken for that of the next."""
         self._has_ended = False
         self.is_leaving = False
         """Whether to conclude; set from any thread."""
@@ -94,7 +97,8 @@ class Watch:
     def restarted(self, *, keep_trying: bool | None = None) -> None:
         """The source was opened anew, and is tried without end from now on or not, where that is given; any thread."""
         self._keep_trying = self._keep_trying if keep_trying is None else keep_trying
-        self.has_drained, self.failure, self._open_again_at_s = False, None, None
+        with self._restarting:
+            self.has_drained, self.failure, self._open_again_at_s = False, None, None
 
     def next_job(self) -> Job[Any] | None:
         """What to do next; None where there is nothing now."""
@@ -149,10 +153,11 @@ class Watch:
     def _from_source(self) -> _Doing | None:
         if self.failure is not None or self.has_drained or self._open_again_at_s is not None:
             return None
+        opening = self._inlet.num_begun
         try:
             item = self._inlet.get()
         except Exception as error:
-            self._broken(error)
+            self._broken(error, opening)
             return None
         if isinstance(item, Frame):
             self._has_ended = False
@@ -164,7 +169,8 @@ class Watch:
             self._has_ended = self._has_ended or item.kind is NoticeKind.ENDED
             return _Doing(Job(self.stream.on_notice(item)))
         if self._inlet.is_drained:
-            self.has_drained = True
+            with self._restarting:
+                self.has_drained = opening == self._inlet.num_begun
         return None
 
     def _from_questions(self) -> _Doing | None:
@@ -189,19 +195,26 @@ class Watch:
         if not self._has_ended:
             self._tell(StatusKind.ENDED, "stopped by request")
 
-    def _broken(self, error: Exception) -> None:
-        """The source failed in a way that it does not mend itself."""
+    def _broken(self, error: Exception, opening: int) -> None:
+        """An opening of the source failed in a way that it does not mend itself."""
+        delay_s = None
+        if self._keep_trying and not isinstance(error, ConfigError):
+            delay_s = WATCH_RETRY.delay_s(self._num_failed + 1, login_refused=False, rng=random.Random())
+        with self._restarting:
+            if opening != self._inlet.num_begun:
+                return  # it was opened anew meanwhile
+            if delay_s is None:
+                self.failure = error
+            else:
+                self._open_again_at_s = self._clock.now_s() + delay_s
         reason = str(error) if isinstance(error, StreamingError) else redact_text(f"{type(error).__name__}: {error}")
         if not isinstance(error, StreamingError):
             logger.exception("a source failed")
-        if self._keep_trying and not isinstance(error, ConfigError):
+        if delay_s is not None:
             self._num_failed += 1
-            delay_s = WATCH_RETRY.delay_s(self._num_failed, login_refused=False, rng=random.Random())
-            self._open_again_at_s = self._clock.now_s() + delay_s
             again = f"{reason} It is opened again in {delay_s:.0f} s."
             self._tell(StatusKind.BROKEN, again, details={"delay_s": delay_s})
             return
-        self.failure = error
         self._tell(StatusKind.BROKEN, reason)
         self.stream.give_up(reason)
 
@@ -212,7 +225,7 @@ class Watch:
         try:
             self._inlet.begin()
         except StreamingError as error:
-            self._broken(error)
+            self._broken(error, self._inlet.num_begun)
 
     def _fault(self, error: Exception) -> None:
         """A step went wrong: its job is over, the channel goes on after a pause."""

@@ -190,7 +190,8 @@ class Capture:
                 if self._is_over or not self._hand_over(item, buffer):
                     break
         except Exception as error:
-            self._failure = error
+            # Who let go of it is not to be told what that did to the reading.
+            self._failure = None if self._is_over else error
         finally:
             self._source.close()
             buffer.finish()

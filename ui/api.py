@@ -134,7 +134,8 @@ def _words(desk: Desk) -> list[Callable[..., Any]]:
         """Ask about what is seen; the answer grows word by word."""
         tab = tab_of(desk, request)
         news: SimpleQueue[None] = SimpleQueue()
-        item, answered = desk.ask(tab, question)
+        item, asked = desk.ask(tab, question)
+        answered = asked.future
         leave = tab.feed.listen(lambda: news.put(None))
         try:
             ends_s = time.monotonic() + LONGEST_ANSWER_S
@@ -151,8 +152,14 @@ def _words(desk: Desk) -> list[Callable[..., Any]]:
             yield answered.result(timeout=1.0).text
         finally:
             leave()
+            if not answered.done():
+                asked.cancel()  # the client went, or cancelled its job
 
-    return [talkative, instruct, ask]
+    def stop_answers(request: gr.Request) -> int:
+        """Leave off every answer under way in this session; gives how many there were."""
+        return tab_of(desk, request).stop_answers()
+
+    return [talkative, instruct, ask, stop_answers]
 
 
 def _events(desk: Desk) -> list[Callable[..., Any]]:

@@ -21,10 +21,11 @@ from assistant.channel_types import ChannelConfig, ChannelSnapshot, ChannelState
 from assistant.errors import ConfigError
 from assistant.events import Comment, StatusEvent, StatusKind, StreamEvent
 from assistant.host import Host, NoRoom
-from assistant.inlet import NotPlaying
+from assistant.inlet import Inlet, NotPlaying
 from assistant.questions import Asked, Unanswered
 from models.errors import SessionError
 from streaming.clock import FakeClock, SystemClock
+from streaming.errors import SourceError
 from streaming.masks import MID_GREY, MaskRegion
 from streaming.types import Frame
 from tests.assistant.fakes import FakeModel, FakeSink, Look
@@ -132,6 +133,24 @@ def test_an_answer_comes_in_pieces_and_whole(stages: Any) -> None:
     assert pieces == ["A", " red", " ball."] and asked.future.result(0).text == "A red ball."
     assert model.calls[-1] == "answer What? aside with 1"
     assert [answer.question for answer in stage.sink.answers()] == ["What?"]
+
+
+def test_a_question_that_waits_is_stopped_at_once_and_never_asked(stages: Any) -> None:
+    model = FakeModel(answers={"What?": "one", "Who?": "two"})
+    stage = stages(PUSHED, model, ready=False)
+    stage.channel.start()
+    early = stage.channel.ask("What?")
+    early.cancel()
+    assert early.done
+    stage.host.open()
+    stage.host.turn()
+    unseen = stage.channel.ask("Who?")
+    unseen.cancel()
+    assert unseen.done, "nothing was seen yet that it could be asked about"
+    stage.push(1)
+    with pytest.raises(Unanswered, match="stopped"):
+        unseen.future.result(0)
+    assert not any("?" in call for call in model.calls)
 
 
 def test_an_answer_can_be_stopped_and_keeps_what_was_said(stages: Any) -> None:
@@ -310,6 +329,40 @@ def test_a_recording_is_seen_whole_and_ends(stages: Any, clip: str) -> None:
     assert stage.shot.media_s == pytest.approx(1.8)
     with pytest.raises(ConfigError, match="goes from 0 to 2"):
         stage.channel.seek(99)
+
+
+@pytest.mark.parametrize("what", ["it broke", "it was read to its end"])
+def test_what_became_of_an_opening_is_not_taken_for_the_next_ones(
+    stages: Any, clip: str, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    stage = stages(ChannelConfig("clip", clip, fps=5, speed=None))
+    stage.channel.start()
+    stage.until(lambda: stage.shot.num_sampled >= 2)
+    get, is_drained = Inlet.get, vars(Inlet)["is_drained"].fget
+    sought: list[float] = []
+
+    def seek() -> bool:
+        """As another thread may, at the worst moment; once."""
+        if not sought:
+            sought.append(0.4)
+            stage.channel.seek(0.4)
+            return True
+        return False
+
+    def get_and_seek(inlet: Inlet) -> Any:
+        if what == "it broke" and seek():
+            raise SourceError("clip", "it is not open", "call open() first")
+        return get(inlet)
+
+    monkeypatch.setattr(Inlet, "get", get_and_seek)
+    if what != "it broke":
+        monkeypatch.setattr(Inlet, "get", lambda inlet: get(inlet) if sought else None)
+        monkeypatch.setattr(Inlet, "is_drained", property(lambda inlet: seek() or is_drained(inlet)))
+    stage.host.turn()
+    assert sought and stage.shot.state not in (ChannelState.FAILED, ChannelState.ENDED)
+    before = stage.shot.num_sampled
+    stage.until(lambda: stage.shot.num_sampled > before)
+    assert "broken" not in stage.kinds()
 
 
 def test_a_recording_sought_while_paused_shows_one_frame(stages: Any, clip: str) -> None:

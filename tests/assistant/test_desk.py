@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from assistant.desk import Desk
 from assistant.errors import AssistantError
-from assistant.host import HostState
+from assistant.host import Host, HostState
 from assistant.tabs import SessionError
+from models.steps import Steps
 from models.turns import Utterance
 from streaming.thumbnails import encode_jpeg
+from tests.assistant.host_fakes import FakeModelEngine, saying, turn_until
 from tests.assistant.streams import remark
 from tests.ui.desks import Office
 
@@ -75,25 +79,75 @@ def test_questions_are_bounded_and_need_something_to_look_at(tmp_path: Path) -> 
         desk.ask(tab, "What?", [(bad, "a.png")])
 
 
-def test_a_picture_can_be_asked_about_without_a_stream(tmp_path: Path) -> None:
+class Asking(FakeModelEngine):
+    """Answers about pictures, a word for each pass."""
+
+    def ask(self, question: str, images: Sequence[Any] = (), clips: Sequence[Any] = ()) -> Steps[Any]:
+        assert len(images) == 1 and not clips
+        yield from saying("A ", "big ", "cat.")
+        return Utterance("A big cat.", (), 0.0, False, False, None)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> tuple[Path, str]:
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "cat.png")
+    return tmp_path / "cat.png", "cat.png"
+
+
+def asking_office(*, ready: bool = True) -> tuple[Desk, Host]:
     office = Office()
-    tab = office.desk.tabs.of("a")
-    done: Future[Utterance] = Future()
-    pieces = []
+    host = Host(lambda: Asking(office.clock), clock=office.clock)
+    if ready:
+        host.open()
+    office.desk.host = host
+    return office.desk, host
 
-    def submit(make: object, on_piece: object) -> Future[Utterance]:
-        pieces.append(on_piece)
-        return done
 
-    office.host.submit = submit  # type: ignore[attr-defined]
-    picture = tmp_path / "cat.png"
-    Image.new("RGB", (64, 48), "red").save(picture)
-    item, answered = office.desk.ask(tab, "What is this?", [(picture, "cat.png")])
-    pieces[0]("A ")  # type: ignore[operator]
+def test_a_picture_can_be_asked_about_without_a_stream(picture: tuple[Path, str]) -> None:
+    desk, host = asking_office()
+    tab = desk.tabs.of("a")
+    item, asked = desk.ask(tab, "What is this?", [picture])
+    turn_until(host, lambda: bool(tab.feed.items()[0].text))
     growing = tab.feed.get(item.id)
-    assert growing is not None and growing.text == "A " and growing.attached == "cat.png"
-    done.set_result(Utterance("A cat.", (), 0.0, False, False, None))
-    assert answered.result(1).text == "A cat." and tab.feed.num_open == 0
+    assert growing is not None and growing.text == "A " and growing.attached == "cat.png" and growing.is_open
+    turn_until(host, asked.future.done)
+    assert asked.future.result(1).text == "A big cat." and tab.feed.num_open == 0
+    assert tab.stop_answers() == 0
+
+
+def test_a_question_about_a_picture_alone_can_be_stopped(picture: tuple[Path, str]) -> None:
+    desk, host = asking_office()
+    tab = desk.tabs.of("a")
+    item, asked = desk.ask(tab, "What is this?", [picture])
+    turn_until(host, lambda: bool(tab.feed.items()[0].text))
+    assert tab.stop_answers() == 1
+    turn_until(host, asked.future.done)
+    ended = tab.feed.get(item.id)
+    assert ended is not None and ended.text == "A big" and not ended.is_open and not ended.is_error
+    assert asked.future.result(0).reason == "cut_short" and not host.turn(), "no pass more is spent on it"
+
+
+def test_a_question_that_waits_for_the_model_is_stopped_at_once(picture: tuple[Path, str]) -> None:
+    desk, host = asking_office(ready=False)
+    tab = desk.tabs.of("a")
+    item, _ = desk.ask(tab, "What is this?", [picture])
+    assert tab.stop_answers() == 1
+    ended = tab.feed.get(item.id)
+    assert ended is not None and not ended.is_open and "stopped" in ended.text
+    host.open()
+    while host.turn():
+        pass
+    assert tab.feed.get(item.id) == ended
+
+
+def test_a_question_that_no_model_will_answer_is_told_so(picture: tuple[Path, str]) -> None:
+    desk, host = asking_office()
+    host.stop()
+    tab = desk.tabs.of("a")
+    with pytest.raises(AssistantError, match="stopped"):
+        desk.ask(tab, "What is this?", [picture])
+    (item,) = tab.feed.items()
+    assert item.is_error and not item.is_open
 
 
 def test_what_becomes_of_the_model_is_said_in_words() -> None:

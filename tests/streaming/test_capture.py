@@ -185,6 +185,19 @@ def test_letting_go_while_it_opens_is_no_failure() -> None:
     assert capture.failure is None and not capture.is_running
 
 
+def test_letting_go_of_it_does_not_turn_what_that_breaks_into_a_failure() -> None:
+    gate = threading.Event()
+    capture = Capture(Scripted(0, is_live=False, error=StreamingError("scripted", "it is not open", "?"), gate=gate))
+    capture.begin()
+    assert isinstance(capture.get(5.0), Notice)
+    capture.let_go()
+    gate.set()
+    while capture.is_running:
+        pass
+    assert capture.is_drained and capture.get(0.0) is None
+    capture.stop()
+
+
 def test_get_with_a_limit_gives_nothing_where_nothing_comes() -> None:
     gate = threading.Event()
     with Capture(Scripted(0, is_live=True, gate=gate)) as capture:
