@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,6 +45,7 @@ app.add_typer(timeline_app, name="timeline")
 
 
 THREADS = typer.Option(help="Processor threads; one for a small model, else as many as torch likes.")
+JUMPS = typer.Option(help="A recording whose timestamps jump back: refuse (default), or follow with a warning.")
 
 
 @app.callback(invoke_without_command=True)
@@ -99,6 +102,7 @@ def replay(
     start: Annotated[float | None, typer.Option(help="Media time to start at, seconds.")] = None,
     end: Annotated[float | None, typer.Option(help="Media time to end at, seconds.")] = None,
     loop: Annotated[int | None, typer.Option(help="How many times to play a recording.")] = None,
+    jumps: Annotated[str | None, JUMPS] = None,
     instruct: Annotated[str | None, typer.Option(help='A standing instruction: "Tell me only when …".')] = None,
     ask: Annotated[list[str] | None, typer.Option(help="SECONDS:QUESTION, asked at that time; repeatable.")] = None,
     talkative: Annotated[float | None, typer.Option(help="More speaks more, less speaks less; 0 by default.")] = None,
@@ -117,7 +121,15 @@ def replay(
         from assistant.config import load_config, parse_mask, parse_question
 
         overrides: dict[str, Any] = {
-            "source": _given(fps=fps, speed=speed, start_s=start, end_s=end, loop=loop, masks=_each(parse_mask, mask)),
+            "source": _given(
+                fps=fps,
+                speed=speed,
+                start_s=start,
+                end_s=end,
+                loop=loop,
+                jumps=jumps,
+                masks=_each(parse_mask, mask),
+            ),
             "model": _given(name=model, device=device, dtype=dtype, threads=threads),
             "speaking": _given(talkative=talkative, instruct=instruct),
             "output": _given(events=out, vtt=vtt, srt=srt),
@@ -174,6 +186,7 @@ def ask(
     image: Annotated[list[Path] | None, typer.Option(help="A picture it is about; repeatable.")] = None,
     video: Annotated[list[str] | None, typer.Option(help="A clip it is about; repeatable.")] = None,
     fps: Annotated[float, typer.Option(help="Frames a second taken of a clip.")] = 1.0,
+    jumps: Annotated[str, JUMPS] = "refuse",
     model: Annotated[str, typer.Option(help="Checkpoint folder or hub name.")] = "embedded",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
@@ -187,16 +200,17 @@ def ask(
 
         wanted = {
             "model": _given(name=model, device=device, dtype=dtype, threads=threads),
-            "source": {"fps": fps},
+            "source": {"fps": fps, "jumps": jumps},
         }
-        config = load_config(None, wanted).model
+        config = load_config(None, wanted)
         if not question.strip():
             raise ConfigError(f'question {question!r}: it is empty; ask in words, as "What is on the left?"')
         pictures = [read_picture(path) for path in image or []]
         warnings: list[str] = []
-        clips = [read_clip(resolve_sample(spec), fps, warnings.append) for spec in video or []]
+        read = partial(read_clip, fps=fps, warn=warnings.append, jumps=config.source.jumps)
+        clips = [read(resolve_sample(spec)) for spec in video or []]
 
-        engine = _engine_of(config)
+        engine = _engine_of(config.model)
         steps = engine.ask(question, pictures, clips)
         engine.run(steps, on_piece=lambda piece: print(piece, end="", flush=True))
         print(flush=True)
@@ -673,7 +687,9 @@ def _replay(spec: str, config: AppConfig, *, as_json: bool) -> None:
 
     clock = SystemClock()
     spec, wanted = resolve_sample(spec), config.model
-    _check_opens(open_source(spec, options=_source_options(config, config.source.fps), clock=clock))
+    # What is refused is refused here; the source is then opened anew and need not be looked through again.
+    checked = replace(_source_options(config, config.source.fps), jumps=config.source.jumps)
+    _check_opens(open_source(spec, options=checked, clock=clock))
     check_outputs(config.output, keep=spec)
     with ExitStack() as stack:
         checkpoint = load_checkpoint(

@@ -14,6 +14,7 @@ class Aftermath:
         self._first_damage: Notice | None = None
         self._num_jumps = 0
         self._first_jump: Notice | None = None
+        self._first_late: Notice | None = None
 
     @property
     def broken(self) -> str | None:
@@ -35,6 +36,8 @@ class Aftermath:
         elif notice.kind is NoticeKind.GAP and float(details.get("jump_s", 0.0)) < 0:
             self._num_jumps += 1
             self._first_jump = self._first_jump or notice
+        elif notice.kind is NoticeKind.GAP and float(details.get("late_s", 0.0)) > 0:
+            self._first_late = self._first_late or notice
 
     def warnings(self) -> list[str]:
         """One sentence for each kind of harm."""
@@ -52,4 +55,6 @@ class Aftermath:
                 f"its timestamps jump back {jumps}, first at {self._first_jump.pts_s:.2f} s; media time went on "
                 "from the frame before, so later times are not the file's own"
             )
+        if self._first_late is not None:
+            found.append(f"its timestamps are out of order, first at {self._first_late.pts_s:.2f} s; the rest was seen")
         return found

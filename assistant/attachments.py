@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from assistant.aftermath import Aftermath
 from assistant.errors import AssistantError, NothingToSee
+
+if TYPE_CHECKING:
+    from streaming.sources.base import Jumps
 
 MOST_FRAMES = 180
 """Frames of one clip, as the published processors take at most; a longer clip is sampled more coarsely."""
@@ -44,11 +48,12 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 def read_clip(
-    spec: str, fps: float, warn: Callable[[str], None] = lambda line: None
+    spec: str, fps: float, warn: Callable[[str], None] = lambda line: None, *, jumps: Jumps = "follow"
 ) -> tuple[list[np.ndarray], list[float]]:
     """Frames of a recording and their times, seconds, at `fps` or as coarsely as `MOST_FRAMES` asks.
 
-    warn: told, in a line each, where the recording breaks off or lost frames.
+    warn: told, in a line each, where the recording breaks off or lost frames. jumps: what becomes of one whose
+    timestamps jump back.
 
     Where the length is not known beforehand, every other frame goes whenever there are too many, so memory stays
     bounded. Raises a `StreamingError` where it cannot be opened and `NothingToSee` where it gives no frame.
@@ -56,7 +61,7 @@ def read_clip(
     from streaming.sources import SourceOptions, open_source
     from streaming.types import Frame
 
-    options = SourceOptions(sample_fps=fps)
+    options = SourceOptions(sample_fps=fps, jumps=jumps)
     source = open_source(spec, options=options)
     if source.is_live:
         raise BadPicture(f"{source.name}: live, so it has no end; a clip is a recording; record some of it first")

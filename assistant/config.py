@@ -92,6 +92,8 @@ class SourceConfig(Component):
     """How often a recording is played."""
     masks: Annotated[tuple[MaskRegion, ...], BeforeValidator(mask_regions)] = ()
     """What nobody may see."""
+    jumps: Literal["refuse", "follow"] = "refuse"
+    """What becomes of a recording whose timestamps jump back."""
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:

@@ -12,6 +12,7 @@
         │   ├── TruncatedFile   its index is missing: the recording was cut off
         │   └── NoVideoStream   sound or subtitles only
         ├── PictureTooNarrow    one side is more than 200 times the other
+        ├── TimesJumpBack       the timestamps of a recording jump back, and are not to
         ├── LoginRefused        the server wants another user or password
         ├── AddressRefused      the URL leads where this source may not connect to
         └── SourceUnreachable   the server does not answer, or not in its protocol
@@ -83,6 +84,10 @@ class NoVideoStream(NotAVideo):
 
 class PictureTooNarrow(SourceError):
     """One side of the picture is more than 200 times the other."""
+
+
+class TimesJumpBack(SourceError):
+    """The timestamps of a recording jump back, and whoever opened it asked that they do not."""
 
 
 class LoginRefused(SourceError):

@@ -304,13 +304,34 @@ def test_pictures_that_nothing_could_be_seen_of_are_refused(
         assert done.code == 2 and f"{size_px[0]} x {size_px[1]}" in done.error_line()
 
 
-def test_timestamps_that_jump_back_are_told(capsysbinary: Capsys, tmp_path: Path, fake: str) -> None:
-    path = write_joined(tmp_path / "joined.ts", [30, 30])
-    done = run(capsysbinary, "replay", path, "--model", fake, "--json")
-    times = [event.time_s for event in done.events()]
-    assert done.code == 0 and "gap" in done.kinds() and times == sorted(times)
-    warning = done.err.splitlines()[-1]
-    assert warning.startswith("warning: ") and "jump back once, first at" in warning
+def test_timestamps_that_jump_back_are_refused_before_anything_is_watched(
+    capsysbinary: Capsys, tmp_path: Path, fake: str
+) -> None:
+    path, out = write_joined(tmp_path / "joined.ts", [30, 30]), tmp_path / "events.jsonl"
+    out.write_text("an earlier run\n")
+    for arguments in (["replay", path, "--out", out], ["ask", "What?", "--video", path]):
+        done = run(capsysbinary, *arguments, "--model", fake)
+        assert done.code == 2
+        assert "joined.ts: its timestamps jump back by 1.16 s after 1.16 s" in done.error_line()
+        assert "--jumps follow" in done.err
+    assert out.read_text() == "an earlier run\n"
+    done = run(capsysbinary, "replay", path, "--jumps", "skip", "--model", fake)
+    assert done.code == 2 and "source.jumps 'skip': it should be 'refuse' or 'follow'" in done.error_line()
+
+
+def test_timestamps_that_jump_back_are_followed_where_that_is_wanted(
+    capsysbinary: Capsys, tmp_path: Path, fake: str
+) -> None:
+    path, config = write_joined(tmp_path / "joined.ts", [30, 30]), tmp_path / "follow.yaml"
+    config.write_text("source: {jumps: follow}\n")
+    for wanted in (["--jumps", "follow"], ["--config", config]):
+        done = run(capsysbinary, "replay", path, "--model", fake, "--json", *wanted)
+        times = [event.time_s for event in done.events()]
+        assert done.code == 0 and "gap" in done.kinds() and times == sorted(times)
+        warning = done.err.splitlines()[-1]
+        assert warning.startswith("warning: ") and "jump back once, first at" in warning
+    done = run(capsysbinary, "ask", "What?", "--video", path, "--model", fake, "--jumps", "follow")
+    assert done.code == 0 and done.out.strip() and "jump back once" in done.err
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ MAX_ASPECT = 200
 
 Transport = Literal["tcp", "udp"]
 Hardware = Literal["auto", "off"]
+Jumps = Literal["follow", "refuse"]
 T = TypeVar("T")
 
 
@@ -129,6 +130,9 @@ class SourceOptions:
     """Recordings: how many times to play it; None plays it for ever."""
     speed: float | None = None
     """Recordings: 1 plays in real time, 2 twice as fast; None as fast as it is used."""
+    jumps: Jumps = "follow"
+    """Recordings: `refuse` raises `TimesJumpBack` on opening a file whose timestamps are seen to jump back; `follow`
+    goes on from the frame before and tells it. What lies further on than is looked through is followed either way."""
     masks: Masks | None = None
     """Painted over each frame by `open_source`."""
     open_timeout_s: float = 5.0
@@ -172,6 +176,8 @@ class SourceOptions:
             raise ConfigError(f"rtsp_transport={self.rtsp_transport!r}", "it is tcp or udp", "use tcp")
         if self.hardware not in get_args(Hardware):
             raise ConfigError(f"hardware={self.hardware!r}", "it is auto or off", "use auto")
+        if self.jumps not in get_args(Jumps):
+            raise ConfigError(f"jumps={self.jumps!r}", "it is follow or refuse", "use follow")
 
     def frame_chooser(self) -> FrameChooser:
         """What chooses the frames of a source that is opened now."""

@@ -32,6 +32,14 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class Stamps:
+    """The timestamps of a picture that is not decoded, in seconds after the stream's start; None where it has none."""
+
+    show_s: float | None
+    decode_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Damage:
     """A piece of the stream that could not be decoded, or came damaged and was decoded as well as it could be."""
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 
 import av
+from av.format import Flags
 from av.stream import Disposition
 
 from streaming.errors import NotAVideo, NoVideoStream
@@ -21,6 +22,7 @@ from streaming.sources.pictures import (
     Orientation,
     Picture,
     PictureConverter,
+    Stamps,
     Undecoded,
     orientation_of,
 )
@@ -90,6 +92,8 @@ class VideoReader:
         # A stream's facts lie in memory that goes with its container.
         self._codec = stream.codec_context.name
         self._coded_size_px = (stream.width, stream.height)
+        self._reorders = stream.codec_context.codec.reorder
+        self._may_be_joined = bool(container.format.flags & cast("int", Flags.ts_discont.value))
         self._fps_declared = _rate_of(stream)
         self._duration_s_declared = _length_of(stream, container)
         self._has_own_duration = (
@@ -135,6 +139,16 @@ class VideoReader:
         return bool(self._formats & _PLAYLIST_FORMATS) or not self._is_live
 
     @property
+    def may_be_joined(self) -> bool:
+        """Whether recordings in its format can be joined byte by byte, as FFmpeg sees it: then times may jump."""
+        return self._may_be_joined
+
+    @property
+    def reorders(self) -> bool:
+        """Whether the codec may give pictures in another order than their data has."""
+        return self._reorders
+
+    @property
     def is_finite(self) -> bool:
         """Whether the server says where it ends: it has a length, or its bytes are counted (and are no playlist)."""
         return self._is_finite
@@ -162,6 +176,23 @@ class VideoReader:
             if not self._num_refused:
                 yield from self._decode(None)
             yield broken
+
+    def stamps(self) -> Iterator[Stamps]:
+        """The timestamps of the pictures from here to the end, in the order of their data; none is decoded."""
+        time_base = self._stream.time_base
+        if time_base is None:
+            return
+        start_s, scale = self._start_s, float(time_base)
+        try:
+            for packet in self._container.demux(self._stream):
+                show, decode = packet.pts, packet.dts
+                if packet.size and not packet.is_discard and not packet.is_corrupt:
+                    yield Stamps(
+                        None if show is None else show * scale - start_s,
+                        None if decode is None else decode * scale - start_s,
+                    )
+        except av.FFmpegError:  # told by whoever reads it in earnest
+            return
 
     def _demux(self) -> Iterator[Packet]:
         """Packets as they come. Of a live stream the sound as well: PyAV would wait in silence for the next picture."""

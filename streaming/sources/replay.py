@@ -15,8 +15,17 @@ import av
 
 from streaming.buffer import Item
 from streaming.clock import Clock
-from streaming.errors import ConfigError, NotAVideo, SourceError, SourceNotFound, SourceUnreadable, TruncatedFile
+from streaming.errors import (
+    ConfigError,
+    NotAVideo,
+    SourceError,
+    SourceNotFound,
+    SourceUnreadable,
+    TimesJumpBack,
+    TruncatedFile,
+)
 from streaming.sources.base import BaseSource, FrameChooser, SourceOptions, check_aspect
+from streaming.sources.jumps import JumpBack, find_jump_back
 from streaming.sources.pacing import Pacer
 from streaming.sources.pictures import Broken, Damage
 from streaming.sources.reading import VideoReader, open_reader, reason_of
@@ -64,14 +73,16 @@ class ReplaySource(BaseSource):
         self._reader: VideoReader | None = None
         self._pass: _Pass | None = None
         self._file_starts_s = 0.0
-        self._num_unstamped = 0
+        self._num_unstamped = self._num_late = 0
+        self._is_joined = False
+        """Whether the timestamps are known to jump back: the header's length and a seek would then mislead."""
 
     def open(self) -> SourceInfo:
         """Open it and look at its first picture; raises `SourceError`, or `ConfigError` for a start after its end."""
         self.close()
         self._start()
         self._file_starts_s = 0.0
-        self._num_unstamped = 0
+        self._num_unstamped = self._num_late = 0
         return self._open_with(self._enter)
 
     def frames(self) -> Iterator[Item]:
@@ -108,6 +119,7 @@ class ReplaySource(BaseSource):
         """Open it, or leave nothing behind."""
         self._reader = self._opener()
         try:
+            self._check_jumps()
             self._check_start(self._reader)
             self._pass = self._enter_pass(is_first=True)
             return self._describe(self._reader)
@@ -120,8 +132,38 @@ class ReplaySource(BaseSource):
         if reader is not None:
             reader.close()
 
+    def _check_jumps(self) -> None:
+        """Find out whether the timestamps jump back, where that is worth its time; raises `TimesJumpBack`."""
+        assert self._reader is not None
+        is_refused = self._options.jumps == "refuse"
+        if self._path is None or not self._path.is_file() or not (is_refused or self._reader.may_be_joined):
+            return
+        jump = self._jump_back(self._reader)
+        if jump is not None and is_refused:
+            raise TimesJumpBack(
+                self._name,
+                f"its timestamps jump back by {jump.by_s:.2f} s after {jump.after_s:.2f} s, and those of a recording "
+                "must not",
+                "give --jumps follow to watch it with media time that goes on from the frame before, or rewrite its "
+                "timestamps",
+            )
+        self._is_joined = jump is not None
+        self._reader.close()
+        self._reader = self._opener()
+
+    def _jump_back(self, reader: VideoReader) -> JumpBack | None:
+        closed = self._closed
+        packets = itertools.takewhile(lambda _: not closed.is_set(), reader.stamps())
+        return find_jump_back(
+            packets, fps_declared=reader.fps_declared, reorders=reader.reorders, end_s=self._options.end_s
+        )
+
+    def _length_s(self, reader: VideoReader) -> float | None:
+        """By the header; None where it cannot know."""
+        return None if self._is_joined else reader.duration_s_declared
+
     def _check_start(self, reader: VideoReader) -> None:
-        duration_s = reader.duration_s_declared
+        duration_s = self._length_s(reader)
         if duration_s is not None and 0 < duration_s <= self._options.start_s:
             raise ConfigError(
                 f"start_s={self._options.start_s:g}", f"{self._name} is {duration_s:.1f} s long", "start earlier"
@@ -136,7 +178,7 @@ class ReplaySource(BaseSource):
             width_px=width_px,
             height_px=height_px,
             fps_declared=reader.fps_declared,
-            duration_s_declared=reader.duration_s_declared,
+            duration_s_declared=self._length_s(reader),
             codec=reader.codec,
         )
 
@@ -145,7 +187,7 @@ class ReplaySource(BaseSource):
         assert self._reader is not None
         start_s = self._options.start_s
         if not is_first or start_s > 0:
-            if self._reader.seek(start_s):
+            if not self._is_joined and self._reader.seek(start_s):
                 state, first = self._peek(self._reader)
                 latest_s = max(start_s, self._file_starts_s) + _ROUNDING_S
                 if first is not None and first.is_stamped and first.placed.pts_s <= latest_s:
@@ -226,6 +268,12 @@ class ReplaySource(BaseSource):
             yield self._notice(NoticeKind.GAP, reason, jump_s=jump_s)
         elif jump_s > 0:
             yield self._notice(NoticeKind.GAP, f"no frames for {jump_s:.1f} s", gap_s=jump_s, jump_s=jump_s)
+        elif event.placed.late_s:
+            self._num_late += 1
+            if self._num_late == 1:
+                late_s = event.placed.late_s
+                reason = f"a timestamp lies {late_s:.3f} s before the last; media time waits for those that follow"
+                yield self._notice(NoticeKind.GAP, reason, late_s=late_s)
         if not event.is_stamped:
             self._num_unstamped += 1
             if self._num_unstamped == 1:
@@ -262,6 +310,7 @@ class ReplaySource(BaseSource):
             num_frames=num_frames,
             num_lost=num_lost,
             num_unstamped=self._num_unstamped,
+            num_late=self._num_late,
             slowed_s=pacer.total_slowed_s,
         )
 

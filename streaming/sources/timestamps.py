@@ -34,6 +34,8 @@ class Placed:
     jump_s: float = 0.0
     """What is to be told: below 0 the timestamps jumped back by this much (media time went on), above 0 they left
     out this much (media time follows them). 0: nothing."""
+    late_s: float = 0.0
+    """What is to be told: the timestamp lies this much before the last, whose media time it is given. 0: nothing."""
 
 
 class Intervals:
@@ -113,9 +115,9 @@ class RecordingTimeline:
 
     def _place_earlier(self, step_s: float) -> Placed:
         if step_s > -_HOLD_S:
-            jump_s = 0.0 if self._is_holding else step_s
+            late_s = 0.0 if self._is_holding else -step_s
             self._is_holding = True
-            return Placed(self._last_s, jump_s)
+            return Placed(self._last_s, late_s=late_s)
         self._is_holding = False
         interval_s = self._intervals.typical_s
         self._offset_s += interval_s - step_s

@@ -8,7 +8,7 @@ import pytest
 
 from assistant.calibration import write_calibration
 from assistant.errors import AssistantError, ConfigError
-from assistant.evaluation import Watched, _clip_labels, decision_labels, owed_remarks, score_clip
+from assistant.evaluation import Watched, _clip_labels, clip_pictures, decision_labels, owed_remarks, score_clip
 from assistant.report import chosen_seeds, plot_decisions, scene_settings, scenes_as_dict
 from assistant.speak import Decision, Reason
 from assistant.tables import scenes_as_table
@@ -18,6 +18,7 @@ from models.training.remarks import remarks
 from models.training.scoring import Said, score_scene
 from streaming.sources.scenario import SceneSettings
 from streaming.sources.synthetic import Scene
+from tests.clips import write_joined
 
 LABELS = {
     "activity": [{"start_s": 5.0, "end_s": 7.0}, {"start_s": 20.0, "end_s": 22.0}],
@@ -42,6 +43,11 @@ def test_labels_that_are_none_are_one_clear_error(tmp_path: Path, text: str) -> 
     path.write_text(text, encoding="utf-8")
     with pytest.raises(AssistantError, match=r"events\.json: .*mend the entry"):
         _clip_labels(path)
+
+
+def test_a_joined_clip_is_scored_in_media_time_that_goes_on(tmp_path: Path) -> None:
+    times_s = [time_s for time_s, _ in clip_pictures(write_joined(tmp_path / "joined.ts", [50, 50]), 2.0)]
+    assert times_s == sorted(times_s) and times_s[-1] > 3.0
 
 
 def test_an_oracle_that_says_each_remark_when_it_is_true_scores_one() -> None:

@@ -15,13 +15,14 @@ from assistant import attachments
 from assistant.attachments import BadPicture, read_clip, read_picture
 from assistant.config import parse_mask
 from assistant.errors import ConfigError
+from assistant.probe import probe
 from assistant.proposals import MOST_HIDDEN, propose_masks
 from assistant.samples import SAMPLES, resolve_sample
 from assistant.speak import Reason
 from assistant.stats import NUM_TIMED, StreamStats, peak_memory_bytes
 from streaming.errors import SourceNotFound
 from streaming.masks import MaskRegion, Masks
-from tests.clips import write_clip
+from tests.clips import write_clip, write_joined
 
 
 @given(st.data(), st.integers(1, 9), st.integers(1, 16))
@@ -95,6 +96,15 @@ def test_a_long_clip_is_sampled_more_coarsely(tmp_path: Path, monkeypatch: pytes
         _, times_s = read_clip(str(path), 5.0)
         steps = np.diff(times_s)
         assert 3 <= len(times_s) <= 7 and np.allclose(steps, steps[0]) and times_s[-1] >= 2.0
+
+
+def test_a_joined_clip_is_read_whole_and_its_jump_told(tmp_path: Path) -> None:
+    path = write_joined(tmp_path / "joined.ts", [30, 30])
+    told: list[str] = []
+    assert probe(str(path)).ok
+    _, times_s = read_clip(str(path), 5.0, told.append)
+    assert times_s == sorted(times_s) and times_s[-1] > 2.0
+    assert len(told) == 2 and "jump back once" in told[1]
 
 
 def test_clips_that_are_not_there_or_never_end_are_refused() -> None:

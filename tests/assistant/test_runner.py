@@ -75,13 +75,15 @@ def test_what_was_harmed_is_summed_up_in_the_end() -> None:
         notice(NoticeKind.DAMAGED, 0.5, count=2),
         notice(NoticeKind.DAMAGED, 0.7, count=1),
         notice(NoticeKind.GAP, 0.9, jump_s=-3.0),
+        notice(NoticeKind.GAP, 4.0, late_s=0.2),
         notice(NoticeKind.GAP, 20.0, jump_s=12.0, gap_s=12.0),
         notice(NoticeKind.ENDED, 21.0, count=9, broken=False),
     )
     played.runner.run()
-    lost, jumped = played.runner.warnings
+    lost, jumped, late = played.runner.warnings
     assert lost == "3 frames lost, first at 0.50 s: it damaged; the rest was seen"
     assert jumped.startswith("its timestamps jump back once, first at 0.90 s;")
+    assert late == "its timestamps are out of order, first at 4.00 s; the rest was seen"
     assert show(frame(0.0), notice(NoticeKind.ENDED, 1.0)).runner.warnings == []
 
 

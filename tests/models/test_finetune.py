@@ -22,9 +22,18 @@ from models.fake import make_checkpoint
 from models.settings import SpeakingSettings, StreamSettings
 from models.spans import WindowSettings
 from models.training.examples import Turn
-from models.training.finetune import FineTuner, FineTuning, PieceMaker, fine_tune, piece_at, pieces_of, stream_loss
+from models.training.finetune import (
+    FineTuner,
+    FineTuning,
+    PieceMaker,
+    Recording,
+    fine_tune,
+    piece_at,
+    pieces_of,
+    stream_loss,
+)
 from models.training.loop import part_of
-from tests.clips import write_clip
+from tests.clips import write_clip, write_joined
 
 STREAM = StreamSettings(
     max_cells=16,
@@ -71,6 +80,17 @@ def test_recordings_are_cut_into_even_pieces_and_each_comes_once_an_epoch(clips:
     assert len(pieces) == 2 and pieces[0].end_s == pieces[1].start_s
     assert sorted(piece_at(step, 7, 3) for step in range(7)) == list(range(7))
     assert [piece_at(step, 7, 3) for step in range(7)] != [piece_at(step, 7, 3) for step in range(7, 14)]
+
+
+def test_a_joined_recording_is_learnt_from_to_its_end_at_the_times_that_replay_gave_it(
+    base: Path, tmp_path: Path
+) -> None:
+    recording = Recording(write_joined(tmp_path / "joined.ts", [60, 60]), ())
+    first, second = pieces_of([recording], 2.5)
+    assert second.end_s == pytest.approx(4.8, abs=0.2), "the header says 2.4"
+    maker = PieceMaker(_load(base))
+    times_s = [time_s for piece in (first, second) for time_s, _ in maker._pictures(piece)]
+    assert times_s == sorted(times_s) and times_s[-1] > 4.0
 
 
 def test_the_loss_falls_and_everything_but_the_adapters_stays_equal_to_the_bit(

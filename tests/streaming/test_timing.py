@@ -78,6 +78,14 @@ def test_a_jump_back_is_rebased_by_one_usual_interval_and_told_once() -> None:
     assert [round(place.jump_s, 6) for place in placed] == [0, 0, 0, 0, 0, -7.1, 0, 0]
 
 
+def test_what_is_late_by_less_than_half_a_second_waits_and_is_no_jump() -> None:
+    timeline = RecordingTimeline(None)
+    placed = [timeline.place(stamp_s) for stamp_s in (0.0, 1.0, 0.8, 0.9, 1.1)]
+    assert [place.pts_s for place in placed] == [0.0, 1.0, 1.0, 1.0, 1.1]
+    assert [round(place.late_s, 6) for place in placed] == [0, 0, 0.2, 0, 0]
+    assert not any(place.jump_s for place in placed)
+
+
 def test_swapped_pairs_do_not_add_up() -> None:
     stamps_s = [(index + (1 if index % 2 else -1)) / 10 for index in range(1, 2001)]
     timeline = RecordingTimeline(10.0)
