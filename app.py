@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assistant.errors import AssistantError, ConfigError, NothingToSee
+from assistant.tracebacks import hide_credentials
 
 if TYPE_CHECKING:
     from assistant.cameras import Cameras
@@ -535,6 +536,7 @@ def _serve_page(
     from assistant.config import load_config
     from assistant.desk import Desk
     from assistant.host import Host
+    from assistant.logs import Secrets, configure_logs
     from assistant.safety import CameraPolicy
     from assistant.stopping import UntilStopped, stopping
 
@@ -545,14 +547,15 @@ def _serve_page(
     from ui.looks import looks
     from ui.media import media_routes
 
-    config = load_config(path, overrides)
+    config, secrets = load_config(path, overrides), Secrets()
+    configure_logs(sys.stderr, secrets, level="warning")
     host = Host(lambda: _engine_of(config.model), max_memory_bytes=_bytes_of(max_memory_gib))
     uploads = config.page.uploads.limits()
     until = UntilStopped()
     with ExitStack() as stack:
         stack.enter_context(files)
         stack.callback(host.stop, 5.0)
-        cameras = _open_cameras(stack, config, host, lambda name: [], lambda secrets: None) if config.cameras else None
+        cameras = _open_cameras(stack, config, host, lambda name: [], secrets.add) if config.cameras else None
         desk = Desk(
             host,
             config.model.name,
@@ -890,6 +893,7 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    hide_credentials()
     code = run()
     # Python would look through all that torch has loaded once more, which takes seconds on a busy machine.
     gc.freeze()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from assistant.logs import Secrets, configure_logs
+from assistant.tracebacks import hide_credentials
 
 PASSWORDS = ["p@ss", "p:ss", "pa/ss", "pa#ss", "pa%ss", "pa.ss", "p@:/#%.ss?"]
 
@@ -56,3 +59,22 @@ def test_levels_and_figures_stay(lines: io.StringIO) -> None:
     logging.getLogger("x").warning("yes", extra={"score": 0.5, "count": 3})
     (entry,) = [json.loads(line) for line in lines.getvalue().splitlines()]
     assert (entry["event"], entry["score"], entry["count"]) == ("yes", 0.5, 3)
+
+
+def test_no_password_is_in_a_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    hide_credentials()
+
+    def fail() -> None:
+        raise OSError("could not open rtsp://me:p@:/#%.ss?@10.0.0.5/live")
+
+    thread = threading.Thread(target=fail, name="capture:rtsp://me:p@ss@10.0.0.5/live")
+    thread.start()
+    thread.join()
+    with pytest.raises(OSError) as caught:
+        fail()
+    sys.excepthook(caught.type, caught.value, caught.tb)
+    said = capsys.readouterr().err
+    assert said.count("\nOSError: could not open rtsp://***@10.0.0.5/live\n") == 2
+    assert "p@" not in said and "capture:rtsp://***@10.0.0.5/live:" in said

@@ -94,10 +94,8 @@ def server_stopped_h265(lab: Lab) -> Measured:
     return _stopped(lab, "h265")
 
 
-@FAULTS.add(_RULE.format(deadline="the read limit") + "; with the delays of `watch` itself, 5 to 60 s")
-def server_restarted(lab: Lab) -> Measured:
-    """Killed and at once started again, watched with the policy that `watch` has."""
-    server = lab.camera()
+def _restarted(lab: Lab, codec: str) -> Measured:
+    server = lab.camera("--codec", codec)
     door = lab.watch("door", server.url(), retry=WATCH_RETRY)
     door.wait_seen(4, 20.0)
     num_before, mark = _memory(lab)[0], door.mark
@@ -108,6 +106,21 @@ def server_restarted(lab: Lab) -> Measured:
     hold(5.0 <= delay_s <= 7.5, f"the first delay is {delay_s:.1f} s; it is 5 to 7.5")
     measured = _back(lab, door, mark, delay_s + OPEN_S + SLACK_S, num_before)
     return {"said_after_s": round(took_s, 2), "delay_s": round(delay_s, 2), **measured}
+
+
+_RESTARTED = _RULE.format(deadline="the read limit") + "; with the delays of `watch` itself, 5 to 60 s"
+
+
+@FAULTS.add(_RESTARTED)
+def server_restarted_h264(lab: Lab) -> Measured:
+    """Killed and at once started again, watched with the policy that `watch` has."""
+    return _restarted(lab, "h264")
+
+
+@FAULTS.add(_RESTARTED)
+def server_restarted_h265(lab: Lab) -> Measured:
+    """The same with H.265."""
+    return _restarted(lab, "h265")
 
 
 @FAULTS.add("""said within the open limit; tried for ever; another camera's rate and delay stay as they were; stopping
@@ -220,10 +233,20 @@ def packets_corrupted_h265(lab: Lab) -> Measured:
     return _told_of(*_in_weather(lab, "h265", Weather(corrupt=0.3), 8.0))
 
 
+def _derailed(lab: Lab, codec: str) -> Measured:
+    return _told_of(*_in_weather(lab, codec, Weather(derail=0.1), 8.0))
+
+
 @FAULTS.add(_WEATHER)
-def stream_derailed(lab: Lab) -> Measured:
+def stream_derailed_h264(lab: Lab) -> Measured:
     """Packets lie about their length, so that what follows is garbage."""
-    return _told_of(*_in_weather(lab, "h264", Weather(derail=0.1), 8.0))
+    return _derailed(lab, "h264")
+
+
+@FAULTS.add(_WEATHER)
+def stream_derailed_h265(lab: Lab) -> Measured:
+    """The same with H.265."""
+    return _derailed(lab, "h265")
 
 
 def _told_of(door: Watched, measured: Measured) -> Measured:
@@ -232,10 +255,8 @@ def _told_of(door: Watched, measured: Measured) -> Measured:
     return measured
 
 
-@FAULTS.add("late packets are not taken for lost ones; the newest frame wins, so nothing piles up")
-def packets_delayed(lab: Lab) -> Measured:
-    """Each packet takes 0.4 to 0.8 s."""
-    door, measured = _in_weather(lab, "h264", Weather(delay_s=0.4), 8.0)
+def _delayed(lab: Lab, codec: str) -> Measured:
+    door, measured = _in_weather(lab, codec, Weather(delay_s=0.4), 8.0)
     age_s = door.now.newest_seen_age_s
     hold(age_s is not None and age_s < 2.0, f"the newest frame seen is {age_s} s old")
     least = 0.7 * door.now.fps_wanted * door.now.rate_factor
@@ -245,12 +266,25 @@ def packets_delayed(lab: Lab) -> Measured:
     return measured
 
 
-@FAULTS.add("""said without user or password, tried slowly; where the right login is accepted again it is watched
-    without a restart""", quick=True)
-def wrong_login(lab: Lab) -> Measured:
-    """The camera wants another password for a while."""
+_DELAYED = "late packets are not taken for lost ones; the newest frame wins, so nothing piles up"
+
+
+@FAULTS.add(_DELAYED)
+def packets_delayed_h264(lab: Lab) -> Measured:
+    """Each packet takes 0.4 to 0.8 s."""
+    return _delayed(lab, "h264")
+
+
+@FAULTS.add(_DELAYED)
+def packets_delayed_h265(lab: Lab) -> Measured:
+    """The same with H.265."""
+    return _delayed(lab, "h265")
+
+
+def _wrong_login(lab: Lab, codec: str, *digest: str) -> Measured:
     right, wrong = "p@ss:w/#%.1", "0ther#%/:@."
-    server = lab.camera("--user", "admin", "--password", wrong)
+    usual = ("--codec", codec, *digest, "--user", "admin", "--password")
+    server = lab.camera(*usual, wrong)
     door = lab.watch("door", server.url(f"admin:{right}"))
     refused, took_s = door.wait_for(StatusKind.RECONNECTING, OPEN_S + SLACK_S)
     hold(bool(refused.details["login_refused"]), f"it was said as: {refused.reason}")
@@ -259,12 +293,28 @@ def wrong_login(lab: Lab) -> Measured:
     policy = WATCH_RETRY.login_refused_delay_s
     hold(policy >= 300.0, f"watch tries a refused login every {policy:g} s; 300 were wanted")
     server.kill()
-    server.change("--user", "admin", "--password", right)
+    server.change(*usual, right)
     server.start()
     door.wait_seen(3, 20.0)
     told = door.all_text()
     hold(not any(secret in told for secret in (right, wrong, "admin")), "the login was shown")
     return {"said_after_s": round(took_s, 2), "delay_s": round(delay_s, 2)}
+
+
+_LOGIN = """said without user or password, tried slowly; where the right login is accepted again it is watched without a
+restart"""
+
+
+@FAULTS.add(_LOGIN, quick=True)
+def wrong_login_h264(lab: Lab) -> Measured:
+    """The camera wants another password for a while; it asks for it in the plain way (Basic)."""
+    return _wrong_login(lab, "h264")
+
+
+@FAULTS.add(_LOGIN)
+def wrong_login_h265(lab: Lab) -> Measured:
+    """The same with H.265, and a camera that asks for a digest of it."""
+    return _wrong_login(lab, "h265", "--digest")
 
 
 def _resized(lab: Lab, codec: str) -> Measured:

@@ -33,6 +33,7 @@ _LOUD = (
     "av.logging.set_level(av.logging.DEBUG)\n"
     "logging.getLogger('libav').setLevel(1)\n"
     "import gc, app\n"
+    "app.hide_credentials()\n"
     "code = app.run(sys.argv[1:])\ngc.freeze()\nsys.exit(code)\n"
 )
 """The program with every message of FFmpeg that there is."""
@@ -210,6 +211,78 @@ def passwords_hidden(lab: Lab) -> Measured:
     """Passwords with `@ : / # % .` in URLs: logged in, lost, refused, unreachable."""
     num_bytes = sum(_watch_with_password(lab, password, number) for number, password in enumerate(PASSWORDS[:2]))
     return {"passwords": 2, "bytes_looked_through": num_bytes}
+
+
+_PAGE_CLIENT = """
+import json, os, sys, time
+import httpx
+from gradio_client import Client
+
+page, folder = sys.argv[1:]
+client = Client(page, verbose=False, download_files=folder, analytics_enabled=False)
+said = []
+
+def call(name, *values, **named):
+    try:
+        said.append(client.predict(*values, **named, api_name=f"/{name}"))
+    except Exception as error:
+        said.append(repr(error))
+    return said[-1]
+
+call("test_source", os.environ["NOBODY"])
+call("test_source", os.environ["CAMERA"])
+call("watch", os.environ["CAMERA"])
+ends_s = time.monotonic() + 120
+while not any("opened" in str(event) for event in call("events")) and time.monotonic() < ends_s:
+    time.sleep(0.2)
+call("ask", "What is there?")
+call("watch", os.environ["NOBODY"])
+for of_cameras in (False, True):
+    call("search", cameras=of_cameras)
+    for form in ("jsonl", "srt", "vtt"):
+        call("export", form=form, cameras=of_cameras)
+call("state")
+said += [httpx.get(page + path, follow_redirects=True).text for path in ("", "/config", "/gradio_api/info")]
+print(json.dumps(said))
+client.close()
+"""
+
+
+@FAULTS.add("""the camera is watched from the page and by its configuration; neither password nor user shows in what the
+    page sends, its errors, exports and pages, nor on standard output and error with all of FFmpeg's own messages""")
+def passwords_hidden_on_the_page(lab: Lab) -> Measured:
+    """A viewer gives a camera's address with its password, right and where nobody is; another is configured."""
+    password = PASSWORDS[0]
+    server = lab.enter(RtspServer("--user", "warden", "--password", password))
+    folder, data, config = lab.folder / "page", lab.folder / "data", lab.folder / "cameras.yaml"
+    config.write_text(
+        f"cameras: {{door: {{url: '{server.url()}', user_env: CAM_USER, password_env: CAM_PASSWORD}}}}\n",
+        encoding="utf-8",
+    )
+    env = {
+        "CAM_USER": "warden",
+        "CAM_PASSWORD": password,
+        "CAMERA": with_userinfo(server.url(), "warden", password),
+        "NOBODY": f"rtsp://warden:{password}@127.0.0.1:9/live",
+    }
+    options = ("--port", "0", "--no-browser", "--config", str(config), "--data", str(data))
+    with Program(folder, "ui", *options, loud=True, env=env) as program:
+        wait_until(lambda: "watching at http" in program.out, START_S, "the page is served")
+        (page,) = re.findall(r"watching at (http://\S+)", program.out)
+        done = subprocess.run(
+            [sys.executable, "-c", _PAGE_CLIENT, page.rstrip("/"), str(lab.folder)],
+            capture_output=True, text=True, env={**os.environ, **env}, timeout=300,
+        )  # fmt: skip
+        hold(done.returncode == 0, done.stderr[-2000:])
+        program.process.terminate()
+        program.process.wait(20)
+    said = json.loads(done.stdout)
+    hold("works" in str(said[1]) and "refused" in str(said[0]), f"the trials said: {said[:2]}\n{program.err[-3000:]}")
+    hold("opened" in done.stdout, "the camera was not watched")
+    hold("libav" in program.err, "FFmpeg said nothing, so that nothing was tried")
+    places = {**_files(folder), **_files(data), "page": done.stdout.encode(), "client": done.stderr.encode()}
+    _look_for(_forms(password), places)
+    return {"answers": len(said), "bytes_looked_through": sum(len(found) for found in places.values())}
 
 
 @FAULTS.add("the camera is watched; neither user nor password shows anywhere, and the YAML needs none")
