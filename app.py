@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from assistant.store import EventSink
     from assistant.timeline.search import Query, TimelineReader
     from models.engine import Engine
+    from models.loading import OnLoading
     from models.session import Session
     from models.settings import StreamSettings
     from streaming.capture import Capture
@@ -549,7 +550,7 @@ def _serve_page(
 
     config, secrets = load_config(path, overrides), Secrets()
     configure_logs(sys.stderr, secrets, level="warning")
-    host = Host(lambda: _engine_of(config.model), max_memory_bytes=_bytes_of(max_memory_gib))
+    host = Host(lambda: _engine_of(config.model, desk.note_loading), max_memory_bytes=_bytes_of(max_memory_gib))
     uploads = config.page.uploads.limits()
     until = UntilStopped()
     with ExitStack() as stack:
@@ -657,15 +658,21 @@ def _bytes_of(gib: float | None) -> int | None:
     return None if gib is None else int(gib * 2**30)
 
 
-def _engine_of(wanted: ModelConfig) -> Engine:
+def _engine_of(wanted: ModelConfig, on_loading: OnLoading | None = None) -> Engine:
     """The checkpoint, loaded."""
     from models.checkpoint import load_checkpoint
-    from models.engine import Engine
     from streaming.clock import SystemClock
 
     checkpoint = load_checkpoint(
-        wanted.name, device=wanted.device, dtype=wanted.dtype, threads=wanted.threads, progress=_is_terminal()
+        wanted.name,
+        device=wanted.device,
+        dtype=wanted.dtype,
+        threads=wanted.threads,
+        progress=_is_terminal(),
+        on_loading=on_loading,
     )
+    from models.engine import Engine  # after what tells how far it has come
+
     return Engine(checkpoint, now=SystemClock().now_s)
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from assistant.saying import Said
     from assistant.timeline.search import TimelineReader
     from models.attachments import Attachment
+    from models.loading import Loading
     from models.steps import Steps
     from models.types import ModelInfo
 
@@ -62,6 +63,8 @@ class ModelNews:
     """For a person."""
     seconds: float
     """How long it has been loading, or took."""
+    share: float | None = None
+    """How much of the loading is done, in [0, 1]; None where that is not known, or it is over."""
 
 
 class Desk:
@@ -95,6 +98,7 @@ class Desk:
         self._make_stream = make_stream or self._channel
         self._began_s: float | None = None
         self._took_s: float | None = None
+        self._loading: Loading | None = None
         self.tabs = TabRegistry(self._open_stream, clock=self._clock, max_sessions=max_sessions, folder=folder)
 
     def begin_loading(self) -> None:
@@ -103,13 +107,21 @@ class Desk:
             self._began_s = self._clock.now_s()
             self.host.start()
 
+    def note_loading(self, loading: Loading) -> None:
+        """The loading has come so far; for the thread that loads."""
+        self._loading = loading
+
     def model_news(self) -> ModelNews:
         """How the model is doing."""
         state = self.host.state.value
         now_s = self._clock.now_s()
         seconds = now_s - self._began_s if self._began_s is not None else 0.0
         if state == "loading":
-            return ModelNews(state, f"Loading {self.model_name}", seconds)
+            loading = self._loading
+            doing = f": {loading.doing}" if loading is not None else ""
+            return ModelNews(
+                state, f"Loading {self.model_name}{doing}", seconds, loading.share if loading is not None else None
+            )
         if self._took_s is None:
             self._took_s = seconds
         if state == "failed":

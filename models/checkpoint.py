@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from models.errors import CheckpointDamaged, CheckpointError, CheckpointNotFound, PromptError
 from models.files import read_json
 from models.layouts import Layout, build_config, image_token_id, layout_of, patch_size_of
+from models.loading import LoadingSteps, OnLoading, told_download
 from models.prompt import IM_END, IM_START, STREAM_END, STREAM_START, PromptFormat
 from models.settings import StreamSettings
 from models.threads import use_threads
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
+LIBRARIES = ("importing torch", "importing transformers", "importing the model's classes")
 HUB_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -80,20 +82,23 @@ def load_checkpoint(
     progress: bool = True,
     special: SpecialIds | None = None,
     threads: int | None = None,
+    on_loading: OnLoading | None = None,
 ) -> Checkpoint:
     """Load a checkpoint from a folder, by hub name, or the embedded one.
 
     device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`; dtype: `auto` (bfloat16 on a GPU, float32 on a CPU), `float32`,
     `bfloat16` or `float16`. special: token ids for a folder that holds no tokenizer; without them such a folder is
-    refused. threads: processor threads torch works with from here on; `None` for what suits the model. Raises
-    `CheckpointNotFound`, `CheckpointDamaged` or another `CheckpointError`.
+    refused. threads: processor threads torch works with from here on; `None` for what suits the model. on_loading: told
+    how far it has come. Raises `CheckpointNotFound`, `CheckpointDamaged` or another `CheckpointError`.
     """
-    from models.vision import VisionSettings
-
-    folder = find_checkpoint(name_or_path, progress=progress)
+    folder = find_checkpoint(name_or_path, progress=progress, on_loading=on_loading)
     config = read_json(folder / "config.json")
     layout = layout_of(config)
     headers = read_headers(folder)
+    steps = LoadingSteps(on_loading, LIBRARIES, sum(header.num_bytes for header in headers.values()))
+    _import_libraries(steps)
+    from models.vision import VisionSettings
+
     built = build_config(config, has_output_head=has_output_head(headers, layout))
     stream = StreamSettings.of_checkpoint(folder)
     vision = VisionSettings(**vision_values(folder, layout, patch_size_of(built)))
@@ -104,7 +109,8 @@ def load_checkpoint(
             f"{folder}: has neither tokenizer.json nor vocab.json with merges.txt; copy them beside the weights"
         )
     torch_device, torch_dtype = _placement(device, dtype)
-    model = load_weights(built, folder, layout, headers, torch_device, torch_dtype)
+    steps.next("reading the weights")
+    model = load_weights(built, folder, layout, headers, torch_device, torch_dtype, steps.read)
     use_threads(sum(header.num_values for header in headers.values()), torch_device.type, threads)
     return Checkpoint(
         name=str(name_or_path),
@@ -122,7 +128,13 @@ def load_checkpoint(
     )
 
 
-def find_checkpoint(name_or_path: str | Path = EMBEDDED, *, progress: bool = True, download: bool = True) -> Path:
+def find_checkpoint(
+    name_or_path: str | Path = EMBEDDED,
+    *,
+    progress: bool = True,
+    download: bool = True,
+    on_loading: OnLoading | None = None,
+) -> Path:
     """The folder that holds a checkpoint; a hub name is downloaded, as HF_HUB_OFFLINE and HF_TOKEN allow."""
     name = str(name_or_path)
     if name == EMBEDDED:
@@ -136,7 +148,7 @@ def find_checkpoint(name_or_path: str | Path = EMBEDDED, *, progress: bool = Tru
         raise CheckpointNotFound(
             f"{name}: no such folder; give a checkpoint's folder, a hub name like owner/name, or {EMBEDDED}"
         )
-    return _checked_folder(_from_hub(name, progress, download))
+    return _checked_folder(_from_hub(name, progress, download, on_loading))
 
 
 def describe_checkpoint(name_or_path: str | Path = EMBEDDED) -> CheckpointSummary:
@@ -224,14 +236,30 @@ def _is_hub_name(name: str) -> bool:
     )
 
 
-def _from_hub(name: str, progress: bool, download: bool) -> Path:
+def _import_libraries(steps: LoadingSteps) -> None:
+    """What a small checkpoint waits for longest."""
+    steps.next(LIBRARIES[0])
+    import torch  # noqa: F401
+
+    steps.next(LIBRARIES[1])
+    import transformers.models.qwen2.tokenization_qwen2  # noqa: F401
+    import transformers.tokenization_utils_tokenizers  # noqa: F401
+
+    steps.next(LIBRARIES[2])
+    import transformers.models.video_llama_3.modeling_video_llama_3  # noqa: F401
+
+
+def _from_hub(name: str, progress: bool, download: bool, on_loading: OnLoading | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import disable_progress_bars
 
     if not progress:
         disable_progress_bars()
     try:
-        return Path(snapshot_download(name, allow_patterns=HUB_PATTERNS, local_files_only=not download))
+        bar = told_download(on_loading) if on_loading is not None else None
+        return Path(
+            snapshot_download(name, allow_patterns=HUB_PATTERNS, local_files_only=not download, tqdm_class=bar)
+        )
     except Exception as error:  # the hub's client raises its own, requests', httpx' and the system's errors
         reason = _hub_reason(error)
         where = "the hub" if download else "this machine"

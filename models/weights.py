@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,10 +68,12 @@ def load_weights(
     headers: Mapping[str, TensorHeader],
     device: torch.device,
     dtype: torch.dtype,
+    on_bytes: Callable[[int], None] = lambda num_bytes: None,
 ) -> VideoLlama3ForConditionalGeneration:
     """The model with a folder's weights, on `device` in `dtype`.
 
-    The model is built without memory and takes the stored tensors over one by one.
+    The model is built without memory and takes the stored tensors over one by one; `on_bytes` is told of each, as it
+    is stored.
     """
     import torch
     from safetensors import SafetensorError, safe_open
@@ -94,6 +96,7 @@ def load_weights(
                 for name, key in stored.items():
                     if headers[key].file == path:
                         tensors[name] = file.get_tensor(key).to(dtype)
+                        on_bytes(headers[key].num_bytes)
         except (SafetensorError, OSError) as error:
             raise CheckpointDamaged(f"{path}: cannot be read ({error}); download the file again") from error
         model.load_state_dict(tensors, strict=False, assign=True)

@@ -45,7 +45,8 @@ def banner(desk: Desk, tab: Tab) -> str:
     about, news = desk.about(), desk.model_news()
     if news.state == "failed":
         return f'<div class="sva-about failed" role="alert"><strong>{literal(news.text)}</strong></div>'
-    doing = "" if news.state != "loading" else ' <progress aria-label="Loading the model"></progress>'
+    loading = '<progress aria-label="Loading the model" max="1"></progress> <span class="sva-loading"></span>'
+    doing = f" {loading}" if news.state == "loading" else ""
     other = f"<p>{literal(about.other)}</p>" if about.other else ""
     is_open = "" if tab.stream is not None else " open"
     return (

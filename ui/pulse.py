@@ -45,7 +45,7 @@ def pulse_of(tab: Tab, model: ModelNews, told: Told) -> dict[str, Any]:
     values: dict[str, Any] = {
         "type": "pulse",
         "run": tab.run,
-        "model": {"state": model.state, "text": model.text, "seconds": model.seconds},
+        "model": {"state": model.state, "text": model.text, "seconds": model.seconds, "share": model.share},
         "place": tab.place,
         "feed": tab.feed.version,
         "open": tab.feed.num_open,

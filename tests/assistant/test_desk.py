@@ -12,6 +12,7 @@ from assistant.desk import Desk
 from assistant.errors import AssistantError
 from assistant.host import Host, HostState
 from assistant.tabs import SessionError
+from models.loading import Loading
 from models.steps import Steps
 from models.turns import Utterance
 from streaming.thumbnails import encode_jpeg
@@ -158,6 +159,9 @@ def test_what_becomes_of_the_model_is_said_in_words() -> None:
     office.clock.advance(3.0)
     news = office.desk.model_news()
     assert (news.state, news.text, news.seconds) == ("loading", "Loading embedded", 3.0) and office.host.started == 1
+    office.desk.note_loading(Loading("reading the weights, 1 of 10 MiB", 0.75))
+    news = office.desk.model_news()
+    assert (news.text, news.share) == ("Loading embedded: reading the weights, 1 of 10 MiB", 0.75)
     assert "embedded" in office.desk.about().title
     office.host.state, office.host.failure = HostState.FAILED, RuntimeError("no weights at http://u:secret@hub/x")
     failed = office.desk.model_news().text

@@ -49,11 +49,22 @@
       this.show("state", pulse.state);
       this.state.title = pulse.reason || STATE_WORDS[pulse.state] || "";
       this.model.dataset.state = pulse.model.state;
-      const waiting = pulse.model.state === "loading";
-      this.show("model", waiting ? `${pulse.model.text} · ${pulse.model.seconds.toFixed(0)} s` : pulse.model.text);
+      this.showModel(pulse.model);
       this.show("place", pulse.place ? `All places are taken. You are number ${pulse.place} in the queue; ` +
         "this starts by itself." : pulse.state === "FAILED" || pulse.state === "RECONNECTING" ? pulse.reason : "");
       this.tick();
+    }
+
+    // While it is loaded, what is being done and how much of the whole is done stand here and in the banner.
+    showModel(model) {
+      const waiting = model.state === "loading", known = model.share !== null && model.share !== undefined;
+      const share = known ? `${Math.floor(100 * model.share)} %` : "";
+      this.show("model", waiting ? [model.text, share, `${model.seconds.toFixed(0)} s`].filter(Boolean).join(" · ") : model.text);
+      const bar = document.querySelector(".sva-about progress");
+      if (!bar) return;
+      if (known) bar.value = model.share;
+      else bar.removeAttribute("value");
+      bar.nextElementSibling.textContent = share;
     }
 
     tick() {
