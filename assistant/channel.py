@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from assistant.broadcast import Broadcast
 from assistant.channel_types import ChannelConfig, ChannelSnapshot
 from assistant.errors import AssistantError, ConfigError
-from assistant.events import Detail, StatusEvent, StatusKind, StreamEvent
+from assistant.events import Answer, Detail, StatusEvent, StatusKind, StreamEvent
 from assistant.evidence import EvidenceFrame, EvidenceKeeper
 from assistant.inlet import Inlet, OpenSource
 from assistant.portrait import Portrait
@@ -233,7 +233,9 @@ class Channel:
                 )
         self._config = config
         if replace(before, **{name: getattr(config, name) for name in _WITHOUT_OPENING}) != config:
-            self._inlet.begin(config)
+            # A recording goes on where it is.
+            is_under_way = self._inlet.is_live is False and self._watch is not None and not self._watch.has_drained
+            self._inlet.begin(config, start_s=self._portrait.media_s if is_under_way else None)
             if self._watch is not None:
                 self._watch.restarted(keep_trying=config.keep_trying)
         if config.fps != before.fps:
@@ -263,7 +265,9 @@ class Channel:
         return watch.stream.curve.since(since) if watch is not None else (0, [])
 
     def evidence(self, event: StreamEvent) -> tuple[EvidenceFrame, ...]:
-        """Thumbnails of the frames behind an event, oldest first."""
+        """Thumbnails of the frames behind an event, oldest first; those of then for an answer from the timeline."""
+        if isinstance(event, Answer) and event.frames is not None:
+            return self._recall.evidence(event) if self._recall is not None else ()
         return self._keeper.for_event(event)
 
     @property

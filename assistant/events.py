@@ -96,6 +96,14 @@ class Answer(_Event):
     question: str
     asked_at_s: float
     """Media time at which the question reached the assistant."""
+    frames: tuple[str, ...] | None = None
+    """Of an answer from the timeline, the thumbnails of then, as it names them; None for one about what is seen now."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `frames` only of an answer from the timeline."""
+        values = _Event.as_dict(self)
+        frames = values.pop("frames")
+        return values if frames is None else {**values, "frames": list(frames)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +151,8 @@ def event_from_dict(values: dict[str, Any]) -> StreamEvent:
     try:
         if kind is StatusEvent:
             values["kind"] = StatusKind(values["kind"])
+        if kind is Answer and values.get("frames") is not None:
+            values["frames"] = tuple(values["frames"])
         return kind(**values)
     except (TypeError, ValueError, KeyError) as error:
         raise StoreError(f"event of type {name}: {error}; the line was written by another version") from error

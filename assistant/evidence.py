@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assistant.events import StatusEvent, StatusKind, StreamEvent
+from assistant.events import Answer, StatusEvent, StatusKind, StreamEvent
 from streaming.thumbnails import Jpeg, decode_jpeg, encode_jpeg
 from streaming.types import Frame
 
@@ -69,6 +69,19 @@ class EvidenceFrame:
         if not (self.rows and self.cols):
             return ""
         return "\n".join("".join(row) for row in marks.reshape(self.rows, self.cols))
+
+    @staticmethod
+    def of_cells(cells: str) -> tuple[int, int, np.ndarray, np.ndarray]:
+        """Rows, columns, kept and refreshed cells of what `cells` wrote; no grid where it is none.
+
+        >>> EvidenceFrame.of_cells("#r.")[2:]
+        (array([ True,  True, False]), array([False,  True, False]))
+        """
+        lines = cells.split("\n")
+        if not cells or len({len(line) for line in lines}) > 1:
+            return 0, 0, np.zeros(0, bool), np.zeros(0, bool)
+        marks = np.array(list("".join(lines)))
+        return len(lines), len(lines[0]), marks != ".", marks == "r"
 
 
 class EvidenceKeeper:
@@ -149,5 +162,7 @@ class EvidenceKeeper:
 
 
 def is_about_the_picture(event: StreamEvent) -> bool:
-    """Whether there is something to be seen about an event."""
-    return not isinstance(event, StatusEvent) or event.kind in WITH_PICTURE
+    """Whether what a stream shows at the time of an event is what the event is about."""
+    if isinstance(event, StatusEvent):
+        return event.kind in WITH_PICTURE
+    return not (isinstance(event, Answer) and event.frames is not None)

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from assistant.errors import ConfigError
 from assistant.events import Answer, StatusEvent, StatusKind
+from assistant.evidence import EvidenceFrame
 from assistant.timeline.folder import Folder
 from assistant.timeline.moments import Moment, find_moment
 from assistant.timeline.records import Found, KeptFrame
 from assistant.timeline.search import Query, TimelineReader
 from assistant.timeline.shown import shown_moment, shown_text
+from streaming.thumbnails import Jpeg
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +64,13 @@ class Recalled:
         """The event that says it. time_s: media time now, as for every answer."""
         asked_s = time_s if asked_at_s is None else asked_at_s
         return Answer(
-            source=source, time_s=time_s, text=self.text, reason=REASON, question=question, asked_at_s=asked_s
+            source=source,
+            time_s=time_s,
+            text=self.text,
+            reason=REASON,
+            question=question,
+            asked_at_s=asked_s,
+            frames=tuple(frame.path for frame in self.frames),
         )
 
     def pictures(self, most: int = MOST_FRAMES) -> list[np.ndarray]:
@@ -116,6 +124,17 @@ class Recall:
         if moment.start_s >= oldest_known_s and (is_live or moment.in_media):
             return None
         return self.about(question, moment)
+
+    def evidence(self, answer: Answer) -> tuple[EvidenceFrame, ...]:
+        """The thumbnails behind an answer from the timeline that are still kept, oldest first."""
+        return tuple(
+            EvidenceFrame(
+                kept.frame_index, kept.media_s, kept.wall_s, Jpeg(data, kept.width_px, kept.height_px),
+                *EvidenceFrame.of_cells(kept.cells),
+            )
+            for kept in self._reader.frames_at(answer.frames or ())
+            if (data := self._reader.folder.read(kept.path)) is not None
+        )  # fmt: skip
 
     def about(self, question: str, moment: Moment) -> Recalled:
         """What was noted in a span of time, what fits the question's words first."""

@@ -132,6 +132,13 @@ class TimelineReader:
             return frames
         return [frames[round(i * (len(frames) - 1) / max(1, limit - 1))] for i in range(limit)]
 
+    def frames_at(self, paths: Sequence[str]) -> list[KeptFrame]:
+        """The thumbnails with these names that are still there, oldest first."""
+        marks = ", ".join("?" * len(paths))
+        with self._lock:
+            rows = self._rows(f"SELECT * FROM frames WHERE path IN ({marks}) ORDER BY wall_s, id", paths)
+        return [_frame(row) for row in rows]
+
     def close(self) -> None:
         """Let go of the database."""
         with self._lock:

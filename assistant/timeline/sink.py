@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
-from assistant.events import Alert, Comment, StreamEvent
+from assistant.events import Alert, Answer, Comment, StreamEvent
 from assistant.evidence import EvidenceKeeper, is_about_the_picture
 from assistant.timeline.store import Timeline
 
@@ -51,6 +51,7 @@ class ChannelSink:
             run=self.run,
             wall_s=frame.wall_s if frame else None,
             evidence=self._keeper.for_event(event) if self._keeper and has_picture else (),
+            kept=event.frames or () if isinstance(event, Answer) else (),
             clip=self._recorder.mark(event.time_s) if self._recorder and has_picture else None,
         )
 

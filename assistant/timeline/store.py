@@ -123,11 +123,13 @@ class Timeline:
         run: str | None = None,
         wall_s: float | None = None,
         evidence: Sequence[EvidenceFrame] = (),
+        kept: Sequence[str] = (),
         clip: ClipMark | None = None,
     ) -> str:
         """Keep an event with what it was made from; gives the `uid` it is found by. Raises `StoreError` once closed.
 
         run: which run of the stream it belongs to. wall_s: time of day of the picture it is about; now where `None`.
+        kept: thumbnails that are here already and that it was made from.
         """
         self._note_clock()
         event = redacted(event)
@@ -140,7 +142,7 @@ class Timeline:
             run=run,
             wall_s=recorded_s if wall_s is None else wall_s,
             recorded_s=recorded_s,
-            frames=self._keep_frames(camera, run, evidence),
+            frames=(*self._keep_frames(camera, run, evidence), *(self.reader.frames_at(kept) if kept else ())),
             clip=clip,
         )
         self._take(record)

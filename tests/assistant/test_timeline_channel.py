@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -103,3 +104,21 @@ def test_a_model_that_knows_pictures_is_shown_those_of_then(door: Door, monkeypa
     assert "A star stops." in said.text and said.text.endswith("The model, shown 3 pictures kept of then: Yes.")
     (call,) = [call for call in door.model.calls if call.startswith("answer")]
     assert call.endswith("aside with 3") and "kept an hour ago" in call
+
+
+def test_an_answer_from_the_timeline_shows_the_frames_of_then(door: Door) -> None:
+    past = FakeClock(wall_s=NOW_S - 3600)
+    keeper = keeper_with(6, past)
+    ChannelSink(door.timeline, "door", keeper=keeper).append(remark(5, "A star stops."))
+    door.push(3)
+    answer = door.ask("What happened an hour ago?")
+    shown = door.channel.evidence(answer)
+    assert [frame.wall_s for frame in shown] == [frame.wall_s for frame in keeper.for_event(remark(5))]
+    assert shown[0].picture == keeper.for_event(remark(5))[0].picture
+    assert shown[0].cells() == keeper.for_event(remark(5))[0].cells()
+    found = door.timeline.search(Query(types=("answer",)))[0]
+    assert found.event == replace(answer, source="door")
+    assert [frame.path for frame in found.frames] == list(answer.frames or ())
+    assert door.ask("What happened two hours ago?").frames == ()
+    nothing_kept = door.timeline.search(Query(types=("answer",)))[0]
+    assert nothing_kept.frames == (), "what is seen now says nothing about then"
