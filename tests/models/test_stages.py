@@ -21,6 +21,8 @@ from models.training.train import read_plan, train
 SMALL = Sizes(vision_hidden=24, vision_layers=2, vision_heads=2, hidden=32, layers=1, heads=4, kv_heads=2)
 ROWS_OF_TABLES = {1: 3, 2: 6, 3: 8, 4: 5}
 """Rows of each data table of arXiv 2501.13106."""
+MILLIONS_OF_ROWS = {1: 15.57, 2: 27.22, 3: 19.05, 4: 5.72}
+"""What the rows of each table add up to; the paper's figure 2 has 21.97M for the second."""
 
 TINY = """
 stage: {{name: tiny, trains: [{trains}], num_steps: 4, warmup_steps: 1, language_weight: {language}}}
@@ -59,6 +61,12 @@ def test_each_row_of_the_tables_has_a_counterpart_or_a_reason() -> None:
         assert kinds <= {*NOW_KINDS, *PAST_KINDS}
     assert stages[0].trains == ("vision", "projector") and all(stage.trains == PARTS for stage in stages[1:])
     assert any(row.mixture and row.mixture.instructed_share > 0 for row in stages[3].present)
+
+
+def test_the_rows_of_each_table_add_up_as_in_the_paper() -> None:
+    for stage in read_stages():
+        amounts = [float(row.samples[:-1]) / {"M": 1, "K": 1000}[row.samples[-1]] for row in stage.rows]
+        assert round(sum(amounts), 2) == MILLIONS_OF_ROWS[stage.table]
 
 
 def test_a_folder_of_stages_is_a_plan() -> None:
