@@ -1,4 +1,8 @@
-"""How benchmarks score an answer: option letters, overlap of intervals, edit distance. Pure functions; any thread."""
+"""How benchmarks score an answer: option letters, overlap of intervals, edit distance. Pure functions; any thread.
+
+Intervals and edit distance follow the evaluation published with VideoLLaMA 3. Option letters are read more strictly: it
+takes the first capital letter that is an option's, even of an article or a name.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ ANLS_THRESHOLD = 0.5
 """Similarity below which DocVQA gives no credit (Biten et al. 2019)."""
 
 _NUMBER = r"(\d+(?:\.\d+)?|\.\d+)"
-_INTERVAL = re.compile(rf"{_NUMBER}\s*(?:s|sec|seconds?)?\s*(?:-|–|to|and|until)\s*{_NUMBER}")
+_INTERVAL = re.compile(rf"{_NUMBER}\s*(?:s|sec|seconds?)?\s*(?:-|–|to)\s*{_NUMBER}")
 
 
 def chosen_letter(said: str, options: Sequence[str]) -> str | None:
@@ -44,36 +48,37 @@ def _within(part: str, whole: str) -> bool:
     return f" {part} " in f" {whole} "
 
 
-def interval_of(said: str) -> tuple[float, float] | None:
-    """The first interval, seconds, that an answer names; None where there is none.
+def intervals_of(said: str) -> list[tuple[float, float]]:
+    """The intervals, seconds, that an answer names: "A to B" and "A - B", or else its numbers, the last ones, in pairs.
 
-    >>> interval_of("From 3.5 to 10 seconds"), interval_of("It starts at 2 s, ends at 4 s.")
-    ((3.5, 10.0), (2.0, 4.0))
+    >>> intervals_of("From 3.5 to 10 seconds"), intervals_of("It starts at 2 s, ends at 4 s.")
+    ([(3.5, 10.0)], [(2.0, 4.0)])
     """
-    found = _INTERVAL.search(said)
-    numbers = list(found.groups()) if found else re.findall(_NUMBER, said)[:2]
-    if len(numbers) < 2:
-        return None
-    start_s, end_s = float(numbers[0]), float(numbers[1])
-    return (start_s, end_s) if start_s <= end_s else (end_s, start_s)
+    pairs = _INTERVAL.findall(said)
+    if not pairs:
+        numbers = re.findall(_NUMBER, said)
+        numbers = numbers[len(numbers) % 2 :]
+        pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
+    return [(min(float(one), float(other)), max(float(one), float(other))) for one, other in pairs]
 
 
-def overlap(one: tuple[float, float] | None, other: tuple[float, float]) -> float:
-    """Intersection over union of two intervals, 0 to 1."""
-    if one is None:
-        return 0.0
-    inside = min(one[1], other[1]) - max(one[0], other[0])
-    whole = max(one[1], other[1]) - min(one[0], other[0])
-    return max(inside, 0.0) / whole if whole > 0 else float(one == other)
+def overlap(said: Sequence[tuple[float, float]], wanted: tuple[float, float]) -> float:
+    """Intersection over union of the intervals of an answer, together, and the wanted one: 0 to 1."""
+    inside = sum(max(0.0, min(end, wanted[1]) - max(start, wanted[0])) for start, end in said)
+    whole = wanted[1] - wanted[0] + sum(end - start for start, end in said) - inside
+    return inside / whole if whole > 0 else float(wanted in said)
 
 
 def anls(said: str, answers: Sequence[str]) -> float:
-    """Average normalised Levenshtein similarity of one answer: to the nearest accepted one, 0 below the threshold."""
-    given = " ".join(said.casefold().split())
+    """Average normalised Levenshtein similarity of one answer: to the nearest accepted one, 0 below the threshold.
+
+    Edits are counted without regard to case and runs of blanks, lengths with them, as DocVQA does.
+    """
+    given = " ".join(said.lower().split())
     best = 0.0
     for answer in answers:
-        wanted = " ".join(answer.casefold().split())
-        longest = max(len(given), len(wanted))
+        wanted = " ".join(answer.lower().split())
+        longest = max(len(said), len(answer))
         similarity = 1.0 if longest == 0 else 1.0 - _edits(given, wanted) / longest
         best = max(best, similarity)
     return best if best >= ANLS_THRESHOLD else 0.0

@@ -17,7 +17,7 @@ import numpy as np
 
 from assistant.attachments import MOST_FRAMES, read_picture
 from assistant.benchmarks import samples
-from assistant.benchmarks.metrics import RECALL_AT, anls, chosen_letter, interval_of, overlap
+from assistant.benchmarks.metrics import RECALL_AT, anls, chosen_letter, intervals_of, overlap
 from assistant.benchmarks.samples import Sample
 from assistant.errors import AssistantError, ConfigError, NothingToSee
 
@@ -45,7 +45,7 @@ def _choice(sample: Sample, said: str) -> Marks:
 
 
 def _grounding(sample: Sample, said: str) -> Marks:
-    shared = overlap(interval_of(said), sample.truth)
+    shared = overlap(intervals_of(said), sample.truth)
     return {**{f"R1@{at}": float(shared >= at) for at in RECALL_AT}, "mIoU": shared}
 
 
@@ -120,7 +120,7 @@ def _ask(engine: Engine, task: Task, sample: Sample) -> str:
 
 
 def read_video(sample: Sample) -> tuple[list[np.ndarray], list[float]]:
-    """Frames of a sample's video, or of the part asked about, with their times from its beginning, seconds."""
+    """Frames of a sample's video, or of the part asked about, with their times in the whole video, seconds."""
     if sample.frames_fps is not None:
         return _read_frames(sample, sample.frames_fps)
     from streaming.sources import SourceOptions, open_source
@@ -128,10 +128,9 @@ def read_video(sample: Sample) -> tuple[list[np.ndarray], list[float]]:
 
     with open_source(str(sample.media)) as source:
         length_s = source.open().duration_s_declared or 0.0
-    start_s = sample.start_s or 0.0
-    end_s = sample.end_s if sample.end_s is not None else length_s
-    if not start_s < end_s:  # some published parts lie outside their video
-        start_s, end_s = 0.0, length_s
+    part = _part(sample)
+    is_outside = part is None or 0.0 < length_s <= part[0]
+    start_s, end_s = (0.0, length_s) if part is None or is_outside else part
     fps = min(CLIP_FPS, MOST_FRAMES / (end_s - start_s)) if end_s > start_s else CLIP_FPS
     options = SourceOptions(sample_fps=fps, start_s=start_s, end_s=end_s if end_s > start_s else None)
     with open_source(str(sample.media), options=options) as source:
@@ -141,34 +140,63 @@ def read_video(sample: Sample) -> tuple[list[np.ndarray], list[float]]:
         raise NothingToSee(f"{sample.media}: no frame could be read; the video may be damaged; download it again")
     first = taken[0]
     same = [frame for frame in taken if frame.image.shape == first.image.shape]
-    return [frame.image for frame in same], [frame.pts_s - start_s for frame in same]
+    return [frame.image for frame in same], [frame.pts_s for frame in same]
+
+
+def _part(sample: Sample) -> tuple[float, float] | None:
+    """The part asked about, seconds. Ends that are swapped, equal or before the beginning are mended as published."""
+    if sample.start_s is None or sample.end_s is None:
+        return None
+    start_s, end_s = sorted((max(sample.start_s, 0.0), max(sample.end_s, 0.0)))
+    return start_s, end_s if start_s < end_s else start_s + 1.0
 
 
 def _read_frames(sample: Sample, fps: float) -> tuple[list[np.ndarray], list[float]]:
-    """A folder of frames at a rate, sampled as videos are."""
+    """A folder of frames at a rate: of each second of the part its middle frame, as published."""
     files = sorted(path for path in sample.media.iterdir() if path.suffix.casefold() in PICTURE_SUFFIXES)
-    first = round((sample.start_s or 0.0) * fps)
-    last = len(files) if sample.end_s is None else max(first + 1, round(sample.end_s * fps))
-    inside = files[first:last] or files
-    if not inside:
+    if not files:
         raise NothingToSee(f"{sample.media}: holds no picture; the folder of frames is wanted; unpack it again")
-    count = min(MOST_FRAMES, max(1, round(len(inside) / fps * CLIP_FPS)))
-    picked = np.linspace(0, len(inside) - 1, count).round().astype(int)
-    return [read_picture(inside[index]) for index in picked], [float(index / fps) for index in picked]
+    part = _part(sample)
+    if part is None:
+        inside = range(len(files))
+    else:
+        first, last = (max(int(time_s * fps) - 1, 0) for time_s in part)
+        inside = range(len(files))[first : last + 1] or range(len(files))
+    if len(inside) / fps < MOST_FRAMES / CLIP_FPS:
+        stride = min(max(1, int(fps / CLIP_FPS)), len(inside))
+        picked = list(inside[stride // 2 :: stride])
+    else:
+        picked = [inside[int(place)] for place in np.linspace(0, len(inside) - 1, MOST_FRAMES)]
+    return [read_picture(files[index]) for index in picked], [index / fps for index in picked]
 
 
-_CUE = re.compile(r"(\d+):(\d+):(\d+)[,.](\d+)\s*-->\s*(\d+):(\d+):(\d+)[,.](\d+)[^\n]*\n(.*?)(?:\n\s*\n|\Z)", re.S)
+_CUE_TIMES = re.compile(r"^[ \t]*(\d+):(\d+):(\d+)[,.](\d+)[ \t]*-->[ \t]*(\d+):(\d+):(\d+)[,.](\d+).*$", re.M)
+_CUE_NUMBER = re.compile(r"\n\s*\d+\s*\Z")
 
 
 def _subtitled(sample: Sample, times_s: Sequence[float]) -> str:
-    """The subtitles that stand at the sampled frames, before the question."""
+    """The subtitles that stand at the sampled frames, before the question; none where the video has no file."""
     if sample.subtitles is None:
         return ""
-    text = sample.subtitles.read_text(encoding="utf-8", errors="replace").replace("\r\n", "\n")
-    cues = [(_seconds(found[:4]), _seconds(found[4:8]), " ".join(found[8].split())) for found in _CUE.findall(text)]
+    is_there = sample.subtitles.is_file()
+    cues = _cues(sample.subtitles.read_text(encoding="utf-8", errors="replace")) if is_there else []
     lines = [next((words for start, end, words in cues if start < time_s < end), "") for time_s in times_s]
     shown = "\n".join(line for line in lines if line)
     return f"This video's subtitles are listed below:\n{shown}\n"
+
+
+def _cues(text: str) -> list[tuple[float, float, str]]:
+    """The cues of an SRT file: start and end, seconds, and words, which blank lines do not end."""
+    text = text.replace("\r\n", "\n")
+    found = list(_CUE_TIMES.finditer(text))
+    ends = [cue.start() for cue in found[1:]]
+    cues = []
+    for cue, end in zip(found, [*ends, len(text)], strict=True):
+        words = text[cue.end() : end]
+        if end < len(text):
+            words = _CUE_NUMBER.sub("", words)
+        cues.append((_seconds(cue.groups()[:4]), _seconds(cue.groups()[4:]), " ".join(words.split())))
+    return cues
 
 
 def _seconds(parts: Sequence[str]) -> float:

@@ -1,8 +1,11 @@
 """One question of a benchmark, and how a benchmark's annotation files become questions. Any thread.
 
 Layouts: Video-MME as its parquet (or the same rows as JSON) beside `videos/`; MVBench as `json/` beside `video/`;
-Charades-STA as `charades_sta_test.txt` or a JSON of conversations beside `Charades_v1/`; DocVQA as `val_v1.0*.json` or
-`val.jsonl` beside its pictures.
+Charades-STA as `charades_sta_test.txt` or a JSON of conversations beside `Charades_v1/`; DocVQA as `val_v1.0*.json`,
+alone or in `spdocvqa_qas/`, or `val.jsonl`, beside its pictures or `spdocvqa_images/`.
+
+Layouts and prompts are checked against the evaluation published with VideoLLaMA 3. The wording of its Charades-STA
+questions stands in its JSON of conversations, which was not found; those from `charades_sta_test.txt` are worded here.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ class Sample:
     frames_fps: float | None = None
     """Frames a second of a folder of frames; None for videos and pictures."""
     subtitles: Path | None = None
+    """Where the subtitles are if the video has any; None where none are asked for."""
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -99,27 +103,31 @@ def field_of(row: dict[str, Any], names: Sequence[str], path: Path) -> Any:
     )
 
 
+_ANSWER_WITH_LETTER = "Answer with the option's letter from the given choices directly and only give the best option."
+
+
 def video_mme(folder: Path, *, with_subtitles: bool = False) -> Iterator[Sample]:
     """Video-MME: 2,700 questions with four options; groups are the lengths short, medium and long."""
     path = only(folder, ("test-*.parquet", "**/test-*.parquet", "*.jsonl", "*.json"))
+    spoken = next((one for name in ("subtitles", "subtitle") if (one := folder / name).is_dir()), None)
+    if with_subtitles and spoken is None:
+        raise AssistantError(f"{folder}: no folder subtitles; its .srt files are wanted; unpack them there")
+    videos = (folder / "videos", folder / "video", folder / "data", folder)
     for row in read_rows(path):
         options = tuple(str(option) for option in field_of(row, ("options",), path))
-        video = video_of(
-            (folder / "videos", folder / "data", folder), str(field_of(row, ("videoID", "video_id"), path))
-        )
-        subtitles = folder / "subtitles" / f"{video.stem}.srt"
+        video = video_of(videos, str(field_of(row, ("videoID", "video_id"), path)))
         question = str(field_of(row, ("question",), path))
         yield Sample(
             name=str(field_of(row, ("question_id",), path)),
             prompt="Select the best answer to the following multiple-choice question based on the video. Respond with "
             f"only the letter ({_letters(options)}) of the correct option.\n{question}\n"
             + "".join(f"{option}\n" for option in options)
-            + "The best answer is:",
+            + f"{_ANSWER_WITH_LETTER} The best answer is:",
             media=video,
             truth=str(field_of(row, ("answer",), path)).strip()[:1].upper(),
             group=str(row.get("duration", "all")),
             options=tuple(_without_letter(option) for option in options),
-            subtitles=subtitles if with_subtitles and subtitles.is_file() else None,
+            subtitles=spoken / f"{video.stem}.srt" if with_subtitles and spoken is not None else None,
         )
 
 
@@ -156,7 +164,7 @@ MVBENCH_VIDEOS = {
     "episodic_reasoning": "tvqa/frames_fps3_hq",
     "counterfactual_inference": _CLEVRER,
 }
-"""Where MVBench keeps the videos of each of its twenty tasks, under `video/`."""
+"""Where MVBench keeps the videos of each of its twenty tasks, under `video/` or `video/data0613/`."""
 _CUT_TASKS = ("action_sequence", "action_prediction", "object_interaction", "action_localization", "episodic_reasoning")
 """Tasks that ask about a part of the video, from `start` to `end`."""
 TVQA_FPS = 3.0
@@ -170,7 +178,8 @@ def mvbench(folder: Path) -> Iterator[Sample]:
     if not known:
         raise AssistantError(f"{folder}: holds no json/TASK.json of MVBench; give the folder that holds json and video")
     for path in known:
-        videos = (folder / "video" / MVBENCH_VIDEOS[path.stem],)
+        place = MVBENCH_VIDEOS[path.stem]
+        videos = (folder / "video" / place, folder / "video" / "data0613" / place)
         for number, row in enumerate(read_rows(path)):
             options = tuple(str(option) for option in field_of(row, ("candidates",), path))
             answer = str(field_of(row, ("answer",), path))
@@ -181,8 +190,7 @@ def mvbench(folder: Path) -> Iterator[Sample]:
             listed = "".join(f"({LETTERS[i]}) {option}\n" for i, option in enumerate(options))
             yield Sample(
                 name=f"{path.stem}/{number}",
-                prompt=f"Question: {field_of(row, ('question',), path)}\nOptions:\n{listed}"
-                "Answer with the option's letter from the given choices directly and only give the best option.",
+                prompt=f"Question: {field_of(row, ('question',), path)}\nOptions:\n{listed}{_ANSWER_WITH_LETTER}",
                 media=media,
                 truth=LETTERS[options.index(answer)],
                 group=path.stem,
@@ -232,11 +240,15 @@ def _grounding(name: str, asked: str, media: Path, truth: tuple[float, float]) -
 
 def docvqa(folder: Path) -> Iterator[Sample]:
     """DocVQA's validation questions about pictures of pages; several answers are accepted."""
-    path = only(folder, ("val_v1.0*.json", "val.jsonl", "val*.json", "*.jsonl"))
+    path = only(folder, ("val_v1.0*.json", "spdocvqa_qas/val_v1.0*.json", "val.jsonl", "val*.json", "*.jsonl"))
     for row in read_rows(path):
-        picture = folder / str(field_of(row, ("image",), path))
-        if not picture.is_file():
-            raise AssistantError(f"{picture}: no such picture; the data set's documents are wanted; unpack them there")
+        named = str(field_of(row, ("image",), path))
+        places = (folder / named, path.parent / named, folder / "spdocvqa_images" / Path(named).name)
+        picture = next((place for place in places if place.is_file()), None)
+        if picture is None:
+            raise AssistantError(
+                f"{places[0]}: no such picture; the data set's documents are wanted; unpack them there"
+            )
         answers = field_of(row, ("answers", "answer"), path)
         yield Sample(
             name=str(field_of(row, ("questionId", "question_id"), path)),

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 import app
-from assistant.benchmarks.metrics import anls, chosen_letter, interval_of, overlap
+from assistant.benchmarks.metrics import anls, chosen_letter, intervals_of, overlap
 from assistant.benchmarks.run import TASKS, read_video, run_task, task_named
-from assistant.benchmarks.samples import Sample, charades_sta, mvbench, video_mme
+from assistant.benchmarks.samples import Sample, charades_sta, docvqa, mvbench, video_mme
 from assistant.errors import AssistantError, ConfigError
 from models.checkpoint import load_checkpoint
 from models.engine import Engine
@@ -65,7 +65,11 @@ def _make_video_mme(folder: Path) -> None:
         {
             "video_id": "001",
             "duration": duration,
+            "domain": "Knowledge",
+            "sub_category": "Astronomy",
+            "url": "",
             "videoID": "abc",
+            "task_type": "Object Recognition",
             "question_id": f"001-{number}",
             "question": "What is shown?",
             "options": ["A. Bars.", "B. A dog.", "C. A cat.", "D. Nothing."],
@@ -138,17 +142,82 @@ def test_groups_are_scored_apart_and_subtitles_stand_at_the_frames(tmp_path: Pat
     assert values["by_group"] == {"long": {"accuracy": 100.0}, "short": {"accuracy": 50.0}}
     question, _, times_s = scripted.asked[0]
     assert "subtitles are listed below:\nHello there.\n" in question and times_s == [0, 1, 2, 3, 4, 5]
-    assert question.endswith("D. Nothing.\nThe best answer is:")
+    assert question.endswith("D. Nothing.\n" + BY_LETTER + " The best answer is:")
     assert all(sample.subtitles is None for sample in video_mme(tmp_path))
 
 
-def test_a_part_of_a_video_is_read_from_its_start_and_frames_of_a_folder_at_their_rate(tmp_path: Path) -> None:
+BY_LETTER = "Answer with the option's letter from the given choices directly and only give the best option."
+
+
+def test_a_video_without_subtitles_is_asked_with_an_empty_list_of_them(tmp_path: Path, engine: Engine) -> None:
+    _make_video_mme(tmp_path)
+    (tmp_path / "subtitles" / "abc.srt").rename(tmp_path / "subtitles" / "other.srt")
+    (tmp_path / "subtitles").rename(tmp_path / "subtitle")
+    (tmp_path / "videos").rename(tmp_path / "data")
+    scripted = Scripted(engine, lambda question: "A")
+    run_task(scripted, "videomme-subtitles", tmp_path, limit=1)  # type: ignore[arg-type]
+    assert scripted.asked[0][0].startswith("This video's subtitles are listed below:\n\nSelect the best answer")
+
+
+def test_blank_lines_and_empty_cues_do_not_shift_subtitles(tmp_path: Path, engine: Engine) -> None:
+    _make_video_mme(tmp_path)
+    srt = (
+        "1\r\n00:00:00,500 --> 00:00:01,400\r\n\r\n2\r\n00:00:01,500 --> 00:00:02,500\r\n \r\nIn\r\n1998\r\n\r\n"
+        "3\r\n00:00:03,500 --> 00:00:04,500\r\n42\r\n"
+    )
+    (tmp_path / "subtitles" / "abc.srt").write_bytes(srt.encode())
+    scripted = Scripted(engine, lambda question: "A")
+    run_task(scripted, "videomme-subtitles", tmp_path, limit=1)  # type: ignore[arg-type]
+    assert "listed below:\nIn 1998\n42\nSelect" in scripted.asked[0][0]
+
+
+def test_questions_are_put_in_the_published_words(tmp_path: Path) -> None:
+    _make_mvbench(tmp_path)
+    prompts = {sample.prompt for sample in mvbench(tmp_path)}
+    assert prompts == {f"Question: Which way?\nOptions:\n(A) Left\n(B) Right\n{BY_LETTER}"}
+    _make_charades(tmp_path)
+    assert all(
+        sample.prompt.endswith("? Please output the start and end timestamps in seconds.")
+        for sample in charades_sta(tmp_path)
+    )
+    _make_docvqa(tmp_path)
+    (sample,) = docvqa(tmp_path)
+    assert sample.prompt == "Which year?\nAnswer the question with a single word or phrase."
+
+
+def test_a_part_of_a_video_keeps_its_times_in_the_whole_and_frames_of_a_folder_their_rate(tmp_path: Path) -> None:
     _make_mvbench(tmp_path)
     by_group = {sample.group: sample for sample in mvbench(tmp_path)}
     frames, times_s = read_video(by_group["action_sequence"])
-    assert times_s == [0.0, 1.0, 2.0] and len(frames) == 3
+    assert times_s == [2.0, 3.0, 4.0] and len(frames) == 3
     frames, times_s = read_video(by_group["episodic_reasoning"])
-    assert len(frames) == 2 and times_s[0] == 0.0 and frames[0][0, 0, 0] >= 50
+    assert times_s == [1.0, 2.0] and abs(int(frames[0][0, 0, 0]) - 60) < 5 and abs(int(frames[1][0, 0, 0]) - 120) < 5
+
+
+@pytest.mark.parametrize(
+    ("start_s", "end_s", "wanted"),
+    [(5.0, 2.0, [2.0, 3.0, 4.0]), (3.0, 3.0, [3.0]), (-2.0, 2.0, [0.0, 1.0]), (90.0, 95.0, [0.0, 1.0, 2.0])],
+)
+def test_parts_that_cannot_be_are_mended_as_published(
+    start_s: float, end_s: float, wanted: list[float], tmp_path: Path
+) -> None:
+    _video(tmp_path / "x.mp4", 8)
+    _, times_s = read_video(Sample("x", "", tmp_path / "x.mp4", "A", start_s=start_s, end_s=end_s))
+    assert times_s[:3] == wanted
+
+
+def test_videos_and_pages_are_found_where_their_archives_put_them(tmp_path: Path) -> None:
+    _make_mvbench(tmp_path)
+    later = tmp_path / "video" / "data0613" / "star"
+    later.parent.mkdir()
+    (tmp_path / "video" / "star").rename(later)
+    assert any(later in sample.media.parents for sample in mvbench(tmp_path))
+    _make_docvqa(tmp_path)
+    (tmp_path / "spdocvqa_qas").mkdir()
+    (tmp_path / "val_v1.0_withQT.json").rename(tmp_path / "spdocvqa_qas" / "val_v1.0_withQT.json")
+    (tmp_path / "documents").rename(tmp_path / "spdocvqa_images")
+    (sample,) = docvqa(tmp_path)
+    assert sample.media == tmp_path / "spdocvqa_images" / "p.png" and sample.truth == ("1998", "in 1998")
 
 
 def test_a_long_video_is_spread_over_the_published_number_of_frames(tmp_path: Path) -> None:
@@ -204,11 +273,15 @@ def test_the_option_that_an_answer_means(said: str, letter: str | None) -> None:
 
 
 def test_intervals_overlap_and_edit_distance() -> None:
-    assert interval_of("10 - 4.5") == (4.5, 10.0) and interval_of("at 7") is None
-    assert overlap((2, 6), (2, 6)) == 1 and overlap((0, 4), (2, 6)) == pytest.approx(1 / 3)
-    assert overlap(None, (2, 6)) == overlap((7, 9), (2, 6)) == 0
+    assert intervals_of("10 - 4.5") == [(4.5, 10.0)] and intervals_of("at 7") == []
+    assert intervals_of("1.0-2.0 s and 4 to 6") == [(1.0, 2.0), (4.0, 6.0)]
+    assert intervals_of("Shape 3: starts at 2 s, ends at 5.5 s") == [(2.0, 5.5)]
+    assert overlap([(2, 6)], (2, 6)) == 1 and overlap([(0, 4)], (2, 6)) == pytest.approx(1 / 3)
+    assert overlap([], (2, 6)) == overlap([(7, 9)], (2, 6)) == 0
+    assert overlap([(2, 4), (8, 10)], (2, 6)) == pytest.approx(1 / 3) and overlap([(2, 2)], (2, 2)) == 1
     assert anls(" Nineteen  ", ["nineteen"]) == 1 and anls("abcd", ["abcx"]) == 0.75
     assert anls("ab", ["xyzq"]) == 0 and anls("", ["x"]) == 0
+    assert anls("abx", ["ab  c"]) == pytest.approx(0.6) and anls("abcd", ["abxy"]) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -219,6 +292,7 @@ def test_intervals_overlap_and_edit_distance() -> None:
         (lambda folder: _write(folder / "charades_sta_test.txt", "AB12 2.0\n"), "charades-sta", "line 1"),
         (lambda folder: _write(folder / "val.jsonl", '{"image": "p.png"}'), "docvqa", "no such picture"),
         (lambda folder: _write(folder / "val.jsonl", "["), "docvqa", "records in JSON"),
+        (lambda folder: _write(folder / "test.jsonl", "{}"), "videomme-subtitles", "no folder subtitles"),
     ],
 )
 def test_what_is_not_as_published_is_one_clear_error(
