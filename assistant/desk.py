@@ -295,6 +295,7 @@ class Desk:
         from assistant.channel import Channel
         from assistant.channel_types import ChannelConfig
         from assistant.evidence import EvidenceKeeper
+        from assistant.timeline.recall import Recall
         from assistant.timeline.sink import ChannelSink
         from streaming.sources import open_source
 
@@ -315,7 +316,10 @@ class Desk:
             keep_trying=False,
         )
         sink = ChannelSink(tab.timeline, wish.title, keeper=keeper)
-        return Channel(config, self.host, clock=self._clock, sinks=[sink], opener=opener, evidence=keeper)
+        recall = Recall(tab.timeline.reader, self._clock, camera=wish.title, run=sink.run)
+        return Channel(
+            config, self.host, clock=self._clock, sinks=[sink], opener=opener, evidence=keeper, recall=recall
+        )
 
     def _guard(self, wish: Wish) -> Callable[[Any], Any] | None:
         return self.policy.guard if wish.kind == "camera" else None

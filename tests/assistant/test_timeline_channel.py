@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -15,9 +16,11 @@ import pytest
 
 from assistant.channel import Channel
 from assistant.channel_types import ChannelConfig
+from assistant.desk import Desk
 from assistant.events import Answer
 from assistant.evidence import EvidenceKeeper
 from assistant.host import Host
+from assistant.safety import CameraPolicy, UploadLimits
 from assistant.timeline.recall import Recall
 from assistant.timeline.search import Query
 from assistant.timeline.sink import ChannelSink
@@ -122,3 +125,33 @@ def test_an_answer_from_the_timeline_shows_the_frames_of_then(door: Door) -> Non
     assert door.ask("What happened two hours ago?").frames == ()
     nothing_kept = door.timeline.search(Query(types=("answer",)))[0]
     assert nothing_kept.frames == (), "what is seen now says nothing about then"
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[tuple[Desk, Host]]:
+    model = FakeModel(answers={"What is there?": "A wall."})
+    host = Host(lambda: FakeModelEngine(FakeClock(), 0.0, [model]))
+    host.open()
+    policy = CameraPolicy.bound_to("127.0.0.1")
+    desk = Desk(host, "embedded", policy=policy, uploads=UploadLimits(), folder=tmp_path)
+    yield desk, host
+    with ThreadPoolExecutor(1) as pool:  # rounds must go on while a stream ends
+        turn_until(host, pool.submit(desk.close).done)
+    host.stop()
+
+
+def test_a_stream_of_the_page_is_answered_from_its_own_timeline(page: tuple[Desk, Host]) -> None:
+    desk, host = page
+    tab = desk.tabs.of("a")
+    desk.watch(tab, desk.sample("synthetic:3"))
+    turn_until(host, lambda: tab.stream is not None and tab.stream.snapshot().num_sampled > 0)
+
+    def answer(question: str) -> Answer:
+        _, asked = desk.ask(tab, question)
+        turn_until(host, asked.future.done)
+        return asked.future.result(0)
+
+    tab.timeline.record(remark(0, "A red circle enters."), camera="synthetic:3", wall_s=time.time() - 3600)
+    past = answer("What happened an hour ago?")
+    assert past.text.startswith("From the timeline") and "A red circle enters." in past.text
+    assert answer("What is there?").text == "A wall."
