@@ -625,7 +625,7 @@ def _watch(
             raise host.failure
         failures = [channel.failure for channel in cameras.channels]
         if failures and all(failures):
-            raise NothingToSee("; ".join(f"{c.name}: {c.failure}" for c in cameras.channels))
+            raise NothingToSee("; ".join(f"{c.name}: {_of(c.name, c.failure)}" for c in cameras.channels))
 
 
 def _open_cameras(
@@ -652,6 +652,11 @@ def _open_cameras(
     cameras = Cameras(host, timeline, clips=clips, sink_for=sink_for, on_secrets=on_secrets)
     stack.callback(cameras.stop, 4.0)
     return cameras
+
+
+def _of(name: str, failure: BaseException | None) -> str:
+    """What went wrong, without the camera's name before it."""
+    return str(failure).removeprefix(f"{name}: ")
 
 
 def _bytes_of(gib: float | None) -> int | None:
