@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
@@ -213,6 +214,13 @@ def ask(
         clips = [read(resolve_sample(spec)) for spec in video or []]
 
         engine = _engine_of(config.model)
+        vision = engine.checkpoint.vision
+        for name, frame, merge in [
+            *zip(image or [], pictures, repeat(vision.image_merge)),
+            *zip(video or [], (frames[0] for frames, _ in clips), repeat(vision.video_merge)),
+        ]:
+            with _named(str(name)):
+                vision.check_picture(frame.shape[1], frame.shape[0], merge=merge)
         steps = engine.ask(question, pictures, clips)
         engine.run(steps, on_piece=lambda piece: print(piece, end="", flush=True))
         print(flush=True)
@@ -722,7 +730,8 @@ def _replay(spec: str, config: AppConfig, *, as_json: bool) -> None:
             settings, system=wanted.system, instruction=config.speaking.instruct, pruning=wanted.pruning
         )
         if capture.info.width_px:
-            _check_size(session, capture)
+            with _named(capture.name):
+                session.check_size(capture.info.width_px, capture.info.height_px)
         # Last, when all else stands: a mistake is not to cost what an earlier run wrote.
         files = open_outputs(config.output)
         stack.callback(Fanout(files).close)
@@ -736,14 +745,15 @@ def _replay(spec: str, config: AppConfig, *, as_json: bool) -> None:
         _conclude(runner, session, capture, as_json=as_json)
 
 
-def _check_size(session: Session, capture: Capture) -> None:
-    """Refuse a source whose pictures the model could make nothing of, by its name."""
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """What is refused for a picture's size says whose picture it is."""
     from models.errors import VisionError
 
     try:
-        session.check_size(capture.info.width_px, capture.info.height_px)
+        yield
     except VisionError as error:
-        raise ConfigError(f"{capture.name}: {error}") from error
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def _stream(

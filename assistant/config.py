@@ -273,7 +273,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; --config needs a YAML file; check its name") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {_squeezed(str(error))}; it must be YAML; mend the line") from error
+        raise ConfigError(f"{path}: {_where(error)}; it must be YAML; mend the line") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -282,6 +282,14 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             f"{path}: {type(values).__name__} at its top; sections are wanted: {sections}; indent below them"
         )
     return values
+
+
+def _where(error: Exception) -> str:
+    """What is wrong with a file that is no YAML, with the line and column where its parser knows them."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or problem is None:
+        return _squeezed(str(error))
+    return f"line {mark.line + 1}, column {mark.column + 1}: {_squeezed(problem)}"
 
 
 def _one_line(error: ValidationError, path: Path | None) -> str:

@@ -297,11 +297,14 @@ def test_pictures_that_nothing_could_be_seen_of_are_refused(
         assert done.code == 2 and f"{name}: a picture of {size_px[0]} x {size_px[1]}" in line
         assert "28 px" in line or "16 times" in line
         assert out.read_text() == "an earlier run\n", "a refusal costs nothing that was written before"
-    done = run(capsysbinary, "ask", "What?", "--video", tmp_path / "clip.mkv", "--model", fake)
-    assert done.code == 2 and f"{size_px[0]} x {size_px[1]}" in done.error_line()
+    whole = tmp_path / "whole.png"
+    Image.new("RGB", (64, 64)).save(whole)
+    done = run(capsysbinary, "ask", "?", "--image", whole, "--video", tmp_path / "clip.mkv", "--model", fake)
+    assert done.code == 2 and f"clip.mkv: a picture of {size_px[0]} x {size_px[1]}" in done.error_line()
     if size_px != (27, 64):  # a still picture's cells have half the side
-        done = run(capsysbinary, "ask", "What?", "--image", tmp_path / "picture.png", "--model", fake)
-        assert done.code == 2 and f"{size_px[0]} x {size_px[1]}" in done.error_line()
+        pictures = ["--image", whole, "--image", tmp_path / "picture.png"]
+        done = run(capsysbinary, "ask", "What?", *pictures, "--model", fake)
+        assert done.code == 2 and f"picture.png: a picture of {size_px[0]} x {size_px[1]}" in done.error_line()
 
 
 def test_timestamps_that_jump_back_are_refused_before_anything_is_watched(

@@ -86,7 +86,7 @@ def test_the_command_line_comes_before_the_file_and_adds_questions(tmp_path: Pat
         ("questions: [{at_s: -1, text: a}]", ["questions.0.at_s -1"]),
         ("questions: [{at: 1, text: a}]", ["questions.0.at", "at_s"]),
         ("- source", ["list", "sections are wanted"]),
-        ("source: [", ["YAML"]),
+        ("source: [", ["YAML", "line 1, column 10: expected"]),
     ],
 )
 def test_what_is_wrong_is_named_in_one_line(tmp_path: Path, text: str, names: list[str]) -> None:
