@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 _PANELS = (
-    ("loss", ("loss", "text", "decision", "state", "cells")),
-    ("share right", ("decision_right", "text_right")),
+    ("loss", ("loss", "text", "answers", "decision", "state", "history", "cells")),
+    ("share right", ("decision_right", "text_right", "answers_right")),
 )
 _AVERAGED = 5
 """Lines of the log that one point of a curve averages."""

@@ -55,6 +55,8 @@ class Stage:
     """Weight of what is asked of each visual token: what was there before, what the thing there does."""
     language_weight: float = 1.0
     """0 trains the encoder and the projector alone."""
+    answers_weight: float = 2.0
+    """Weight of the answers to questions on forks."""
     decision_weight: float = 1.0
     vision_every: int = 1
     """The vision tower learns in each so-manieth step; in the others it is only looked through, at a third the cost."""
@@ -206,7 +208,7 @@ def _scene_losses(
     answers, answers_right = math.nan, math.nan
     if read.asides is not None:
         answer_loss, answered, _ = _word_losses(model, read.asides, stream.asides.labels, stream.asides.weights)
-        total = total + stage.language_weight * answer_loss.sum()
+        total = total + stage.answers_weight * answer_loss.sum()
         answers, answers_right = answer_loss.sum().item(), answered.float().mean().item()
     speak, silent = is_decision & (target == decision_ids[0]), is_decision & (target == decision_ids[1])
     balanced = [right[which].float().mean().item() for which in (speak, silent) if which.any()]
