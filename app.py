@@ -574,6 +574,7 @@ def _serve_page(
             gallery=cameras,
             clips_s=config.timeline.keep_clips_s if cameras is not None else None,
             folder=Path(files.name),
+            may_draw=serving.is_local or serving.auth_file is not None,
         )
         stack.callback(desk.close)
         page = build_page(desk)

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from assistant.camera_config import channel_config
@@ -18,6 +18,7 @@ from assistant.events import Alert
 from assistant.evidence import EvidenceKeeper
 from assistant.gallery import Card, Region
 from assistant.inlet import OpenSource
+from assistant.regions import regions_yaml, with_drawn
 from streaming.clock import Clock, SystemClock
 from streaming.errors import StreamingError
 from streaming.sources import open_source
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Camera:
+    configured: ChannelConfig
+    """Without what viewers drew."""
     channel: Channel
     sinks: tuple[EventSink, ...]
     recorder: ClipRecorder | None
@@ -139,6 +142,7 @@ class Cameras:
                         added.append(name)
                 elif self._cameras[name].channel.config != channel:
                     self._cameras[name].channel.reconfigure(channel)
+                    self._cameras[name].configured = channel
                     changed.append(name)
             self._cameras = {name: self._cameras[name] for name in config.cameras if name in self._cameras}
         for reason in refused:
@@ -152,16 +156,34 @@ class Cameras:
 
     def stream(self, name: str) -> Channel:
         """The channel of a camera. Raises `ConfigError` where there is none of that name."""
+        return self._named(name).channel
+
+    def cards(self) -> list[Card]:
+        """Every camera as viewers see it among the others."""
+        with self._lock:
+            cameras = list(self._cameras.values())
+        return [self._card(camera.channel, camera.configured) for camera in cameras]
+
+    def draw(self, name: str, drawn: Sequence[Region]) -> None:
+        """As `Gallery.draw`: in force until the configuration is read anew."""
+        with self._lock:
+            camera = self._named(name)
+            shot = camera.channel.snapshot()
+            masks, zones = with_drawn(camera.configured, drawn, (shot.width_px, shot.height_px))
+            camera.channel.reconfigure(replace(camera.channel.config, masks=masks, zones=zones))
+
+    def regions_yaml(self, name: str) -> str:
+        """As `Gallery.regions_yaml`."""
+        config = self._named(name).channel.config
+        return regions_yaml(name, config.masks, config.zones)
+
+    def _named(self, name: str) -> _Camera:
         with self._lock:
             camera = self._cameras.get(name)
             known = ", ".join(self._cameras) or "none"
         if camera is None:
             raise ConfigError(f"camera {name!r}: there is none of that name; known are {known}")
-        return camera.channel
-
-    def cards(self) -> list[Card]:
-        """Every camera as viewers see it among the others."""
-        return [self._card(channel) for channel in self.channels]
+        return camera
 
     def reader(self) -> TimelineReader | None:
         """Their events; None where none are kept."""
@@ -221,7 +243,7 @@ class Cameras:
         except (AssistantError, StreamingError) as error:
             refused.append(f"{name}: {error}")
             return False
-        self._cameras[name] = _Camera(channel, tuple(sinks), recorder)
+        self._cameras[name] = _Camera(channel_config, channel, tuple(sinks), recorder)
         return True
 
     def _recorder(self, name: str, keep_s: float | None) -> ClipRecorder | None:
@@ -242,13 +264,15 @@ class Cameras:
                 sink.close()
         return all(in_time)
 
-    def _card(self, channel: Channel) -> Card:
+    def _card(self, channel: Channel, configured: ChannelConfig) -> Card:
         shot, config = channel.snapshot(), channel.config
         newest = channel.keeper.newest()
         _, events = channel.events(shot.num_events - 50)
         now_s = shot.media_s
-        regions = [Region("mask", "", _relative(region, shot)) for region in config.masks]
-        regions += [Region("zone", name, _relative(region, shot)) for name, region in config.zones]
+        masks = [("", region, region not in configured.masks) for region in config.masks]
+        zones = [(name, region, (name, region) not in configured.zones) for name, region in config.zones]
+        regions = [Region("mask", name, _relative(region, shot), is_drawn) for name, region, is_drawn in masks]
+        regions += [Region("zone", name, _relative(region, shot), is_drawn) for name, region, is_drawn in zones]
         return Card(
             name=shot.name,
             state=shot.state.value,

@@ -27,7 +27,7 @@ from streaming.redact import redact_text, redact_url
 if TYPE_CHECKING:
     from assistant.evidence import EvidenceFrame
     from assistant.feed import FeedItem
-    from assistant.gallery import Gallery
+    from assistant.gallery import Gallery, Region
     from assistant.host import Host
     from assistant.safety import CameraPolicy, UploadLimits
     from assistant.saying import Said
@@ -81,12 +81,14 @@ class Desk:
         gallery: Gallery | None = None,
         clips_s: float | None = None,
         folder: Path | None = None,
+        may_draw: bool = True,
         clock: Clock | None = None,
         make_stream: Callable[[Tab, Wish], Stream] | None = None,
     ) -> None:
         """clips_s: the cameras' clips are recorded so many seconds round each event; None where nothing is recorded.
 
-        folder: where tabs keep their files, each in its own. make_stream: for tests; `Channel`s on the host otherwise.
+        folder: where tabs keep their files, each in its own. may_draw: whether viewers may draw masks and zones on
+        cameras, which all viewers share. make_stream: for tests; `Channel`s on the host otherwise.
         """
         self.host = host
         self.model_name = model_name
@@ -94,6 +96,7 @@ class Desk:
         self.uploads = uploads
         self.gallery = gallery
         self.clips_s = clips_s
+        self.may_draw = may_draw
         self._clock: Clock = clock or SystemClock()
         self._make_stream = make_stream or self._channel
         self._began_s: float | None = None
@@ -272,6 +275,33 @@ class Desk:
             return stream.evidence(item.event)
         at_s = item.time_s if item is not None else moment_s or 0.0
         return stream.evidence(Comment(source="", time_s=at_s, text=""))
+
+    # Cameras.
+
+    def draw(self, name: str, drawn: Sequence[Region]) -> str:
+        """Put masks and zones on a camera beside those of its configuration; gives all of them as YAML.
+
+        Those that were drawn before go; those of the configuration cannot be taken away from here. Raises `ConfigError`
+        and `SessionError`.
+        """
+        if not self.may_draw:
+            raise SessionError(
+                "masks and zones: this app is open to everybody, so nobody may draw them on shared cameras; write them "
+                "into the configuration, or start with --auth-file"
+            )
+        gallery = self._gallery()
+        with translated():
+            gallery.draw(name, drawn)
+        return gallery.regions_yaml(name)
+
+    def regions_yaml(self, name: str) -> str:
+        """A camera's masks and zones as a configuration file has them. Raises `ConfigError`."""
+        return self._gallery().regions_yaml(name)
+
+    def _gallery(self) -> Gallery:
+        if self.gallery is None:
+            raise ConfigError("cameras: none are configured; start with --config cameras.yaml")
+        return self.gallery
 
     # Events.
 

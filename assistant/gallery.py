@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,6 +20,8 @@ class Region:
     name: str
     points: tuple[tuple[float, float], ...]
     """Corners in parts of the picture's width and height."""
+    is_drawn: bool = False
+    """Whether a viewer drew it; the others are of the configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,17 @@ class Gallery(Protocol):
 
     def cards(self) -> list[Card]:
         """Every camera, in the configuration's order."""
+        ...
+
+    def draw(self, name: str, drawn: Sequence[Region]) -> None:
+        """Have these masks and zones beside the configured ones from now on, in place of those drawn before.
+
+        Raises `ConfigError` for what is none, and where there is no camera of that name.
+        """
+        ...
+
+    def regions_yaml(self, name: str) -> str:
+        """All masks and zones of a camera, as a configuration file has them. Raises `ConfigError`."""
         ...
 
     def reader(self) -> TimelineReader | None:

@@ -1,4 +1,4 @@
-"""How far the loading of a checkpoint has come: libraries and files by number, weights by bytes. The thread that loads."""
+"""How far the loading of a checkpoint has come: libraries by number, weights by bytes. For the thread that loads."""
 
 from __future__ import annotations
 

@@ -14,6 +14,8 @@ import gradio as gr
 
 from assistant.errors import AssistantError
 from ui.callbacks import tab_of
+from ui.media import read_regions
+from ui.pulse import cameras_of
 from ui.uploads import sent_file
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ LONGEST_ANSWER_S = 600.0
 
 def add_api(desk: Desk) -> None:
     """Give the actions their names."""
-    for actions in (_sources(desk), _stream(desk), _words(desk), _events(desk)):
+    for actions in (_sources(desk), _stream(desk), _words(desk), _events(desk), _cameras(desk)):
         for action in actions:
             gr.api(_clear(action), api_name=action.__name__, concurrency_limit=16)
 
@@ -195,6 +197,28 @@ def _events(desk: Desk) -> list[Callable[..., Any]]:
         return export_file(reader, find(reader, Search(text, since), time.time()), form)[1].decode()
 
     return [events, search, export]
+
+
+def _cameras(desk: Desk) -> list[Callable[..., Any]]:
+    def watch_camera(name: str, request: gr.Request) -> dict:
+        """Look at a camera of the configuration, whose memory all viewers share. Gives the session's state."""
+        desk.watch(tab_of(desk, request), desk.shared(name))
+        return _state(desk, request)
+
+    def cameras() -> list[dict]:
+        """The cameras of the configuration: `name`, `state`, `reason`, `health`, `alert`, last words, regions."""
+        found = cameras_of(desk.gallery.cards() if desk.gallery is not None else [], desk.clips_s)["cameras"]
+        return [{key: value for key, value in card.items() if key != "jpeg"} for card in found]
+
+    def draw(camera: str, regions: list[dict]) -> str:
+        """Put masks and zones on a camera beside the configured ones, until the program ends; gives all as YAML.
+
+        regions: each `{"kind": "mask" or "zone", "name": "steps", "points": [[x, y], …]}` with corners in parts of the
+        picture. They take the place of those drawn before. The configuration file stays as it is.
+        """
+        return desk.draw(camera, read_regions(regions))
+
+    return [cameras, watch_camera, draw]
 
 
 def _state(desk: Desk, request: gr.Request) -> dict:

@@ -10,7 +10,7 @@ import gradio as gr
 from assistant.desk import ANOTHER_SCENE, SAMPLE_TITLES, SAMPLES
 from assistant.feed import Badge
 from ui.api import add_api
-from ui.callbacks import wire
+from ui.callbacks import banner, wire
 from ui.events import EventsTab, build_events, wire_events
 from ui.health import HealthPanel, build_health, wire_health
 from ui.looks import TITLE, static_text
@@ -22,6 +22,7 @@ MOUNT_VIEWER = "sva.mountViewer(element, (name, data) => trigger(name, data)); /
 MOUNT_STATUS = "sva.mountStatus(element);"
 MOUNT_GRID = "sva.mountGrid(element, (name, data) => trigger(name, data)); /* 'opened' */"
 SHOWN_AT_FIRST = [Badge.REMARK.value, Badge.ANSWER.value, Badge.ALERT.value, Badge.STATUS.value]
+NOTHING_YET = "### Nothing was said yet\n\nRemarks come by themselves while something is watched. Ask at any time."
 SPEEDS = [("0.5×", 0.5), ("1×", 1.0), ("2×", 2.0), ("4×", 4.0), ("as fast as possible", 0.0)]
 """0 stands for as fast as the model can; nothing is dropped at any speed."""
 
@@ -36,6 +37,7 @@ class Parts:
     stop: gr.Button
     chooser: gr.Accordion
     samples: list[tuple[str, gr.Button]]
+    samples_test: gr.Button
     webcam_start: gr.Button
     webcam_test: gr.Button
     webcam_error: gr.Textbox
@@ -72,7 +74,7 @@ def build_page(desk: Desk) -> gr.Blocks:
             gr.HTML(f"<h1>{TITLE}</h1>", elem_classes="sva-brand", scale=0, min_width=190)
             gr.HTML(html_template=static_text("status.html"), js_on_load=MOUNT_STATUS, scale=1)
             stop = gr.Button("Stop watching", size="sm", scale=0, min_width=110, interactive=False)
-        banner = gr.HTML("", elem_id="sva-banner")
+        about_model = gr.HTML(banner(desk), elem_id="sva-banner")  # there at once, so that nothing moves later
         token = gr.Textbox(visible="hidden", label="Session", elem_id="sva-token")
         with gr.Tabs(elem_id="sva-tabs") as tabs:
             with gr.Tab("Watch", id="watch"), gr.Row(elem_id="sva-watch"):
@@ -85,7 +87,7 @@ def build_page(desk: Desk) -> gr.Blocks:
             with gr.Tab("Events", id="events"):
                 events = build_events()
         parts = Parts(
-            tabs=tabs, banner=banner, token=token, stop=stop, grid=grid, events=events, **left, **right
+            tabs=tabs, banner=about_model, token=token, stop=stop, grid=grid, events=events, **left, **right
         )
         add_api(desk)  # first: whoever comes later gets another name where one is taken
         wire(blocks, desk, parts)
@@ -106,6 +108,7 @@ def _left() -> dict:
                         [*((name, SAMPLE_TITLES[name]) for name in SAMPLES), (ANOTHER_SCENE, "Another scene")]
                     )
                 ]
+                made["samples_test"] = gr.Button("Test samples", min_width=120)
             with gr.Tab("Webcam"), gr.Row():
                 made["webcam_start"] = gr.Button("Start webcam", variant="primary", min_width=120)
                 made["webcam_test"] = gr.Button("Test webcam", min_width=120)
@@ -128,8 +131,9 @@ def _left() -> dict:
     with gr.Row(elem_id="sva-controls", equal_height=True):
         made["pause"] = gr.Button("Pause", size="sm", min_width=90, scale=0, interactive=False)
         made["speed"] = gr.Dropdown(
-            SPEEDS, value=1.0, label="Speed", show_label=True, min_width=150, scale=0, interactive=True, container=True
-        )
+            SPEEDS, value=1.0, label="Speed", show_label=False, min_width=150, scale=0, interactive=True,
+            container=False,
+        )  # fmt: skip
         made["forget"] = gr.Button("Forget", size="sm", min_width=90, scale=0, interactive=False)
     with gr.Accordion("How it speaks", open=False, elem_id="sva-speaking"):
         made["talkative"] = gr.Slider(
@@ -156,7 +160,7 @@ def _right(questions: tuple[str, str, str]) -> dict:
         label="Feed", elem_id="sva-feed", height="max(320px, calc(100vh - 20rem))", layout="panel",
         latex_delimiters=[], buttons=["copy_all"], feedback_options=None, group_consecutive_messages=False,
         allow_tags=False, allow_file_downloads=False, show_label=False,
-        placeholder="Remarks and answers appear here, newest last.",
+        placeholder=NOTHING_YET,
     )  # fmt: skip
     with gr.Row(elem_id="sva-suggestions"):
         made["suggestions"] = [gr.Button(question, size="sm", min_width=80) for question in questions]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from assistant.desk import SAMPLES
 from assistant.errors import AssistantError
 from assistant.feed import Badge
 from ui.render import messages
@@ -40,17 +41,18 @@ def wire(blocks: gr.Blocks, desk: Desk, parts: Parts) -> None:
     _wire_questions(desk, parts)
 
 
-def banner(desk: Desk, tab: Tab) -> str:
+def banner(desk: Desk, tab: Tab | None = None) -> str:
     """Which model is watching, and what it can and cannot know; folded once something is watched."""
     about, news = desk.about(), desk.model_news()
     if news.state == "failed":
         return f'<div class="sva-about failed" role="alert"><strong>{literal(news.text)}</strong></div>'
+    title = about.title.replace(" is watching", " is being loaded") if news.state == "loading" else about.title
     loading = '<progress aria-label="Loading the model" max="1"></progress> <span class="sva-loading"></span>'
     doing = f" {loading}" if news.state == "loading" else ""
     other = f"<p>{literal(about.other)}</p>" if about.other else ""
-    is_open = "" if tab.stream is not None else " open"
+    is_open = "" if tab is not None and tab.stream is not None else " open"
     return (
-        f'<details class="sva-about"{is_open}><summary><strong>{literal(about.title)}</strong>'
+        f'<details class="sva-about"{is_open}><summary><strong>{literal(title)}</strong>'
         f"{doing}</summary>"
         f"<p>{literal(about.can)} <b>{literal(about.cannot)}</b></p>{other}</details>"
     )
@@ -121,6 +123,14 @@ def _wire_sources(desk: Desk, parts: Parts) -> None:
 
     for name, button in parts.samples:
         button.click(start_sample(name), parts.speed, started, **QUICK)
+
+    def test_samples() -> str:
+        found = [desk.test(desk.sample(name)) for name in SAMPLES]
+        return result_html(all(each.ok for each in found), "\n".join(each.text for each in found))
+
+    parts.samples_test.click(lambda: result_html(None, "Trying…"), None, parts.result, **QUICK).then(
+        test_samples, None, parts.result, **SLOW
+    )
 
     def start_webcam(wrong: str, request: gr.Request) -> tuple[str, Any]:
         if wrong:

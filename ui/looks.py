@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("connection.js", "picture.js", "timeline.js", "webcam.js", "grid.js", "page.js")
+SCRIPTS = ("connection.js", "picture.js", "timeline.js", "webcam.js", "regions.js", "grid.js", "page.js")
 """In the order in which they need each other."""
+OUTER = "@media (max-width: 768px) { .gradio-container > .main.app { padding: 8px !important; } }"
+"""Of what Gradio puts round the page, which its `css` does not reach."""
 TITLE = "Streaming video assistant"
 
 
@@ -23,7 +25,7 @@ def looks() -> dict[str, Any]:
     return {
         "theme": _theme(),
         "css": static_text("page.css"),
-        "head": f"{meta}\n<script>\n{scripts}\n</script>",
+        "head": f"{meta}\n<style>{OUTER}</style>\n<script>\n{scripts}\n</script>",
         "footer_links": ["settings"],
     }
 
@@ -44,6 +46,8 @@ def _theme() -> Any:
         font_mono=mono,
     )
     return theme.set(
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
         body_background_fill="*neutral_100",
         body_background_fill_dark="*neutral_950",
         block_background_fill="white",

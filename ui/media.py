@@ -17,7 +17,8 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from assistant.errors import AssistantError
+from assistant.errors import AssistantError, ConfigError
+from assistant.gallery import Region
 from assistant.pictures import NewestPicture, Picture
 from ui.pulse import Told, cameras_of, evidence_of, pulse_of
 
@@ -36,6 +37,8 @@ HELLO_S = 10.0
 MOST_IN_FLIGHT = 2
 """Pictures on their way that the browser has not drawn yet: on a slow line the newest one wins."""
 MOST_MESSAGE_BYTES = 4 << 20
+MOST_TEXT = 32_768
+"""Letters of a message that is no picture: drawn regions with all their corners fit."""
 PICTURE_HEAD = struct.Struct("<dI")
 """Media time, number; the JPEG follows."""
 WEBCAM_HEAD = struct.Struct("<d")
@@ -68,6 +71,21 @@ def is_same_origin(origin: str | None, host: str | None) -> bool:
     (False, True)
     """
     return origin is None or (host is not None and urlsplit(origin).netloc.lower() == host.lower())
+
+
+def read_regions(values: Any) -> list[Region]:
+    """Regions as the page sends them. Raises `ConfigError`.
+
+    >>> read_regions([{"kind": "mask", "name": "", "points": [[0, 0], [1, 0], [1, 0.5]]}])[0].points
+    ((0.0, 0.0), (1.0, 0.0), (1.0, 0.5))
+    """
+    try:
+        read = [(str(value["kind"]), str(value.get("name", "")), value["points"]) for value in values]
+        return [Region(kind, name, tuple((float(x), float(y)) for x, y in points)) for kind, name, points in read]
+    except (TypeError, KeyError, ValueError, AttributeError):
+        raise ConfigError(
+            "drawn regions: each has kind (mask or zone), name, and points as [[x, y], …]; send them so"
+        ) from None
 
 
 async def _serve(desk: Desk, socket: WebSocket) -> None:
@@ -155,7 +173,8 @@ class _Connection:
             self._news.clear()
 
     def _pulse(self) -> dict[str, Any]:
-        return pulse_of(self._tab, self._desk.model_news(), self._told)
+        recording = bool(self._desk.clips_s)
+        return pulse_of(self._tab, self._desk.model_news(), self._told, recording=recording)
 
     def _grid(self) -> dict[str, Any]:
         cards = self._desk.gallery.cards() if self._desk.gallery is not None else []
@@ -191,7 +210,7 @@ class _Connection:
             data, text = message.get("bytes"), message.get("text")
             if data is not None and len(data) <= MOST_MESSAGE_BYTES:
                 self._take_webcam(data)
-            elif text is not None and len(text) <= 4096:
+            elif text is not None and len(text) <= MOST_TEXT:
                 with suppress(ValueError):
                     values = json.loads(text)
                     if isinstance(values, dict):
@@ -227,6 +246,8 @@ class _Connection:
             await self._try(self._desk.seek, self._tab, float(seek_s))
         if values.get("stop"):
             await self._try(self._desk.tabs.stop, self._tab)
+        if isinstance(values.get("camera"), str):
+            await self._send_regions(values["camera"], values.get("draw"))
 
     async def _send_evidence(self, item_id: int | None, moment_s: float | None) -> None:
         item = self._tab.feed.get(item_id) if item_id is not None else None
@@ -237,6 +258,19 @@ class _Connection:
         can_seek = seen is not None and seen.is_live is False and not self._tab.is_shared
         at_s = item.time_s if item is not None else moment_s or 0.0
         await self._socket.send_json(evidence_of(item, frames, moment_s=at_s, can_seek=can_seek))
+
+    async def _send_regions(self, name: str, drawn: Any) -> None:
+        """A camera's masks and zones as YAML, after those of the page were put on it where it sent any."""
+        told: dict[str, Any] = {"type": "regions", "camera": name, "may_draw": self._desk.may_draw, "drew": False}
+        try:
+            if drawn is None:
+                told["yaml"] = await asyncio.to_thread(self._desk.regions_yaml, name)
+            else:
+                told["yaml"] = await asyncio.to_thread(self._desk.draw, name, read_regions(drawn))
+                told["drew"], self._next_grid_s = True, 0.0
+        except AssistantError as error:
+            told["wrong"] = str(error)
+        await self._socket.send_json(told)
 
     async def _try(self, action: Any, *values: Any) -> None:
         """Do what the page asked for; what is wrong with that goes back to be read."""

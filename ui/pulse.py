@@ -40,8 +40,11 @@ class Told:
     """Answers that were under way, so without a mark yet."""
 
 
-def pulse_of(tab: Tab, model: ModelNews, told: Told) -> dict[str, Any]:
-    """How the tab is doing now, with the part of the curve and the marks that are new since `told`."""
+def pulse_of(tab: Tab, model: ModelNews, told: Told, *, recording: bool = False) -> dict[str, Any]:
+    """How the tab is doing now, with the part of the curve and the marks that are new since `told`.
+
+    recording: whether pictures of anything that is watched here are kept.
+    """
     values: dict[str, Any] = {
         "type": "pulse",
         "run": tab.run,
@@ -49,6 +52,7 @@ def pulse_of(tab: Tab, model: ModelNews, told: Told) -> dict[str, Any]:
         "place": tab.place,
         "feed": tab.feed.version,
         "open": tab.feed.num_open,
+        "recording": recording,
         "watching": False,
         "title": tab.wish.title if tab.wish is not None else "",
         "state": "QUEUED" if tab.place else "IDLE",
@@ -109,6 +113,7 @@ def evidence_of(
     facts = _facts(item.event) if item is not None and item.event is not None else ""
     return {
         "type": "evidence",
+        "id": item.id if item is not None else None,
         "title": f"{item.badge.value if item is not None else 'Around'} {clock(moment_s)}",
         "facts": facts,
         "text": item.text if item is not None else "",
@@ -133,7 +138,12 @@ def cameras_of(cards: Sequence[Card], clips_s: float | None) -> dict[str, Any]:
                 "said": card.said,
                 "jpeg": base64.b64encode(card.jpeg).decode(),
                 "regions": [
-                    {"kind": region.kind, "name": region.name, "points": [list(point) for point in region.points]}
+                    {
+                        "kind": region.kind,
+                        "name": region.name,
+                        "points": [list(point) for point in region.points],
+                        "drawn": region.is_drawn,
+                    }
                     for region in card.regions
                 ],
             }

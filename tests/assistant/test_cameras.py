@@ -15,10 +15,13 @@ from assistant.cameras import Cameras, Reloaded
 from assistant.channel_types import ChannelState
 from assistant.config import AppConfig, load_config
 from assistant.errors import ConfigError
+from assistant.gallery import Region
 from assistant.host import Host
 from assistant.monitor import Monitor, health
 from assistant.timeline.store import Timeline
 from streaming.clock import FakeClock
+from streaming.masks import MID_GREY
+from streaming.types import Frame
 from tests.assistant.fakes import FakeModel, Look
 from tests.assistant.host_fakes import FakeModelEngine, turn_until
 from tests.clips import write_clip
@@ -212,3 +215,29 @@ def test_cards_show_masks_and_zones_in_parts_of_the_picture(stage: Stage, clip: 
     assert [(region.kind, region.name) for region in card.regions] == [("mask", ""), ("zone", "left")]
     assert card.regions[1].points[2] == (0.5, 1.0)
     assert (card.state, card.health) == (ChannelState.REPLAY, "ok")
+
+
+def test_what_a_viewer_draws_acts_beside_the_configuration_until_that_is_read_anew(stage: Stage, clip: str) -> None:
+    zones = {"left": {"rectangle": [0, 0, 0.5, 1]}}
+    stage.cameras.load(config(door={"url": clip, "zones": zones}))
+    door, shown = stage.cameras.stream("door"), list[Frame]()
+    door.add_viewer(shown.append)
+    turn_until(stage.host, lambda: door.snapshot().num_sampled > 2)
+    seen_s = door.snapshot().media_s
+    top = Region("mask", "", ((0.0, 0.0), (1.0, 0.0), (1.0, 0.5), (0.0, 0.5)))
+    stage.cameras.draw("door", [top, Region("zone", "gate", ((0.5, 0.0), (1.0, 0.0), (1.0, 1.0)))])
+    turn_until(stage.host, lambda: bool(shown) and bool((shown[-1].image[:20] == MID_GREY).all()))
+    assert shown[-1].pts_s >= seen_s, "a recording goes on where it was"
+    (card,) = stage.cameras.cards()
+    assert [(region.name, region.is_drawn) for region in card.regions] == [("", True), ("left", False), ("gate", True)]
+    text = stage.cameras.regions_yaml("door")
+    assert "rectangle: [0.0, 0.0, 1.0, 0.5]" in text and "gate:" in text and "left:" in text
+    with pytest.raises(ConfigError, match="has one of that name"):
+        stage.cameras.draw("door", [Region("zone", "left", top.points)])
+    stage.cameras.draw("door", [])
+    assert [region.name for region in stage.cameras.cards()[0].regions] == ["left"], "what is configured stays"
+    stage.cameras.draw("door", [top])
+    _while_turning(stage.host, lambda: stage.cameras.load(config(door={"url": clip, "zones": zones})))
+    assert [region.name for region in stage.cameras.cards()[0].regions] == ["left"]
+    with pytest.raises(ConfigError, match="known are door"):
+        stage.cameras.draw("yard", [])

@@ -13,12 +13,12 @@ from tests.browser.fake_camera import Film, make_film
 from tests.browser.serving import Served, app_served
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Playwright
+    from playwright.sync_api import Browser, BrowserContext, Playwright
 
     from tests.browser.screen import Screen
 
 FILM_SEED = 4
-FILM_S = 40.0
+FILM_S = 20.0
 MAX_SESSIONS = 4
 HERE = Path(__file__).parent
 
@@ -59,13 +59,17 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield served
 
 
-@pytest.fixture
-def screen(browser: Browser, app: Served) -> Iterator[Screen]:
-    """A new window with one tab; the test fails where anything stood in its console."""
-    from tests.browser.screen import Screen
-
+@pytest.fixture(scope="package")
+def window(browser: Browser, app: Served) -> Iterator[BrowserContext]:
+    """A window of a person who allowed the camera; its tabs share what was fetched, as they do at home."""
     with open_context(browser, app.url, camera=True) as context:
-        opened = Screen(context.new_page())
-        opened.open()
-        yield opened
-        opened.check_console()
+        yield context
+
+
+@pytest.fixture
+def screen(window: BrowserContext) -> Iterator[Screen]:
+    """A new tab with a session of its own; the test fails where anything stood in its console."""
+    from tests.browser.screen import opened
+
+    with opened(window) as tab:
+        yield tab

@@ -34,10 +34,10 @@ class Film:
     duration_s: float
     truth: tuple[TruthEvent, ...]
 
-    def is_near(self, time_s: float, within_s: float = 1.0) -> bool:
-        """Whether something happens within so many seconds of `time_s`; events may take a moment to be seen."""
-        return any(
-            event.time_s - within_s <= time_s <= max(event.time_s, event.visible_s) + within_s for event in self.truth
+    def away_s(self, time_s: float) -> float:
+        """Seconds from `time_s` to what happens next to it; 0 from its beginning until it can be recognised."""
+        return min(
+            max(0.0, event.time_s - time_s, time_s - max(event.time_s, event.visible_s)) for event in self.truth
         )
 
 
@@ -107,7 +107,7 @@ READ_TIME_JS = f"""
 """The patches of what a video, an image or a canvas shows now."""
 
 
-def make_film(path: Path, seed: int, duration_s: float = 40.0, settings: SceneSettings = SETTINGS) -> Film:
+def make_film(path: Path, seed: int, duration_s: float = 20.0, settings: SceneSettings = SETTINGS) -> Film:
     """Write the scene of `seed` as a file of JPEGs."""
     scene = Scene(seed, settings)
     with path.open("wb") as file:

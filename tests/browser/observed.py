@@ -1,4 +1,7 @@
-"""Runs the app as `python app.py` does, and says on SIGUSR1 which threads and which model sessions live in it."""
+"""Runs the app as `python app.py` does; says on SIGUSR1 what lives in it, and raises an alert on SIGUSR2.
+
+No rule raises alerts yet, so a test does, where a rule would: among the events of a stream, on the engine's thread.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ import runpy
 import signal
 import sys
 import threading
+from collections.abc import Generator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -25,6 +30,22 @@ def report(path: Path) -> None:
     part.replace(path)
 
 
+def alert(path: Path) -> None:
+    """An alert in every stream of the name that stands in `path`."""
+    from assistant.channel import Channel
+    from assistant.events import Alert
+
+    wanted = json.loads(path.read_text(encoding="utf-8"))
+    for channel in [each for each in gc.get_objects() if isinstance(each, Channel) and each.name == wanted["stream"]]:
+
+        def say(stream: Any, channel: Channel = channel) -> Generator[Any, Any, None]:
+            raised = Alert(source="", time_s=channel.snapshot().media_s, text=wanted["text"], reason="a rule")
+            channel._emit(raised)
+            yield from ()
+
+        channel._order(say)
+
+
 def main() -> None:
     """Arguments: where to write, then those of the app."""
     path = Path(sys.argv[1])
@@ -33,7 +54,11 @@ def main() -> None:
         # Not here, in the middle of whatever the main thread does.
         threading.Thread(target=report, args=(path,), name="report", daemon=True).start()
 
+    def on_alert(number: int, frame: FrameType | None) -> None:
+        threading.Thread(target=alert, args=(path.with_name("alert.json"),), name="alert", daemon=True).start()
+
     signal.signal(signal.SIGUSR1, on_signal)
+    signal.signal(signal.SIGUSR2, on_alert)
     sys.path.insert(0, str(ROOT))
     os.chdir(ROOT)
     sys.argv = ["app.py", *sys.argv[2:]]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tests.browser.fake_camera import READ_TIME_JS, read_time
 
 if TYPE_CHECKING:
-    from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Response
+    from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request, Response
 
 START_MS = 60_000
 """Until the page is there and the model loaded, on a busy machine."""
@@ -57,6 +59,19 @@ def seconds(clock: str) -> float:
     for part in clock.split(":"):
         total = 60 * total + float(part)
     return total
+
+
+@contextmanager
+def opened(context: BrowserContext) -> Iterator[Screen]:
+    """A new tab with a session of its own, closed at the end; fails where anything stood in its console."""
+    page = context.new_page()
+    try:
+        screen = Screen(page)
+        screen.open()
+        yield screen
+        screen.check_console()
+    finally:
+        page.close()
 
 
 class Screen:
@@ -157,6 +172,28 @@ class Screen:
         """What the page was told last."""
         return dict(self.page.evaluate("() => ({...sva.pulse, curve: undefined, marks: undefined})"))
 
+    def next_media_times(self, count: int) -> list[float]:
+        """Media times of the next moments that the page is told of."""
+        return list(self.page.evaluate(
+            "(count) => new Promise((done) => { const found = []; sva.connection.on('pulse', (pulse) => {"
+            " found.push(pulse.media_s); if (found.length === count) done(found); }); })", count
+        ))  # fmt: skip
+
+    def wait_answered(self) -> None:
+        """Until no answer is under way."""
+        self.page.wait_for_function(
+            "() => sva.pulse.open === 0 && !document.querySelector('[role=log]').textContent.includes('\u258d')"
+        )
+
+    def wait_media(self, time_s: float) -> None:
+        """Until the model has seen the recording so far."""
+        self.page.wait_for_function("(s) => sva.pulse.media_s >= s", arg=time_s)
+
+    def choose_speed(self, name: str) -> None:
+        """Play a recording at another speed."""
+        self.page.get_by_role("combobox", name="Speed").click()
+        self.page.get_by_role("option", name=name, exact=True).click()
+
     # What is done.
 
     def start_sample(self, name: str = "Synthetic scene") -> None:
@@ -183,6 +220,14 @@ class Screen:
             remove.first.click()
         self.page.locator("#sva-file input[type=file]").set_input_files(path)
         self.page.locator("#sva-file").get_by_text(path.stem).first.wait_for()
+
+    def attach(self, paths: Sequence[Path]) -> None:
+        """Put files to the next question."""
+        box = self.page.locator("#sva-question")
+        box.locator("input[type=file]").set_input_files(list(paths))
+        self.page.wait_for_function(
+            "(count) => document.querySelectorAll('#sva-question .thumbnail-item').length === count", arg=len(paths)
+        )
 
     def ask(self, text: str) -> None:
         """Type a question and send it."""

@@ -102,6 +102,11 @@ class Served:
         streams = [name for name in values["threads"] if name.startswith(STREAM_THREADS)]
         return Inside(tuple(values["threads"]), tuple(streams), values["sessions"])
 
+    def alert(self, stream: str, text: str) -> None:
+        """Raise an alert in every stream of this name."""
+        self._report.with_name("alert.json").write_text(json.dumps({"stream": stream, "text": text}), encoding="utf-8")
+        os.kill(self.pid, signal.SIGUSR2)
+
     def memory_mib(self) -> float:
         """Of its own, resident."""
         status = Path(f"/proc/{self.pid}/status").read_text()

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
 
 if TYPE_CHECKING:
     from tests.browser.screen import Screen
@@ -16,10 +21,11 @@ def test_a_recording_pauses_and_seeks_where_it_is_told(screen: Screen) -> None:
     screen.wait_lines(1)
     screen.press("Pause")
     screen.wait_state("PAUSED")
-    screen.page.wait_for_timeout(300)
-    stood_s = screen.pulse()["media_s"]
-    screen.page.wait_for_timeout(800)
-    assert screen.pulse()["media_s"] == stood_s
+    *_, stood_s = screen.next_media_times(2)
+    assert screen.next_media_times(4) == [stood_s] * 4
+    screen.ask("What is on the left?")
+    (answer, *_) = screen.wait_lines(1, "Answer")
+    assert answer.time_s == pytest.approx(stood_s, abs=0.06), "the moment that stands still is asked about"
     screen.press("Resume")
     screen.wait_state("REPLAY")
     bar = screen.page.get_by_role("slider", name="Seek")
@@ -44,8 +50,7 @@ def test_as_fast_as_possible_drops_nothing(screen: Screen) -> None:
     screen.wait_model()
     screen.start_sample()
     screen.wait_lines(1)
-    screen.page.get_by_role("combobox", name="Speed").click()
-    screen.page.get_by_role("option", name="as fast as possible").click()
+    screen.choose_speed("as fast as possible")
     screen.wait_state("ENDED", within_s=60)
     screen.page.get_by_text("Health", exact=True).click()
     figures = screen.page.get_by_test_id("figures")
@@ -122,3 +127,23 @@ def test_stop_ends_answers_and_nothing_else(screen: Screen) -> None:
         assert len(screen.wait_lines(asked, "Answer", within_s=60)) == asked, "each question keeps its line"
     screen.page.wait_for_function("() => sva.pulse.open === 0")
     screen.wait_lines(before + 1)
+
+
+def test_stop_ends_a_question_about_files_alone(screen: Screen, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0)
+    paths = [tmp_path / f"picture {number}.png" for number in range(4)]
+    for path in paths:
+        Image.fromarray(noise.integers(0, 256, (900, 1200, 3), np.uint8)).save(path)
+    screen.wait_model()
+    screen.page.evaluate(PRESS_WHEN_SEEN_JS)
+    for number in range(12):  # an answer that was there sooner than Stop was pressed
+        screen.page.evaluate("() => { window.stopPressed = false; }")
+        screen.attach(paths)
+        screen.ask(f"What do these {number} show?")
+        screen.wait_lines(number + 1, "Answer", within_s=60)
+        screen.wait_answered()
+        if screen.feed.get_by_text(re.compile("[Ss]topped")).count():
+            break
+    else:
+        raise AssertionError("Stop was there in time for none of so many answers")
+    assert screen.state == "IDLE"

@@ -77,7 +77,7 @@ def test_a_reload_finds_its_session_again(screen: Screen) -> None:
     screen.press("Set instruction")
     screen.ask("What is on the left?")
     screen.wait_lines(1, "Answer")
-    screen.page.wait_for_function("() => !document.querySelector('[role=log]').textContent.includes('\u258d')")
+    screen.wait_answered()
     (answer, *_) = screen.wait_lines(1, "Answer")
     reached_s = screen.pulse()["media_s"]
     screen.page.reload()

@@ -11,7 +11,7 @@ from ui.looks import SCRIPTS, looks, static_text
 
 ACTIONS = {
     "watch", "watch_file", "test_source", "stop", "state", "pause", "resume", "seek", "speed", "forget", "talkative",
-    "instruct", "ask", "stop_answers", "events", "search", "export",
+    "instruct", "ask", "stop_answers", "events", "search", "export", "cameras", "watch_camera", "draw",
 }  # fmt: skip
 
 

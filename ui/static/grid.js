@@ -10,6 +10,7 @@
       this.fire = fire;
       this.cards = new Map();
       this.recording = root.querySelector(".sva-recording");
+      this.regions = new sva.Regions(root);
       connection.on("cameras", (message) => {
         this.recording.textContent = message.recording;
         this.recording.hidden = !message.recording;
@@ -43,16 +44,21 @@
       const dot = make("span", { class: "sva-dot" });
       const state = make("span", { class: "sva-grow" });
       const said = make("p", {});
-      const node = make("button", { type: "button", class: "sva-card", onclick: () => this.fire("opened", { name: camera.name }) },
+      const open = make("button", { type: "button", class: "sva-card-open", onclick: () => this.fire("opened", { name: camera.name }) },
         make("div", { class: "sva-thumb" }, image, zones),
         make("div", { class: "sva-card-head" }, dot, make("strong", { text: camera.name }), state), said);
-      this.list.append(node);
-      this.cards.set(camera.name, { node, image, zones, dot, state, said, drawn: "" });
+      const card = { open, image, zones, dot, state, said, drawn: "" };
+      const edit = make("button", { type: "button", class: "sva-card-edit", text: "Masks and zones",
+        "aria-label": `Masks and zones of ${camera.name}`, onclick: () => this.regions.open(card.camera) });
+      card.node = make("div", { class: "sva-card" }, open, edit);
+      this.list.append(card.node);
+      this.cards.set(camera.name, card);
     }
 
     show(card, camera) {
       card.node.classList.toggle("alerted", camera.alert);
-      card.node.setAttribute("aria-label", `${camera.name}: ${camera.state}${camera.alert ? ", alert" : ""}. Open it.`);
+      card.camera = camera;
+      card.open.setAttribute("aria-label", `${camera.name}: ${camera.state}${camera.alert ? ", alert" : ""}. Open it.`);
       card.dot.dataset.health = camera.health;
       card.dot.title = camera.health;
       card.state.textContent = camera.state;
@@ -66,7 +72,7 @@
         polygon.setAttribute("points", region.points.map((point) => point.join(",")).join(" "));
         polygon.setAttribute("class", region.kind);
         const name = document.createElementNS(SVG, "title");
-        name.textContent = region.name;
+        name.textContent = region.name || region.kind;
         polygon.append(name);
         return polygon;
       }));

@@ -32,7 +32,7 @@
   class Status {
     constructor(root) {
       this.root = root.querySelector(".sva-status");
-      for (const name of ["title", "state", "newest", "model", "place"]) this[name] = root.querySelector(`.sva-${name}`);
+      for (const name of ["title", "state", "rec", "newest", "model", "place"]) this[name] = root.querySelector(`.sva-${name}`);
       connection.on("pulse", (pulse) => this.update(pulse));
       connection.on("lost", () => this.show("state", "DISCONNECTED"));
       setInterval(() => this.tick(), 250);
@@ -49,6 +49,7 @@
       this.show("state", pulse.state);
       this.state.title = pulse.reason || STATE_WORDS[pulse.state] || "";
       this.model.dataset.state = pulse.model.state;
+      this.show("rec", pulse.recording ? "RECORDING" : "");
       this.showModel(pulse.model);
       this.show("place", pulse.place ? `All places are taken. You are number ${pulse.place} in the queue; ` +
         "this starts by itself." : pulse.state === "FAILED" || pulse.state === "RECONNECTING" ? pulse.reason : "");
@@ -118,6 +119,10 @@
   connection.on("say", (message) => sva.say(message.text));
   connection.on("gone", () => sva.say("This page's session has ended. Reload the page to begin a new one."));
 
+  // The feed is as high as the window allows beneath a banner that may be open or folded.
+  const watchBanner = (banner) => new ResizeObserver(() =>
+    document.documentElement.style.setProperty("--sva-banner-px", `${banner.offsetHeight}px`)).observe(banner);
+
   sva.mountStatus = (root) => { sva.status = new Status(root); };
 
   sva.mountViewer = (root, fire) => {
@@ -130,6 +135,8 @@
     connection.on("pulse", (pulse) => {
       if (!feed && (feed = document.querySelector("#sva-feed"))) {
         watchFeed(feed);
+        const banner = document.querySelector("#sva-banner");
+        if (banner) watchBanner(banner);
         const box = document.querySelector("#sva-question textarea"); // Gradio leaves its label unconnected
         if (box) box.setAttribute("aria-label", "Question");
       }

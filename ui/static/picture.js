@@ -92,6 +92,7 @@
 
     hide() {
       this.panel.hidden = true;
+      if (sva.timeline) sva.timeline.choose(null);
       this.panel.replaceChildren();
     }
 
@@ -99,6 +100,9 @@
       const head = make("div", { class: "sva-evidence-head" },
         make("strong", { text: found.title }),
         make("span", { class: "sva-grow", text: found.facts }));
+      const { earlier, later } = sva.timeline.neighbours(found.id);
+      for (const [id, text] of [[earlier, "‹ Earlier"], [later, "Later ›"]])
+        if (id !== undefined) head.append(make("button", { type: "button", text, onclick: () => connection.send({ evidence: id }) }));
       if (found.seek_s !== null && found.seek_s !== undefined)
         head.append(make("button", { type: "button", text: "Play from here",
           onclick: () => connection.send({ seek: found.seek_s }) }));

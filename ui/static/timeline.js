@@ -4,6 +4,9 @@
   const LIVE_SPAN_S = 120;
   const SVG = "http://www.w3.org/2000/svg";
   const STEP_S = 5;
+  const PHONE_PX = 560;
+  const MARK_PX = 10;
+  const NEAR_PX = 16; // a finger is broader than a mark
 
   class Timeline {
     constructor(root) {
@@ -17,6 +20,7 @@
       this.bar.addEventListener("pointerdown", (event) => this.seekTo(event));
       this.bar.addEventListener("keydown", (event) => this.onKey(event));
       connection.on("pulse", (pulse) => this.update(pulse));
+      connection.on("evidence", (found) => this.choose(found.id));
     }
 
     start() {
@@ -92,7 +96,32 @@
       now.setAttribute("x2", x(this.media));
     }
 
+    // Marks that would cover each other lie below each other. One that has its lane keeps it, so that nothing jumps.
+    chooseLanes() {
+      const width = this.bar.clientWidth, span = this.to - this.from;
+      const layout = `${width} ${span}`;
+      if (layout !== this.layout) for (const mark of this.known.values()) delete mark.lane;
+      this.layout = layout;
+      const lanes = width < PHONE_PX ? 4 : 2;
+      this.bar.style.setProperty("--lanes", lanes);
+      const perSecond = width / Math.max(1e-6, span);
+      const gapTo = (one, other) => {
+        const [left, right] = one.time_s <= other.time_s ? [one, other] : [other, one];
+        return (right.time_s - left.time_s - left.length_s) * perSecond - MARK_PX;
+      };
+      const placed = [...this.known.values()].filter((mark) => mark.lane !== undefined);
+      for (const mark of this.known.values()) {
+        if (mark.lane !== undefined) continue;
+        const room = Array.from({ length: lanes }, (_, lane) =>
+          Math.min(Infinity, ...placed.filter((other) => other.lane === lane).map((other) => gapTo(mark, other))));
+        const free = room.findIndex((gap) => gap >= 1);
+        mark.lane = free >= 0 ? free : room.indexOf(Math.max(...room));
+        placed.push(mark);
+      }
+    }
+
     placeMarks() {
+      this.chooseLanes();
       for (const [id, mark] of this.known) {
         const share = this.share(mark.time_s);
         if (share < -0.02 || share > 1.02) {
@@ -106,9 +135,33 @@
           this.marks.append(mark.node);
         }
         mark.node.hidden = false;
+        mark.node.style.setProperty("--lane", mark.lane);
         mark.node.style.left = `${(100 * share).toFixed(2)}%`;
         if (mark.length_s) mark.node.style.width = `max(4px, ${(100 * mark.length_s / (this.to - this.from)).toFixed(2)}%)`;
       }
+    }
+
+    choose(id) {
+      for (const [other, mark] of this.known) if (mark.node) mark.node.classList.toggle("chosen", other === id);
+    }
+
+    // The marks before and after one, in time.
+    neighbours(id) {
+      const order = [...this.known.entries()].sort(([a, one], [b, other]) => one.time_s - other.time_s || a - b);
+      const at = order.findIndex(([other]) => other === id);
+      return at < 0 ? {} : { earlier: (order[at - 1] || [])[0], later: (order[at + 1] || [])[0] };
+    }
+
+    nearestMark(event) {
+      let nearest = null, least = NEAR_PX;
+      for (const [id, mark] of this.known) {
+        if (!mark.node || mark.node.hidden) continue;
+        const box = mark.node.getBoundingClientRect();
+        const away = Math.hypot(Math.max(box.left - event.clientX, 0, event.clientX - box.right),
+          Math.max(box.top - event.clientY, 0, event.clientY - box.bottom));
+        if (away < least) [nearest, least] = [id, away];
+      }
+      return nearest;
     }
 
     seek(seconds) {
@@ -116,7 +169,13 @@
     }
 
     seekTo(event) {
-      if (!this.isRecording || event.target.closest(".sva-mark")) return;
+      if (event.target.closest(".sva-mark")) return;
+      const near = event.pointerType === "touch" ? this.nearestMark(event) : null;
+      if (near !== null) {
+        connection.send({ evidence: near });
+        return;
+      }
+      if (!this.isRecording) return;
       const box = this.bar.getBoundingClientRect();
       this.seek(this.from + (this.to - this.from) * (event.clientX - box.left) / box.width);
     }
