@@ -1,4 +1,4 @@
-"""What all tests share: skips that CI could have avoided are failures there."""
+"""What all tests share: no example has a deadline, and skips that CI could have avoided are failures there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("no test asserts a time", deadline=None)
+settings.load_profile("no test asserts a time")
 
 EXCUSED = ("needs_clips", "needs_gpu")
 """Markers of tests that need what no package manager can install."""

@@ -75,7 +75,8 @@ def test_a_series_of_jpegs_is_live_and_timed_by_arrival(server: WebServer) -> No
     assert info.is_live
     frames = frames_of(items)
     assert len(frames) >= 15
-    assert frames[-1].pts_s == pytest.approx(frames[-1].captured_at_s - frames[0].captured_at_s, abs=0.05)
+    # FFmpeg's own times for such a series would come to 0.76 s.
+    assert frames[-1].pts_s == pytest.approx(frames[-1].captured_at_s - frames[0].captured_at_s, abs=0.25)
     ended = items[-1]
     assert isinstance(ended, Notice) and ended.kind is NoticeKind.ENDED and ended.details["broken"] is True
 
