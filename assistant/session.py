@@ -244,6 +244,17 @@ class StreamSession:
             self.curve.amend(decision, Reason.INSTRUCTED_SILENCE)
         return check.yes
 
+    def _objection(self, said: Said) -> Steps[Reason | None]:
+        """Why a drafted remark must not be given out; a standing instruction is asked about on a fork."""
+        reason = self._policy.veto(said.text)
+        if reason is not None or self._policy.remark_check is None or not self._instruction:
+            return reason
+        question = self._policy.remark_check.format(instruction=self._instruction, remark=said.text.strip())
+        if (yield from self._model.check(question)).yes:
+            return None
+        self._policy.withdraw()
+        return Reason.INSTRUCTED_SILENCE
+
     def _comment(self, frame: Frame, decision: Decision) -> Steps[None]:
         """Say a remark; a question that comes meanwhile cuts it short."""
         said = yield from self._say(
@@ -253,7 +264,7 @@ class StreamSession:
         if said.cut and not said.text:
             self._policy.withdraw()
             self.curve.amend(decision, Reason.CUT_SHORT)
-        elif (reason := self._policy.veto(said.text)) is None:
+        elif (reason := (yield from self._objection(said))) is None:
             self.stats.comments += 1
             self._emit(
                 Comment(

@@ -74,6 +74,8 @@ class SpeakingPolicy(Protocol):
     """Whether a standing instruction must be checked with the model before a remark."""
     speak_above: float | None
     """Raw score above which log P(assistant) matters to the decision; None where it never does."""
+    remark_check: str | None
+    """How the model is asked whether a standing instruction lets a drafted remark through; None where it is not."""
 
     def tune(self, *, fps: float, talkativeness: float) -> None:
         """Another rate of frames, or another talkativeness, from the next frame on."""
@@ -121,6 +123,7 @@ class CalibratedPolicy:
 
     def __init__(self, settings: SpeakingSettings, *, fps: float, talkativeness: float = 0.0) -> None:
         self._settings = settings
+        self.remark_check = settings.remark_check
         self.tune(fps=fps, talkativeness=talkativeness)
         self._spoke_at_s = -math.inf
         self._occurrence = _Occurrence()
@@ -180,6 +183,7 @@ class ChangePolicy:
         self._settings = settings
         self.tune(fps=settings.remarks_per_s, talkativeness=talkativeness)
         self.speak_above: float | None = None
+        self.remark_check: str | None = None
         self._refractory_s = settings.refractory_s
         self._spoke_at_s = -math.inf
         self._quiet = True

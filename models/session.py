@@ -63,7 +63,10 @@ class Session:
         self._speaker = Speaker(runtime, self._context, self._sampler)
         self._readings = Readings(runtime, self._context, settings.speaking)
         self._time = StreamTime(1 / settings.fps)
-        self._preamble = [(SpanKind.SYSTEM, system), (SpanKind.INSTRUCTION, instruction)]
+        self._shows_instructions = settings.speaking.remark_check is None
+        self._preamble = [(SpanKind.SYSTEM, system)]
+        if self._shows_instructions:
+            self._preamble.append((SpanKind.INSTRUCTION, instruction))
         self._frame_time_s: float = 0.0
         self._num_rebases = 0
         self._num_rebases_told = 0
@@ -231,7 +234,12 @@ class Session:
 
     @exclusive
     def instruct(self, text: str | None) -> Steps[None]:
-        """A new standing instruction, pinned, from here on; the old one leaves. `None` only takes the old one away."""
+        """A new standing instruction, pinned, from here on; the old one leaves. `None` only takes the old one away.
+
+        A checkpoint that judges its drafts (`SpeakingSettings.remark_check`) is asked about it then and not shown it.
+        """
+        if not self._shows_instructions:
+            return
         yield from self._settle()
         old = [span for span in self._context.ledger if span.kind is SpanKind.INSTRUCTION]
         if text:

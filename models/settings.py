@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from string import Formatter
 from typing import Any, Literal
 
 from models.errors import CheckpointDamaged, SettingsError
@@ -45,6 +46,9 @@ class SpeakingSettings:
     """How far, in log-odds, the score must fall below the threshold before the same occurrence counts as over."""
     max_comment_tokens: int = 48
     max_answer_tokens: int = 256
+    remark_check: str | None = None
+    """For checkpoints that judge their own drafts: the question, with {instruction} and {remark}, by which the model
+    decides whether a standing instruction lets a remark through; it is not shown the instruction otherwise."""
 
     def __post_init__(self) -> None:
         if self.decision not in ("trained", "stand_in"):
@@ -63,6 +67,20 @@ class SpeakingSettings:
         for name in ("max_comment_tokens", "max_answer_tokens"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} {getattr(self, name)}: at least 1; leave it out for the default")
+        if self.remark_check is not None:
+            _check_template(self.remark_check)
+
+
+def _check_template(text: str) -> None:
+    try:
+        names = {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+    except ValueError:
+        names = set()
+    if names != {"instruction", "remark"}:
+        raise SettingsError(
+            f"remark_check {text!r}: it names {{instruction}} and {{remark}} and nothing else in braces; "
+            "mend it, or leave it out"
+        )
 
 
 @dataclass(frozen=True, slots=True)

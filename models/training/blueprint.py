@@ -15,6 +15,7 @@ from models.bpe import END_OF_TEXT, write_tokenizer
 from models.prompt import DEFAULT_SYSTEM, IM_END, IM_START, IMAGE_TOKEN, STREAM_END, STREAM_START, TEMPLATE_PATH
 from models.settings import STREAM_CONFIG_NAME, SpeakingSettings, StreamSettings
 from models.spans import WindowSettings
+from models.training.instructions import REMARK_CHECK
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, VideoLlama3Config, VideoLlama3ForConditionalGeneration
@@ -91,7 +92,13 @@ def embedded_stream_settings() -> StreamSettings:
         max_shown_time_s=180.0,
         rebase_keep_s=60.0,
         window=WindowSettings(vision_low=1600, vision_high=2000, text_low=640, text_high=800),
-        speaking=SpeakingSettings(decision="trained", remarks_per_s=0.4, max_comment_tokens=24, max_answer_tokens=48),
+        speaking=SpeakingSettings(
+            decision="trained",
+            remarks_per_s=0.4,
+            max_comment_tokens=24,
+            max_answer_tokens=48,
+            remark_check=REMARK_CHECK,
+        ),
     )
 
 

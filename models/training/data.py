@@ -16,6 +16,7 @@ from models.codec import TextCodec
 from models.spans import WindowSettings
 from models.training.examples import Asides, ExampleBuilder, Pictures, StreamExample, Turn
 from models.training.history import token_labels
+from models.training.instructions import judged
 from models.training.remarks import DIRECTIONS
 from models.training.sight import UNSURE, Stills, cell_labels, make_stills
 from streaming.difffp import CellGrid
@@ -63,6 +64,8 @@ class Mixture:
     """Share of scenes with questions."""
     asides_per_scene: float = 0.0
     """Mean number of questions put on forks of a scene, which leave no trace in it."""
+    judged_per_scene: float = 0.0
+    """Mean number of remarks put to a standing instruction, on forks as well."""
     quiet_share: float = 0.0
     """Share of scenes in which nothing happens but what deserves no remark, more of it than in others."""
     question_kinds: tuple[str, ...] = ()
@@ -243,6 +246,9 @@ class SceneMaker:
         for _ in range(rng.poisson(self._mixture.asides_per_scene * (0.3 if evicted else 1.0))):
             kinds = YES_NO_KINDS if rng.random() < 0.5 else (*NOW_KINDS, *PAST_KINDS)
             asides.append(_posed(scene, rng, moments, kinds, shown_time, _NEAR_S if evicted else None))
+        for _ in range(rng.poisson(self._mixture.judged_per_scene)):
+            question, passes = judged(rng)
+            asides.append(Turn(float(rng.choice(moments)), "Yes." if passes else "No.", question))
         return sorted((turn for turn in asides if turn is not None), key=lambda turn: turn.time_s)
 
     def _with_pictures(self, scene: Scene, rng: np.random.Generator, index: int) -> list[Turn]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
-from models.training.remarks import Remark, a, remarks
+from models.training.remarks import Remark, a, all_remarks, parse, remarks
 from streaming.sources.scenario import EventKind
 from streaming.sources.scenery import COLOURS, SHAPES
 from streaming.sources.synthetic import Scene
@@ -88,6 +89,40 @@ def instructions(rng: np.random.Generator, scene: Scene | None = None) -> Instru
         speaking = [one for one in group if any(one.allows(remark) for remark in owed)]
         group = speaking or group
     return group[int(rng.integers(len(group)))]
+
+
+REMARK_CHECK = "{instruction} {remark} Answer yes or no."
+"""Asks whether a drafted remark is one that a standing instruction lets through."""
+_DRAWS = 60
+
+
+@cache
+def _remarks_by_kind() -> dict[EventKind, tuple[Remark, ...]]:
+    found: dict[EventKind, list[Remark]] = {}
+    for text in all_remarks():
+        slots = parse(text)
+        kind = EventKind(slots["action"])
+        found.setdefault(kind, []).append(Remark(0.0, 0.0, text, slots, kind))
+    return {kind: tuple(each) for kind, each in found.items()}
+
+
+def judged(rng: np.random.Generator) -> tuple[str, bool]:
+    """A remark put to a standing instruction, in the words of `REMARK_CHECK`, and whether it is let through.
+
+    As often yes as no where the instruction allows both; most that are not come near.
+    """
+    instruction = instructions(rng)
+    by_kind = _remarks_by_kind()
+    near = [kind for kind, each in by_kind.items() if any(instruction.allows(remark) for remark in each)]
+    wanted = bool(rng.random() < 0.5)
+    kinds = near if near and (wanted or rng.random() < 0.6) else list(by_kind)
+    for _ in range(_DRAWS):
+        each = by_kind[kinds[int(rng.integers(len(kinds)))]]
+        remark = each[int(rng.integers(len(each)))]
+        if bool(instruction.allows(remark)) == wanted:
+            break
+    text = REMARK_CHECK.format(instruction=instruction.text, remark=remark.text)
+    return text, bool(instruction.allows(remark))
 
 
 def all_instructions() -> Iterator[str]:

@@ -36,11 +36,12 @@ class Stage:
         instruction: str | None = None,
         stand_in: bool = False,
         forward_s: float = 0.0,
+        speaking: SpeakingSettings = TRAINED,
     ) -> None:
         self.clock = FakeClock()
         self.model, self.sink = model, FakeSink()
         self.engine = FakeEngine(self.clock, forward_s)
-        policy = ChangePolicy(SpeakingSettings()) if stand_in else CalibratedPolicy(TRAINED, fps=2.0)
+        policy = ChangePolicy(SpeakingSettings()) if stand_in else CalibratedPolicy(speaking, fps=2.0)
         self.stream = StreamSession(
             model,
             policy,
@@ -191,6 +192,26 @@ def test_a_standing_instruction_is_checked_for_a_policy_that_does_not_know_it() 
 def test_a_trained_decision_knows_its_instruction_and_is_not_checked() -> None:
     model = FakeModel({0.0: LOUD})
     Stage(model, instruction="Only cats.").see(frame(0.0))
+    assert model.calls == ["see 0", "comment"]
+
+
+def test_a_model_that_judges_its_drafts_holds_back_what_the_instruction_does_not_let_through() -> None:
+    model = FakeModel({0.0: LOUD, 0.5: LOUD}, deque(["A dog comes.", "A cat comes."]), checks=deque([False, True]))
+    speaking = replace(TRAINED, remark_check="{instruction} {remark} Answer yes or no.")
+    stage = Stage(model, speaking=speaking, instruction="Only cats.")
+    stage.see(frame(0.0), frame(0.5))
+    assert model.calls == [
+        "see 0", "comment", "check Only cats. A dog comes. Answer yes or no.", "retract",
+        "see 0.5", "comment", "check Only cats. A cat comes. Answer yes or no.",
+    ]  # fmt: skip
+    assert stage.sink.kinds() == ["vetoed", "comment"]
+    assert stage.sink.statuses()[0].details == {"remark": "A dog comes."}
+    assert [decision.reason for decision in stage.stream.curve] == [Reason.INSTRUCTED_SILENCE, Reason.SPOKE]
+
+
+def test_without_an_instruction_drafts_are_not_judged() -> None:
+    model = FakeModel({0.0: LOUD}, deque(["A dog comes."]))
+    Stage(model, speaking=replace(TRAINED, remark_check="{instruction} {remark}")).see(frame(0.0))
     assert model.calls == ["see 0", "comment"]
 
 

@@ -316,3 +316,17 @@ def test_the_corpus_knows_every_word_that_is_used(scenes: list[Scene], asked: di
     used += [instructions(rng).text for _ in range(300)]
     for text in used:
         assert words_of(text) <= known, text
+
+
+def test_remarks_put_to_an_instruction_pass_as_often_as_not_and_by_its_meaning() -> None:
+    from models.training.instructions import judged
+
+    rng = np.random.default_rng(8)
+    drawn = [judged(rng) for _ in range(400)]
+    assert 0.4 < np.mean([passes for _, passes in drawn]) < 0.6
+    for text, passes in drawn:
+        asked = text.removesuffix(" Answer yes or no.")
+        if asked.startswith("Say only when the view is covered."):
+            assert passes == asked.endswith("The view is covered.")
+        if asked.startswith(("Say nothing", "Be silent", "Speak only when asked", "Do not comment")):
+            assert not passes

@@ -16,6 +16,8 @@ from models.engine import Engine
 from models.errors import SessionError, SettingsError
 from models.prompt import DEFAULT_SYSTEM
 from models.session import Session
+from models.settings import SpeakingSettings
+from models.spans import SpanKind
 from models.steps import Forward, Job, Output
 from models.stream_time import StreamTime
 from streaming.difffp import Kind
@@ -250,6 +252,21 @@ def test_instructions_are_pinned_and_replaced(engine: Engine, checkpoint: Checkp
     engine.run(session.instruct(None))
     assert "Tell me" not in read(session, checkpoint)
     check_whole(session)
+
+
+def test_a_checkpoint_that_judges_its_drafts_is_not_shown_instructions(engine: Engine) -> None:
+    settings = small_settings()
+    judging = replace(settings, speaking=replace(settings.speaking, remark_check="{instruction} {remark}"))
+    session = engine.open_session(judging, instruction="Tell me all.")
+    engine.run(session.see(frame(picture(0), 0, 0.0)))
+    engine.run(session.instruct("Tell me nothing."))
+    assert not any(span.kind is SpanKind.INSTRUCTION for span in session.context.ledger)
+
+
+@pytest.mark.parametrize("template", ["{instruction}", "{remark} {instruction} {more}", "{", "{}"])
+def test_a_remark_check_names_the_instruction_and_the_remark(template: str) -> None:
+    with pytest.raises(SettingsError, match="remark_check"):
+        SpeakingSettings(remark_check=template)
 
 
 def test_an_instruction_whose_prefill_failed_comes_with_the_next_frame(
