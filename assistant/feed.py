@@ -112,7 +112,8 @@ class Feed:
 
     def finish_answer(self, item_id: int, answer: Answer) -> None:
         """The whole answer is there."""
-        text = answer.text or ("Stopped before its first word." if answer.reason == "cut_short" else "")
+        cut = answer.reason == "cut_short"
+        text = answer.text or ("Stopped before its first word." if cut else "The model answered without a word.")
         self._change(
             item_id, lambda item: replace(item, text=text, time_s=answer.time_s, event=answer, is_open=False)
         )

@@ -9,6 +9,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -177,12 +178,15 @@ class TabRegistry:
                 if not tab.num_connections and now_s - tab.last_seen_s > IDLE_S:
                     self._absent_since.setdefault(tab.token, now_s - GRACE_S)
             gone = [(self._tabs[token], now_s - since_s) for token, since_s in self._absent_since.items()]
+        leaving = [tab for tab, away_s in gone if away_s >= GRACE_S and (tab.stream is not None or tab.place)]
+        if leaving:  # side by side: each waits for its threads to end
+            with ThreadPoolExecutor(len(leaving), thread_name_prefix="leaving") as pool:
+                list(pool.map(self.stop, leaving))
+        for tab in leaving:
+            tab.feed.note("The page was away, so its stream was closed; start it again.")
         for tab, away_s in gone:
             if away_s >= GRACE_S + PARKED_S:
                 self._end(tab)
-            elif away_s >= GRACE_S and (tab.stream is not None or tab.place):
-                self.stop(tab)
-                tab.feed.note("The page was away, so its stream was closed; start it again.")
         self._begin_waiting()
         for tab in self.tabs:
             if (stream := tab.stream) is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,14 +220,6 @@ class Screen:
             remove.first.click()
         self.page.locator("#sva-file input[type=file]").set_input_files(path)
         self.page.locator("#sva-file").get_by_text(path.stem).first.wait_for()
-
-    def attach(self, paths: Sequence[Path]) -> None:
-        """Put files to the next question."""
-        box = self.page.locator("#sva-question")
-        box.locator("input[type=file]").set_input_files(list(paths))
-        self.page.wait_for_function(
-            "(count) => document.querySelectorAll('#sva-question .thumbnail-item').length === count", arg=len(paths)
-        )
 
     def ask(self, text: str) -> None:
         """Type a question and send it."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
@@ -41,8 +41,6 @@ class Inside:
     threads: tuple[str, ...]
     streams: tuple[str, ...]
     """Those of the threads that belong to a stream."""
-    num_sessions: int
-    """Model sessions, each with its cache."""
 
 
 class Served:
@@ -95,12 +93,24 @@ class Served:
 
     def look_inside(self) -> Inside:
         """What lives in it now."""
+        values = self._ask_inside()
+        streams = [name for name in values["threads"] if name.startswith(STREAM_THREADS)]
+        return Inside(tuple(values["threads"]), tuple(streams))
+
+    def num_sessions(self) -> int:
+        """Model sessions that live in it, each with its cache."""
+        wanted = self._report.with_name("sessions")
+        wanted.touch()
+        try:
+            return int(self._ask_inside()["sessions"])
+        finally:
+            wanted.unlink()
+
+    def _ask_inside(self) -> dict[str, Any]:
         self._report.unlink(missing_ok=True)
         os.kill(self.pid, signal.SIGUSR1)
         wait_until(self._report.exists, 10.0, "the process says what lives in it")
-        values = json.loads(self._report.read_text(encoding="utf-8"))
-        streams = [name for name in values["threads"] if name.startswith(STREAM_THREADS)]
-        return Inside(tuple(values["threads"]), tuple(streams), values["sessions"])
+        return dict(json.loads(self._report.read_text(encoding="utf-8")))
 
     def alert(self, stream: str, text: str) -> None:
         """Raise an alert in every stream of this name."""

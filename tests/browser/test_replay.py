@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-from PIL import Image
 
 if TYPE_CHECKING:
     from tests.browser.screen import Screen
@@ -127,23 +124,3 @@ def test_stop_ends_answers_and_nothing_else(screen: Screen) -> None:
         assert len(screen.wait_lines(asked, "Answer", within_s=60)) == asked, "each question keeps its line"
     screen.page.wait_for_function("() => sva.pulse.open === 0")
     screen.wait_lines(before + 1)
-
-
-def test_stop_ends_a_question_about_files_alone(screen: Screen, tmp_path: Path) -> None:
-    noise = np.random.default_rng(0)
-    paths = [tmp_path / f"picture {number}.png" for number in range(4)]
-    for path in paths:
-        Image.fromarray(noise.integers(0, 256, (900, 1200, 3), np.uint8)).save(path)
-    screen.wait_model()
-    screen.page.evaluate(PRESS_WHEN_SEEN_JS)
-    for number in range(12):  # an answer that was there sooner than Stop was pressed
-        screen.page.evaluate("() => { window.stopPressed = false; }")
-        screen.attach(paths)
-        screen.ask(f"What do these {number} show?")
-        screen.wait_lines(number + 1, "Answer", within_s=60)
-        screen.wait_answered()
-        if screen.feed.get_by_text(re.compile("[Ss]topped")).count():
-            break
-    else:
-        raise AssertionError("Stop was there in time for none of so many answers")
-    assert screen.state == "IDLE"
