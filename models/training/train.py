@@ -80,9 +80,9 @@ def train(
     from models.training.loop import Trainer
 
     plan = read_plan(plan_path)
-    torch.set_num_threads(threads)
     stop_at_s = None if minutes is None else time.monotonic() + minutes * 60
     checkpoint = _checkpoint(folder / "model", plan.seed, device)
+    torch.set_num_threads(threads)  # after loading, which chooses for live use
     model, special = checkpoint.model, checkpoint.special
     model.requires_grad_(True)
     for number, (stage, _mixture) in enumerate(plan.stages):
