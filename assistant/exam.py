@@ -17,9 +17,9 @@ from assistant.posing import Posed, Poser, questions_with_pictures
 from assistant.questions import Question
 from models.training.instructions import Instruction, instructions
 from models.training.meanings import is_right, meaning
-from models.training.remarks import Remark, all_remarks, parse, remarks
+from models.training.remarks import all_remarks, as_remark, parse, remarks
 from models.training.scoring import Said, mean_rate, rate, rate_per_hour, score_scene
-from streaming.sources.scenario import EventKind, SceneSettings
+from streaming.sources.scenario import SceneSettings
 from streaming.sources.synthetic import Scene
 
 if TYPE_CHECKING:
@@ -151,13 +151,8 @@ class Checks:
 
 def scope_of(instruction: Instruction) -> str:
     """What an instruction lets through: everything, nothing, or some remarks only."""
-    allowed = {instruction.allows(_as_remark(text)) for text in all_remarks()}
+    allowed = {instruction.allows(as_remark(text)) for text in all_remarks()}
     return "some" if len(allowed) > 1 else "everything" if allowed == {True} else "nothing"
-
-
-def _as_remark(text: str) -> Remark:
-    slots = parse(text)
-    return Remark(0.0, 0.0, text, slots, EventKind(slots["action"]))
 
 
 class Obedience:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.training.remarks import Remark, a, all_remarks, parse, remarks
+from models.training.remarks import Remark, a, all_remarks, as_remark, remarks
 from streaming.sources.scenario import EventKind
 from streaming.sources.scenery import COLOURS, SHAPES
 from streaming.sources.synthetic import Scene
@@ -100,9 +100,8 @@ _DRAWS = 60
 def _remarks_by_kind() -> dict[EventKind, tuple[Remark, ...]]:
     found: dict[EventKind, list[Remark]] = {}
     for text in all_remarks():
-        slots = parse(text)
-        kind = EventKind(slots["action"])
-        found.setdefault(kind, []).append(Remark(0.0, 0.0, text, slots, kind))
+        remark = as_remark(text)
+        found.setdefault(remark.kind, []).append(remark)
     return {kind: tuple(each) for kind, each in found.items()}
 
 

@@ -150,6 +150,12 @@ def remark_of(event: TruthEvent) -> Remark:
     return Remark(event.time_s, event.visible_s, remark_text(event), event_slots(event), event.kind)
 
 
+def as_remark(text: str) -> Remark:
+    """A sentence of `all_remarks` with its content, at no particular time."""
+    slots = parse(text)
+    return Remark(0.0, 0.0, text, slots, EventKind(slots["action"]))
+
+
 def all_remarks() -> Iterator[str]:
     """Every sentence that `remarks` can make."""
     yield from VIEW_REMARKS.values()
