@@ -7,7 +7,7 @@ evicted contexts of live use. Runs in data workers; torch only for the pruner.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -273,8 +273,3 @@ class ExampleBuilder:
 def _followed(ids: list[int], start: int) -> list[tuple[int, int]]:
     """Each position from `start` on with the token that follows it, up to the one that ends the turn."""
     return [(at, ids[at + 1]) for at in range(start, len(ids) - 2)]
-
-
-def without(turns: Sequence[Turn], allowed: Callable[[Turn], bool]) -> list[Turn]:
-    """The turns that a standing instruction lets through; questions always pass."""
-    return [turn for turn in turns if turn.question is not None or allowed(turn)]
