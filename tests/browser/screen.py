@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 START_MS = 60_000
 """Until the page is there and the model loaded, on a busy machine."""
 
-GRADIOS_OWN = (r"^warning: Method not implemented\. \(http\S+/assets/",)
-"""What Gradio's own scripts say at every upload."""
+GRADIOS_OWN = (
+    r"^warning: Method not implemented\. \(http\S+/assets/",
+    r"^warning: WARN The input spec uses Vega-Lite v[\d.]+, but the current version .* \(http\S+/assets/",
+)
+"""What Gradio's own scripts say at every upload, and at the first drawing of each of its plots."""
 
 _LINE = re.compile(r"^(?P<badge>\w+) (?P<time>[\d:.]+) (?:\+(?P<delay>[\d.]+) s )?(?:(?P<odds>\d+)% )?(?P<text>.*)$")
 

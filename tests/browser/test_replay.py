@@ -53,6 +53,7 @@ def test_as_fast_as_possible_drops_nothing(screen: Screen) -> None:
     screen.page.get_by_text("Health", exact=True).click()
     figures = screen.page.get_by_test_id("figures")
     figures.get_by_text("0 dropped").wait_for()
+    screen.page.locator("#sva-health").get_by_text("seconds ago").first.wait_for()
     assert not [line for line in screen.lines("Status") if "dropped" in line.text.lower()]
 
 
