@@ -15,10 +15,11 @@ from models.checkpoint import Checkpoint
 from models.codec import TextCodec
 from models.spans import WindowSettings
 from models.training.examples import Asides, ExampleBuilder, Pictures, StreamExample, Turn
-from models.training.history import token_labels
+from models.training.history import HISTORY_SIZES, token_labels
 from models.training.instructions import judged
+from models.training.questions_before import BEFORE
 from models.training.remarks import DIRECTIONS
-from models.training.sight import UNSURE, Stills, cell_labels, make_stills
+from models.training.sight import CELL_SIZES, UNSURE, Stills, cell_labels, make_stills
 from streaming.difffp import CellGrid
 from streaming.sources.scenario import EventKind, Family, SceneSettings
 from streaming.sources.scenery import COLOURS, SHAPES, USUAL_GROUNDS, Ground
@@ -40,11 +41,15 @@ _EVENT = slice(11 + len(_PRESENT), None)
 CLOSE_SIZES = ((84, 84), (84, 84), (56, 56), (84, 56), (112, 84))
 _STILLS_KEPT = 2000
 """Groups of still lifes kept in memory; older ones are not shown again."""
-_ASIDE_ARRAYS = ("ids", "labels", "weights", "numbers", "after")
+_ASIDE_ARRAYS = ("ids", "labels", "weights", "numbers", "after", "evidence")
 _STREAM_ARRAYS = ("ids", "labels", "weights", "frames", "frame_numbers", "frame_ends", "picks")
 _DRAWS_OF_A_QUESTION = 12
 """Kinds and moments that are tried until one of them allows a question."""
+_TOLD_KINDS = (*BEFORE, "is_there", "was_there", "when_enter", "when_leave", "is_covered", "is_dark")
+"""What is asked where remarks are all there is."""
 _QUIET_H264_SHARE = 0.35
+_BRIEF_S = (3.0, 8.0)
+"""How long scenes last that end with a question about pictures, which has nothing to do with them."""
 _NEAR_S = 8.0
 """In windows that evict early, questions rest on what happened within this time."""
 
@@ -78,6 +83,8 @@ class Mixture:
     """Examples a step; None for the plan's."""
     new_per_batch: int | None = None
     """How many of them are new; None for the plan's."""
+    told_share: float = 0.0
+    """Share of scenes without pictures: the remarks alone, and questions that they answer."""
     stills: bool = False
     """Unrelated pictures for the encoder alone, instead of scenes."""
     instructed_share: float = 0.0
@@ -132,9 +139,13 @@ class SceneMaker:
         """Render, prune and label one scene."""
         mixture = self._mixture
         rng = np.random.default_rng([self._seed, index])
+        if mixture.told_share and rng.random() < mixture.told_share:
+            return self._told(rng, index)
         fps = float(rng.choice(mixture.fps))
         quiet = rng.random() < mixture.quiet_share
-        scene = Scene(FIRST_TRAINING_SEED + self._seed * 10_000_000 + index, self._scene_settings(rng, fps, quiet))
+        with_pictures = rng.random() < mixture.attached_share
+        settings = self._scene_settings(rng, fps, quiet=quiet, brief=with_pictures)
+        scene = Scene(FIRST_TRAINING_SEED + self._seed * 10_000_000 + index, settings)
         times = np.arange(rng.uniform(0, 1 / fps), scene.duration_s, 1 / fps)
         pictures = [(float(time_s), scene.frame(float(time_s))) for time_s in times]
         if rng.random() < max(mixture.h264_share, _QUIET_H264_SHARE * quiet):
@@ -146,8 +157,8 @@ class SceneMaker:
         if rng.random() < mixture.asked_share:
             turns += self._questions(scene, rng, times, builder.shown_offset_s - float(times[0]), evicted)
         turns.sort(key=lambda turn: turn.time_s)
-        asides = self._asides(scene, rng, times, builder.shown_offset_s - float(times[0]), evicted)
-        if rng.random() < mixture.attached_share:
+        asides = self._asides(scene, rng, times, builder.shown_offset_s - float(times[0]), evicted=evicted)
+        if with_pictures:
             turns += self._with_pictures(scene, rng, index)
         example = builder.build(pictures, grid, turns, instruction=instruction, asides=asides)
         labels = [
@@ -156,6 +167,28 @@ class SceneMaker:
         ]
         states = np.stack([self._state(scene, pictures[number][0], fps) for number in example.frame_numbers])
         return TrainingScene(example, np.stack(labels), states, self._histories(scene, times, example, fps), index)
+
+    def _told(self, rng: np.random.Generator, index: int) -> TrainingScene:
+        """Remarks without pictures, up to a cut, which tells of nothing that then is there."""
+        fps = float(rng.choice(self._mixture.fps))
+        settings = replace(self._scene_settings(rng, fps), opening=0)
+        scene = Scene(FIRST_TRAINING_SEED + self._seed * 10_000_000 + index, settings)
+        times = np.arange(rng.uniform(0, 1 / fps), scene.duration_s, 1 / fps)
+        cuts = [event.time_s for event in scene.truth if event.kind is EventKind.CUT]
+        times = times[times < min(cuts, default=scene.duration_s) - 1.0] if cuts and cuts[0] > 4.0 else times
+        _, turns = self._remarks(scene, rng)
+        turns = [turn for turn in turns if turn.time_s <= times[-1]]
+        builder = self._builder(rng, scene.duration_s, CellGrid(rows=1, cols=1, merge=2, patch_px=14), evicted=False)
+        asides = self._asides(scene, rng, times, builder.shown_offset_s - float(times[0]), kinds=_TOLD_KINDS)
+        speak = np.array([turn.time_s for turn in turns])
+        heard = np.zeros(len(times), dtype=bool)
+        for later in (0, 1):
+            heard[(np.searchsorted(times, speak) + later).clip(max=len(times) - 1)] = True
+        heard |= rng.random(len(times)) < rng.uniform(0.1, 0.5)
+        heard[-1] = True
+        example = builder.tell(times[heard].tolist(), turns, begin_s=float(times[0]), asides=asides)
+        states, histories = (np.zeros((0, len(sizes)), dtype=np.int8) for sizes in (STATE_SIZES, HISTORY_SIZES))
+        return TrainingScene(example, np.zeros((0, 1, len(CELL_SIZES)), dtype=np.int8), states, histories, index)
 
     @staticmethod
     def _histories(scene: Scene, times: np.ndarray, example: StreamExample, fps: float) -> np.ndarray:
@@ -167,12 +200,15 @@ class SceneMaker:
             made.append(token_labels(scene, float(times[number]), before_s, kept, example.grid, fps))
         return np.concatenate(made)
 
-    def _scene_settings(self, rng: np.random.Generator, fps: float, quiet: bool) -> SceneSettings:
+    def _scene_settings(
+        self, rng: np.random.Generator, fps: float, *, quiet: bool = False, brief: bool = False
+    ) -> SceneSettings:
+        duration_s = _BRIEF_S if brief else self._mixture.duration_s
         scene_options: dict[str, Any] = dict(self._mixture.scene)
         if quiet:
             scene_options |= {"still_probability": 1.0, "distractor_probability": 0.5, "artefact_probability": 0.5}
         return SceneSettings(
-            duration_s=float(rng.uniform(*self._mixture.duration_s)),
+            duration_s=float(rng.uniform(*duration_s)),
             fps=fps,
             view_sizes=VIEW_SIZES,
             families=frozenset(Family(name) for name in self._mixture.families),
@@ -234,9 +270,16 @@ class SceneMaker:
         return [turn for turn in turns if turn is not None]
 
     def _asides(
-        self, scene: Scene, rng: np.random.Generator, times: np.ndarray, shown_minus_scene_s: float, evicted: bool
+        self,
+        scene: Scene,
+        rng: np.random.Generator,
+        times: np.ndarray,
+        shown_minus_scene_s: float,
+        *,
+        evicted: bool = False,
+        kinds: Sequence[str] = (),
     ) -> list[Turn]:
-        """Questions for forks, one in two of them to be answered by yes or no; at the end where tokens have left."""
+        """Questions for forks, two in five of them to be answered by yes or no; at the end where tokens have left."""
         from models.training.questions import NOW_KINDS, PAST_KINDS
         from models.training.wording import YES_NO_KINDS
 
@@ -244,8 +287,8 @@ class SceneMaker:
         moments = times[-1:] if evicted else times[times >= 1.0]
         asides = []
         for _ in range(rng.poisson(self._mixture.asides_per_scene * (0.3 if evicted else 1.0))):
-            kinds = YES_NO_KINDS if rng.random() < 0.5 else (*NOW_KINDS, *PAST_KINDS)
-            asides.append(_posed(scene, rng, moments, kinds, shown_time, _NEAR_S if evicted else None))
+            usual = YES_NO_KINDS if rng.random() < 0.4 else (*NOW_KINDS, *PAST_KINDS)
+            asides.append(_posed(scene, rng, moments, kinds or usual, shown_time, _NEAR_S if evicted else None))
         for _ in range(rng.poisson(self._mixture.judged_per_scene)):
             question, passes = judged(rng)
             asides.append(Turn(float(rng.choice(moments)), "Yes." if passes else "No.", question))
@@ -334,7 +377,7 @@ def _posed(
         since_s = max(time_s - reach_s, 0.0) if reach_s is not None else 0.0
         asked = questions(scene, time_s, rng, shown_time=shown_time, kinds=(kind,), since_s=since_s)
         if asked is not None:
-            return Turn(time_s, asked.answer, asked.question)
+            return Turn(time_s, asked.answer, asked.question, rests_on=asked.rests_on)
     return None
 
 

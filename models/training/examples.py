@@ -26,6 +26,10 @@ ANSWER_WEIGHT = 0.15
 """What an answer weighs beside all remarks of a scene together."""
 
 
+_NEAR_S = 1.5
+"""A frame this long after something happened still tells of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """Something said at a media time: a remark the assistant owes, or a question with its answer."""
@@ -36,6 +40,8 @@ class Turn:
     """`None` for a remark."""
     attachments: tuple[Attachment, ...] = ()
     """Pictures and clips that come with the question. As they leave no trace in a stream, such a turn is the last."""
+    rests_on: tuple[float, ...] | None = None
+    """Media times that the answer speaks of: none for "it never was", None where no single times are meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,9 @@ class Asides:
     """int32 `[length]`: which question each token belongs to."""
     after: np.ndarray
     """int32 `[num_asides]`: the last position of the stream that each question sees."""
+    evidence: np.ndarray
+    """int32 `[num_pieces, 3]`: question, first position, position after the last, of what its answer rests on: frames
+    with the remark that follows them; the very first token where it rests on nothing. Questions may have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +147,33 @@ class ExampleBuilder:
                 forks.append((waiting.popleft(), ledger.spans[-1]))
         return self._flatten(ledger, grid, last, forks)
 
+    def tell(
+        self, times_s: Sequence[float], turns: Sequence[Turn], *, begin_s: float, asides: Sequence[Turn] = ()
+    ) -> StreamExample:
+        """A scene without its pictures: bare frames at `times_s`, remarks, and what is asked of them on forks.
+
+        begin_s: media time of the first sampled frame. What is to be found again by its words is learnt so at a small
+        part of the cost.
+        """
+        ledger = Ledger(self.window)
+        self._open(ledger, None, None)
+        pending, waiting = deque(turns), deque(asides)
+        forks: list[tuple[Turn, Span]] = []
+        nothing = np.zeros(1, dtype=bool)
+        for index, time_s in enumerate(times_s):
+            ledger.append(self._frame(self.shown_offset_s + time_s - begin_s, nothing, time_s, index, None))
+            self._speak(ledger, pending, time_s, appended=True)
+            while waiting and waiting[0].time_s <= time_s:
+                forks.append((waiting.popleft(), ledger.spans[-1]))
+        return self._flatten(ledger, CellGrid(rows=1, cols=1, merge=2, patch_px=14), None, forks)
+
     def _open(self, ledger: Ledger, system: str | None, instruction: str | None) -> None:
         prompt = self.codec.prompt
         ledger.append(Span(SpanKind.SYSTEM, self.codec.encode(prompt.system(system)), pinned=True))
         if instruction is not None:
             ledger.append(Span(SpanKind.INSTRUCTION, self.codec.encode(prompt.turn("user", instruction)), pinned=True))
 
-    def _frame(self, shown_s: float, keep: np.ndarray, time_s: float, index: int, picture: np.ndarray) -> Span:
+    def _frame(self, shown_s: float, keep: np.ndarray, time_s: float, index: int, picture: np.ndarray | None) -> Span:
         head, tail = self.codec.frame_head(shown_s), self.codec.frame_tail
         return frame_span(head, keep, tail, self.special.image, time_s=time_s, vision=picture, frame_index=index)
 
@@ -180,10 +209,15 @@ class ExampleBuilder:
         spoken: list[tuple[int, int]] = []
         answers: list[list[tuple[int, int]]] = []
         last_at: dict[int, int] = {}
+        pieces: list[tuple[float, int, int]] = []
         for span, after in zip(spans, [*spans[1:], None], strict=True):
             start = len(ids)
             ids.extend(span.ids)
             last_at[id(span)] = len(ids) - 1
+            if span.kind is SpanKind.FRAME:
+                pieces.append((span.time_s or 0.0, start, len(ids)))
+            elif span.kind is SpanKind.COMMENT and pieces:
+                pieces[-1] = (*pieces[-1][:2], len(ids))
             if span.is_seen_frame:
                 assert span.cells is not None and isinstance(span.vision, np.ndarray)
                 picks.append(span.cells + len(frames) * grid.num_cells)
@@ -200,30 +234,42 @@ class ExampleBuilder:
         attached: tuple[Pictures, ...] = ()
         if last is not None:
             attached = self._attach(ids, answers, last)
+        if not frames:
+            spoken = []  # nobody can know what to say of pictures that are not there
         return StreamExample(
             *self._labelled(ids, decisions, spoken, answers),
-            np.stack(frames),
+            np.stack(frames) if frames else np.zeros((0, 1, 1, 3), dtype=np.uint8),
             np.asarray(numbers, dtype=np.int32),
             np.asarray(ends, dtype=np.int32),
-            np.concatenate(picks).astype(np.int32),
+            np.concatenate([np.zeros(0, dtype=np.int32), *picks]).astype(np.int32),
             grid,
-            self._asides([(turn, last_at[id(span)]) for turn, span in forks]),
+            self._asides([(turn, last_at[id(span)]) for turn, span in forks], pieces),
             attached,
         )
 
-    def _asides(self, forks: Sequence[tuple[Turn, int]]) -> Asides:
-        """Questions with their answers, end to end. forks: each with the last position it sees."""
+    def _asides(self, forks: Sequence[tuple[Turn, int]], pieces: Sequence[tuple[float, int, int]]) -> Asides:
+        """Questions with their answers, end to end.
+
+        forks: each with the last position it sees. pieces: media time and positions of each frame and its remark.
+        """
+        evidence: list[tuple[int, int, int]] = []
         ids: list[int] = []
         numbers: list[int] = []
         answers: list[list[tuple[int, int]]] = []
         for number, (turn, _) in enumerate(forks):
+            evidence.extend((number, *place) for place in _places(turn, pieces))
             ids.extend(self.codec.encode(self.codec.prompt.turn("user", turn.question or "")))
             start = len(ids)
             ids.extend(self.codec.encode(self.codec.prompt.turn("assistant", turn.text)))
-            answers.append(_followed(ids, start))
+            answers.append(_followed(ids, start + len(self.codec.opening) - 1))
             numbers.extend([number] * (len(ids) - len(numbers)))
         after = np.array([at for _, at in forks], dtype=np.int32)
-        return Asides(*self._labelled(ids, [], [], answers), np.asarray(numbers, dtype=np.int32), after)
+        return Asides(
+            *self._labelled(ids, [], [], answers),
+            np.asarray(numbers, dtype=np.int32),
+            after,
+            np.asarray(evidence, dtype=np.int32).reshape(-1, 3),
+        )
 
     def _attach(self, ids: list[int], answers: list[list[tuple[int, int]]], turn: Turn) -> tuple[Pictures, ...]:
         """Append a question with its pictures, and its answer."""
@@ -268,6 +314,20 @@ class ExampleBuilder:
                 labels[at] = token
                 weights[at] = weight / len(tokens)
         return np.asarray(ids, dtype=np.int32), labels, weights
+
+
+def _places(turn: Turn, pieces: Sequence[tuple[float, int, int]]) -> list[tuple[int, int]]:
+    """Where in the stream that lies which an answer rests on."""
+    if turn.rests_on is None:
+        return []
+    if not turn.rests_on:
+        return [(0, 1)]
+    places = []
+    for time_s in turn.rests_on:
+        found = next((piece for piece in pieces if piece[0] >= time_s - 1e-6), None)
+        if found is not None and found[0] <= time_s + _NEAR_S:
+            places.append(found[1:])
+    return places
 
 
 def _followed(ids: list[int], start: int) -> list[tuple[int, int]]:

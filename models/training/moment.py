@@ -94,6 +94,8 @@ class Moment:
         """Whether what has happened is beyond doubt: nothing is just happening."""
         self.seen = sightings(scene, t_s)
         self.events = self.state.events
+        self.rests_on: tuple[float, ...] | None = None
+        """Media times of what the answer rests on: none for "it never was", None where no single times are meant."""
 
     def chance(self, share: float) -> bool:
         """True in this share of draws."""
@@ -102,6 +104,10 @@ class Moment:
     def one_of(self, values: Sequence[T]) -> T:
         """One of the values, each as likely."""
         return values[int(self.rng.integers(len(values)))]
+
+    def rest_on(self, *times_s: float) -> None:
+        """Note of which times the answer speaks."""
+        self.rests_on = times_s
 
     def words(self, kind: str, **slots: str) -> str:
         """One of the wordings of a kind of question, filled in."""
@@ -133,6 +139,11 @@ class Moment:
                 return None
             colour, shape = absent
         what = {"both": f"{colour} {shape}", "colour": f"{colour} shape", "shape": shape}[scope]
+        same = [s for s in self.seen if scope == "shape" or s.colour == colour]
+        same = [s for s in same if scope == "colour" or s.shape == shape]
+        gone_s = [s.end_s for s in same if s.end_s is not None]
+        there_s = [s.start_s for s in same if kind == "was_there" or s.end_s is None]
+        self.rest_on(*(there_s if wants_yes else gone_s[-1:]))
         return self.yes_no(self.words(kind, a_what=a(what)), wants_yes)
 
     def _lacking(self, scope: str, present: set[Look]) -> Look | None:

@@ -30,6 +30,8 @@ class Asked(NamedTuple):
     question: str
     answer: str
     kind: str
+    rests_on: tuple[float, ...] | None = None
+    """As `Moment.rests_on`."""
 
 
 def questions(
@@ -52,9 +54,10 @@ def questions(
     odds = np.array([_ODDS.get(name, 1.0) for name in names])
     for index in rng.choice(len(names), len(names), replace=False, p=odds / odds.sum()):
         kind = names[int(index)]
+        moment.rests_on = None
         asked = (NOW.get(kind) or BEFORE[kind])(moment)
         if asked is not None:
-            return Asked(*asked, kind)
+            return Asked(*asked, kind, moment.rests_on)
     return None
 
 

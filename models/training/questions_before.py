@@ -26,6 +26,7 @@ def _has_been(moment: Moment) -> Pair | None:
     truth = BEEN_QUESTIONS[question] in {event.kind for event in moment.events}
     if not moment.past_certain or (not truth and moment.chance(0.85)):
         return None
+    moment.rest_on(*(event.visible_s for event in moment.events if event.kind is BEEN_QUESTIONS[question]))
     return moment.yes_no(question, truth)
 
 
@@ -37,6 +38,7 @@ def _first(moment: Moment) -> Pair | None:
     entered = _entered(moment)
     if not moment.past_certain or not entered or moment.since_s > 0:
         return None
+    moment.rest_on(entered[0].start_s)
     return moment.words("first"), listed([entered[0].name])
 
 
@@ -44,6 +46,7 @@ def _last(moment: Moment) -> Pair | None:
     entered = _entered(moment)
     if not moment.past_certain or not entered or entered[-1].start_s < moment.since_s:
         return None
+    moment.rest_on(entered[-1].start_s)
     return moment.words("last"), listed([entered[-1].name])
 
 
@@ -51,6 +54,7 @@ def _left_last(moment: Moment) -> Pair | None:
     left = [event for event in moment.events if event.kind is EventKind.LEAVES and event.time_s >= moment.since_s]
     if not moment.past_certain or not left:
         return None
+    moment.rest_on(left[-1].visible_s)
     return moment.words("left_last"), listed([named(left[-1].colour, left[-1].shape)])
 
 
@@ -60,6 +64,7 @@ def _what_last(moment: Moment) -> Pair | None:
         return None
     if events and events[-1].time_s < moment.since_s:
         return None
+    moment.rest_on(*(event.visible_s for event in events[-1:]))
     return moment.words("what_last"), remark_of(events[-1]).text if events else "Nothing."
 
 
@@ -72,10 +77,12 @@ def _what_at(moment: Moment) -> Pair | None:
         second = moment.second(event.visible_s)
         if sum(abs(moment.second(other.visible_s) - second) <= 1 for other in moment.events) > 1:
             return None
+        moment.rest_on(event.visible_s)
         return moment.words("what_at", time=str(second)), remark_of(event).text
     if moment.chance(0.35):
         return None
     second = moment.second(float(moment.rng.uniform(moment.since_s, moment.t_s)))
+    moment.rest_on()
     near = [e for e in moment.events if moment.second(e.time_s) - 2 <= second <= moment.second(e.visible_s) + 2]
     return None if near or second < 0 else (moment.words("what_at", time=str(second)), "Nothing.")
 
@@ -90,10 +97,12 @@ def _when(moment: Moment, kind: str, event_kind: EventKind, ask_absent: float) -
         event = moment.one_of(recent)
         if sum((e.colour, e.shape) == (event.colour, event.shape) for e in events) > 1:
             return None
+        moment.rest_on(event.visible_s)
         return moment.words(kind, colour=event.colour or "", shape=event.shape or ""), moment.at(event.visible_s)
     absent = moment.absent(moment.seen_looks())
     if absent is None or not moment.chance(ask_absent):
         return None
+    moment.rest_on()
     return moment.words(kind, colour=absent[0], shape=absent[1]), NEVER
 
 
@@ -115,6 +124,7 @@ def _when_view(moment: Moment) -> Pair | None:
         return None
     if events and events[0].time_s < moment.since_s:
         return None
+    moment.rest_on(*(event.visible_s for event in events))
     return question, moment.at(events[0].visible_s) if events else NEVER
 
 
@@ -124,6 +134,7 @@ def _span(moment: Moment) -> Pair | None:
     if not moment.past_certain or not alone:
         return None
     sighting = moment.one_of(alone)
+    moment.rest_on(sighting.start_s, sighting.end_s or 0.0)
     answer = f"From {moment.second(sighting.start_s)} to {moment.second(sighting.end_s or 0.0)} seconds."
     return moment.words("span", colour=sighting.colour or "", shape=sighting.shape or ""), answer
 

@@ -107,7 +107,7 @@ def test_every_kind_of_question_is_asked(asked: dict[str, list[Sample]]) -> None
 
 
 def test_what_is_in_view_how_many_and_where_agree_with_the_state(asked: dict[str, list[Sample]]) -> None:
-    for scene, t_s, (question, answer, _) in itertools.chain(
+    for scene, t_s, (question, answer, *_) in itertools.chain(
         asked["in_view"], asked["count"], asked["count_colour"], asked["count_shape"], asked["where"], asked["colour"]
     ):
         state = scene.state(t_s)
@@ -130,7 +130,7 @@ def test_what_is_in_view_how_many_and_where_agree_with_the_state(asked: dict[str
 
 
 def test_what_moves_agrees_with_the_places(asked: dict[str, list[Sample]]) -> None:
-    for scene, t_s, (_, answer, kind) in itertools.chain(asked["moves"], asked["is_moving"]):
+    for scene, t_s, (_, answer, kind, _) in itertools.chain(asked["moves"], asked["is_moving"]):
         in_view = {thing.thing_id for thing in scene.state(t_s).things}
         things = [thing for thing in scene.scenario.things if thing.thing_id in in_view]
         steps = [np.hypot(*np.subtract(t.way.at(t_s + 0.05), t.way.at(t_s - 0.3))) for t in things]
@@ -138,7 +138,7 @@ def test_what_moves_agrees_with_the_places(asked: dict[str, list[Sample]]) -> No
 
 
 def test_existence_agrees_with_what_was_shown(asked: dict[str, list[Sample]]) -> None:
-    for scene, t_s, (question, answer, kind) in itertools.chain(asked["is_there"], asked["was_there"]):
+    for scene, t_s, (question, answer, kind, _) in itertools.chain(asked["is_there"], asked["was_there"]):
         looks = shown_looks(scene, t_s)
         if kind == "was_there":
             looks = {(s.colour, s.shape) for s in sightings(scene, t_s) if s.colour and s.shape}
@@ -149,7 +149,7 @@ def test_existence_agrees_with_what_was_shown(asked: dict[str, list[Sample]]) ->
 
 
 def test_times_agree_with_the_events(asked: dict[str, list[Sample]]) -> None:
-    for scene, t_s, (question, answer, kind) in itertools.chain(asked["when_enter"], asked["when_leave"]):
+    for scene, t_s, (question, answer, kind, _) in itertools.chain(asked["when_enter"], asked["when_leave"]):
         wanted = EventKind.ENTERS if kind == "when_enter" else EventKind.LEAVES
         fitting = [
             event
@@ -163,7 +163,7 @@ def test_times_agree_with_the_events(asked: dict[str, list[Sample]]) -> None:
             assert not fitting
         else:
             assert answer == f"At {int(fitting[0].visible_s)} seconds." and len(fitting) == 1
-    for scene, t_s, (question, answer, _) in asked["what_at"]:
+    for scene, t_s, (question, answer, *_) in asked["what_at"]:
         second = int(re.findall(r"\d+", question)[0])
         about = [e for e in scene.truth if abs(e.visible_s - second) <= 1.5 and e.visible_s <= t_s]
         assert (answer == "Nothing.") == (not about)
@@ -171,7 +171,7 @@ def test_times_agree_with_the_events(asked: dict[str, list[Sample]]) -> None:
 
 
 def test_first_last_and_number_agree_with_the_events(asked: dict[str, list[Sample]]) -> None:
-    for scene, t_s, (_, answer, kind) in itertools.chain(asked["first"], asked["last"], asked["count_entered"]):
+    for scene, t_s, (_, answer, kind, _) in itertools.chain(asked["first"], asked["last"], asked["count_entered"]):
         entered = [e for e in scene.truth if e.kind is EventKind.ENTERS and e.visible_s <= t_s]
         if kind == "count_entered":
             assert answer == f"{NUMBERS[len(entered)]}."
@@ -248,7 +248,7 @@ def test_which_image_is_told_rightly_and_all_four_answers_come() -> None:
         second = (
             picture_of(1000 + seed, next(iter(shown_looks(first, 0.0)))) if seed % 2 else picture_of(500 + seed, None)
         )
-        question, answer, _ = which_image(first, second, rng)
+        question, answer, *_ = which_image(first, second, rng)
         look = next((c, s) for c in COLOURS for s in SHAPES if f"{c} {s}" in question)
         shown = (look in shown_looks(first, 0.0), look in shown_looks(second, 0.0))
         assert answer == {(1, 0): "The first.", (0, 1): "The second.", (1, 1): "Both.", (0, 0): "Neither."}[shown]
@@ -265,7 +265,7 @@ def test_a_clip_and_an_image_are_compared_rightly(scenes: list[Scene]) -> None:
         if made is None:
             assert seen <= {(None, None)}
             continue
-        image, (_, answer, _) = made
+        image, (_, answer, *_) = made
         assert (shown_looks(image, 0.0) <= seen) == (answer == "Yes.")
         answers[answer] += 1
     assert min(answers["Yes."], answers["No."]) > 0.3 * answers.total()

@@ -12,7 +12,8 @@ from models.checkpoint import Checkpoint, load_checkpoint
 from models.errors import SettingsError
 from models.training.blueprint import Sizes, new_model
 from models.training.data import Batches, Mixture, SceneMaker, SceneStore, StillStore, TrainingScene
-from models.training.loop import Features, Heads, Stage, Trainer, batch_losses
+from models.training.loop import Stage, Trainer
+from models.training.losses import Features, Heads, batch_losses
 from models.training.remarks import all_remarks
 from models.training.train import PLAN_PATH, read_plan, train
 

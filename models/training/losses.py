@@ -1,0 +1,390 @@
+"""What a model is asked in training, and the losses of its answers: words, cells, histories, states.
+
+Runs in the training process alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from models.training.data import STATE_SIZES, TrainingScene
+from models.training.examples import IGNORED, Asides, StreamExample
+from models.training.history import HISTORY_SIZES
+from models.training.sight import CELL_SIZES, MASK_SIDE, UNSURE, Stills
+from models.vision import VisionSettings, early_features, encode_frames, finished_features, merged_features
+from streaming.difffp import CellGrid
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache, VideoLlama3ForConditionalGeneration
+
+    from models.training.loop import Stage
+
+_CELL_WEIGHTS = (0.5, 0.5, 1.5, 4.0, 0.5, 0.5, 0.3, 0.5, 0.5, 1.0, 1.0)
+"""Weights of the questions about a cell. Shape is learnt last by far: it is drowned by the others otherwise."""
+_MASK_WEIGHT = 3.0
+
+
+class Heads(nn.Module):
+    """Read a cell's place and content from its visual token, and the scene's state from a frame's last token.
+
+    Halfway up the language model each visual token is asked for its history, too. They make the encoder and the
+    language model learn what remarks alone teach slowly; thrown away after training.
+    The masks of things, asked of the patches halfway up the tower, are what forms are then told by.
+    """
+
+    def __init__(self, hidden: int, vision_hidden: int) -> None:
+        super().__init__()
+        self.masks = nn.Sequential(nn.LayerNorm(vision_hidden), nn.Linear(vision_hidden, MASK_SIDE**2))
+        num_others = len(STATE_SIZES) - 1
+        self.cells = _Answers(hidden, CELL_SIZES, _CELL_WEIGHTS, (1.0, 1.0, 0.2, 0.2, *[1.0] * 7))
+        self.histories = _Answers(hidden, HISTORY_SIZES, (1.5, 1.0, 1.0, 1.5), (0.3, 0.3, 0.5, 0.2))
+        self.states = _Answers(hidden, STATE_SIZES, (1.0,) * (num_others + 1), (0.1, *[1.0] * num_others))
+
+    @classmethod
+    def of(cls, model: VideoLlama3ForConditionalGeneration) -> Heads:
+        """Fresh ones of the model's widths."""
+        return cls(int(model.lm_head.in_features), int(model.model.vision_model.post_layernorm.weight.shape[0]))
+
+
+class _Answers(nn.Module):
+    """Several questions asked of one vector."""
+
+    def __init__(
+        self, hidden: int, sizes: Sequence[int], weights: Sequence[float], weight_of_none: Sequence[float]
+    ) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(hidden)
+        self.heads = nn.ModuleList(nn.Linear(hidden, size) for size in sizes)
+        self._weights = tuple(weights)
+        self._weight_of_none = tuple(weight_of_none)
+
+    def forward(self, vectors: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Weighted loss over the questions. vectors: `[..., hidden]`; labels: int `[..., num_questions]`."""
+        vectors = self.norm(vectors).flatten(0, -2)
+        labels = labels.flatten(0, -2).long()
+        total = vectors.sum() * 0.0
+        for index, head in enumerate(self.heads):
+            asked = labels[:, index] != UNSURE
+            if asked.any():
+                logits = head(vectors[asked])
+                weight = torch.ones_like(logits[0])
+                weight[0] = self._weight_of_none[index]
+                loss = nn.functional.cross_entropy(logits, labels[asked, index], weight=weight)
+                total = total + self._weights[index] * loss
+        return total / sum(self._weights)
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What one batch gave, for the log; not a number where it held nothing of the kind."""
+
+    total: torch.Tensor
+    cells: float = math.nan
+    history: float = math.nan
+    state: float = math.nan
+    text: float = math.nan
+    answers: float = math.nan
+    """Of questions on forks."""
+    decision: float = math.nan
+    decision_right: float = math.nan
+    """Balanced share of decisions on the right side of zero."""
+    text_right: float = math.nan
+    answers_right: float = math.nan
+    pointing: float = math.nan
+    """Of where answers look."""
+
+    def as_dict(self) -> dict[str, float]:
+        """Plain numbers by name; `loss` is the total."""
+        plain = {item.name: float(getattr(self, item.name)) for item in fields(self) if item.name != "total"}
+        return {"loss": self.total.item()} | plain
+
+
+def batch_losses(
+    model: VideoLlama3ForConditionalGeneration,
+    heads: Heads,
+    batch: Sequence[TrainingScene | Stills],
+    stage: Stage,
+    decision_ids: tuple[int, int],
+    *,
+    train_vision: bool = True,
+    features: Features | None = None,
+) -> Losses:
+    """Forward a batch, one example after the other; the mean of their losses.
+
+    Scenes differ in length, and what padding would cost is more than a batch gains on a processor.
+    decision_ids: (im_start, stream_start). features: what a frozen tower made before.
+    """
+    each = []
+    for example in batch:
+        if isinstance(example, Stills):
+            cells = _still_loss(model, heads, example)
+            each.append(Losses(stage.cells_weight * cells, cells=cells.item()))
+        else:
+            each.append(_scene_losses(model, heads, example, stage, decision_ids, train_vision, features))
+    figures = [losses.as_dict() for losses in each]
+    means = {key: mean_known([figure[key] for figure in figures]) for key in figures[0] if key != "loss"}
+    return Losses(torch.stack([losses.total for losses in each]).mean(), **means)
+
+
+def mean_known(values: Sequence[float]) -> float:
+    """Mean of the values that are numbers; not a number where none is."""
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else math.nan
+
+
+def _scene_losses(
+    model: VideoLlama3ForConditionalGeneration,
+    heads: Heads,
+    scene: TrainingScene,
+    stage: Stage,
+    decision_ids: tuple[int, int],
+    train_vision: bool,
+    features: Features | None,
+) -> Losses:
+    if len(scene.stream.frames) == 0:
+        return _told_losses(model, scene, stage)
+    visual, cells = _encode(model, heads, scene, train_vision, features)
+    total = stage.cells_weight * cells
+    if not stage.language_weight:
+        return Losses(total, cells=cells.item())
+    read = _read_stream(model, scene, visual, with_asides=len(scene.stream.asides.after) > 0)
+    stream = scene.stream
+    loss, right, target = _word_losses(model, read.stream, stream.labels, stream.weights)
+    is_decision = (target == decision_ids[0]) | (target == decision_ids[1])
+    decision, text = loss[is_decision].sum(), loss[~is_decision].sum()
+    early, late = read.early, read.late
+    image_at = torch.from_numpy(np.flatnonzero(stream.ids == model.config.image_token_id)[: len(stream.picks)])
+    history = heads.histories(early[image_at.to(early.device)], _tensor(scene.token_labels, model))
+    ends = _tensor(stream.frame_ends, model).long()
+    state = heads.states(late[ends], _tensor(scene.state_labels, model))
+    total = total + stage.language_weight * text + stage.decision_weight * decision
+    total = total + stage.state_weight * state + stage.history_weight * history
+    asides = _asides_losses(model, read, scene, stage)
+    total = total + asides.total
+    speak, silent = is_decision & (target == decision_ids[0]), is_decision & (target == decision_ids[1])
+    balanced = [right[which].float().mean().item() for which in (speak, silent) if which.any()]
+    return Losses(
+        total,
+        cells=cells.item(),
+        history=history.item(),
+        state=state.item(),
+        text=text.item(),
+        answers=asides.answers,
+        pointing=asides.pointing,
+        decision=decision.item(),
+        decision_right=mean_known(balanced),
+        text_right=right[~is_decision].float().mean().item() if (~is_decision).any() else math.nan,
+        answers_right=asides.answers_right,
+    )
+
+
+def _told_losses(model: VideoLlama3ForConditionalGeneration, scene: TrainingScene, stage: Stage) -> Losses:
+    """Of a scene without pictures: its questions on forks alone."""
+    visual = torch.zeros(0, int(model.lm_head.in_features), device=model.device)
+    return _asides_losses(model, _read_stream(model, scene, visual, with_asides=True), scene, stage)
+
+
+def _asides_losses(
+    model: VideoLlama3ForConditionalGeneration, read: _Read, scene: TrainingScene, stage: Stage
+) -> Losses:
+    """Of the questions on forks of a scene, weighted as the stage has it."""
+    asides = scene.stream.asides
+    if read.asides is None or len(asides.after) == 0:
+        return Losses(read.stream.sum() * 0.0)
+    loss, answered, _ = _word_losses(model, read.asides, asides.labels, asides.weights)
+    total = stage.answers_weight * loss.sum()
+    if stage.pointing_weight and read.pointing is not None:
+        total = total + stage.pointing_weight * read.pointing
+    return Losses(
+        total,
+        answers=loss.sum().item() / len(asides.after),
+        answers_right=answered.float().mean().item(),
+        pointing=math.nan if read.pointing is None else read.pointing.item(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The language model's vectors for one scene, `[length, hidden]` each."""
+
+    stream: torch.Tensor
+    early: torch.Tensor
+    """After half of the layers: what was where is to be known here, so that the others can build on it."""
+    late: torch.Tensor
+    """After two thirds of the layers: what has just happened is to be known here."""
+    asides: torch.Tensor | None
+    pointing: torch.Tensor | None = None
+    """How far the answers' looks are from what they rest on: mean of −log of the share of attention there."""
+
+
+def _read_stream(
+    model: VideoLlama3ForConditionalGeneration, scene: TrainingScene, visual: torch.Tensor, *, with_asides: bool
+) -> _Read:
+    """Read the stream, and then all questions put on forks of it in one pass over its keys."""
+    from transformers import DynamicCache
+
+    language, stream, asides = model.model.language_model, scene.stream, scene.stream.asides
+    num_layers = len(language.layers)
+    cache = DynamicCache() if with_asides else None
+    made = language(
+        inputs_embeds=_embed(model, stream.ids, visual),
+        past_key_values=cache,
+        use_cache=with_asides,
+        output_hidden_states=True,
+    )
+    early, late = (made.hidden_states[depth][0] for depth in (max(num_layers // 2, 1), max(2 * num_layers // 3, 1)))
+    answered, pointing = None, None
+    if cache is not None and len(asides.after):
+        starts = np.flatnonzero(np.diff(asides.numbers, prepend=-1))
+        own = np.arange(len(asides.ids)) - starts[asides.numbers]
+        positions = _tensor(asides.after[asides.numbers] + 1 + own, model).long()
+        seen = _aside_mask(scene.stream)
+        told = language(
+            inputs_embeds=_embed(model, asides.ids, visual[:0]),
+            past_key_values=cache,
+            position_ids=positions[None],
+            attention_mask={"full_attention": _tensor(seen, model)[None, None]},
+            use_cache=True,
+            output_hidden_states=True,
+        )
+        answered = told.last_hidden_state[0]
+        pointing = _pointing(model, told.hidden_states, cache, positions, seen, asides)
+    return _Read(made.last_hidden_state[0], early, late, answered, pointing)
+
+
+def _pointing(
+    model: VideoLlama3ForConditionalGeneration,
+    hidden: Sequence[torch.Tensor],
+    cache: DynamicCache,
+    positions: torch.Tensor,
+    seen: np.ndarray,
+    asides: Asides,
+) -> torch.Tensor | None:
+    """−log of the share that the first head of one layer gives to what an answer rests on; mean over answers' tokens.
+
+    The layer is the one that comes once a frame's end knows what has just happened. None where no answer rests on
+    anything that is still there.
+    """
+    from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
+
+    rests = np.zeros((len(asides.after), seen.shape[1]), dtype=bool)
+    for number, first, end in asides.evidence:
+        rests[number, first:end] = True
+    wanted = seen & rests[asides.numbers] & (asides.labels != IGNORED)[:, None]
+    asking = np.flatnonzero(wanted.any(axis=1))
+    if not len(asking):
+        return None
+    language = model.model.language_model
+    depth = max(2 * len(language.layers) // 3, 1)
+    layer = language.layers[depth]
+    rows = _tensor(asking, model).long()
+    vectors = layer.input_layernorm(hidden[depth][0, rows])
+    size = layer.self_attn.head_dim
+    query = layer.self_attn.q_proj(vectors)[None, :, :size].unsqueeze(1)
+    query, _ = apply_rotary_pos_emb(query, query, *language.rotary_emb(query, positions[None, rows]))
+    keys: torch.Tensor = cache.layers[depth].keys[0, 0]  # type: ignore[index,union-attr]  # a plain layer's, filled
+    scores = query[0, 0].float() @ keys.float().T * layer.self_attn.scaling
+    scores = scores.masked_fill(~_tensor(seen[asking], model), -math.inf)
+    there = scores.masked_fill(~_tensor(wanted[asking], model), -math.inf)
+    return (scores.logsumexp(dim=-1) - there.logsumexp(dim=-1)).mean()
+
+
+def _aside_mask(stream: StreamExample) -> np.ndarray:
+    """Which positions each token of the questions on forks sees: bool `[num_aside, num_stream + num_aside]`."""
+    asides = stream.asides
+    seen = np.arange(len(stream.ids))[None] <= asides.after[asides.numbers][:, None]
+    order = np.arange(len(asides.ids))
+    own = (asides.numbers[:, None] == asides.numbers[None]) & (order[None] <= order[:, None])
+    return np.concatenate([seen, own], axis=1)
+
+
+def _word_losses(
+    model: VideoLlama3ForConditionalGeneration, hidden: torch.Tensor, labels: np.ndarray, weights: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Weighted loss of each labelled position, whether its likeliest token is right, and its label."""
+    at = np.flatnonzero(labels != IGNORED)
+    logits = model.lm_head(hidden[torch.from_numpy(at).to(hidden.device)])
+    target = _tensor(labels[at], model).long()
+    loss = nn.functional.cross_entropy(logits.float(), target, reduction="none") * _tensor(weights[at], model)
+    return loss, logits.detach().argmax(dim=-1) == target, target
+
+
+class Features:
+    """What a frozen vision tower makes of the frames of scenes, made once a scene and kept in half precision."""
+
+    def __init__(self, most_scenes: int = 8000) -> None:
+        self._made: OrderedDict[tuple[int, int], torch.Tensor] = OrderedDict()
+        self._most_scenes = most_scenes
+
+    def of(
+        self, model: VideoLlama3ForConditionalGeneration, key: tuple[int, int], frames: np.ndarray, grid: CellGrid
+    ) -> torch.Tensor:
+        """`[num_frames, num_cells, width]` for the pictures with this key: a scene's number and which of its sets."""
+        made = self._made.get(key)
+        if made is None or key[0] < 0:
+            patches = VisionSettings().cut(_tensor(frames, model), grid)
+            with torch.no_grad():
+                made = merged_features(model.model, patches, grid).to(torch.float16)
+            self._made[key] = made
+            if len(self._made) > self._most_scenes:
+                self._made.popitem(last=False)
+        return made.float()
+
+
+def _still_loss(model: VideoLlama3ForConditionalGeneration, heads: Heads, stills: Stills) -> torch.Tensor:
+    """The encoder's own loss over a group of still lifes: what is on each cell, and early on where things are."""
+    patches = VisionSettings().cut(_tensor(stills.frames, model), stills.grid)
+    num_early = max(len(model.model.vision_model.encoder.layers) // 2, 1)
+    early = early_features(model.model, patches, stills.grid, num_early)
+    tokens = model.model.projector(finished_features(model.model, early, stills.grid, num_early))
+    masks = _tensor(stills.masks, model)
+    known = masks != UNSURE
+    mask_loss = nn.functional.binary_cross_entropy_with_logits(heads.masks(early)[known], masks[known].float())
+    cells_loss: torch.Tensor = heads.cells(tokens, _tensor(stills.cell_labels, model))
+    return cells_loss + _MASK_WEIGHT * mask_loss if known.any() else cells_loss
+
+
+def _encode(
+    model: VideoLlama3ForConditionalGeneration,
+    heads: Heads,
+    scene: TrainingScene,
+    train_vision: bool,
+    features: Features | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The visual tokens that the scene picks, `[num_visual, hidden]`, and the encoder's own loss."""
+    stream = scene.stream
+    sets = [(stream.frames, stream.grid, stream.picks)]
+    sets += [(pictures.frames, pictures.grid, pictures.picks) for pictures in stream.attached]
+    picked, cells = [], None
+    for place, (frames, grid, picks) in enumerate(sets):
+        if features is not None and not train_vision:
+            tokens = model.model.projector(features.of(model, (scene.number, place), frames, grid))
+        else:
+            patches = VisionSettings().cut(_tensor(frames, model), grid)
+            tokens = encode_frames(model.model, patches, grid, frozen=not train_vision)
+        if place == 0:
+            cells = heads.cells(tokens, _tensor(scene.cell_labels, model))
+        picked.append(tokens.flatten(0, 1)[_tensor(picks, model).long()])
+    assert cells is not None
+    return torch.cat(picked), cells
+
+
+def _embed(model: VideoLlama3ForConditionalGeneration, ids: np.ndarray, visual: torch.Tensor) -> torch.Tensor:
+    """`[1, length, hidden]`, the visual tokens where their ids stand."""
+    tokens = _tensor(ids, model).long()[None]
+    embeddings = model.model.language_model.embed_tokens(tokens)
+    mask = (tokens == model.config.image_token_id).unsqueeze(-1)
+    return embeddings.masked_scatter(mask, visual.to(embeddings.dtype))
+
+
+def _tensor(values: np.ndarray, model: VideoLlama3ForConditionalGeneration) -> torch.Tensor:
+    """An array where the model is."""
+    return torch.from_numpy(values).to(model.device)
