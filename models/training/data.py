@@ -14,6 +14,7 @@ from models.attachments import Clip
 from models.checkpoint import Checkpoint
 from models.codec import TextCodec
 from models.spans import WindowSettings
+from models.training.evidence import with_looks
 from models.training.examples import Asides, ExampleBuilder, Pictures, StreamExample, Turn
 from models.training.history import HISTORY_SIZES, token_labels
 from models.training.instructions import judged
@@ -165,6 +166,8 @@ class SceneMaker:
             cell_labels(scene.scenario, pictures[number][0], frame, grid)
             for number, frame in zip(example.frame_numbers, example.frames, strict=True)
         ]
+        shown = [turn.look for turn in asides[len(asides) - len(example.asides.after) :]]  # evictions cut the oldest
+        example = with_looks(example, np.stack(labels), shown, self._special.image)
         states = np.stack([self._state(scene, pictures[number][0], fps) for number in example.frame_numbers])
         return TrainingScene(example, np.stack(labels), states, self._histories(scene, times, example, fps), index)
 
@@ -377,7 +380,7 @@ def _posed(
         since_s = max(time_s - reach_s, 0.0) if reach_s is not None else 0.0
         asked = questions(scene, time_s, rng, shown_time=shown_time, kinds=(kind,), since_s=since_s)
         if asked is not None:
-            return Turn(time_s, asked.answer, asked.question, rests_on=asked.rests_on)
+            return Turn(time_s, asked.answer, asked.question, rests_on=asked.rests_on, look=asked.look)
     return None
 
 

@@ -42,6 +42,8 @@ class Turn:
     """Pictures and clips that come with the question. As they leave no trace in a stream, such a turn is the last."""
     rests_on: tuple[float, ...] | None = None
     """Media times that the answer speaks of: none for "it never was", None where no single times are meant."""
+    look: tuple[str | None, str | None] | None = None
+    """Colour and shape of what is in view and the answer speaks of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,8 @@ class Moment:
         self.events = self.state.events
         self.rests_on: tuple[float, ...] | None = None
         """Media times of what the answer rests on: none for "it never was", None where no single times are meant."""
+        self.look: tuple[str | None, str | None] | None = None
+        """Colour and shape of what is in view and the answer speaks of; None for either that is left open."""
 
     def chance(self, share: float) -> bool:
         """True in this share of draws."""
@@ -104,6 +106,10 @@ class Moment:
     def one_of(self, values: Sequence[T]) -> T:
         """One of the values, each as likely."""
         return values[int(self.rng.integers(len(values)))]
+
+    def speak_of(self, colour: str | None, shape: str | None) -> None:
+        """Note the look, as far as it is known, of what the answer says is in view."""
+        self.look = (colour, shape)
 
     def rest_on(self, *times_s: float) -> None:
         """Note of which times the answer speaks."""
@@ -144,6 +150,8 @@ class Moment:
         gone_s = [s.end_s for s in same if s.end_s is not None]
         there_s = [s.start_s for s in same if kind == "was_there" or s.end_s is None]
         self.rest_on(*(there_s if wants_yes else gone_s[-1:]))
+        if wants_yes and kind == "is_there":
+            self.speak_of(None if scope == "shape" else colour, None if scope == "colour" else shape)
         return self.yes_no(self.words(kind, a_what=a(what)), wants_yes)
 
     def _lacking(self, scope: str, present: set[Look]) -> Look | None:

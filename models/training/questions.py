@@ -32,6 +32,8 @@ class Asked(NamedTuple):
     kind: str
     rests_on: tuple[float, ...] | None = None
     """As `Moment.rests_on`."""
+    look: tuple[str | None, str | None] | None = None
+    """As `Moment.look`."""
 
 
 def questions(
@@ -54,10 +56,10 @@ def questions(
     odds = np.array([_ODDS.get(name, 1.0) for name in names])
     for index in rng.choice(len(names), len(names), replace=False, p=odds / odds.sum()):
         kind = names[int(index)]
-        moment.rests_on = None
+        moment.rests_on, moment.look = None, None
         asked = (NOW.get(kind) or BEFORE[kind])(moment)
         if asked is not None:
-            return Asked(*asked, kind, moment.rests_on)
+            return Asked(*asked, kind, moment.rests_on, moment.look)
     return None
 
 

@@ -61,6 +61,7 @@ def _colour(moment: Moment) -> Pair | None:
     thing = _alone(moment, "shape")
     if thing is None:
         return None
+    moment.speak_of(thing.colour, thing.shape)
     return moment.words("colour", shape=thing.shape or ""), f"{capitalised(thing.colour or '')}."
 
 
@@ -68,6 +69,7 @@ def _shape(moment: Moment) -> Pair | None:
     thing = _alone(moment, "colour")
     if thing is None:
         return None
+    moment.speak_of(thing.colour, thing.shape)
     return moment.words("shape", colour=thing.colour or ""), f"{capitalised(a(thing.shape or ''))}."
 
 
@@ -82,13 +84,17 @@ def _where(moment: Moment) -> Pair | None:
     place = _place(thing)
     if place is None:
         return None
+    moment.speak_of(thing.colour, thing.shape)
     return moment.words("where", colour=thing.colour or "", shape=thing.shape or ""), place
 
 
 def _where_shape(moment: Moment) -> Pair | None:
     thing = _alone(moment, "shape")
     place = _place(thing) if thing else None
-    return (moment.words("where_shape", shape=thing.shape or ""), place) if thing and place else None
+    if thing is None or place is None:
+        return None
+    moment.speak_of(thing.colour, thing.shape)
+    return moment.words("where_shape", shape=thing.shape or ""), place
 
 
 def _moves(moment: Moment) -> Pair | None:
@@ -104,6 +110,7 @@ def _direction(moment: Moment) -> Pair | None:
     if not moment.certain or len(moving) != 1 or moving[0].direction is None:
         return None
     thing, answer = moving[0], f"{capitalised(moving[0].direction)}."
+    moment.speak_of(thing.colour, thing.shape)
     if thing.shape and moment.chance(0.5):
         return WHICH_WAY.format(colour=thing.colour, shape=thing.shape), answer
     return moment.words("direction"), answer

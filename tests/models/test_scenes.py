@@ -130,7 +130,7 @@ def test_what_is_in_view_how_many_and_where_agree_with_the_state(asked: dict[str
 
 
 def test_what_moves_agrees_with_the_places(asked: dict[str, list[Sample]]) -> None:
-    for scene, t_s, (_, answer, kind, _) in itertools.chain(asked["moves"], asked["is_moving"]):
+    for scene, t_s, (_, answer, kind, *_) in itertools.chain(asked["moves"], asked["is_moving"]):
         in_view = {thing.thing_id for thing in scene.state(t_s).things}
         things = [thing for thing in scene.scenario.things if thing.thing_id in in_view]
         steps = [np.hypot(*np.subtract(t.way.at(t_s + 0.05), t.way.at(t_s - 0.3))) for t in things]
@@ -138,7 +138,7 @@ def test_what_moves_agrees_with_the_places(asked: dict[str, list[Sample]]) -> No
 
 
 def test_existence_agrees_with_what_was_shown(asked: dict[str, list[Sample]]) -> None:
-    for scene, t_s, (question, answer, kind, _) in itertools.chain(asked["is_there"], asked["was_there"]):
+    for scene, t_s, (question, answer, kind, *_) in itertools.chain(asked["is_there"], asked["was_there"]):
         looks = shown_looks(scene, t_s)
         if kind == "was_there":
             looks = {(s.colour, s.shape) for s in sightings(scene, t_s) if s.colour and s.shape}
@@ -149,7 +149,7 @@ def test_existence_agrees_with_what_was_shown(asked: dict[str, list[Sample]]) ->
 
 
 def test_times_agree_with_the_events(asked: dict[str, list[Sample]]) -> None:
-    for scene, t_s, (question, answer, kind, _) in itertools.chain(asked["when_enter"], asked["when_leave"]):
+    for scene, t_s, (question, answer, kind, *_) in itertools.chain(asked["when_enter"], asked["when_leave"]):
         wanted = EventKind.ENTERS if kind == "when_enter" else EventKind.LEAVES
         fitting = [
             event
@@ -171,7 +171,7 @@ def test_times_agree_with_the_events(asked: dict[str, list[Sample]]) -> None:
 
 
 def test_first_last_and_number_agree_with_the_events(asked: dict[str, list[Sample]]) -> None:
-    for scene, t_s, (_, answer, kind, _) in itertools.chain(asked["first"], asked["last"], asked["count_entered"]):
+    for scene, t_s, (_, answer, kind, *_) in itertools.chain(asked["first"], asked["last"], asked["count_entered"]):
         entered = [e for e in scene.truth if e.kind is EventKind.ENTERS and e.visible_s <= t_s]
         if kind == "count_entered":
             assert answer == f"{NUMBERS[len(entered)]}."
