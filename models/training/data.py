@@ -10,10 +10,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from models.attachments import Clip
 from models.checkpoint import Checkpoint
 from models.codec import TextCodec
 from models.spans import WindowSettings
+from models.training.attached import asked_with_pictures
 from models.training.evidence import with_looks
 from models.training.examples import Asides, ExampleBuilder, Pictures, StreamExample, Turn
 from models.training.history import HISTORY_SIZES, token_labels
@@ -159,15 +159,18 @@ class SceneMaker:
             turns += self._questions(scene, rng, times, builder.shown_offset_s - float(times[0]), evicted)
         turns.sort(key=lambda turn: turn.time_s)
         asides = self._asides(scene, rng, times, builder.shown_offset_s - float(times[0]), evicted=evicted)
-        if with_pictures:
-            turns += self._with_pictures(scene, rng, index)
+        seed = FIRST_TRAINING_SEED + self._seed * 10_000_000 + 5_000_000 + 4 * index
+        pictured = asked_with_pictures(scene, rng, seed) if with_pictures else None
+        turns += [pictured.turn] if pictured else []
         example = builder.build(pictures, grid, turns, instruction=instruction, asides=asides)
         labels = [
             cell_labels(scene.scenario, pictures[number][0], frame, grid)
             for number, frame in zip(example.frame_numbers, example.frames, strict=True)
         ]
-        shown = [turn.look for turn in asides[len(asides) - len(example.asides.after) :]]  # evictions cut the oldest
-        example = with_looks(example, np.stack(labels), shown, self._special.image)
+        further = pictured.turn.further if pictured else ()
+        looks = [turn.look for turn in (*asides, *further)][-len(example.asides.after) or None :]  # evictions cut some
+        attached = pictured.labels(example) if pictured else []
+        example = with_looks(example, np.stack(labels), looks, self._special.image, attached)
         states = np.stack([self._state(scene, pictures[number][0], fps) for number in example.frame_numbers])
         return TrainingScene(example, np.stack(labels), states, self._histories(scene, times, example, fps), index)
 
@@ -296,32 +299,6 @@ class SceneMaker:
             question, passes = judged(rng)
             asides.append(Turn(float(rng.choice(moments)), "Yes." if passes else "No.", question))
         return sorted((turn for turn in asides if turn is not None), key=lambda turn: turn.time_s)
-
-    def _with_pictures(self, scene: Scene, rng: np.random.Generator, index: int) -> list[Turn]:
-        """A question at the end of a scene that is about attached pictures alone."""
-        from models.training.questions import PICTURE_KINDS, clip_and_image, picture_of, questions, which_image
-
-        seed = FIRST_TRAINING_SEED + self._seed * 10_000_000 + 5_000_000 + 4 * index
-        settings = replace(scene.settings, duration_s=6.0, fps=1.0)
-        draw = rng.random()
-        if draw < 0.35:
-            still = picture_of(seed, None, settings)
-            asked = questions(still, 0.5, rng, kinds=PICTURE_KINDS)
-            given: tuple[np.ndarray | Clip, ...] = (still.frame(0.0),)
-        elif draw < 0.6:
-            pair = (picture_of(seed, None, settings), picture_of(seed + 1, None, settings))
-            asked, given = which_image(*pair, rng), (pair[0].frame(0.0), pair[1].frame(0.0))
-        else:
-            clip = Scene(seed, replace(settings, families=frozenset({Family.SHAPES}), still_probability=0.0, opening=1))
-            found = clip_and_image(clip, seed + 1, rng) if draw < 0.8 else None
-            shown = Clip([clip.frame(float(t_s)) for t_s in clip.times()], clip.times().tolist())
-            if found is not None:
-                asked, given = found[1], (shown, found[0].frame(0.0))
-            else:
-                asked, given = questions(clip, float(clip.times()[-1]), rng), (shown,)
-        if asked is None:
-            return []
-        return [Turn(scene.duration_s, asked.answer, asked.question, given)]
 
     @staticmethod
     def _state(scene: Scene, time_s: float, fps: float) -> np.ndarray:

@@ -44,6 +44,8 @@ class Turn:
     """Media times that the answer speaks of: none for "it never was", None where no single times are meant."""
     look: tuple[str | None, str | None] | None = None
     """Colour and shape of what is in view and the answer speaks of."""
+    further: tuple[Turn, ...] = ()
+    """More questions about the same attachments, put on forks where the first one's words begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +236,10 @@ class ExampleBuilder:
             elif span.kind is SpanKind.ANSWER:
                 answers.append(_followed(ids, start))
         attached: tuple[Pictures, ...] = ()
+        placed = [(turn, last_at[id(span)], False) for turn, span in forks]
         if last is not None:
-            attached = self._attach(ids, answers, last)
+            attached, at = self._attach(ids, answers, last)
+            placed += [(turn, at, True) for turn in last.further]
         if not frames:
             spoken = []  # nobody can know what to say of pictures that are not there
         return StreamExample(
@@ -245,27 +249,31 @@ class ExampleBuilder:
             np.asarray(ends, dtype=np.int32),
             np.concatenate([np.zeros(0, dtype=np.int32), *picks]).astype(np.int32),
             grid,
-            self._asides([(turn, last_at[id(span)]) for turn, span in forks], pieces),
+            self._asides(placed, pieces),
             attached,
         )
 
-    def _asides(self, forks: Sequence[tuple[Turn, int]], pieces: Sequence[tuple[float, int, int]]) -> Asides:
+    def _asides(self, forks: Sequence[tuple[Turn, int, bool]], pieces: Sequence[tuple[float, int, int]]) -> Asides:
         """Questions with their answers, end to end.
 
-        forks: each with the last position it sees. pieces: media time and positions of each frame and its remark.
+        forks: each with the last position it sees, and whether that lies in the user's turn already. pieces: media time
+        and positions of each frame and its remark.
         """
         evidence: list[tuple[int, int, int]] = []
         ids: list[int] = []
         numbers: list[int] = []
         answers: list[list[tuple[int, int]]] = []
-        for number, (turn, _) in enumerate(forks):
+        for number, (turn, _, opened) in enumerate(forks):
             evidence.extend((number, *place) for place in _places(turn, pieces))
-            ids.extend(self.codec.encode(self.codec.prompt.turn("user", turn.question or "")))
+            asked = self.codec.prompt.turn("user", turn.question or "")
+            if opened:
+                asked = asked.removeprefix(self.codec.prompt.opening("user"))
+            ids.extend(self.codec.encode(asked))
             start = len(ids)
             ids.extend(self.codec.encode(self.codec.prompt.turn("assistant", turn.text)))
             answers.append(_followed(ids, start + len(self.codec.opening) - 1))
             numbers.extend([number] * (len(ids) - len(numbers)))
-        after = np.array([at for _, at in forks], dtype=np.int32)
+        after = np.array([at for _, at, _ in forks], dtype=np.int32)
         return Asides(
             *self._labelled(ids, [], [], answers),
             np.asarray(numbers, dtype=np.int32),
@@ -273,10 +281,13 @@ class ExampleBuilder:
             np.asarray(evidence, dtype=np.int32).reshape(-1, 3),
         )
 
-    def _attach(self, ids: list[int], answers: list[list[tuple[int, int]]], turn: Turn) -> tuple[Pictures, ...]:
-        """Append a question with its pictures, and its answer."""
+    def _attach(
+        self, ids: list[int], answers: list[list[tuple[int, int]]], turn: Turn
+    ) -> tuple[tuple[Pictures, ...], int]:
+        """Append a question with its pictures, and its answer; gives the last position before the question's words."""
         question, image = turn.question or "", self.special.image
         laid = lay_out(self.codec, self.vision, image, question, turn.attachments, self.picture_tokens)
+        words_at = len(ids) + int(laid.offsets[-1]) + 1  # a line break parts them from the pictures
         ids.extend(laid.ids)
         start = len(ids)
         ids.extend(self.codec.encode(self.codec.prompt.turn("assistant", turn.text)))
@@ -290,7 +301,7 @@ class ExampleBuilder:
                 picks = np.concatenate([before.picks, picks + len(before.frames) * picture.grid.num_cells])
                 frame = np.concatenate([before.frames, frame])
             groups.append(Pictures(frame, picture.grid, picks.astype(np.int32)))
-        return tuple(groups)
+        return tuple(groups), words_at
 
     def _decision(self, after: Span | None) -> int | None:
         if after is None or after.kind is SpanKind.FRAME:

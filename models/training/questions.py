@@ -94,7 +94,7 @@ def which_image(first: Scene, second: Scene, rng: np.random.Generator) -> Asked:
     every = options or [(c, s) for c in COLOURS for s in SHAPES]
     look = every[int(rng.integers(len(every)))]
     question = WHICH_IMAGE[int(rng.integers(len(WHICH_IMAGE)))].format(a_what=a(f"{look[0]} {look[1]}"))
-    return Asked(question, WHICH_IMAGE_ANSWERS[_where_shown(look, looks)], "which_image")
+    return Asked(question, WHICH_IMAGE_ANSWERS[_where_shown(look, looks)], "which_image", look=look)
 
 
 def _where_shown(look: tuple[str, str], looks: tuple[set[tuple[str, str]], set[tuple[str, str]]]) -> int:
@@ -122,4 +122,4 @@ def clip_and_image(clip: Scene, seed: int, rng: np.random.Generator) -> tuple[Sc
     look = pairs[int(rng.integers(len(pairs)))]
     image = picture_of(seed, (str(look[0]), str(look[1])), clip.settings)
     question = IN_VIDEO[int(rng.integers(len(IN_VIDEO)))] + (" Answer yes or no." if rng.random() < 0.5 else "")
-    return image, Asked(question, "Yes." if look in present else "No.", "in_video")
+    return image, Asked(question, "Yes." if look in present else "No.", "in_video", look=look)

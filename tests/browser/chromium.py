@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,8 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--disable-default-apps",
+    # Tabs of a window share a process, and with it the scripts that were read already.
+    "--process-per-site",
     # No name leads off this machine, so that a page that fetches from elsewhere fails here as it would offline.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
     # Times in tests are media times: pages must not be slowed when their window is not in front.
@@ -79,3 +83,12 @@ def open_context(browser: Browser, url: str, *, camera: bool | None = None, phon
     )
     context.set_default_timeout(30_000)
     return context
+
+
+@contextmanager
+def open_window(browser: Browser, url: str, *, camera: bool | None = None, phone: bool = False,
+                ) -> Iterator[BrowserContext]:
+    """A window for many tabs, one after the other: what stays open in it keeps what the next one needs."""
+    with open_context(browser, url, camera=camera, phone=phone) as context:
+        context.new_page().goto("/favicon.ico")
+        yield context

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.chromium import missing, open_context, start_chromium
+from tests.browser.chromium import missing, open_window, start_chromium
 from tests.browser.fake_camera import Film, make_film
 from tests.browser.serving import Served, app_served
 
@@ -62,7 +62,14 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture(scope="package")
 def window(browser: Browser, app: Served) -> Iterator[BrowserContext]:
     """A window of a person who allowed the camera; its tabs share what was fetched, as they do at home."""
-    with open_context(browser, app.url, camera=True) as context:
+    with open_window(browser, app.url, camera=True) as context:
+        yield context
+
+
+@pytest.fixture(scope="package")
+def phone(browser: Browser, app: Served) -> Iterator[BrowserContext]:
+    """The same on a phone."""
+    with open_window(browser, app.url, camera=True, phone=True) as context:
         yield context
 
 

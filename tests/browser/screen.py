@@ -64,15 +64,24 @@ def seconds(clock: str) -> float:
     return total
 
 
+COUNT_FRAMES_JS = """
+window.framesAsked = 0;
+const own = window.requestAnimationFrame.bind(window);
+window.requestAnimationFrame = (callback) => { window.framesAsked++; return own(callback); };
+"""
+
+
 @contextmanager
-def opened(context: BrowserContext) -> Iterator[Screen]:
+def opened(context: BrowserContext, *, dark: bool = False) -> Iterator[Screen]:
     """A new tab with a session of its own, closed at the end; fails where anything stood in its console."""
     page = context.new_page()
     try:
+        page.emulate_media(color_scheme="dark" if dark else "light")
         screen = Screen(page)
         screen.open()
         yield screen
         screen.check_console()
+        screen.stop()
     finally:
         page.close()
 
@@ -85,6 +94,7 @@ class Screen:
         self.allowed: list[str] = []
         """Patterns of what may stand in the console of this test."""
         self._said: list[str] = []
+        page.add_init_script(f"(() => {{ {COUNT_FRAMES_JS} }})();")
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self._said.append(f"error: {error}"))
         page.on("requestfailed", self._on_failed)
@@ -188,6 +198,13 @@ class Screen:
             "() => sva.pulse.open === 0 && !document.querySelector('[role=log]').textContent.includes('\u258d')"
         )
 
+    def frames_asked(self, num_pulses: int) -> int:
+        """How often the page's scripts ask to draw while it is told `num_pulses` times of its stream."""
+        return int(self.page.evaluate(
+            "(count) => new Promise((done) => { const before = framesAsked; sva.connection.on('pulse', () => {"
+            " if (--count === 0) done(framesAsked - before); }); })", num_pulses
+        ))  # fmt: skip
+
     def wait_media(self, time_s: float) -> None:
         """Until the model has seen the recording so far."""
         self.page.wait_for_function("(s) => sva.pulse.media_s >= s", arg=time_s)
@@ -202,6 +219,10 @@ class Screen:
     def start_sample(self, name: str = "Synthetic scene") -> None:
         """One click."""
         self.page.get_by_role("button", name=name, exact=True).click()
+
+    def stop(self) -> None:
+        """Leave nothing running that others would wait for; a closed tab alone runs on for its time of grace."""
+        self.page.evaluate("() => sva.connection.send({stop: true})")
 
     def choose(self, source: str) -> None:
         """Show a kind of source."""

@@ -117,6 +117,12 @@ class Served:
         self._report.with_name("alert.json").write_text(json.dumps({"stream": stream, "text": text}), encoding="utf-8")
         os.kill(self.pid, signal.SIGUSR2)
 
+    def kill(self) -> None:
+        """End it at once."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
     def memory_mib(self) -> float:
         """Of its own, resident."""
         status = Path(f"/proc/{self.pid}/status").read_text()
@@ -150,14 +156,14 @@ class Served:
 
     def _end(self) -> None:
         process = self._process
-        if process is None or process.poll() is not None:
+        if process is None:
             return
-        process.send_signal(signal.SIGINT)
         try:
-            process.wait(_STOP_S)
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            self.kill()
         finally:
             if process.stdout is not None:
                 process.stdout.close()

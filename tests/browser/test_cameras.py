@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from assistant.config import load_config
-from tests.browser.chromium import open_context
+from tests.browser.chromium import open_window
 from tests.browser.screen import Screen, opened
 from tests.browser.serving import Served, app_served
 
@@ -49,7 +49,7 @@ def watching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served,
 
 @pytest.fixture(scope="module")
 def looking(browser: Browser, watching: tuple[Served, Path]) -> Iterator[BrowserContext]:
-    with open_context(browser, watching[0].url) as context:
+    with open_window(browser, watching[0].url) as context:
         yield context
 
 

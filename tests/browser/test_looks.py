@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.chromium import open_context
 from tests.browser.screen import Screen, opened
-from tests.browser.serving import Served
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import BrowserContext
 
 NAMELESS_JS = """
 () => [...document.querySelectorAll('button, input, textarea, select, [role=slider], [role=tab]')].filter((e) => {
@@ -43,11 +41,11 @@ def shoot(screen: Screen, name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "dark"), [("desktop", False), ("desktop", True), ("phone", False), ("phone", True)])
-def test_each_state_fits_its_screen(browser: Browser, app: Served, tmp_path: Path, kind: str, dark: bool) -> None:
+def test_each_state_fits_its_screen(
+    window: BrowserContext, phone: BrowserContext, tmp_path: Path, kind: str, dark: bool
+) -> None:
     look = f"{kind}-{'dark' if dark else 'light'}"
-    with open_context(browser, app.url, camera=True, phone=kind == "phone", dark=dark) as context:
-        screen = Screen(context.new_page())
-        screen.open()
+    with opened(phone if kind == "phone" else window, dark=dark) as screen:
         screen.wait_model()
         shoot(screen, f"{look}-start", tmp_path)
         assert screen.page.evaluate(OVERFLOW_JS) <= 1, "nothing is wider than the screen"
@@ -71,7 +69,6 @@ def test_each_state_fits_its_screen(browser: Browser, app: Served, tmp_path: Pat
             screen.choose(tab)
             shoot(screen, f"{look}-{tab.lower()}", tmp_path)
             assert screen.page.evaluate(OVERFLOW_JS) <= 1, tab
-        screen.check_console()
 
 
 LAY_MARKS_JS = """
@@ -92,8 +89,10 @@ LAY_MARKS_JS = """
 
 
 @pytest.mark.parametrize("kind", ["desktop", "phone"])
-def test_marks_a_second_apart_do_not_cover_each_other(browser: Browser, app: Served, kind: str) -> None:
-    with open_context(browser, app.url, phone=kind == "phone") as context, opened(context) as screen:
+def test_marks_a_second_apart_do_not_cover_each_other(
+    window: BrowserContext, phone: BrowserContext, kind: str
+) -> None:
+    with opened(phone if kind == "phone" else window) as screen:
         screen.page.locator(".sva-stage").scroll_into_view_if_needed()
         found = screen.page.evaluate(LAY_MARKS_JS, [4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 20.0, 20.5, 21.0, 59.0])
         assert found == [[True, True]] * 10

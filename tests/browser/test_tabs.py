@@ -8,22 +8,21 @@ from typing import TYPE_CHECKING
 
 from tests.browser.chromium import open_context
 from tests.browser.conftest import MAX_SESSIONS
-from tests.browser.screen import Screen
+from tests.browser.screen import Screen, opened
 from tests.browser.serving import Served, wait_until
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, BrowserContext
 
 GONE_S = 10.0
 
 
-def test_four_tabs_watch_their_own_and_never_see_another(browser: Browser, app: Served) -> None:
+def test_four_tabs_watch_their_own_and_never_see_another(
+    browser: Browser, app: Served, window: BrowserContext
+) -> None:
     with ExitStack() as stack:
-        first = stack.enter_context(open_context(browser, app.url, camera=True))
         other = stack.enter_context(open_context(browser, app.url, camera=True))
-        tabs = [Screen(context.new_page()) for context in (first, first, other, other)]
-        for tab in tabs:
-            tab.open()
+        tabs = [stack.enter_context(opened(context)) for context in (window, window, other, other)]
         tabs[0].wait_model()
         tabs[0].start_sample("Synthetic scene")
         tabs[1].start_webcam()
@@ -42,26 +41,23 @@ def test_four_tabs_watch_their_own_and_never_see_another(browser: Browser, app: 
         assert tabs[3].lines() == [] and tabs[3].state == "IDLE"
         tokens = {tab.page.evaluate("() => sva.connection.token") for tab in tabs}
         assert len(tokens) == 4
-        for tab in tabs:
-            tab.check_console()
 
 
-def test_a_closed_tab_frees_its_threads_and_memory(browser: Browser, app: Served) -> None:
-    with open_context(browser, app.url, camera=True) as context:
-        warm = Screen(context.new_page())
-        warm.open()
+def test_a_closed_tab_frees_its_threads_and_memory(window: BrowserContext, app: Served) -> None:
+    with opened(window) as warm:
         warm.wait_model()
         warm.start_sample()
         warm.wait_lines(1)
     wait_until(lambda: not app.look_inside().streams, GONE_S + 5, "streams of earlier tabs have ended")
     before, memory_before = app.num_sessions(), app.memory_mib()
-    with open_context(browser, app.url, camera=True) as context:
-        for source in ("sample", "webcam"):
-            tab = Screen(context.new_page())
-            tab.open()
-            tab.start_sample() if source == "sample" else tab.start_webcam()
-            tab.wait_lines(1)
-        assert len(app.look_inside().streams) >= 2 and app.num_sessions() >= before + 2
+    tabs = [Screen(window.new_page()) for _ in range(2)]
+    for tab, source in zip(tabs, ("sample", "webcam"), strict=True):
+        tab.open()
+        tab.start_sample() if source == "sample" else tab.start_webcam()
+        tab.wait_lines(1)
+    assert len(app.look_inside().streams) >= 2 and app.num_sessions() >= before + 2
+    for tab in tabs:
+        tab.page.close()
     wait_until(lambda: not app.look_inside().streams, GONE_S, "threads of closed tabs end")
     wait_until(lambda: app.num_sessions() <= before, 2.0, "their caches are freed")
     assert app.memory_mib() < memory_before + 100, "MiB"
@@ -99,7 +95,8 @@ def test_a_place_in_the_queue_is_shown_and_comes_up(screen: Screen, app: Served,
         for _ in range(MAX_SESSIONS)
     ]
     for client in clients:
-        client.predict("sample:world", api_name="/watch")
+        client.predict("synthetic:3", api_name="/watch")
+        client.predict(api_name="/pause")  # its place is all that counts
     screen.start_sample("Real clip (the earth)")
     screen.page.get_by_test_id("queue-place").get_by_text("number 1 in the queue").wait_for()
     assert screen.state == "QUEUED"

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.browser.chromium import open_context
 from tests.browser.fake_camera import Film
 from tests.browser.screen import Line, Screen
-from tests.browser.serving import Served
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import BrowserContext
 
 WITHIN_S = 1.0
 """The right time: so near to what happens, by the time painted in the camera's picture."""
@@ -57,14 +55,13 @@ def test_remarks_come_when_it_happens_and_a_question_is_answered_meanwhile(scree
     assert screen.page.evaluate(has_no_stream), "the camera's light must go out"
 
 
-def test_a_denied_camera_is_told_in_words(browser: Browser, app: Served) -> None:
-    with open_context(browser, app.url, camera=False) as context:
-        screen = Screen(context.new_page())
-        # Without a permission headless Chromium asks nobody and refuses.
-        screen.open()
+def test_a_denied_camera_is_told_in_words(screen: Screen, window: BrowserContext) -> None:
+    window.clear_permissions()  # headless Chromium asks nobody then, and refuses
+    try:
         screen.choose("Webcam")
         for button in ("Test webcam", "Start webcam"):
             screen.press(button)
             screen.outcome.get_by_text("permission denied").wait_for()
         assert screen.state == "IDLE"
-        screen.check_console()
+    finally:
+        window.grant_permissions(["camera"])

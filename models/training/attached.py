@@ -1,0 +1,85 @@
+"""Questions that come with pictures or a clip, and the truth about those. Data workers run this."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from models.attachments import Clip
+from models.training.examples import StreamExample, Turn
+from models.training.questions import PICTURE_KINDS, Asked, clip_and_image, picture_of, questions, which_image
+from models.training.sight import cell_labels
+from streaming.sources.scenario import Family, SceneSettings
+from streaming.sources.synthetic import Scene
+
+_DRAWS = 8
+"""Of questions about the same pictures."""
+Shown = tuple[Scene, float]
+"""A picture: its scene, and at what time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pictured:
+    """Questions about attached pictures."""
+
+    turn: Turn
+    """The first one, with all of them as its further ones."""
+    shown: Sequence[Shown]
+
+    def labels(self, example: StreamExample) -> list[np.ndarray]:
+        """`sight.cell_labels` of each group of attached pictures of the example that was made of this."""
+        found, at = [], 0
+        for group in example.attached:
+            these = self.shown[at : at + len(group.frames)]
+            labels = [cell_labels(s.scenario, t, f, group.grid) for (s, t), f in zip(these, group.frames, strict=True)]
+            found.append(np.stack(labels))
+            at += len(group.frames)
+        return found
+
+
+def asked_with_pictures(scene: Scene, rng: np.random.Generator, seed: int) -> Pictured | None:
+    """Questions at the end of a scene about attached pictures alone: an image, two, a clip, a clip and an image.
+
+    The pictures are of scenes of their own, of seeds from `seed` on; None where their moments allow no question.
+    """
+    settings = replace(scene.settings, duration_s=6.0, fps=1.0)
+    draw = rng.random()
+    if draw < 0.25:
+        asked, shown, given = _about_an_image(seed, settings, rng)
+    elif draw < 0.5:
+        asked, shown, given = _about_two_images(seed, settings, rng)
+    else:
+        asked, shown, given = _about_a_clip(seed, settings, rng, with_image=draw < 0.75)
+    turns = [Turn(scene.duration_s, one.answer, one.question, look=one.look) for one in asked if one is not None]
+    if not turns:
+        return None
+    return Pictured(replace(turns[0], attachments=given, further=tuple(turns)), shown)
+
+
+_Made = tuple[list[Asked | None], list[Shown], tuple[np.ndarray | Clip, ...]]
+
+
+def _about_an_image(seed: int, settings: SceneSettings, rng: np.random.Generator) -> _Made:
+    still = picture_of(seed, None, settings)
+    asked = [questions(still, 0.5, rng, kinds=PICTURE_KINDS) for _ in range(_DRAWS)]
+    return asked, [(still, 0.0)], (still.frame(0.0),)
+
+
+def _about_two_images(seed: int, settings: SceneSettings, rng: np.random.Generator) -> _Made:
+    first, second = picture_of(seed, None, settings), picture_of(seed + 1, None, settings)
+    asked: list[Asked | None] = [which_image(first, second, rng) for _ in range(_DRAWS)]
+    return asked, [(first, 0.0), (second, 0.0)], (first.frame(0.0), second.frame(0.0))
+
+
+def _about_a_clip(seed: int, settings: SceneSettings, rng: np.random.Generator, *, with_image: bool) -> _Made:
+    moving = replace(settings, families=frozenset({Family.SHAPES}), still_probability=0.0, opening=1)
+    clip = Scene(seed, moving)
+    shown = [(clip, float(time_s)) for time_s in clip.times()]
+    frames = Clip([clip.frame(time_s) for _, time_s in shown], clip.times().tolist())
+    found = clip_and_image(clip, seed + 1, rng) if with_image else None
+    if found is None:
+        return [questions(clip, shown[-1][1], rng) for _ in range(_DRAWS)], shown, (frames,)
+    image, asked = found
+    return [asked], [*shown, (image, 0.0)], (frames, image.frame(0.0))

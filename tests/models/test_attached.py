@@ -1,0 +1,60 @@
+"""Questions about attached pictures in training: several of the same pictures, which rest on what those show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.checkpoint import Checkpoint, load_checkpoint
+from models.codec import TextCodec
+from models.training.attached import Pictured, asked_with_pictures
+from models.training.blueprint import Sizes, new_model
+from models.training.data import Mixture, SceneMaker
+from models.training.remarks import all_remarks
+from streaming.sources.scenario import SceneSettings
+from streaming.sources.synthetic import Scene
+
+SMALL = Sizes(vision_hidden=24, vision_layers=1, vision_heads=2, hidden=32, layers=1, heads=4, kv_heads=2)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    folder: Path = tmp_path_factory.mktemp("blueprint")
+    new_model(folder, list(all_remarks())[::40], SMALL, seed=0).save_pretrained(folder)
+    return load_checkpoint(folder, device="cpu", progress=False)
+
+
+def test_an_image_two_a_clip_and_a_clip_with_an_image_are_asked_about() -> None:
+    scene = Scene(5, SceneSettings(duration_s=4))
+    made = [asked_with_pictures(scene, np.random.default_rng(seed), 1_000_000 + 4 * seed) for seed in range(30)]
+    kinds: set[tuple[str, ...]] = set()
+    for pictured in made:
+        if pictured is not None:
+            assert isinstance(pictured, Pictured) and pictured.turn.question == pictured.turn.further[0].question
+            kinds.add(tuple(type(given).__name__ for given in pictured.turn.attachments))
+    assert kinds == {("ndarray",), ("ndarray", "ndarray"), ("Clip",), ("Clip", "ndarray")}
+
+
+def test_further_questions_begin_where_the_words_of_the_first_one_do(checkpoint: Checkpoint) -> None:
+    maker = SceneMaker(checkpoint, Mixture(attached_share=1.0), 3)
+    image, codec, told, compared = checkpoint.special.image, TextCodec(checkpoint), 0, 0
+    for number in range(12):
+        stream = maker.make(number).stream
+        if not stream.attached:
+            continue
+        asides, positions = stream.asides, np.flatnonzero(stream.ids == image)
+        after = positions[-1] + 1
+        about = np.flatnonzero(asides.after == after)
+        assert len(about) and codec.decode([int(stream.ids[after])]) == "\n"
+        first = asides.ids[asides.numbers == about[0]]
+        assert first.tolist() == stream.ids[after + 1 :].tolist(), "the first is what stands in the stream, too"
+        labels = positions[len(stream.picks) :]
+        for question, begin, end in asides.evidence:
+            if question not in about:
+                continue
+            told += 1
+            assert end == begin + 1 and (begin in labels or begin == 0)
+            compared += begin in labels
+    assert told > 20 and compared > 10
