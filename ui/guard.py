@@ -24,7 +24,6 @@ _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(self), microphone=(self), geolocation=(), payment=(), usb=()"),
     (
@@ -35,6 +34,10 @@ _HEADERS = (
         b"form-action 'self'; frame-ancestors 'none'",
     ),
 )
+
+
+_OPENER = (b"cross-origin-opener-policy", b"same-origin")
+"""Browsers complain of it on pages over http from elsewhere."""
 
 
 class Guard:
@@ -59,10 +62,12 @@ class Guard:
             await _refuse(scope, receive, send, refusal)
             return
 
+        own = [*_HEADERS, _OPENER] if self._is_local or scope["scheme"] in ("https", "wss") else _HEADERS
+
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
                 given = {name.lower() for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(pair for pair in _HEADERS if pair[0] not in given)]
+                message["headers"] = [*message["headers"], *(pair for pair in own if pair[0] not in given)]
             await send(message)
 
         await self._app(scope, receive, send_on)

@@ -106,6 +106,8 @@ def launch(
     from starlette.middleware import Middleware
 
     from ui.guard import Guard
+    from ui.looks import TITLE, opening
+    from ui.opening import Opening
 
     serving.check()
     certificate = _certificate(serving)
@@ -120,7 +122,7 @@ def launch(
         quiet=True,
         prevent_thread_lock=True,
         auth=_doorkeeper(serving),
-        auth_message="This assistant watches cameras: log in.",
+        auth_message=f"<b>{TITLE}</b>Log in to watch and to ask.",
         ssl_certfile=str(certificate.certfile) if certificate else None,
         ssl_keyfile=str(certificate.keyfile) if certificate else None,
         ssl_verify=False,
@@ -134,7 +136,10 @@ def launch(
         strict_cors=True,
         app_kwargs={
             "routes": list(routes),
-            "middleware": [Middleware(Guard, is_local=serving.is_local, is_known=_known(blocks, serving, routes))],
+            "middleware": [
+                Middleware(Guard, is_local=serving.is_local, is_known=_known(blocks, serving, routes)),
+                Middleware(Opening, html=opening()),
+            ],
             "docs_url": None,
             "redoc_url": None,
         },
@@ -254,7 +259,10 @@ def _tell(serving: Serving, url: str, certificate: _Certificate | None, out: Tex
         print(f"certificate SHA-256 {certificate.fingerprint}", file=out)
     if serving.self_signed:
         print("a browser warns of it once: compare the fingerprint, then go on", file=out)
-        print(tls.qr_code(url), file=out)
+        if serving.is_local:
+            print("only this machine finds it there; for a phone give --host 0.0.0.0 and --auth-file, too", file=out)
+        else:
+            print(tls.qr_code(url), file=out)
     elif not serving.is_local and certificate is None:
         print("a phone hands out its camera over https alone: give --ssl-self-signed", file=out)
     out.flush()

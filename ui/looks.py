@@ -30,6 +30,12 @@ def looks() -> dict[str, Any]:
     }
 
 
+def opening() -> str:
+    """What stands before all of Gradio's own in the head of each page, the one where one logs in among them."""
+    styles, script = static_text("opening.css"), static_text("quiet.js")
+    return f"<title>{TITLE}</title>\n<style>\n{styles}</style>\n<script>\n{script}</script>\n"
+
+
 def _theme() -> Any:
     import gradio as gr
 

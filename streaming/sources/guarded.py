@@ -190,7 +190,7 @@ def _mapped(
 
 def _login_refused(name: str, parts: CameraUrl) -> LoginRefused:
     if parts.login is None:
-        return LoginRefused(name, "the server wants a login", "give it as scheme://user:password@host/path")
+        return LoginRefused(name, "the server wants a login", "write user:password@ in front of the host")
     return LoginRefused(name, "the server refused this user or password", "check both")
 
 

@@ -175,7 +175,7 @@ def _mapped(error: av.FFmpegError, url: str, options: SourceOptions, elapsed_s: 
     name, reason = redact_url(url), reason_of(error)
     if isinstance(error, _LOGIN_ERRORS):
         if split_userinfo(url)[1] is None:
-            return LoginRefused(name, "the server wants a login", "give it as scheme://user:password@host/path")
+            return LoginRefused(name, "the server wants a login", "write user:password@ in front of the host")
         return LoginRefused(name, "the server refused this user or password", "check both")
     if isinstance(error, av.error.HTTPNotFoundError):
         return SourceNotFound(name, "the server has no such stream (404)", "check the path in the URL")

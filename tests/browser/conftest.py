@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.browser.screen import Screen
 
 FILM_SEED = 4
-FILM_S = 20.0
+FILM_S = 30.0
 MAX_SESSIONS = 4
 HERE = Path(__file__).parent
 

@@ -65,9 +65,11 @@ def seconds(clock: str) -> float:
 
 
 COUNT_FRAMES_JS = """
-window.framesAsked = 0;
-const own = window.requestAnimationFrame.bind(window);
-window.requestAnimationFrame = (callback) => { window.framesAsked++; return own(callback); };
+(() => {
+  const own = window.requestAnimationFrame.bind(window);
+  window.framesAsked = 0;
+  window.requestAnimationFrame = (callback) => { framesAsked++; return own(callback); };
+})();
 """
 
 
@@ -94,7 +96,7 @@ class Screen:
         self.allowed: list[str] = []
         """Patterns of what may stand in the console of this test."""
         self._said: list[str] = []
-        page.add_init_script(f"(() => {{ {COUNT_FRAMES_JS} }})();")
+        page.add_init_script(COUNT_FRAMES_JS)
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self._said.append(f"error: {error}"))
         page.on("requestfailed", self._on_failed)
@@ -198,12 +200,16 @@ class Screen:
             "() => sva.pulse.open === 0 && !document.querySelector('[role=log]').textContent.includes('\u258d')"
         )
 
-    def frames_asked(self, num_pulses: int) -> int:
-        """How often the page's scripts ask to draw while it is told `num_pulses` times of its stream."""
-        return int(self.page.evaluate(
-            "(count) => new Promise((done) => { const before = framesAsked; sva.connection.on('pulse', () => {"
-            " if (--count === 0) done(framesAsked - before); }); })", num_pulses
-        ))  # fmt: skip
+    def wait_rest(self, num_pulses: int = 4, most_frames: int = 8) -> None:
+        """Until the page's scripts all but cease to ask for frames to draw: as often while it is told of its stream."""
+        self.page.evaluate(
+            "() => { let count = 0; window.askedOf = []; sva.connection.on('pulse', () => {"
+            " askedOf.push(framesAsked - count); count = framesAsked; }); }"
+        )
+        self.page.wait_for_function(
+            "([count, most]) => askedOf.length > count && askedOf.slice(-count).reduce((a, b) => a + b) <= most",
+            arg=[num_pulses, most_frames], polling=500,
+        )  # fmt: skip
 
     def wait_media(self, time_s: float) -> None:
         """Until the model has seen the recording so far."""

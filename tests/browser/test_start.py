@@ -51,7 +51,7 @@ def test_the_page_says_who_watches_and_what_to_ask(screen: Screen) -> None:
     screen.wait_model()
     model = screen.page.get_by_test_id("model")
     assert "embedded" in model.inner_text() and "cpu" in model.inner_text()
-    assert screen.frames_asked(4) <= 8, "a page that nothing happens on draws nothing"
+    screen.wait_rest()  # nothing is drawn on and on where nothing happens
     banner = screen.page.locator(".sva-about")
     assert "VideoLLaMA3-2B" in banner.inner_text(), "how to start a released model"
     screen.start_sample()

@@ -115,7 +115,7 @@ def test_a_wrong_login_is_refused_and_not_shown(server: WebServer) -> None:
     with pytest.raises(LoginRefused, match="refused this user or password") as caught:
         play(server.url("private/clip.mp4", f"admin:{SECRET}wrong"))
     assert SECRET not in "".join(traceback.format_exception(caught.value))
-    with pytest.raises(LoginRefused, match="wants a login"):
+    with pytest.raises(LoginRefused, match="wants a login. Write user:password@"):
         play(server.url("private/clip.mp4"))
 
 

@@ -127,7 +127,20 @@ def test_self_signed_prints_where_its_fingerprint_and_a_code(
     fingerprint = tls.fingerprint_of(folder / "certificate.pem")
     assert fingerprint is not None and len(fingerprint.split(":")) == 32
     assert {app.url, fingerprint} <= {line.split(" ")[-1] for line in out.getvalue().splitlines()}
-    assert "█" in out.getvalue()
+    assert "for a phone give --host 0.0.0.0" in out.getvalue() and "█" not in out.getvalue()
+
+
+def test_a_phone_is_given_a_code_for_an_address_that_it_reaches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, users: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    out = io.StringIO()
+    with running(Serving(host="0.0.0.0", port=0, self_signed=True, auth_file=users), out) as app:
+        assert "//0.0.0.0" not in app.url and "█" in out.getvalue()
+        page = httpx.get(app.url, verify=False, trust_env=False).text
+    head = page.partition("</head>")[0]
+    assert head.index("Streaming video assistant</title>") < head.index("gradio_config"), "the login has a name, too"
+    assert head.index("requestAnimationFrame") < head.index('type="module"'), "ours comes before Gradio's scripts"
 
 
 def test_a_certificate_is_kept_while_it_holds(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@
   };
 
   connection.on("pulse", (pulse) => {
+    if (!sva.pulse) svaQuiet(); // the page is there
     sva.pulse = pulse;
     sva.pulseAtMs = performance.now();
   });
