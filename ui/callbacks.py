@@ -74,13 +74,15 @@ def _wire_page(blocks: gr.Blocks, desk: Desk, parts: Parts) -> None:
         desk.tabs.leave(request.session_hash or "")
 
     def show_controls(request: gr.Request) -> tuple[Any, ...]:
-        return _controls(desk, tab_of(desk, request))
+        tab = tab_of(desk, request)
+        has_failed = tab.stream is not None and tab.stream.snapshot().state.value == "failed"
+        return *_controls(desk, tab), gr.update(open=True) if has_failed else gr.skip()
 
     blocks.load(
         enter, parts.token, [parts.token, *controls, parts.chooser], js="() => sva.savedToken()", **QUICK
     ).then(None, parts.token, None, js="(token) => sva.begin(token)")
     blocks.unload(leave)
-    parts.viewer.changed(show_controls, None, controls, trigger_mode="always_last", **QUICK)
+    parts.viewer.changed(show_controls, None, [*controls, parts.chooser], trigger_mode="always_last", **QUICK)
 
 
 def _controls(desk: Desk, tab: Tab) -> tuple[Any, ...]:

@@ -200,6 +200,8 @@ def _settle_environment() -> None:
         os.environ.pop(name, None)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_HEARTBEAT_INTERVAL"] = str(HEARTBEAT_S)
+    # Gradio asks for it at each call; where none is named, matplotlib imports all of itself, on the server's loop.
+    os.environ.setdefault("MPLBACKEND", "agg")
 
 
 def _check_free(host: str, port: int) -> None:

@@ -22,7 +22,8 @@ ROOT = Path(__file__).parent.parent.parent
 
 def report(path: Path) -> None:
     """Write what lives to `path`, at once and whole."""
-    values: dict[str, Any] = {"threads": sorted(thread.name for thread in threading.enumerate())}
+    threads = sorted(thread.name for thread in threading.enumerate())
+    values: dict[str, Any] = {"threads": threads, "modules": sorted(sys.modules)}
     if path.with_name("sessions").exists():  # asked for alone: every object is looked at
         gc.collect()
         kinds = [type(each).__qualname__ for each in gc.get_objects() if type(each).__module__ == "models.session"]

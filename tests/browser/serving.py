@@ -41,6 +41,8 @@ class Inside:
     threads: tuple[str, ...]
     streams: tuple[str, ...]
     """Those of the threads that belong to a stream."""
+    modules: frozenset[str]
+    """What was imported."""
 
 
 class Served:
@@ -95,7 +97,7 @@ class Served:
         """What lives in it now."""
         values = self._ask_inside()
         streams = [name for name in values["threads"] if name.startswith(STREAM_THREADS)]
-        return Inside(tuple(values["threads"]), tuple(streams))
+        return Inside(tuple(values["threads"]), tuple(streams), frozenset(values["modules"]))
 
     def num_sessions(self) -> int:
         """Model sessions that live in it, each with its cache."""

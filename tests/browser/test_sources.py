@@ -60,7 +60,11 @@ def test_a_camera_by_http_is_watched(screen: Screen, tmp_path: Path) -> None:
     with WebServer(tmp_path) as server:
         screen.wait_model()
         screen.choose("Camera URL")
-        screen.page.get_by_label("Camera URL").last.fill(server.url("file/clip.mp4", "admin:hunter22"))
+        address = screen.page.get_by_label("Camera URL").last
+        address.fill(server.url("status/404"))
+        screen.press("Start camera")
+        screen.wait_state("FAILED")
+        address.fill(server.url("file/clip.mp4", "admin:hunter22"))  # it can be put right at once
         screen.press("Test camera")
         screen.outcome.get_by_text("works").wait_for()
         screen.press("Start camera")

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.browser.serving import app_served, empty_served
+from tests.browser.serving import Served, app_served, empty_served
 
 if TYPE_CHECKING:
     from tests.browser.screen import Screen
@@ -47,10 +47,11 @@ def test_a_sample_is_commented_on_within_ten_seconds_of_one_click(screen: Screen
     assert "Synthetic scene" in screen.title
 
 
-def test_the_page_says_who_watches_and_what_to_ask(screen: Screen) -> None:
+def test_the_page_says_who_watches_and_what_to_ask(screen: Screen, app: Served) -> None:
     screen.wait_model()
     model = screen.page.get_by_test_id("model")
     assert "embedded" in model.inner_text() and "cpu" in model.inner_text()
+    assert "matplotlib.pyplot" not in app.look_inside().modules, "pages would wait for it while it is imported"
     screen.wait_rest()  # nothing is drawn on and on where nothing happens
     banner = screen.page.locator(".sva-about")
     assert "VideoLLaMA3-2B" in banner.inner_text(), "how to start a released model"

@@ -146,7 +146,7 @@
         trigger("fresh", { version });
       }
       const now = [pulse.watching, pulse.state === "PAUSED", pulse.kind, Boolean(pulse.duration_s), pulse.place > 0,
-        pulse.model.state, pulse.shared, pulse.open > 0, pulse.run].join();
+        pulse.model.state, pulse.shared, pulse.open > 0, pulse.run, pulse.state === "FAILED"].join();
       if (now !== state) {
         state = now;
         trigger("changed", { state });

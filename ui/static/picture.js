@@ -58,7 +58,7 @@
       const own = watching && pulse.kind === "webcam";
       this.video.hidden = !own;
       this.canvas.hidden = !watching || own;
-      this.empty.hidden = watching;
+      this.empty.hidden = watching && !(pulse.state === "FAILED" && !this.canvas.dataset.mediaS);
       if (own) this.setAspect(this.video.videoWidth, this.video.videoHeight);
       const said = pulse.caption;
       this.caption.hidden = !said || !watching;
