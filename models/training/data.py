@@ -14,7 +14,7 @@ from models.checkpoint import Checkpoint
 from models.codec import TextCodec
 from models.spans import WindowSettings
 from models.training.attached import asked_with_pictures
-from models.training.evidence import with_looks
+from models.training.evidence import Words, with_looks, with_matches
 from models.training.examples import Asides, ExampleBuilder, Pictures, StreamExample, Turn
 from models.training.history import HISTORY_SIZES, token_labels
 from models.training.instructions import judged
@@ -42,7 +42,7 @@ _EVENT = slice(11 + len(_PRESENT), None)
 CLOSE_SIZES = ((84, 84), (84, 84), (56, 56), (84, 56), (112, 84))
 _STILLS_KEPT = 2000
 """Groups of still lifes kept in memory; older ones are not shown again."""
-_ASIDE_ARRAYS = ("ids", "labels", "weights", "numbers", "after", "evidence")
+_ASIDE_ARRAYS = ("ids", "labels", "weights", "numbers", "after", "evidence", "matches")
 _STREAM_ARRAYS = ("ids", "labels", "weights", "frames", "frame_numbers", "frame_ends", "picks")
 _DRAWS_OF_A_QUESTION = 12
 """Kinds and moments that are tried until one of them allows a question."""
@@ -130,6 +130,7 @@ class SceneMaker:
 
     def __init__(self, checkpoint: Checkpoint, mixture: Mixture, seed: int) -> None:
         self._codec = TextCodec(checkpoint)
+        self._words = Words.of(self._codec)
         self._special = checkpoint.special
         self._settings = checkpoint.stream
         self._vision = checkpoint.vision
@@ -168,11 +169,13 @@ class SceneMaker:
             for number, frame in zip(example.frame_numbers, example.frames, strict=True)
         ]
         further = pictured.turn.further if pictured else ()
-        looks = [turn.look for turn in (*asides, *further)][-len(example.asides.after) or None :]  # evictions cut some
+        posed = (*asides, *further)[-len(example.asides.after) or None :]  # evictions cut some of the first
         attached = pictured.labels(example) if pictured else []
-        example = with_looks(example, np.stack(labels), looks, self._special.image, attached)
+        cells, image = np.stack(labels), self._special.image
+        example = with_looks(example, cells, [turn.look for turn in posed], image, attached)
+        example = with_matches(example, cells, [turn.alone for turn in posed], self._words, image, attached)
         states = np.stack([self._state(scene, pictures[number][0], fps) for number in example.frame_numbers])
-        return TrainingScene(example, np.stack(labels), states, self._histories(scene, times, example, fps), index)
+        return TrainingScene(example, cells, states, self._histories(scene, times, example, fps), index)
 
     def _told(self, rng: np.random.Generator, index: int) -> TrainingScene:
         """Remarks without pictures, up to a cut, which tells of nothing that then is there."""
@@ -193,8 +196,10 @@ class SceneMaker:
         heard |= rng.random(len(times)) < rng.uniform(0.1, 0.5)
         heard[-1] = True
         example = builder.tell(times[heard].tolist(), turns, begin_s=float(times[0]), asides=asides)
+        cells = np.zeros((0, 1, len(CELL_SIZES)), dtype=np.int8)
+        example = with_matches(example, cells, [turn.alone for turn in asides], self._words, self._special.image)
         states, histories = (np.zeros((0, len(sizes)), dtype=np.int8) for sizes in (STATE_SIZES, HISTORY_SIZES))
-        return TrainingScene(example, np.zeros((0, 1, len(CELL_SIZES)), dtype=np.int8), states, histories, index)
+        return TrainingScene(example, cells, states, histories, index)
 
     @staticmethod
     def _histories(scene: Scene, times: np.ndarray, example: StreamExample, fps: float) -> np.ndarray:
@@ -297,7 +302,7 @@ class SceneMaker:
             asides.append(_posed(scene, rng, moments, kinds or usual, shown_time, _NEAR_S if evicted else None))
         for _ in range(rng.poisson(self._mixture.judged_per_scene)):
             question, passes = judged(rng)
-            asides.append(Turn(float(rng.choice(moments)), "Yes." if passes else "No.", question))
+            asides.append(Turn(float(rng.choice(moments)), "Yes." if passes else "No.", question, alone=True))
         return sorted((turn for turn in asides if turn is not None), key=lambda turn: turn.time_s)
 
     @staticmethod

@@ -1,12 +1,13 @@
-"""Which visual tokens an answer rests on that speaks of something in view. Pure; data workers run this."""
+"""What of a stream a question on a fork is about: visual tokens, words that are the same. Pure, for data workers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from models.codec import TextCodec
 from models.training.examples import StreamExample
 from models.training.sight import COLOURS, SHAPES
 from streaming.difffp import CellGrid
@@ -54,6 +55,67 @@ def with_looks(
             continue
         found.append(np.stack([np.full(len(there), number), there, there + 1], axis=1).astype(np.int32))
     return replace(example, asides=replace(asides, evidence=np.concatenate(found)))
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Which tokens name a colour or a shape: int16 `[vocabulary]` each, index into `sight.COLOURS`, `SHAPES`; or 0."""
+
+    colours: np.ndarray
+    shapes: np.ndarray
+
+    @classmethod
+    def of(cls, codec: TextCodec) -> Words:
+        """Those of a tokenizer, where a word is one token."""
+        tables = [np.zeros(len(codec.tokenizer), dtype=np.int16) for _ in range(2)]
+        for table, names in zip(tables, (COLOURS[1:-1], SHAPES[1:-1]), strict=True):
+            for number, name in enumerate(names):
+                for spelt in (name, " " + name, name.capitalize(), " " + name.capitalize()):
+                    ids = codec.encode(spelt)
+                    if len(ids) == 1:
+                        table[ids[0]] = number + 1
+        return cls(*tables)
+
+
+def with_matches(
+    example: StreamExample,
+    cell_labels: np.ndarray,
+    alone: Sequence[bool],
+    words: Words,
+    image: int,
+    attached_labels: Sequence[np.ndarray] = (),
+) -> StreamExample:
+    """The example with, for each colour and shape that a question on a fork names, where the same is named or seen.
+
+    A shape after a colour means both: "red circle" is matched by a red circle alone, and in the question itself by
+    "circle" where no colour stands before it. What the question itself named before comes first; one that has nothing
+    to do with the stream (alone) is matched by nothing else. Other arguments as for `with_looks`.
+    """
+    asides = example.asides
+    groups = [(cell_labels, example.picks, example.grid)]
+    groups += [(labels, of.picks, of.grid) for labels, of in zip(attached_labels, example.attached, strict=True)]
+    _, seen_colours, seen_shapes = (np.concatenate(parts) for parts in zip(*map(_told_by, groups), strict=True))
+    ids = np.concatenate([example.ids, asides.ids])
+    known = ids < len(words.colours)
+    colours, shapes = (np.where(known, table[np.where(known, ids, 0)], 0) for table in (words.colours, words.shapes))
+    before = np.concatenate([[0], colours[:-1]])
+    """The colour that each shape has, where one is named before it."""
+    visual = np.flatnonzero(ids == image)
+    colours[visual], shapes[visual], before[visual] = seen_colours, seen_shapes, seen_colours
+    found = []
+    stream = len(example.ids)
+    for token in np.flatnonzero((colours[stream:] > 0) | (shapes[stream:] > 0)):
+        at, number = stream + int(token), asides.numbers[token]
+        same = colours == colours[at] if colours[at] > 0 else shapes == shapes[at]
+        if colours[at] <= 0 and before[at] > 0:
+            same &= (before == before[at]) | ((before <= 0) & (np.arange(len(ids)) >= stream))
+        own = np.flatnonzero(same[stream:] & (asides.numbers == number) & (np.arange(len(asides.ids)) < token)) + stream
+        there = np.flatnonzero(same[: asides.after[number] + 1])
+        places = own if len(own) or alone[number] else there
+        places = places if len(places) else np.zeros(1, dtype=np.int64)
+        found.append(np.stack([np.full(len(places), token), places], axis=1))
+    matches = np.concatenate([np.zeros((0, 2), dtype=np.int64), *found]).astype(np.int32)
+    return replace(example, asides=replace(asides, matches=matches))
 
 
 def _told_by(group: tuple[np.ndarray, np.ndarray, CellGrid]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -44,6 +44,8 @@ class Turn:
     """Media times that the answer speaks of: none for "it never was", None where no single times are meant."""
     look: tuple[str | None, str | None] | None = None
     """Colour and shape of what is in view and the answer speaks of."""
+    alone: bool = False
+    """Whether the question has nothing to do with the stream: a remark put to a standing instruction."""
     further: tuple[Turn, ...] = ()
     """More questions about the same attachments, put on forks where the first one's words begin."""
 
@@ -76,6 +78,9 @@ class Asides:
     evidence: np.ndarray
     """int32 `[num_pieces, 3]`: question, first position, position after the last, of what its answer rests on: frames
     with the remark that follows them; the very first token where it rests on nothing. Questions may have none."""
+    matches: np.ndarray
+    """int32 `[num_matches, 2]`: a token here that names a colour or a shape, and a place where the same is: in the
+    stream, or past its end that many tokens into these; the very first token where the same is nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +284,7 @@ class ExampleBuilder:
             np.asarray(numbers, dtype=np.int32),
             after,
             np.asarray(evidence, dtype=np.int32).reshape(-1, 3),
+            np.zeros((0, 2), dtype=np.int32),
         )
 
     def _attach(

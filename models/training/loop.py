@@ -51,6 +51,8 @@ class Stage:
     """Weight of the answers to questions on forks."""
     pointing_weight: float = 0.0
     """Weight of where those answers look: one head is held to look at what they rest on."""
+    matching_weight: float = 0.0
+    """Weight of where colours and shapes in questions look: one head is held to look at where the same is."""
     decision_weight: float = 1.0
     vision_every: int = 1
     """The vision tower learns in each so-manieth step; in the others it is only looked through, at a third the cost."""

@@ -100,6 +100,8 @@ class Losses:
     answers_right: float = math.nan
     pointing: float = math.nan
     """Of where answers look."""
+    matching: float = math.nan
+    """Of where the words of questions look."""
 
     def as_dict(self) -> dict[str, float]:
         """Plain numbers by name; `loss` is the total."""
@@ -179,6 +181,7 @@ def _scene_losses(
         text=text.item(),
         answers=asides.answers,
         pointing=asides.pointing,
+        matching=asides.matching,
         decision=decision.item(),
         decision_right=mean_known(balanced),
         text_right=right[~is_decision].float().mean().item() if (~is_decision).any() else math.nan,
@@ -203,11 +206,14 @@ def _asides_losses(
     total = stage.answers_weight * loss.sum()
     if stage.pointing_weight and read.pointing is not None:
         total = total + stage.pointing_weight * read.pointing
+    if stage.matching_weight and read.matching is not None:
+        total = total + stage.matching_weight * read.matching
     return Losses(
         total,
         answers=loss.sum().item() / len(asides.after),
         answers_right=answered.float().mean().item(),
         pointing=math.nan if read.pointing is None else read.pointing.item(),
+        matching=math.nan if read.matching is None else read.matching.item(),
     )
 
 
@@ -223,6 +229,8 @@ class _Read:
     asides: torch.Tensor | None
     pointing: torch.Tensor | None = None
     """How far the answers' looks are from what they rest on: mean of −log of the share of attention there."""
+    matching: torch.Tensor | None = None
+    """The same for the words of questions, and where the same is named or seen."""
 
 
 def _read_stream(
@@ -241,7 +249,7 @@ def _read_stream(
         output_hidden_states=True,
     )
     early, late = (made.hidden_states[depth][0] for depth in (max(num_layers // 2, 1), max(2 * num_layers // 3, 1)))
-    answered, pointing = None, None
+    answered, pointing, matching = None, None, None
     if cache is not None and len(asides.after):
         starts = np.flatnonzero(np.diff(asides.numbers, prepend=-1))
         own = np.arange(len(asides.ids)) - starts[asides.numbers]
@@ -256,45 +264,65 @@ def _read_stream(
             output_hidden_states=True,
         )
         answered = told.last_hidden_state[0]
-        pointing = _pointing(model, told.hidden_states, cache, positions, seen, asides)
-    return _Read(made.last_hidden_state[0], early, late, answered, pointing)
+        looks = _Looks(model, told.hidden_states, cache, positions, seen)
+        pointing, matching = _pointing(looks, asides), _matching(looks, asides)
+    return _Read(made.last_hidden_state[0], early, late, answered, pointing, matching)
 
 
-def _pointing(
-    model: VideoLlama3ForConditionalGeneration,
-    hidden: Sequence[torch.Tensor],
-    cache: DynamicCache,
-    positions: torch.Tensor,
-    seen: np.ndarray,
-    asides: Asides,
-) -> torch.Tensor | None:
-    """−log of the share that the first head of one layer gives to what an answer rests on; mean over answers' tokens.
+@dataclass(frozen=True, slots=True)
+class _Looks:
+    """Where heads look from the tokens of questions on forks."""
 
-    The layer is the one that comes once a frame's end knows what has just happened. None where no answer rests on
-    anything that is still there.
-    """
-    from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
+    model: VideoLlama3ForConditionalGeneration
+    hidden: Sequence[torch.Tensor]
+    """The tokens' vectors before each layer, `[1, num_aside, hidden]`."""
+    cache: DynamicCache
+    positions: torch.Tensor
+    seen: np.ndarray
+    """bool `[num_aside, num_stream + num_aside]`."""
 
-    rests = np.zeros((len(asides.after), seen.shape[1]), dtype=bool)
+    def loss(self, wanted: np.ndarray, *, depth: int, head: int) -> torch.Tensor | None:
+        """−log of the share that a head gives to what is wanted of it, mean over tokens of which anything is.
+
+        wanted: bool `[num_aside, num_stream + num_aside]`. None where nothing is wanted.
+        """
+        from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
+
+        wanted = wanted & self.seen
+        asking = np.flatnonzero(wanted.any(axis=1))
+        if not len(asking):
+            return None
+        language = self.model.model.language_model
+        layer = language.layers[depth]
+        rows = _tensor(asking, self.model).long()
+        vectors = layer.input_layernorm(self.hidden[depth][0, rows])
+        size = layer.self_attn.head_dim
+        query = layer.self_attn.q_proj(vectors)[None, :, head * size : (head + 1) * size].unsqueeze(1)
+        query, _ = apply_rotary_pos_emb(query, query, *language.rotary_emb(query, self.positions[None, rows]))
+        group = head // layer.self_attn.num_key_value_groups
+        keys: torch.Tensor = self.cache.layers[depth].keys[0, group]  # type: ignore[index,union-attr]  # plain, filled
+        scores = query[0, 0].float() @ keys.float().T * layer.self_attn.scaling
+        scores = scores.masked_fill(~_tensor(self.seen[asking], self.model), -math.inf)
+        there = scores.masked_fill(~_tensor(wanted[asking], self.model), -math.inf)
+        return (scores.logsumexp(dim=-1) - there.logsumexp(dim=-1)).mean()
+
+
+def _pointing(looks: _Looks, asides: Asides) -> torch.Tensor | None:
+    """Of answers' tokens, by the first head of the layer before which a frame's end knows what has just happened."""
+    rests = np.zeros((len(asides.after), looks.seen.shape[1]), dtype=bool)
     for number, first, end in asides.evidence:
         rests[number, first:end] = True
-    wanted = seen & rests[asides.numbers] & (asides.labels != IGNORED)[:, None]
-    asking = np.flatnonzero(wanted.any(axis=1))
-    if not len(asking):
-        return None
-    language = model.model.language_model
-    depth = max(2 * len(language.layers) // 3, 1)
-    layer = language.layers[depth]
-    rows = _tensor(asking, model).long()
-    vectors = layer.input_layernorm(hidden[depth][0, rows])
-    size = layer.self_attn.head_dim
-    query = layer.self_attn.q_proj(vectors)[None, :, :size].unsqueeze(1)
-    query, _ = apply_rotary_pos_emb(query, query, *language.rotary_emb(query, positions[None, rows]))
-    keys: torch.Tensor = cache.layers[depth].keys[0, 0]  # type: ignore[index,union-attr]  # a plain layer's, filled
-    scores = query[0, 0].float() @ keys.float().T * layer.self_attn.scaling
-    scores = scores.masked_fill(~_tensor(seen[asking], model), -math.inf)
-    there = scores.masked_fill(~_tensor(wanted[asking], model), -math.inf)
-    return (scores.logsumexp(dim=-1) - there.logsumexp(dim=-1)).mean()
+    wanted = rests[asides.numbers] & (asides.labels != IGNORED)[:, None]
+    return looks.loss(wanted, depth=max(2 * (len(looks.hidden) - 1) // 3, 1), head=0)
+
+
+def _matching(looks: _Looks, asides: Asides) -> torch.Tensor | None:
+    """Of the colours and shapes that questions name, by the last head of an early layer, at a quarter of the depth."""
+    wanted = np.zeros(looks.seen.shape, dtype=bool)
+    wanted[asides.matches[:, 0], asides.matches[:, 1]] = True
+    depth = (len(looks.hidden) - 1) // 4
+    layer = looks.model.model.language_model.layers[depth].self_attn
+    return looks.loss(wanted, depth=depth, head=layer.q_proj.out_features // layer.head_dim - 1)
 
 
 def _aside_mask(stream: StreamExample) -> np.ndarray:

@@ -93,25 +93,36 @@ def test_where_answers_look_is_the_attention_of_the_first_head(checkpoint: Check
     depth = 2 * SMALL.layers // 3
     language = model.model.language_model
     language.set_attn_implementation("eager")
-    shares = []
+    shares, matched = [], []
     try:
         with torch.no_grad():
             read = _read_stream(model, scene, visual, with_asides=True)
-            for number in dict.fromkeys(asides.evidence[:, 0].tolist()):
+            for number in range(len(asides.after)):
                 after, mine = asides.after[number], asides.numbers == number
                 ids = np.concatenate([stream.ids[: after + 1], asides.ids[mine]])
                 seen = int((stream.ids[: after + 1] == checkpoint.special.image).sum())
                 made = language(inputs_embeds=_embed(model, ids, visual[:seen]), output_attentions=True)
                 looks = made.attentions[depth][0, 0]
-                places = np.zeros(len(ids), dtype=bool)
+                rests = np.zeros(len(ids), dtype=bool)
                 for _, first, end in asides.evidence[asides.evidence[:, 0] == number]:
-                    places[first:end] = True
+                    rests[first:end] = True
                 asking = after + 1 + np.flatnonzero(asides.labels[mine] >= 0)
-                shares.append(looks[torch.from_numpy(asking)][:, torch.from_numpy(places)].sum(dim=-1))
+                words = made.attentions[SMALL.layers // 4][0, -1]
+                for token in np.flatnonzero(mine):
+                    places = asides.matches[asides.matches[:, 0] == token, 1]
+                    own = places - len(stream.ids) - int(np.flatnonzero(mine)[0]) + int(after) + 1
+                    places = np.where(places < len(stream.ids), places, own)
+                    if len(places):
+                        row = words[int(after) + 1 + int(token - np.flatnonzero(mine)[0])]
+                        matched.append(row[torch.from_numpy(places).long()].sum())
+                if rests.any():
+                    shares.append(looks[torch.from_numpy(asking)][:, torch.from_numpy(rests)].sum(dim=-1))
     finally:
         language.set_attn_implementation("sdpa")
     assert read.pointing is not None
     torch.testing.assert_close(read.pointing, -torch.cat(shares).log().mean(), atol=1e-4, rtol=0)
+    assert read.matching is not None and len(matched) >= 4
+    torch.testing.assert_close(read.matching, -torch.stack(matched).log().mean(), atol=1e-4, rtol=0)
 
 
 def test_a_head_learns_to_look_at_what_answers_rest_on(checkpoint: Checkpoint) -> None:
