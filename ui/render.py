@@ -44,7 +44,9 @@ def _line(item: FeedItem) -> str:
         body = with_time_links(item.text, _time_link) if says else literal(item.text)
         body += '<span class="sva-cursor">▍</span>' if item.is_open else ""
         if item.is_cut:  # a remark was left off for a question, an answer by somebody
-            body += "…" if item.badge is Badge.REMARK else ' <span class="sva-cut">stopped</span>'
+            is_whole = item.text.endswith((".", "!", "?"))  # but for its end
+            mark = "" if is_whole else "…"
+            body += mark if item.badge is Badge.REMARK else ' <span class="sva-cut">stopped</span>'
     kind = "error" if item.is_error else item.badge.name.lower()
     return f'<span class="sva-line sva-{kind}">{_head(item)} <span class="sva-text">{body}</span></span>'
 

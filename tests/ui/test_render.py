@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import html
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -81,6 +83,15 @@ def test_another_source_is_set_apart() -> None:
     contents = [message["content"] for message in messages(feed.items())]
     assert [content for content in contents if "sva-divider" in content] == [contents[2]]
     assert literal("<b>Webcam") in contents[2]
+
+
+@pytest.mark.parametrize(("text", "shown"), [("Something leaves", "Something leaves…"), ("It is dark.", "It is dark.")])
+def test_a_remark_that_was_left_off_shows_it_but_where_all_was_said(text: str, shown: str) -> None:
+    feed = Feed()
+    feed.add(replace(remark(text), reason="cut_short"))
+    (message,) = messages(feed.items())
+    words = re.search(r'sva-text">(.*?)</span>', message["content"])
+    assert words is not None and html.unescape(words[1]) == shown
 
 
 def test_long_feeds_are_cut_to_the_newest() -> None:
