@@ -130,6 +130,12 @@ def test_self_signed_prints_where_its_fingerprint_and_a_code(
     assert "for a phone give --host 0.0.0.0" in out.getvalue() and "█" not in out.getvalue()
 
 
+def test_browsers_are_sent_nothing_that_they_complain_of() -> None:
+    with running(Serving(host="0.0.0.0", port=0, is_open=True)) as app:
+        headers = httpx.get(app.url, trust_env=False).headers
+    assert "content-security-policy" in headers and "cross-origin-opener-policy" not in headers, "it is http"
+
+
 def test_a_phone_is_given_a_code_for_an_address_that_it_reaches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, users: Path
 ) -> None:
@@ -137,8 +143,9 @@ def test_a_phone_is_given_a_code_for_an_address_that_it_reaches(
     out = io.StringIO()
     with running(Serving(host="0.0.0.0", port=0, self_signed=True, auth_file=users), out) as app:
         assert "//0.0.0.0" not in app.url and "█" in out.getvalue()
-        page = httpx.get(app.url, verify=False, trust_env=False).text
-    head = page.partition("</head>")[0]
+        page = httpx.get(app.url, verify=False, trust_env=False)
+    assert page.headers["cross-origin-opener-policy"] == "same-origin"
+    head = page.text.partition("</head>")[0]
     assert head.index("Streaming video assistant</title>") < head.index("gradio_config"), "the login has a name, too"
     assert head.index("requestAnimationFrame") < head.index('type="module"'), "ours comes before Gradio's scripts"
 
