@@ -43,7 +43,7 @@ class Sizes:
     vision_layers: int = 4
     vision_heads: int = 4
     hidden: int = 192
-    layers: int = 6
+    layers: int = 8
     heads: int = 4
     kv_heads: int = 2
     patch_px: int = 14

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 _PANELS = (
-    ("loss", ("loss", "text", "answers", "decision", "state", "history", "cells")),
+    ("loss", ("loss", "text", "answers", "decision", "state", "history", "cells", "pointing", "matching")),
     ("share right", ("decision_right", "text_right", "answers_right")),
 )
 _AVERAGED = 5
