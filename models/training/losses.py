@@ -313,7 +313,7 @@ def _pointing(looks: _Looks, asides: Asides) -> torch.Tensor | None:
     for number, first, end in asides.evidence:
         rests[number, first:end] = True
     wanted = rests[asides.numbers] & (asides.labels != IGNORED)[:, None]
-    return looks.loss(wanted, depth=max(2 * (len(looks.hidden) - 1) // 3, 1), head=0)
+    return looks.loss(wanted, depth=2 * (len(looks.hidden) - 1) // 3, head=0)
 
 
 def _matching(looks: _Looks, asides: Asides) -> torch.Tensor | None:
