@@ -168,8 +168,8 @@ class SceneMaker:
             cell_labels(scene.scenario, pictures[number][0], frame, grid)
             for number, frame in zip(example.frame_numbers, example.frames, strict=True)
         ]
-        further = pictured.turn.further if pictured else ()
-        posed = (*asides, *further)[-len(example.asides.after) or None :]  # evictions cut some of the first
+        posed = [*asides, *(pictured.turn.further if pictured else ())]
+        posed = posed[len(posed) - len(example.asides.after) :]  # evictions cut some of the first
         attached = pictured.labels(example) if pictured else []
         cells, image = np.stack(labels), self._special.image
         example = with_looks(example, cells, [turn.look for turn in posed], image, attached)

@@ -10,7 +10,6 @@ import numpy as np
 from models.codec import TextCodec
 from models.training.examples import StreamExample
 from models.training.sight import COLOURS, SHAPES
-from streaming.difffp import CellGrid
 
 Look = tuple[str | None, str | None]
 """A colour and a shape, None for either that is left open; both None for something textured."""
@@ -32,9 +31,7 @@ def with_looks(
     """
     asides = example.asides
     positions = np.flatnonzero(example.ids == image)
-    groups = [(cell_labels, example.picks, example.grid)]
-    groups += [(labels, of.picks, of.grid) for labels, of in zip(attached_labels, example.attached, strict=True)]
-    frames, colours, shapes = (np.concatenate(parts) for parts in zip(*map(_told_by, groups), strict=True))
+    frames, colours, shapes = _seen(example, cell_labels, attached_labels)
     is_attached = np.arange(len(positions)) >= len(example.picks)
     found = [asides.evidence]
     for number, look in enumerate(looks):
@@ -92,9 +89,7 @@ def with_matches(
     to do with the stream (alone) is matched by nothing else. Other arguments as for `with_looks`.
     """
     asides = example.asides
-    groups = [(cell_labels, example.picks, example.grid)]
-    groups += [(labels, of.picks, of.grid) for labels, of in zip(attached_labels, example.attached, strict=True)]
-    _, seen_colours, seen_shapes = (np.concatenate(parts) for parts in zip(*map(_told_by, groups), strict=True))
+    _, seen_colours, seen_shapes = _seen(example, cell_labels, attached_labels)
     ids = np.concatenate([example.ids, asides.ids])
     known = ids < len(words.colours)
     colours, shapes = (np.where(known, table[np.where(known, ids, 0)], 0) for table in (words.colours, words.shapes))
@@ -118,8 +113,16 @@ def with_matches(
     return replace(example, asides=replace(asides, matches=matches))
 
 
-def _told_by(group: tuple[np.ndarray, np.ndarray, CellGrid]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each visual token its frame, and the colour and the shape on its cell."""
-    labels, picks, grid = group
-    frames, cells = np.divmod(picks, grid.num_cells)
-    return frames, labels[frames, cells, 2], labels[frames, cells, 3]
+def _seen(
+    example: StreamExample, cell_labels: np.ndarray, attached_labels: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each visual token, those of attached pictures last: its frame, and the colour and the shape on its cell."""
+    groups = [(cell_labels, example.picks, example.grid)]
+    groups += [(labels, of.picks, of.grid) for labels, of in zip(attached_labels, example.attached, strict=True)]
+    frames, colours, shapes = [], [], []
+    for labels, picks, grid in groups:
+        which, cells = np.divmod(picks, grid.num_cells)
+        frames.append(which)
+        colours.append(labels[which, cells, 2])
+        shapes.append(labels[which, cells, 3])
+    return np.concatenate(frames), np.concatenate(colours), np.concatenate(shapes)

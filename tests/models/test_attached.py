@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from models.checkpoint import Checkpoint, load_checkpoint
 from models.codec import TextCodec
+from models.spans import WindowSettings
 from models.training.attached import Pictured, asked_with_pictures
 from models.training.blueprint import Sizes, new_model
 from models.training.data import Mixture, SceneMaker
@@ -58,3 +60,11 @@ def test_further_questions_begin_where_the_words_of_the_first_one_do(checkpoint:
             assert end == begin + 1 and (begin in labels or begin == 0)
             compared += begin in labels
     assert told > 20 and compared > 10
+
+
+def test_a_scene_whose_questions_an_eviction_cut_is_made_all_the_same(checkpoint: Checkpoint) -> None:
+    window = WindowSettings(vision_low=28 * 8, vision_high=28 * 9, text_low=200, text_high=300)
+    small = replace(checkpoint, stream=replace(checkpoint.stream, window=window))
+    maker = SceneMaker(small, Mixture(duration_s=(20, 21), asides_per_scene=2.0, evicted_share=0.0, fps=(4.0,)), 3)
+    left = [len(maker.make(number).stream.asides.after) for number in range(6)]
+    assert 0 in left
