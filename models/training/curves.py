@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from models.training.looks import LOOKS
+
 _PANELS = (
-    ("loss", ("loss", "text", "answers", "decision", "state", "history", "cells", "pointing", "matching")),
+    ("loss", ("loss", "text", "answers", "decision", "state", "history", "cells", *LOOKS)),
     ("share right", ("decision_right", "text_right", "answers_right")),
 )
 _AVERAGED = 5

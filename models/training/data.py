@@ -14,6 +14,7 @@ from models.checkpoint import Checkpoint
 from models.codec import TextCodec
 from models.spans import WindowSettings
 from models.training.attached import asked_with_pictures
+from models.training.copies import Spelling, with_copies
 from models.training.evidence import Words, with_looks, with_matches
 from models.training.examples import Asides, ExampleBuilder, Pictures, StreamExample, Turn
 from models.training.history import HISTORY_SIZES, token_labels
@@ -22,6 +23,7 @@ from models.training.questions_before import BEFORE
 from models.training.remarks import DIRECTIONS
 from models.training.sight import CELL_SIZES, UNSURE, Stills, cell_labels, make_stills
 from streaming.difffp import CellGrid
+from streaming.sources.photographs import photographs_in
 from streaming.sources.scenario import EventKind, Family, SceneSettings
 from streaming.sources.scenery import COLOURS, SHAPES, USUAL_GROUNDS, Ground
 from streaming.sources.synthetic import Scene
@@ -42,8 +44,8 @@ _EVENT = slice(11 + len(_PRESENT), None)
 CLOSE_SIZES = ((84, 84), (84, 84), (56, 56), (84, 56), (112, 84))
 _STILLS_KEPT = 2000
 """Groups of still lifes kept in memory; older ones are not shown again."""
-_ASIDE_ARRAYS = ("ids", "labels", "weights", "numbers", "after", "evidence", "matches")
-_STREAM_ARRAYS = ("ids", "labels", "weights", "frames", "frame_numbers", "frame_ends", "picks")
+_ASIDE_ARRAYS = ("ids", "labels", "weights", "numbers", "after", "evidence", "matches", "copies")
+_STREAM_ARRAYS = ("ids", "labels", "weights", "frames", "frame_numbers", "frame_ends", "picks", "carries")
 _DRAWS_OF_A_QUESTION = 12
 """Kinds and moments that are tried until one of them allows a question."""
 _TOLD_KINDS = (*BEFORE, "is_there", "was_there", "when_enter", "when_leave", "is_covered", "is_dark")
@@ -100,11 +102,18 @@ class Mixture:
     """Share of still lifes that are close-ups of one plain shape."""
     grounds: tuple[str, ...] = ()
     """Kinds of ground; empty for the usual ones."""
+    photographs: str = ""
+    """Folder of photographs that grounds of the kind photo are cut from."""
 
     @property
     def ground_kinds(self) -> tuple[Ground, ...]:
         """`grounds` as scene settings take them."""
         return tuple(Ground(name) for name in self.grounds) or USUAL_GROUNDS
+
+    @property
+    def photograph_files(self) -> tuple[str, ...]:
+        """`photographs` as scene settings take them."""
+        return photographs_in(Path(self.photographs)) if self.photographs else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +140,13 @@ class SceneMaker:
     def __init__(self, checkpoint: Checkpoint, mixture: Mixture, seed: int) -> None:
         self._codec = TextCodec(checkpoint)
         self._words = Words.of(self._codec)
+        self._spelling = Spelling.of(self._codec, checkpoint.special)
         self._special = checkpoint.special
         self._settings = checkpoint.stream
         self._vision = checkpoint.vision
         self._mixture = mixture
         self._seed = seed
+        self._photographs = mixture.photograph_files
 
     def make(self, index: int) -> TrainingScene:
         """Render, prune and label one scene."""
@@ -174,6 +185,7 @@ class SceneMaker:
         cells, image = np.stack(labels), self._special.image
         example = with_looks(example, cells, [turn.look for turn in posed], image, attached)
         example = with_matches(example, cells, [turn.alone for turn in posed], self._words, image, attached)
+        example = with_copies(example, self._spelling)
         states = np.stack([self._state(scene, pictures[number][0], fps) for number in example.frame_numbers])
         return TrainingScene(example, cells, states, self._histories(scene, times, example, fps), index)
 
@@ -198,6 +210,7 @@ class SceneMaker:
         example = builder.tell(times[heard].tolist(), turns, begin_s=float(times[0]), asides=asides)
         cells = np.zeros((0, 1, len(CELL_SIZES)), dtype=np.int8)
         example = with_matches(example, cells, [turn.alone for turn in asides], self._words, self._special.image)
+        example = with_copies(example, self._spelling)
         states, histories = (np.zeros((0, len(sizes)), dtype=np.int8) for sizes in (STATE_SIZES, HISTORY_SIZES))
         return TrainingScene(example, cells, states, histories, index)
 
@@ -224,6 +237,7 @@ class SceneMaker:
             view_sizes=VIEW_SIZES,
             families=frozenset(Family(name) for name in self._mixture.families),
             grounds=self._mixture.ground_kinds,
+            photographs=self._photographs,
             noise_sigma=self._mixture.noise_sigma,
             **scene_options,
         )
@@ -400,6 +414,7 @@ class StillStore:
         self._max_cells = checkpoint.stream.max_cells
         self._mixture = mixture
         self._first_seed = FIRST_TRAINING_SEED + seed * 10_000_000
+        self._photographs = mixture.photograph_files
         self._kept: OrderedDict[int, Stills] = OrderedDict()
 
     def get(self, index: int) -> Stills:
@@ -410,7 +425,9 @@ class StillStore:
         easy = np.random.default_rng([self._first_seed, index, 79]).random() < mixture.close_share
         sizes = CLOSE_SIZES if easy else VIEW_SIZES
         noise = (0.0, 2.0) if easy else mixture.noise_sigma
-        settings = SceneSettings(view_sizes=sizes, noise_sigma=noise, grounds=mixture.ground_kinds)
+        settings = SceneSettings(
+            view_sizes=sizes, noise_sigma=noise, grounds=mixture.ground_kinds, photographs=self._photographs
+        )
         made = make_stills(self._first_seed + index, settings, self._vision, self._max_cells, close=easy)
         self._kept[index] = made
         if len(self._kept) > _STILLS_KEPT:

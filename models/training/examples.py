@@ -24,8 +24,7 @@ from streaming.difffp import CellGrid, LiveDiffFP, LiveSettings
 IGNORED = -100
 ANSWER_WEIGHT = 0.15
 """What an answer weighs beside all remarks of a scene together."""
-
-
+NO_PAIRS = np.zeros((0, 2), dtype=np.int32)
 _NEAR_S = 1.5
 """A frame this long after something happened still tells of it."""
 
@@ -80,7 +79,11 @@ class Asides:
     with the remark that follows them; the very first token where it rests on nothing. Questions may have none."""
     matches: np.ndarray
     """int32 `[num_matches, 2]`: a token here that names a colour or a shape, and a place where the same is: in the
-    stream, or past its end that many tokens into these; the very first token where the same is nowhere."""
+    stream, or past its end that many tokens into these; the very first token where the same is nowhere. A time is
+    matched by the word of a remark that fetches its last digit."""
+    copies: np.ndarray
+    """int32 `[num_copies, 2]`: a token here, and a place in the stream from which the token after it can be copied: the
+    same word in a remark that the answer rests on, or the remark's word that fetches the same digit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,9 @@ class StreamExample:
     """int32 `[num_visual]`: for each visual token of the stream in order, frame * num_cells + cell."""
     grid: CellGrid
     asides: Asides
+    carries: np.ndarray
+    """int32 `[num_carries, 2]`: a word of a remark, and the digit it fetches, of the time shown before the remark: the
+    first word the first digit, and so on; the word after the last digit's fetches what follows the digits."""
     attached: tuple[Pictures, ...] = ()
     """Pictures of the last question; their visual tokens follow those of the stream."""
 
@@ -255,6 +261,7 @@ class ExampleBuilder:
             np.concatenate([np.zeros(0, dtype=np.int32), *picks]).astype(np.int32),
             grid,
             self._asides(placed, pieces),
+            NO_PAIRS,
             attached,
         )
 
@@ -284,7 +291,8 @@ class ExampleBuilder:
             np.asarray(numbers, dtype=np.int32),
             after,
             np.asarray(evidence, dtype=np.int32).reshape(-1, 3),
-            np.zeros((0, 2), dtype=np.int32),
+            NO_PAIRS,
+            NO_PAIRS,
         )
 
     def _attach(

@@ -52,7 +52,11 @@ class Stage:
     pointing_weight: float = 0.0
     """Weight of where those answers look: one head is held to look at what they rest on."""
     matching_weight: float = 0.0
-    """Weight of where colours and shapes in questions look: one head is held to look at where the same is."""
+    """Weight of where colours, shapes and times in questions look: one head is held to look at where the same is."""
+    carrying_weight: float = 0.0
+    """Weight of where the words of remarks look: one head is held to fetch the time shown before, piece by piece."""
+    recalling_weight: float = 0.0
+    """Weight of where visual tokens look: one head is held to look at what was on the same cell before."""
     decision_weight: float = 1.0
     vision_every: int = 1
     """The vision tower learns in each so-manieth step; in the others it is only looked through, at a third the cost."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -16,14 +16,15 @@ import torch
 from torch import nn
 
 from models.training.data import STATE_SIZES, TrainingScene
-from models.training.examples import IGNORED, Asides, StreamExample
+from models.training.examples import IGNORED, StreamExample
 from models.training.history import HISTORY_SIZES
+from models.training.looks import LOOKS, Looks, carrying, matching, pointing, recalling
 from models.training.sight import CELL_SIZES, MASK_SIDE, UNSURE, Stills
 from models.vision import VisionSettings, early_features, encode_frames, finished_features, merged_features
 from streaming.difffp import CellGrid
 
 if TYPE_CHECKING:
-    from transformers import DynamicCache, VideoLlama3ForConditionalGeneration
+    from transformers import VideoLlama3ForConditionalGeneration
 
     from models.training.loop import Stage
 
@@ -99,9 +100,10 @@ class Losses:
     text_right: float = math.nan
     answers_right: float = math.nan
     pointing: float = math.nan
-    """Of where answers look."""
+    """Of where answers look, as the others by `LOOKS`."""
     matching: float = math.nan
-    """Of where the words of questions look."""
+    carrying: float = math.nan
+    recalling: float = math.nan
 
     def as_dict(self) -> dict[str, float]:
         """Plain numbers by name; `loss` is the total."""
@@ -157,7 +159,7 @@ def _scene_losses(
     total = stage.cells_weight * cells
     if not stage.language_weight:
         return Losses(total, cells=cells.item())
-    read = _read_stream(model, scene, visual, with_asides=len(scene.stream.asides.after) > 0)
+    read = _read_stream(model, scene, visual)
     stream = scene.stream
     loss, right, target = _word_losses(model, read.stream, stream.labels, stream.weights)
     is_decision = (target == decision_ids[0]) | (target == decision_ids[1])
@@ -169,8 +171,8 @@ def _scene_losses(
     state = heads.states(late[ends], _tensor(scene.state_labels, model))
     total = total + stage.language_weight * text + stage.decision_weight * decision
     total = total + stage.state_weight * state + stage.history_weight * history
-    asides = _asides_losses(model, read, scene, stage)
-    total = total + asides.total
+    asides, answers, answers_right = _asides_losses(model, read, scene, stage)
+    total = total + asides + read.weighted_looks(stage)
     speak, silent = is_decision & (target == decision_ids[0]), is_decision & (target == decision_ids[1])
     balanced = [right[which].float().mean().item() for which in (speak, silent) if which.any()]
     return Losses(
@@ -179,42 +181,33 @@ def _scene_losses(
         history=history.item(),
         state=state.item(),
         text=text.item(),
-        answers=asides.answers,
-        pointing=asides.pointing,
-        matching=asides.matching,
+        answers=answers,
         decision=decision.item(),
         decision_right=mean_known(balanced),
         text_right=right[~is_decision].float().mean().item() if (~is_decision).any() else math.nan,
-        answers_right=asides.answers_right,
+        answers_right=answers_right,
+        **{name: read.look(name) for name in LOOKS},
     )
 
 
 def _told_losses(model: VideoLlama3ForConditionalGeneration, scene: TrainingScene, stage: Stage) -> Losses:
-    """Of a scene without pictures: its questions on forks alone."""
-    visual = torch.zeros(0, int(model.lm_head.in_features), device=model.device)
-    return _asides_losses(model, _read_stream(model, scene, visual, with_asides=True), scene, stage)
+    """Of a scene without pictures: its questions on forks, and where looks go."""
+    read = _read_stream(model, scene, torch.zeros(0, int(model.lm_head.in_features), device=model.device))
+    total, answers, right = _asides_losses(model, read, scene, stage)
+    looks = {name: read.look(name) for name in LOOKS}
+    return Losses(total + read.weighted_looks(stage), answers=answers, answers_right=right, **looks)
 
 
 def _asides_losses(
     model: VideoLlama3ForConditionalGeneration, read: _Read, scene: TrainingScene, stage: Stage
-) -> Losses:
-    """Of the questions on forks of a scene, weighted as the stage has it."""
+) -> tuple[torch.Tensor, float, float]:
+    """Of the questions on forks of a scene: the weighted loss, the plain one a question, the share of right tokens."""
     asides = scene.stream.asides
-    if read.asides is None or len(asides.after) == 0:
-        return Losses(read.stream.sum() * 0.0)
+    if read.asides is None:
+        return read.stream.sum() * 0.0, math.nan, math.nan
     loss, answered, _ = _word_losses(model, read.asides, asides.labels, asides.weights)
     total = stage.answers_weight * loss.sum()
-    if stage.pointing_weight and read.pointing is not None:
-        total = total + stage.pointing_weight * read.pointing
-    if stage.matching_weight and read.matching is not None:
-        total = total + stage.matching_weight * read.matching
-    return Losses(
-        total,
-        answers=loss.sum().item() / len(asides.after),
-        answers_right=answered.float().mean().item(),
-        pointing=math.nan if read.pointing is None else read.pointing.item(),
-        matching=math.nan if read.matching is None else read.matching.item(),
-    )
+    return total, loss.sum().item() / len(asides.after), answered.float().mean().item()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,30 +220,46 @@ class _Read:
     late: torch.Tensor
     """After two thirds of the layers: what has just happened is to be known here."""
     asides: torch.Tensor | None
-    pointing: torch.Tensor | None = None
-    """How far the answers' looks are from what they rest on: mean of −log of the share of attention there."""
-    matching: torch.Tensor | None = None
-    """The same for the words of questions, and where the same is named or seen."""
+    looks: Mapping[str, torch.Tensor | None]
+    """How far heads' looks are from where they belong, by `LOOKS`; None where nothing is wanted of any."""
+
+    def weighted_looks(self, stage: Stage) -> torch.Tensor:
+        """Their sum, weighted as the stage has it."""
+        total = self.stream.sum() * 0.0
+        for name, loss in self.looks.items():
+            weight = getattr(stage, f"{name}_weight")
+            if weight and loss is not None:
+                total = total + weight * loss
+        return total
+
+    def look(self, name: str) -> float:
+        """One of them for the log; not a number where there is none."""
+        loss = self.looks.get(name)
+        return math.nan if loss is None else loss.item()
 
 
-def _read_stream(
-    model: VideoLlama3ForConditionalGeneration, scene: TrainingScene, visual: torch.Tensor, *, with_asides: bool
-) -> _Read:
+def _read_stream(model: VideoLlama3ForConditionalGeneration, scene: TrainingScene, visual: torch.Tensor) -> _Read:
     """Read the stream, and then all questions put on forks of it in one pass over its keys."""
     from transformers import DynamicCache
 
     language, stream, asides = model.model.language_model, scene.stream, scene.stream.asides
     num_layers = len(language.layers)
-    cache = DynamicCache() if with_asides else None
+    cache = DynamicCache()
     made = language(
         inputs_embeds=_embed(model, stream.ids, visual),
         past_key_values=cache,
-        use_cache=with_asides,
+        use_cache=True,
         output_hidden_states=True,
     )
     early, late = (made.hidden_states[depth][0] for depth in (max(num_layers // 2, 1), max(2 * num_layers // 3, 1)))
-    answered, pointing, matching = None, None, None
-    if cache is not None and len(asides.after):
+    positions = torch.arange(len(stream.ids), device=model.device)
+    back = Looks(model, made.hidden_states, cache, len(stream.ids), positions)
+    looks = {
+        "carrying": carrying(back, stream),
+        "recalling": recalling(back, stream, model.config.image_token_id),
+    }
+    answered = None
+    if len(asides.after):
         starts = np.flatnonzero(np.diff(asides.numbers, prepend=-1))
         own = np.arange(len(asides.ids)) - starts[asides.numbers]
         positions = _tensor(asides.after[asides.numbers] + 1 + own, model).long()
@@ -264,65 +273,9 @@ def _read_stream(
             output_hidden_states=True,
         )
         answered = told.last_hidden_state[0]
-        looks = _Looks(model, told.hidden_states, cache, positions, seen)
-        pointing, matching = _pointing(looks, asides), _matching(looks, asides)
-    return _Read(made.last_hidden_state[0], early, late, answered, pointing, matching)
-
-
-@dataclass(frozen=True, slots=True)
-class _Looks:
-    """Where heads look from the tokens of questions on forks."""
-
-    model: VideoLlama3ForConditionalGeneration
-    hidden: Sequence[torch.Tensor]
-    """The tokens' vectors before each layer, `[1, num_aside, hidden]`."""
-    cache: DynamicCache
-    positions: torch.Tensor
-    seen: np.ndarray
-    """bool `[num_aside, num_stream + num_aside]`."""
-
-    def loss(self, wanted: np.ndarray, *, depth: int, head: int) -> torch.Tensor | None:
-        """−log of the share that a head gives to what is wanted of it, mean over tokens of which anything is.
-
-        wanted: bool `[num_aside, num_stream + num_aside]`. None where nothing is wanted.
-        """
-        from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
-
-        wanted = wanted & self.seen
-        asking = np.flatnonzero(wanted.any(axis=1))
-        if not len(asking):
-            return None
-        language = self.model.model.language_model
-        layer = language.layers[depth]
-        rows = _tensor(asking, self.model).long()
-        vectors = layer.input_layernorm(self.hidden[depth][0, rows])
-        size = layer.self_attn.head_dim
-        query = layer.self_attn.q_proj(vectors)[None, :, head * size : (head + 1) * size].unsqueeze(1)
-        query, _ = apply_rotary_pos_emb(query, query, *language.rotary_emb(query, self.positions[None, rows]))
-        group = head // layer.self_attn.num_key_value_groups
-        keys: torch.Tensor = self.cache.layers[depth].keys[0, group]  # type: ignore[index,union-attr]  # plain, filled
-        scores = query[0, 0].float() @ keys.float().T * layer.self_attn.scaling
-        scores = scores.masked_fill(~_tensor(self.seen[asking], self.model), -math.inf)
-        there = scores.masked_fill(~_tensor(wanted[asking], self.model), -math.inf)
-        return (scores.logsumexp(dim=-1) - there.logsumexp(dim=-1)).mean()
-
-
-def _pointing(looks: _Looks, asides: Asides) -> torch.Tensor | None:
-    """Of answers' tokens, by the first head of the layer before which a frame's end knows what has just happened."""
-    rests = np.zeros((len(asides.after), looks.seen.shape[1]), dtype=bool)
-    for number, first, end in asides.evidence:
-        rests[number, first:end] = True
-    wanted = rests[asides.numbers] & (asides.labels != IGNORED)[:, None]
-    return looks.loss(wanted, depth=2 * (len(looks.hidden) - 1) // 3, head=0)
-
-
-def _matching(looks: _Looks, asides: Asides) -> torch.Tensor | None:
-    """Of the colours and shapes that questions name, by the last head of an early layer, at a quarter of the depth."""
-    wanted = np.zeros(looks.seen.shape, dtype=bool)
-    wanted[asides.matches[:, 0], asides.matches[:, 1]] = True
-    depth = (len(looks.hidden) - 1) // 4
-    layer = looks.model.model.language_model.layers[depth].self_attn
-    return looks.loss(wanted, depth=depth, head=layer.q_proj.out_features // layer.head_dim - 1)
+        back = Looks(model, told.hidden_states, cache, seen.shape[1], positions)
+        looks |= {"pointing": pointing(back, asides, seen), "matching": matching(back, asides, seen)}
+    return _Read(made.last_hidden_state[0], early, late, answered, looks)
 
 
 def _aside_mask(stream: StreamExample) -> np.ndarray:

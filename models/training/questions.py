@@ -71,6 +71,7 @@ def picture_of(seed: int, look: tuple[str, str] | None, settings: SceneSettings 
         view_sizes=base.view_sizes,
         families=frozenset({Family.SHAPES}),
         grounds=base.grounds,
+        photographs=base.photographs,
         noise_sigma=base.noise_sigma,
         still_probability=1.0,
         distractor_probability=base.distractor_probability,

@@ -54,6 +54,8 @@ class SceneSettings:
     """Width and height in pixels; each scene takes one."""
     families: frozenset[Family] = frozenset(Family)
     grounds: tuple[Ground, ...] = USUAL_GROUNDS
+    photographs: tuple[str, ...] = ()
+    """Files that grounds of the kind `PHOTO` are cut from."""
     noise_sigma: tuple[float, float] = (0.0, 4.0)
     """Range of the sensor noise's deviation, grey levels; each scene draws one value."""
     still_probability: float = 0.12
@@ -87,6 +89,10 @@ class SceneSettings:
                 f"families={sorted(self.families)}, grounds={list(self.grounds)}",
                 f"families are among {', '.join(Family)}, and neither is empty",
                 "name at least one of each",
+            )
+        if Ground.PHOTO in self.grounds and not self.photographs:
+            raise ConfigError(
+                f"grounds={list(self.grounds)}", "photo needs photographs", "give some, or leave photo out of grounds"
             )
         if any(colour not in COLOURS or shape not in SHAPES for colour, shape in self.cast):
             raise ConfigError(f"cast={self.cast}", "each is a colour and a shape", 'give e.g. (("red", "circle"),)')

@@ -7,6 +7,9 @@ from enum import StrEnum
 
 import numpy as np
 
+from streaming.errors import ConfigError
+from streaming.sources.photographs import cut_out, palette_of
+
 RGB = tuple[float, float, float]
 Point = tuple[float, float]
 
@@ -30,10 +33,12 @@ MIN_CONTRAST = 95.0
 
 POINTS_PER_SIDE = 24
 """Points that stand for a form, along each side of its box."""
+_PHOTO_TRIES = 12
+"""Few parts of photographs leave four of the eight colours free: so many are tried before another kind is."""
 
 
 class Ground(StrEnum):
-    """Kinds of procedural ground."""
+    """Kinds of ground."""
 
     FLAT = "flat"
     GRADIENT = "gradient"
@@ -44,11 +49,13 @@ class Ground(StrEnum):
     ROOM = "room"
     LEAVES = "leaves"
     """Overlapping pieces of all sizes: statistics near those of photographs (Lee, Mumford and Huang 2001)."""
+    PHOTO = "photo"
+    """Parts of photographs, which somebody has to give."""
 
 
-USUAL_GROUNDS = tuple(kind for kind in Ground if kind is not Ground.LEAVES)
+USUAL_GROUNDS = tuple(kind for kind in Ground if kind not in (Ground.LEAVES, Ground.PHOTO))
 """What scenes stand on unless told otherwise: a seed's scene stays the same where kinds are added."""
-DETAILED = frozenset({Ground.STRIPES, Ground.NOISE, Ground.BLOBS, Ground.CHECKER, Ground.ROOM, Ground.LEAVES})
+DETAILED = frozenset(Ground) - {Ground.FLAT, Ground.GRADIENT}
 """Grounds on which blur and a moving camera can be seen at all."""
 
 
@@ -65,6 +72,8 @@ class GroundSpec:
     shade: float
     """Strength of the light's fall-off over the picture, 0 to 0.2."""
     seed: int
+    photograph: str = ""
+    """File that a `Ground.PHOTO` is cut from."""
 
     @property
     def luma(self) -> float:
@@ -100,23 +109,48 @@ def _palette(kind: Ground, rng: np.random.Generator) -> tuple[RGB, ...]:
 
 
 def choose_ground(
-    rng: np.random.Generator, kinds: tuple[Ground, ...], scale: float, wanted: frozenset[str] = frozenset()
+    rng: np.random.Generator,
+    kinds: tuple[Ground, ...],
+    scale: float,
+    wanted: frozenset[str] = frozenset(),
+    photographs: tuple[str, ...] = (),
 ) -> GroundSpec:
-    """A random ground from which at least four of the eight colours stand out, two of the wanted ones among them."""
+    """A random ground from which at least four of the eight colours stand out, two of the wanted ones among them.
+
+    Raises `ConfigError` where grounds are cut from photographs alone and none of many parts of those will do.
+    """
+    tries = 0
     while True:
         kind = kinds[int(rng.integers(len(kinds)))]
-        spec = GroundSpec(
-            kind=kind,
-            palette=_palette(kind, rng),
-            period_px=float(scale * rng.uniform(14, 56)),
-            angle_rad=float(rng.uniform(0, np.pi)),
-            shade=float(rng.uniform(0, 0.2) if rng.random() < 0.6 else 0.0),
-            seed=int(rng.integers(2**31)),
-        )
-        detail = max(np.ptp(np.asarray(spec.palette), axis=0)) if kind in DETAILED else 255.0
-        seen = seen_colours(spec)
-        if len(seen) >= 4 and len(wanted & set(seen)) >= min(len(wanted), 2) and detail > 20:
-            return spec
+        for _ in range(_PHOTO_TRIES if kind is Ground.PHOTO else 1):
+            spec = _drawn_photo(rng, photographs, scale) if kind is Ground.PHOTO else _drawn(rng, kind, scale)
+            detail = max(np.ptp(np.asarray(spec.palette), axis=0)) if kind in DETAILED else 255.0
+            seen = seen_colours(spec)
+            if len(seen) >= 4 and len(wanted & set(seen)) >= min(len(wanted), 2) and detail > 20:
+                return spec
+        if set(kinds) == {Ground.PHOTO} and (tries := tries + 1) >= _PHOTO_TRIES:
+            raise ConfigError(
+                f"photographs such as {photographs[0]}",
+                f"from none of {_PHOTO_TRIES**2} parts of them do four of {', '.join(COLOURS)} stand out",
+                "give plainer photographs, or other kinds of ground beside photo",
+            )
+
+
+def _drawn(rng: np.random.Generator, kind: Ground, scale: float) -> GroundSpec:
+    return GroundSpec(
+        kind=kind,
+        palette=_palette(kind, rng),
+        period_px=float(scale * rng.uniform(14, 56)),
+        angle_rad=float(rng.uniform(0, np.pi)),
+        shade=float(rng.uniform(0, 0.2) if rng.random() < 0.6 else 0.0),
+        seed=int(rng.integers(2**31)),
+    )
+
+
+def _drawn_photo(rng: np.random.Generator, photographs: tuple[str, ...], scale: float) -> GroundSpec:
+    photograph, seed = photographs[int(rng.integers(len(photographs)))], int(rng.integers(2**31))
+    palette = palette_of(cut_out(photograph, seed, 140, 224))
+    return GroundSpec(Ground.PHOTO, palette, scale * 28, 0.0, 0.0, seed, photograph)
 
 
 def seen_colours(spec: GroundSpec) -> list[str]:
@@ -200,6 +234,8 @@ def ground_margin_px(scale: float) -> int:
 
 def paint_ground(spec: GroundSpec, height: int, width: int) -> np.ndarray:
     """The ground's picture: float32 RGB `[height, width, 3]`, 0 to 255."""
+    if spec.kind is Ground.PHOTO:
+        return cut_out(spec.photograph, spec.seed, height, width)
     rng = np.random.default_rng(spec.seed)
     first = np.asarray(spec.palette[0], np.float32)
     last = np.asarray(spec.palette[-1], np.float32)

@@ -36,6 +36,11 @@ _TAIL_S = 0.7
 """Nothing begins so shortly before the end that it could not be remarked on."""
 
 
+def _unlike(kind: Ground) -> set[Ground]:
+    """Kinds that a cut from a ground does not lead to; another photograph is another scene."""
+    return {Ground.FLAT, kind} - {Ground.PHOTO}
+
+
 class Stage:
     """Everything settled so far, and the checks that whatever comes next has to pass.
 
@@ -84,12 +89,13 @@ class Stage:
         """A ground unlike the last one, and some shapes at rest on it."""
         kinds = self.settings.grounds
         if self.shots and len(kinds) > 1:
-            kinds = tuple(kind for kind in kinds if kind not in (self.shots[-1].ground.kind, Ground.FLAT)) or kinds
+            kinds = tuple(kind for kind in kinds if kind not in _unlike(self.shots[-1].ground.kind)) or kinds
         wants_detail = {Family.VIEW} & set(self.theme) and self.rng.random() < 0.8
         if wants_detail and DETAILED & set(kinds):
             kinds = tuple(kind for kind in kinds if kind in DETAILED)
         for _ in range(50):
-            ground = choose_ground(self.rng, kinds, self.scale, frozenset(colour for colour, _ in self.settings.cast))
+            colours = frozenset(colour for colour, _ in self.settings.cast)
+            ground = choose_ground(self.rng, kinds, self.scale, colours, self.settings.photographs)
             if not self.shots:
                 break
             step = np.subtract(ground.palette[0], self.shots[-1].ground.palette[0])

@@ -38,7 +38,7 @@ def still_lifes(seed: int, settings: SceneSettings, count: int) -> Scenario:
     rng = np.random.default_rng([seed, 0x571E5])
     width, height = settings.view_sizes[int(rng.integers(len(settings.view_sizes)))]
     scale = float(np.sqrt(width * height / (224 * 140)))
-    ground = choose_ground(rng, settings.grounds, scale)
+    ground = choose_ground(rng, settings.grounds, scale, photographs=settings.photographs)
     looks = [(colour, shape) for colour in seen_colours(ground) for shape in SHAPES]
     things: list[Thing] = []
     for number in range(count):

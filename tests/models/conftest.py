@@ -10,6 +10,11 @@ import pytest
 from models.checkpoint import Checkpoint, load_checkpoint
 from models.engine import Engine
 from models.fake import make_checkpoint
+from models.training.blueprint import Sizes, new_model
+from models.training.remarks import all_remarks
+
+TRAINEE = Sizes(vision_hidden=24, vision_layers=1, vision_heads=2, hidden=32, layers=3, heads=4, kv_heads=2)
+"""Sizes of the checkpoint `trainee`."""
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +37,11 @@ def engine(checkpoint: Checkpoint) -> Iterator[Engine]:
     engine = Engine(checkpoint)
     yield engine
     engine.close()
+
+
+@pytest.fixture(scope="session")
+def trainee(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """An untrained checkpoint with the tokenizer of the embedded one's kind; whoever trains it takes a copy."""
+    folder: Path = tmp_path_factory.mktemp("blueprint")
+    new_model(folder, list(all_remarks())[::40], TRAINEE, seed=0).save_pretrained(folder)
+    return load_checkpoint(folder, device="cpu", progress=False)

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import pytest
 
-from models.checkpoint import Checkpoint, load_checkpoint
+from models.checkpoint import Checkpoint
 from models.codec import TextCodec
 from models.spans import WindowSettings
 from models.training.attached import Pictured, asked_with_pictures
-from models.training.blueprint import Sizes, new_model
 from models.training.data import Mixture, SceneMaker
-from models.training.remarks import all_remarks
 from streaming.sources.scenario import SceneSettings
 from streaming.sources.synthetic import Scene
-
-SMALL = Sizes(vision_hidden=24, vision_layers=1, vision_heads=2, hidden=32, layers=1, heads=4, kv_heads=2)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    folder: Path = tmp_path_factory.mktemp("blueprint")
-    new_model(folder, list(all_remarks())[::40], SMALL, seed=0).save_pretrained(folder)
-    return load_checkpoint(folder, device="cpu", progress=False)
 
 
 def test_an_image_two_a_clip_and_a_clip_with_an_image_are_asked_about() -> None:
@@ -39,9 +26,9 @@ def test_an_image_two_a_clip_and_a_clip_with_an_image_are_asked_about() -> None:
     assert kinds == {("ndarray",), ("ndarray", "ndarray"), ("Clip",), ("Clip", "ndarray")}
 
 
-def test_further_questions_begin_where_the_words_of_the_first_one_do(checkpoint: Checkpoint) -> None:
-    maker = SceneMaker(checkpoint, Mixture(attached_share=1.0), 3)
-    image, codec, told, compared = checkpoint.special.image, TextCodec(checkpoint), 0, 0
+def test_further_questions_begin_where_the_words_of_the_first_one_do(trainee: Checkpoint) -> None:
+    maker = SceneMaker(trainee, Mixture(attached_share=1.0), 3)
+    image, codec, told, compared = trainee.special.image, TextCodec(trainee), 0, 0
     for number in range(12):
         stream = maker.make(number).stream
         if not stream.attached:
@@ -62,9 +49,9 @@ def test_further_questions_begin_where_the_words_of_the_first_one_do(checkpoint:
     assert told > 20 and compared > 10
 
 
-def test_a_scene_whose_questions_an_eviction_cut_is_made_all_the_same(checkpoint: Checkpoint) -> None:
+def test_a_scene_whose_questions_an_eviction_cut_is_made_all_the_same(trainee: Checkpoint) -> None:
     window = WindowSettings(vision_low=28 * 8, vision_high=28 * 9, text_low=200, text_high=300)
-    small = replace(checkpoint, stream=replace(checkpoint.stream, window=window))
+    small = replace(trainee, stream=replace(trainee.stream, window=window))
     maker = SceneMaker(small, Mixture(duration_s=(20, 21), asides_per_scene=2.0, evicted_share=0.0, fps=(4.0,)), 3)
     left = [len(maker.make(number).stream.asides.after) for number in range(6)]
     assert 0 in left

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from models.training.evidence import Words, with_looks, with_matches
-from models.training.examples import Asides, StreamExample
+from models.training.examples import NO_PAIRS, Asides, StreamExample
 from models.training.sight import CELL_SIZES, COLOURS, SHAPES
 from streaming.difffp import CellGrid
 
@@ -20,12 +20,12 @@ def _example(after: int) -> StreamExample:
     ids = np.array([1, IMAGE, IMAGE, IMAGE, IMAGE, 2, IMAGE, IMAGE, 3, IMAGE, IMAGE, 4], dtype=np.int32)
     nothing = np.zeros(1, dtype=np.int32)
     evidence = np.array([[0, 0, 1]], dtype=np.int32)
-    after_all, matches = np.array([after], dtype=np.int32), np.zeros((0, 2), dtype=np.int32)
-    asides = Asides(nothing, nothing, nothing, nothing, after_all, evidence, matches)
+    after_all = np.array([after], dtype=np.int32)
+    asides = Asides(nothing, nothing, nothing, nothing, after_all, evidence, NO_PAIRS, NO_PAIRS)
     picks = np.array([0, 1, 2, 3, 5, 7, 9, 11], dtype=np.int32)
     frames = np.zeros((3, 1, 1, 3), dtype=np.uint8)
     grid = CellGrid(rows=2, cols=2, merge=2, patch_px=14)
-    return StreamExample(ids, ids, ids, frames, nothing, nothing, picks, grid, asides)
+    return StreamExample(ids, ids, ids, frames, nothing, nothing, picks, grid, asides, NO_PAIRS)
 
 
 def _cells(*things: tuple[int, int, str, str]) -> np.ndarray:

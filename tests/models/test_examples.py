@@ -9,34 +9,25 @@ import numpy as np
 import pytest
 
 from models.attachments import Clip
-from models.checkpoint import Checkpoint, load_checkpoint
+from models.checkpoint import Checkpoint
 from models.engine import Engine
 from models.settings import StreamSettings
 from models.spans import WindowSettings
-from models.training.blueprint import Sizes, new_model
 from models.training.data import Batches, Mixture, SceneMaker, SceneStore, StillStore
 from models.training.examples import IGNORED, ExampleBuilder, Turn
-from models.training.remarks import all_remarks, remarks
+from models.training.remarks import remarks
 from streaming.sources.scenario import SceneSettings
 from streaming.sources.synthetic import Scene
 from streaming.types import Frame
 
-SMALL = Sizes(vision_hidden=24, vision_layers=1, vision_heads=2, hidden=32, layers=1, heads=4, kv_heads=2)
 WINDOW = WindowSettings(vision_low=28 * 8, vision_high=28 * 9, text_low=200, text_high=300)
 SETTINGS = SceneSettings(duration_s=40, view_sizes=((196, 112),), pace=2.0, still_probability=0.0)
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    folder: Path = tmp_path_factory.mktemp("blueprint")
-    new_model(folder, list(all_remarks())[::40], SMALL, seed=0).save_pretrained(folder)
-    return load_checkpoint(folder, device="cpu", progress=False)
-
-
-def _builder(checkpoint: Checkpoint, window: WindowSettings) -> ExampleBuilder:
+def _builder(trainee: Checkpoint, window: WindowSettings) -> ExampleBuilder:
     from models.codec import TextCodec
 
-    return ExampleBuilder(TextCodec(checkpoint), checkpoint.special, checkpoint.vision, window)
+    return ExampleBuilder(TextCodec(trainee), trainee.special, trainee.vision, window)
 
 
 def _pictures(scene: Scene) -> list[tuple[float, np.ndarray]]:
@@ -44,15 +35,15 @@ def _pictures(scene: Scene) -> list[tuple[float, np.ndarray]]:
 
 
 def test_an_example_holds_the_ids_that_the_live_session_holds_past_evictions(
-    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+    trainee: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = Scene(41, SETTINGS)
     pictures = _pictures(scene)
-    grid = checkpoint.vision.fit_grid(196, 112, max_cells=checkpoint.stream.max_cells)
-    example = _builder(checkpoint, WINDOW).build(pictures, grid, [])
+    grid = trainee.vision.fit_grid(196, 112, max_cells=trainee.stream.max_cells)
+    example = _builder(trainee, WINDOW).build(pictures, grid, [])
     monkeypatch.setattr(StreamSettings, "check_window", lambda *_: None)
-    session = Engine(checkpoint).open_session(replace(checkpoint.stream, window=WINDOW))
-    engine = Engine(checkpoint)
+    session = Engine(trainee).open_session(replace(trainee.stream, window=WINDOW))
+    engine = Engine(trainee)
     for index, (time_s, picture) in enumerate(pictures):
         engine.run(session.see(Frame(picture, index, time_s, time_s, "scene")))
     live = [token for span in session.context.ledger for token in span.ids]
@@ -60,28 +51,28 @@ def test_an_example_holds_the_ids_that_the_live_session_holds_past_evictions(
     assert example.ids.tolist() == live
 
 
-def test_turns_are_tokenized_as_the_session_tokenizes_them(checkpoint: Checkpoint) -> None:
+def test_turns_are_tokenized_as_the_session_tokenizes_them(trainee: Checkpoint) -> None:
     scene = Scene(41, SETTINGS)
     pictures = _pictures(scene)[:4]
-    grid = checkpoint.vision.fit_grid(196, 112, max_cells=checkpoint.stream.max_cells)
+    grid = trainee.vision.fit_grid(196, 112, max_cells=trainee.stream.max_cells)
     turns = [Turn(0.5, "One.", "How many?"), Turn(1.0, "A red circle enters on the left.")]
-    example = _builder(checkpoint, checkpoint.stream.window).build(pictures, grid, turns)
-    text = checkpoint.tokenizer.decode(example.ids) if checkpoint.tokenizer else ""
+    example = _builder(trainee, trainee.stream.window).build(pictures, grid, turns)
+    text = trainee.tokenizer.decode(example.ids) if trainee.tokenizer else ""
     answer = "<|im_start|>user\nHow many?<|im_end|>\n<|im_start|>assistant\nOne.<|im_end|>\n"
     remark = "<|im_start|>assistant\nA red circle enters on the left.<|im_end|>\n"
     assert f"{answer}<|stream_start|>stream\nTime 1.0s" in text
     assert f"<|stream_end|>{remark}<|stream_start|>stream\nTime 1.5s" in text
 
 
-def test_labels_ask_for_decisions_and_own_words_alone(checkpoint: Checkpoint) -> None:
+def test_labels_ask_for_decisions_and_own_words_alone(trainee: Checkpoint) -> None:
     scene = Scene(7, SETTINGS)
     turns = sorted(
         [Turn(r.speak_s, r.text) for r in remarks(scene)] + [Turn(9.0, "One.", "How many?")],
         key=lambda turn: turn.time_s,
     )
-    grid = checkpoint.vision.fit_grid(196, 112, max_cells=checkpoint.stream.max_cells)
-    example = _builder(checkpoint, checkpoint.stream.window).build(_pictures(scene), grid, turns)
-    special = checkpoint.special
+    grid = trainee.vision.fit_grid(196, 112, max_cells=trainee.stream.max_cells)
+    example = _builder(trainee, trainee.stream.window).build(_pictures(scene), grid, turns)
+    special = trainee.special
     asked = example.labels != IGNORED
     decides = asked & (example.ids == special.stream_end)
     assert set(example.labels[decides]) == {special.im_start, special.stream_start}
@@ -90,64 +81,64 @@ def test_labels_ask_for_decisions_and_own_words_alone(checkpoint: Checkpoint) ->
     rest = asked & ~decides
     assert (example.labels[rest] == np.append(example.ids, -1)[1:][rest]).all()
     before_user = np.flatnonzero(
-        (example.ids == special.stream_end) & (np.append(example.ids, [0, 0])[2:] == _user(checkpoint))
+        (example.ids == special.stream_end) & (np.append(example.ids, [0, 0])[2:] == _user(trainee))
     )
     assert len(before_user) == 1 and example.labels[before_user[0]] == IGNORED
     assert len(example.picks) == (example.ids == special.image).sum()
 
 
-def _user(checkpoint: Checkpoint) -> int:
-    assert checkpoint.tokenizer is not None
-    return int(checkpoint.tokenizer.encode("user", add_special_tokens=False)[0])
+def _user(trainee: Checkpoint) -> int:
+    assert trainee.tokenizer is not None
+    return int(trainee.tokenizer.encode("user", add_special_tokens=False)[0])
 
 
-def test_the_same_number_gives_the_same_example_from_disk_or_anew(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_the_same_number_gives_the_same_example_from_disk_or_anew(trainee: Checkpoint, tmp_path: Path) -> None:
     mixture = Mixture(duration_s=(4, 6), evicted_share=1.0, instructed_share=1.0)
-    maker = SceneMaker(checkpoint, mixture, 3)
+    maker = SceneMaker(trainee, mixture, 3)
     store = SceneStore(tmp_path, maker)
-    made, again = store.get(5), SceneMaker(checkpoint, mixture, 3).make(5)
+    made, again = store.get(5), SceneMaker(trainee, mixture, 3).make(5)
     read = store.get(5)
     for one in (again, read):
         assert (one.stream.ids == made.stream.ids).all() and (one.stream.labels == made.stream.labels).all()
         assert (one.stream.frames == made.stream.frames).all() and (one.cell_labels == made.cell_labels).all()
 
 
-def test_batches_depend_on_seed_and_step_alone(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_batches_depend_on_seed_and_step_alone(trainee: Checkpoint, tmp_path: Path) -> None:
     mixture = Mixture(duration_s=(4, 5))
-    first = Batches(SceneStore(tmp_path / "a", SceneMaker(checkpoint, mixture, 3)), 1, 3, 2, 10)
-    second = Batches(SceneStore(tmp_path / "b", SceneMaker(checkpoint, mixture, 3)), 1, 3, 2, 10)
+    first = Batches(SceneStore(tmp_path / "a", SceneMaker(trainee, mixture, 3)), 1, 3, 2, 10)
+    second = Batches(SceneStore(tmp_path / "b", SceneMaker(trainee, mixture, 3)), 1, 3, 2, 10)
     first[0], first[1]
     for one, other in zip(first[2], second[2], strict=True):
         assert (one.stream.ids == other.stream.ids).all()
 
 
-def test_attached_pictures_are_laid_out_as_the_session_lays_them_out(checkpoint: Checkpoint) -> None:
+def test_attached_pictures_are_laid_out_as_the_session_lays_them_out(trainee: Checkpoint) -> None:
     scene = Scene(41, SETTINGS)
     pictures = _pictures(scene)[:4]
-    grid = checkpoint.vision.fit_grid(196, 112, max_cells=checkpoint.stream.max_cells)
+    grid = trainee.vision.fit_grid(196, 112, max_cells=trainee.stream.max_cells)
     image, clip = scene.frame(3.0), Clip([scene.frame(4.0), scene.frame(5.0)], [0.0, 1.0])
     question = Turn(1.5, "Yes.", "Is it in the video?", (clip, image))
-    builder = _builder(checkpoint, checkpoint.stream.window)
-    builder.picture_tokens = checkpoint.stream.window.vision_low // 4
+    builder = _builder(trainee, trainee.stream.window)
+    builder.picture_tokens = trainee.stream.window.vision_low // 4
     example = builder.build(pictures, grid, [question])
-    engine = Engine(checkpoint)
-    session = engine.open_session(checkpoint.stream)
+    engine = Engine(trainee)
+    session = engine.open_session(trainee.stream)
     for index, (time_s, picture) in enumerate(pictures):
         engine.run(session.see(Frame(picture, index, time_s, time_s, "scene")))
     engine.run(session.answer(question.question or "", (clip, image), keep_attachments=True, max_tokens=1))
     live = [token for span in session.context.ledger for token in span.ids]
-    answer = checkpoint.tokenizer.encode("Yes.<|im_end|>\n", add_special_tokens=False) if checkpoint.tokenizer else []
+    answer = trainee.tokenizer.encode("Yes.<|im_end|>\n", add_special_tokens=False) if trainee.tokenizer else []
     asked = len(example.ids) - len(answer)
     assert example.ids[:asked].tolist() == live[:asked] and example.ids[asked:].tolist() == list(answer)
     num_attached = sum(len(group.picks) for group in example.attached)
     assert [group.grid.merge for group in example.attached] == [2, 1]
-    assert len(example.picks) + num_attached == (example.ids == checkpoint.special.image).sum()
+    assert len(example.picks) + num_attached == (example.ids == trainee.special.image).sum()
     assert (example.labels[asked - 1 : -2] == example.ids[asked:-1]).all()
 
 
-def test_scenes_with_pictures_and_h264_come_back_from_disk(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_scenes_with_pictures_and_h264_come_back_from_disk(trainee: Checkpoint, tmp_path: Path) -> None:
     mixture = Mixture(duration_s=(4, 5), attached_share=1.0, h264_share=1.0, fps=(2.0,))
-    store = SceneStore(tmp_path, SceneMaker(checkpoint, mixture, 4))
+    store = SceneStore(tmp_path, SceneMaker(trainee, mixture, 4))
     made = [store.get(number) for number in range(4)]
     assert any(scene.stream.attached for scene in made)
     for number, scene in enumerate(made):
@@ -157,8 +148,8 @@ def test_scenes_with_pictures_and_h264_come_back_from_disk(checkpoint: Checkpoin
             assert one.grid == other.grid and (one.frames == other.frames).all() and (one.picks == other.picks).all()
 
 
-def test_stills_depend_on_seed_and_number_alone_and_old_ones_are_not_painted_again(checkpoint: Checkpoint) -> None:
-    first, second = (StillStore(checkpoint, Mixture(stills=True), 5) for _ in range(2))
+def test_stills_depend_on_seed_and_number_alone_and_old_ones_are_not_painted_again(trainee: Checkpoint) -> None:
+    first, second = (StillStore(trainee, Mixture(stills=True), 5) for _ in range(2))
     for number in (0, 1):
         assert (first.get(number).frames == second.get(number).frames).all()
     assert first.get(1) is first.get(1)

@@ -1,0 +1,149 @@
+"""What answers copy, and from where: words of remarks, and times by way of them. Pure, for data workers.
+
+A time is shown before the frame that it belongs to, so nothing at its digits can know what happened then. The words of
+the remark that follows can: its first word fetches the first digit, its second the second, and whoever finds the remark
+later finds its time in the same place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from models.codec import TextCodec
+from models.training.examples import IGNORED, StreamExample
+from models.types import SpecialIds
+
+_HEAD_TOKENS = 8
+"""A time's digits begin within so many tokens after its frame does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """What tokens say, and which open and close a frame's head and a remark."""
+
+    digits: np.ndarray
+    """int16 `[vocabulary]`: the digit that a token is; −1 for none."""
+    words: np.ndarray
+    """int32 `[vocabulary]`: equal for words spelt alike but for space and capitals; 0 for what is no word."""
+    frame_start: int
+    frame_end: int
+    opening: tuple[int, ...]
+    """Of what the assistant says."""
+    closing: int
+
+    @classmethod
+    def of(cls, codec: TextCodec, special: SpecialIds) -> Spelling:
+        """That of a tokenizer whose digits are tokens of their own."""
+        size = len(codec.tokenizer)
+        digits, words = np.full(size, -1, dtype=np.int16), np.zeros(size, dtype=np.int32)
+        known: dict[str, int] = {}
+        for token in range(size):
+            text = codec.decode([token])
+            if len(text) == 1 and text.isascii() and text.isdigit():
+                digits[token] = int(text)
+            elif (plain := text.strip().lower()).isalpha():
+                words[token] = known.setdefault(plain, len(known) + 1)
+        return cls(digits, words, special.stream_start, special.stream_end, tuple(codec.opening), codec.closing[0])
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A remark of the stream and the time shown before it."""
+
+    first: int
+    """Position of its first word."""
+    end: int
+    """Position after its last word."""
+    digits: tuple[int, ...]
+    """Positions of the whole seconds' digits, and of what follows them."""
+    second: int
+
+    @property
+    def carries(self) -> list[tuple[int, int]]:
+        """(word, what it fetches)."""
+        return list(zip(range(self.first, self.end), self.digits, strict=False))
+
+
+def with_copies(example: StreamExample, spelling: Spelling) -> StreamExample:
+    """The example with what its remarks' words fetch, what answers copy, and which times questions name."""
+    told = list(_remarks(example.ids, spelling))
+    carries = [pair for remark in told for pair in remark.carries]
+    asides = example.asides
+    copies: list[tuple[int, int]] = []
+    matches: list[tuple[int, int]] = []
+    for number, after in enumerate(asides.after):
+        tokens = np.flatnonzero(asides.numbers == number)
+        earlier = [remark for remark in told if remark.end <= after + 1]
+        rests = [(int(first), int(end)) for of, first, end in asides.evidence if of == number]
+        known = [remark for first, end in rests for remark in earlier if first <= remark.first < end]
+        copies.extend(_copied(example, tokens, known, spelling))
+        matches.extend(_named(example, tokens, earlier, spelling))
+    asides = replace(asides, copies=_pairs(copies), matches=np.concatenate([asides.matches, _pairs(matches)]))
+    return replace(example, asides=asides, carries=_pairs(carries))
+
+
+def _remarks(ids: np.ndarray, spelling: Spelling) -> Iterator[_Told]:
+    """Remarks that directly follow a frame whose time is shown in digits."""
+    digits = np.where(ids < len(spelling.digits), spelling.digits[np.minimum(ids, len(spelling.digits) - 1)], -1)
+    opening = np.array(spelling.opening)
+    starts = np.flatnonzero(ids == spelling.frame_start)
+    for frame_end in np.flatnonzero(ids == spelling.frame_end):
+        first = int(frame_end) + 1 + len(opening)
+        before = starts[starts < frame_end]
+        if not len(before) or not np.array_equal(ids[frame_end + 1 : first], opening):
+            continue
+        closed = np.flatnonzero(ids[first:] == spelling.closing)
+        end = first + int(closed[0]) if len(closed) else len(ids)
+        places = int(before[-1]) + 1 + np.flatnonzero(digits[before[-1] + 1 : before[-1] + 1 + _HEAD_TOKENS] >= 0)
+        if len(places):
+            run = places[: int(np.argmax(np.diff(places, append=places[-1] + 2) != 1)) + 1]
+            second = int("".join(str(digits[place]) for place in run))
+            yield _Told(first, end, (*map(int, run), int(run[-1]) + 1), second)
+
+
+def _runs(values: np.ndarray, digits: np.ndarray) -> list[tuple[int, int]]:
+    """First and last place after of each run of digits among token ids."""
+    is_digit = np.where(values >= 0, digits[np.clip(values, 0, len(digits) - 1)] >= 0, False)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], is_digit, [False]]).astype(np.int8)))
+    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
+
+
+def _number(values: np.ndarray, digits: np.ndarray) -> int:
+    return int("".join(str(int(digits[value])) for value in values))
+
+
+def _copied(
+    example: StreamExample, tokens: np.ndarray, known: list[_Told], spelling: Spelling
+) -> Iterator[tuple[int, int]]:
+    """Times from the remarks' words that fetch them, the first from the first; other words from the same words."""
+    labels = example.asides.labels[tokens]
+    runs = _runs(labels, spelling.digits)
+    for (start, end), remark in zip(runs, known, strict=False):
+        if _number(labels[start:end], spelling.digits) == remark.second:
+            yield from zip(tokens[start : end + 1].tolist(), (word for word, _ in remark.carries), strict=False)
+    if runs:
+        return
+    for token, label in zip(tokens.tolist(), labels.tolist(), strict=True):
+        word = spelling.words[label] if label != IGNORED else 0
+        for remark in known if word else ():
+            same = np.flatnonzero(spelling.words[example.ids[remark.first : remark.end]] == word)
+            yield from ((token, remark.first + int(place)) for place in same)
+
+
+def _named(
+    example: StreamExample, tokens: np.ndarray, earlier: list[_Told], spelling: Spelling
+) -> Iterator[tuple[int, int]]:
+    """The last digit of a time in a question, and the word of each remark of that second that fetches its own."""
+    asked = tokens[example.asides.labels[tokens] == IGNORED]
+    values = example.asides.ids[asked]
+    for start, end in _runs(values, spelling.digits):
+        second = _number(values[start:end], spelling.digits)
+        there = [remark.first + len(remark.digits) - 2 for remark in earlier if remark.second == second]
+        yield from ((int(asked[end - 1]), place) for place in there or [0])
+
+
+def _pairs(found: list[tuple[int, int]]) -> np.ndarray:
+    return np.array(found, dtype=np.int32).reshape(-1, 2)

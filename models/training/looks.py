@@ -1,0 +1,120 @@
+"""Where heads of the language model are held to look while it is trained, and how far their looks are from there.
+
+A head that must find something finds it late by the loss of words alone: thousands of scenes teach nothing until one of
+its looks happens to be right. Told where to look, it learns within the hour; nothing of this is left after training.
+Runs in the training process alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from models.training.examples import IGNORED, Asides, StreamExample
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache, VideoLlama3ForConditionalGeneration
+
+LOOKS = ("pointing", "matching", "carrying", "recalling")
+"""Kinds of looks, by the functions of this module that measure them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """What heads give of themselves to what came before, in one pass over a stream or over questions on forks of it."""
+
+    model: VideoLlama3ForConditionalGeneration
+    hidden: Sequence[torch.Tensor]
+    """The tokens' vectors before each layer, `[1, num_tokens, hidden]`."""
+    cache: DynamicCache
+    num_keys: int
+    """How many of the cache's keys the tokens may see at all."""
+    positions: torch.Tensor
+    """int64 `[num_tokens]`."""
+
+    def loss(
+        self, asking: np.ndarray, wanted: np.ndarray, seen: np.ndarray, *, depth: int, head: int
+    ) -> torch.Tensor | None:
+        """−log of the share that a head gives to what is wanted of it, mean over tokens of which anything is.
+
+        asking: int `[num_asking]`, tokens; wanted, seen: bool `[num_asking, num_keys]`; head: from the end where
+        negative. None where nothing is wanted.
+        """
+        from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
+
+        wanted = wanted & seen
+        any_wanted = wanted.any(axis=1)
+        if not any_wanted.any():
+            return None
+        asking, wanted, seen = asking[any_wanted], wanted[any_wanted], seen[any_wanted]
+        language = self.model.model.language_model
+        layer = language.layers[depth]
+        device = self.model.device
+        rows = torch.from_numpy(asking).to(device).long()
+        vectors = layer.input_layernorm(self.hidden[depth][0, rows])
+        size = layer.self_attn.head_dim
+        head %= layer.self_attn.q_proj.out_features // size
+        query = layer.self_attn.q_proj(vectors)[None, :, head * size : (head + 1) * size].unsqueeze(1)
+        query, _ = apply_rotary_pos_emb(query, query, *language.rotary_emb(query, self.positions[None, rows]))
+        group = head // layer.self_attn.num_key_value_groups
+        keys: torch.Tensor = self.cache.layers[depth].keys[0, group, : self.num_keys]  # type: ignore[index,union-attr]
+        scores = query[0, 0].float() @ keys.float().T * layer.self_attn.scaling
+        scores = scores.masked_fill(~torch.from_numpy(seen).to(device), -math.inf)
+        there = scores.masked_fill(~torch.from_numpy(wanted).to(device), -math.inf)
+        return (scores.logsumexp(dim=-1) - there.logsumexp(dim=-1)).mean()
+
+
+def pointing(looks: Looks, asides: Asides, seen: np.ndarray) -> torch.Tensor | None:
+    """Of answers' tokens, by the first head of the layer before which a frame's end knows what has just happened.
+
+    A token that is to be copied from one place looks there, and any other at all that the answer rests on.
+    seen: bool `[num_aside, num_stream + num_aside]`, as for the others here.
+    """
+    rests = np.zeros((len(asides.after), seen.shape[1]), dtype=bool)
+    for number, first, end in asides.evidence:
+        rests[number, first:end] = True
+    wanted = rests[asides.numbers] & (asides.labels != IGNORED)[:, None]
+    copied = np.unique(asides.copies[:, 0])
+    wanted[copied] = False
+    wanted[asides.copies[:, 0], asides.copies[:, 1]] = True
+    return looks.loss(np.arange(len(asides.ids)), wanted, seen, depth=2 * (len(looks.hidden) - 1) // 3, head=0)
+
+
+def matching(looks: Looks, asides: Asides, seen: np.ndarray) -> torch.Tensor | None:
+    """Of what questions name (colours, shapes, times), by the last head of the layer at a quarter of the depth."""
+    wanted = np.zeros(seen.shape, dtype=bool)
+    wanted[asides.matches[:, 0], asides.matches[:, 1]] = True
+    return looks.loss(np.arange(len(asides.ids)), wanted, seen, depth=(len(looks.hidden) - 1) // 4, head=-1)
+
+
+def carrying(looks: Looks, stream: StreamExample) -> torch.Tensor | None:
+    """Of remarks' words, by the first head of the second layer: each fetches a piece of the time shown before it."""
+    asking, wanted, seen = _pairs(stream.carries, looks.num_keys)
+    return looks.loss(asking, wanted, seen, depth=min(1, len(looks.hidden) - 2), head=0)
+
+
+def recalling(looks: Looks, stream: StreamExample, image: int) -> torch.Tensor | None:
+    """Of visual tokens, by the last head of the second layer: each looks at the one before it of the same cell.
+
+    image: the image token's id. What has changed on a cell, and how, is the difference of these two.
+    """
+    at = np.flatnonzero(stream.ids == image)[: len(stream.picks)]
+    cells = stream.picks % stream.grid.num_cells
+    order = np.lexsort((at, cells))
+    later, earlier = order[1:], order[:-1]
+    same = cells[later] == cells[earlier]
+    pairs = np.stack([at[later][same], at[earlier][same]], axis=1)
+    return looks.loss(*_pairs(pairs, looks.num_keys), depth=min(1, len(looks.hidden) - 2), head=-1)
+
+
+def _pairs(pairs: np.ndarray, num_keys: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tokens, what is wanted of each, and what each sees of a stream, from (token, place) pairs of one place each."""
+    rows = np.arange(len(pairs))
+    wanted = np.zeros((len(pairs), num_keys), dtype=bool)
+    wanted[rows, pairs[:, 1]] = True
+    return pairs[:, 0], wanted, np.arange(num_keys)[None] <= pairs[:, :1]

@@ -1,0 +1,98 @@
+"""What answers copy in training: words of remarks, and times by way of the words that fetch their digits."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from models.checkpoint import Checkpoint
+from models.codec import TextCodec
+from models.spans import WindowSettings
+from models.training.copies import Spelling, with_copies
+from models.training.examples import ExampleBuilder, StreamExample, Turn
+from models.vision import VisionSettings
+
+REMARKS = [Turn(3.0, "A red circle enters on the left."), Turn(12.5, "The red circle stops in the centre.")]
+TIMES = [1.0, 3.0, 8.0, 12.5, 14.0]
+
+
+@pytest.fixture(scope="module")
+def codec(trainee: Checkpoint) -> TextCodec:
+    return TextCodec(trainee)
+
+
+def _told(trainee: Checkpoint, codec: TextCodec, *asides: Turn, shown_from_s: float = 0.0) -> StreamExample:
+    window = WindowSettings(4000, 5000, 4000, 5000)
+    builder = ExampleBuilder(codec, trainee.special, VisionSettings(), window, shown_offset_s=shown_from_s)
+    example = builder.tell(TIMES, REMARKS, begin_s=0.0, asides=asides)
+    return with_copies(example, Spelling.of(codec, trainee.special))
+
+
+def _words(codec: TextCodec, ids: np.ndarray, places: np.ndarray) -> list[str]:
+    return [codec.decode([int(ids[place])]).strip() for place in places]
+
+
+def test_the_words_of_a_remark_fetch_the_digits_of_the_time_before_it(trainee: Checkpoint, codec: TextCodec) -> None:
+    example = _told(trainee, codec)
+    fetched = [_words(codec, example.ids, pair) for pair in example.carries]
+    assert [(word, digit[:1]) for word, digit in fetched] == [
+        ("A", "3"), ("red", "."), ("The", "1"), ("red", "2"), ("circle", "."),
+    ]  # fmt: skip
+    assert (example.carries[:, 0] > example.carries[:, 1]).all()
+
+
+@pytest.mark.parametrize(("shown_from_s", "second"), [(0.0, "12"), (90.0, "102")])
+def test_a_time_is_copied_from_the_words_that_fetch_it(
+    trainee: Checkpoint, codec: TextCodec, shown_from_s: float, second: str
+) -> None:
+    asked = Turn(14.0, f"At {second} seconds.", "When did the red circle stop?", rests_on=(12.5,))
+    example = _told(trainee, codec, asked, shown_from_s=shown_from_s)
+    asides, fetches = example.asides, dict(example.carries.tolist())
+    read = [codec.decode([int(example.ids[fetches[place]])])[:1] for place in asides.copies[:, 1].tolist()]
+    assert "".join(read) == second + "."
+    *digits, after_them = asides.labels[asides.copies[:, 0]].tolist()
+    assert codec.decode(digits) == second and codec.decode([after_them]).startswith(" ")
+
+
+def test_both_ends_of_a_span_come_from_their_own_remarks(trainee: Checkpoint, codec: TextCodec) -> None:
+    asked = Turn(14.0, "From 3 to 12 seconds.", "From when to when was it in view?", rests_on=(3.0, 12.5))
+    example = _told(trainee, codec, asked)
+    first_words = [pair[0] for pair in example.carries.tolist()]
+    assert example.asides.copies[:, 1].tolist() == first_words
+    labels = example.asides.labels[example.asides.copies[:, 0]].tolist()
+    assert [codec.decode([labels[at]]) for at in (0, 2, 3)] == ["3", "1", "2"]
+
+
+def test_other_words_are_copied_from_the_remark_that_the_answer_rests_on(trainee: Checkpoint, codec: TextCodec) -> None:
+    example = _told(trainee, codec, Turn(14.0, "A red circle.", "What entered first?", rests_on=(3.0,)))
+    copies = example.asides.copies
+    assert _words(codec, example.asides.labels, copies[:, 0]) == ["A", "red", "circle"]
+    assert _words(codec, example.ids, copies[:, 1]) == ["A", "red", "circle"]
+    assert len(_told(trainee, codec, Turn(14.0, "No.", "Was it dark?", rests_on=())).asides.copies) == 0
+
+
+def test_a_time_that_does_not_stand_there_is_not_copied(trainee: Checkpoint, codec: TextCodec) -> None:
+    asked = Turn(14.0, "At 11 seconds.", "When did the red circle stop?", rests_on=(12.5,))
+    assert len(_told(trainee, codec, asked).asides.copies) == 0
+
+
+def test_a_time_in_a_question_is_matched_by_the_word_that_fetches_its_last_digit(
+    trainee: Checkpoint, codec: TextCodec
+) -> None:
+    asked = [
+        Turn(14.0, "The red circle stops in the centre.", "What happened at 12 seconds?", rests_on=(12.5,)),
+        Turn(14.0, "Nothing.", "What happened at 9 seconds?", rests_on=()),
+    ]
+    example = _told(trainee, codec, *asked)
+    asides, fetches = example.asides, dict(example.carries.tolist())
+    (there, nowhere) = asides.matches.tolist()
+    assert codec.decode([int(asides.ids[there[0]])]) == codec.decode([int(example.ids[fetches[there[1]]])]) == "2"
+    assert codec.decode([int(asides.ids[nowhere[0]])]) == "9" and nowhere[1] == 0
+
+
+def test_a_remark_that_came_after_the_question_is_not_copied(trainee: Checkpoint, codec: TextCodec) -> None:
+    example = _told(trainee, codec, Turn(8.0, "A red circle.", "What entered last?", rests_on=(3.0,)))
+    said = codec.decode(example.ids[: int(example.asides.copies[:, 1].max()) + 1].tolist())
+    assert re.search(r"A red circle$", said) and example.asides.copies[:, 1].max() <= example.asides.after[0]
