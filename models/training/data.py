@@ -1,12 +1,11 @@
-"""Training batches: scenes rendered from seeds, kept on disk, mixed new with old. Data workers run this."""
+"""Training scenes: rendered from seeds, pruned, told and asked about as a mixture has it. Data workers run this."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -16,12 +15,12 @@ from models.spans import WindowSettings
 from models.training.attached import asked_with_pictures
 from models.training.copies import Spelling, with_copies
 from models.training.evidence import Words, with_looks, with_matches
-from models.training.examples import Asides, ExampleBuilder, Pictures, StreamExample, Turn
+from models.training.examples import ExampleBuilder, StreamExample, Turn
 from models.training.history import HISTORY_SIZES, token_labels
 from models.training.instructions import judged
 from models.training.questions_before import BEFORE
 from models.training.remarks import DIRECTIONS
-from models.training.sight import CELL_SIZES, UNSURE, Stills, cell_labels, make_stills
+from models.training.sight import CELL_SIZES, UNSURE, cell_labels
 from streaming.difffp import CellGrid
 from streaming.sources.photographs import photographs_in
 from streaming.sources.scenario import EventKind, Family, SceneSettings
@@ -41,11 +40,6 @@ STATE_SIZES = (
 """Answers to each of the state questions."""
 _VIEW = slice(8 + len(_PRESENT), 11 + len(_PRESENT))
 _EVENT = slice(11 + len(_PRESENT), None)
-CLOSE_SIZES = ((84, 84), (84, 84), (56, 56), (84, 56), (112, 84))
-_STILLS_KEPT = 2000
-"""Groups of still lifes kept in memory; older ones are not shown again."""
-_ASIDE_ARRAYS = ("ids", "labels", "weights", "numbers", "after", "evidence", "matches", "copies")
-_STREAM_ARRAYS = ("ids", "labels", "weights", "frames", "frame_numbers", "frame_ends", "picks", "carries")
 _DRAWS_OF_A_QUESTION = 12
 """Kinds and moments that are tried until one of them allows a question."""
 _TOLD_KINDS = (*BEFORE, "is_there", "was_there", "when_enter", "when_leave", "is_covered", "is_dark")
@@ -57,7 +51,9 @@ _NEAR_S = 8.0
 """In windows that evict early, questions rest on what happened within this time."""
 
 
-Example = TypeVar("Example", covariant=True)
+def first_scene_seed(seed: int) -> int:
+    """Seed of the first scene of a training with this seed; those of other trainings lie ten million further on."""
+    return FIRST_TRAINING_SEED + seed * 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +142,7 @@ class SceneMaker:
         self._vision = checkpoint.vision
         self._mixture = mixture
         self._seed = seed
+        self._first_seed = first_scene_seed(seed)
         self._photographs = mixture.photograph_files
 
     def make(self, index: int) -> TrainingScene:
@@ -158,7 +155,7 @@ class SceneMaker:
         quiet = rng.random() < mixture.quiet_share
         with_pictures = rng.random() < mixture.attached_share
         settings = self._scene_settings(rng, fps, quiet=quiet, brief=with_pictures)
-        scene = Scene(FIRST_TRAINING_SEED + self._seed * 10_000_000 + index, settings)
+        scene = Scene(self._first_seed + index, settings)
         times = np.arange(rng.uniform(0, 1 / fps), scene.duration_s, 1 / fps)
         pictures = [(float(time_s), scene.frame(float(time_s))) for time_s in times]
         if rng.random() < max(mixture.h264_share, _QUIET_H264_SHARE * quiet):
@@ -171,7 +168,7 @@ class SceneMaker:
             turns += self._questions(scene, rng, times, builder.shown_offset_s - float(times[0]), evicted)
         turns.sort(key=lambda turn: turn.time_s)
         asides = self._asides(scene, rng, times, builder.shown_offset_s - float(times[0]), evicted=evicted)
-        seed = FIRST_TRAINING_SEED + self._seed * 10_000_000 + 5_000_000 + 4 * index
+        seed = self._first_seed + 5_000_000 + 4 * index
         pictured = asked_with_pictures(scene, rng, seed) if with_pictures else None
         turns += [pictured.turn] if pictured else []
         example = builder.build(pictures, grid, turns, instruction=instruction, asides=asides)
@@ -193,7 +190,7 @@ class SceneMaker:
         """Remarks without pictures, up to a cut, which tells of nothing that then is there."""
         fps = float(rng.choice(self._mixture.fps))
         settings = replace(self._scene_settings(rng, fps), opening=0)
-        scene = Scene(FIRST_TRAINING_SEED + self._seed * 10_000_000 + index, settings)
+        scene = Scene(self._first_seed + index, settings)
         times = np.arange(rng.uniform(0, 1 / fps), scene.duration_s, 1 / fps)
         cuts = [event.time_s for event in scene.truth if event.kind is EventKind.CUT]
         times = times[times < min(cuts, default=scene.duration_s) - 1.0] if cuts and cuts[0] > 4.0 else times
@@ -378,128 +375,3 @@ def _posed(
         if asked is not None:
             return Turn(time_s, asked.answer, asked.question, rests_on=asked.rests_on, look=asked.look)
     return None
-
-
-class Store(Protocol[Example]):
-    """Where numbered examples come from."""
-
-    def get(self, index: int) -> Example:
-        """Example number `index`."""
-        ...
-
-
-class SceneStore:
-    """Examples on disk, made on first use; many readers, each example written once and renamed into place."""
-
-    def __init__(self, folder: Path, maker: SceneMaker) -> None:
-        self._folder = folder
-        self._maker = maker
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def get(self, index: int) -> TrainingScene:
-        """Example number `index`."""
-        path = self._folder / f"{index:07d}.npz"
-        if path.is_file():
-            return _read(path)
-        made = self._maker.make(index)
-        _write(path, made)
-        return made
-
-
-class StillStore:
-    """Still lifes for the encoder's own stage, the newest kept in memory: painting one costs as much as learning it."""
-
-    def __init__(self, checkpoint: Checkpoint, mixture: Mixture, seed: int) -> None:
-        self._vision = checkpoint.vision
-        self._max_cells = checkpoint.stream.max_cells
-        self._mixture = mixture
-        self._first_seed = FIRST_TRAINING_SEED + seed * 10_000_000
-        self._photographs = mixture.photograph_files
-        self._kept: OrderedDict[int, Stills] = OrderedDict()
-
-    def get(self, index: int) -> Stills:
-        """Group number `index`: eight pictures of one ground; `close_share` of them small with one plain shape each."""
-        if index in self._kept:
-            return self._kept[index]
-        mixture = self._mixture
-        easy = np.random.default_rng([self._first_seed, index, 79]).random() < mixture.close_share
-        sizes = CLOSE_SIZES if easy else VIEW_SIZES
-        noise = (0.0, 2.0) if easy else mixture.noise_sigma
-        settings = SceneSettings(
-            view_sizes=sizes, noise_sigma=noise, grounds=mixture.ground_kinds, photographs=self._photographs
-        )
-        made = make_stills(self._first_seed + index, settings, self._vision, self._max_cells, close=easy)
-        self._kept[index] = made
-        if len(self._kept) > _STILLS_KEPT:
-            self._kept.popitem(last=False)
-        return made
-
-
-class Batches(Generic[Example]):
-    """Batch number s: some new scenes and some earlier ones. Deterministic in (seed, s), so training can resume."""
-
-    def __init__(self, store: Store[Example], seed: int, batch_size: int, new_per_batch: int, num_steps: int) -> None:
-        self._store = store
-        self._seed = seed
-        self._batch_size = batch_size
-        self._new = new_per_batch
-        self._num_steps = num_steps
-        self._reach = _STILLS_KEPT if isinstance(store, StillStore) else None
-
-    def __len__(self) -> int:
-        return self._num_steps
-
-    def __getitem__(self, step: int) -> list[Example]:
-        rng = np.random.default_rng([self._seed, 77, step])
-        num_new = self._new if step else self._batch_size
-        num_before = self._batch_size + (step - 1) * self._new if step else 0
-        fresh = range(num_before, num_before + num_new)
-        oldest = max(num_before - self._reach, 0) if self._reach else 0
-        old = rng.integers(oldest, max(num_before, 1), size=self._batch_size - num_new)
-        return [self._store.get(int(index)) for index in [*fresh, *old]]
-
-
-def _write(path: Path, made: TrainingScene) -> None:
-    partial = path.with_suffix(".partial.npz")
-    stream = made.stream
-    arrays = {name: getattr(stream, name) for name in _STREAM_ARRAYS}
-    arrays |= {f"aside_{name}": getattr(stream.asides, name) for name in _ASIDE_ARRAYS}
-    for place, pictures in enumerate(stream.attached):
-        arrays |= {
-            f"attached_{place}_frames": pictures.frames,
-            f"attached_{place}_grid": _grid_array(pictures.grid),
-            f"attached_{place}_picks": pictures.picks,
-        }
-    arrays |= {
-        "grid": _grid_array(stream.grid),
-        "cell_labels": made.cell_labels,
-        "state_labels": made.state_labels,
-        "token_labels": made.token_labels,
-        "number": np.array(made.number),
-    }
-    np.savez(partial, **arrays)
-    partial.replace(path)
-
-
-def _read(path: Path) -> TrainingScene:
-    with np.load(path) as data:
-        attached: list[Pictures] = []
-        while (name := f"attached_{len(attached)}") + "_frames" in data:
-            attached.append(Pictures(data[f"{name}_frames"], _grid_of(data[f"{name}_grid"]), data[f"{name}_picks"]))
-        arrays = {name: data[name] for name in _STREAM_ARRAYS}
-        asides = Asides(**{name: data[f"aside_{name}"] for name in _ASIDE_ARRAYS})
-        stream = StreamExample(**arrays, grid=_grid_of(data["grid"]), asides=asides, attached=tuple(attached))
-        cells, states, tokens = (data[f"{of}_labels"] for of in ("cell", "state", "token"))
-        return TrainingScene(stream, cells, states, tokens, int(data["number"]))
-
-
-def _grid_array(grid: CellGrid) -> np.ndarray:
-    return np.array([grid.rows, grid.cols, grid.merge, grid.patch_px])
-
-
-def _grid_of(values: np.ndarray) -> CellGrid:
-    rows, cols, merge, patch_px = (int(value) for value in values)
-    return CellGrid(rows=rows, cols=cols, merge=merge, patch_px=patch_px)
-
-
-__all__ = ["Batches", "Mixture", "SceneMaker", "SceneStore", "TrainingScene"]

@@ -14,7 +14,8 @@ import numpy as np
 
 from models.errors import SettingsError
 from models.files import refuse_unknown
-from models.training.data import Batches, Mixture, SceneMaker, SceneStore, StillStore, Store, TrainingScene
+from models.training.data import Mixture, SceneMaker, TrainingScene
+from models.training.stores import Batches, SceneStore, StillStore, Store
 
 if TYPE_CHECKING:
     from models.checkpoint import Checkpoint

@@ -12,10 +12,11 @@ from models.files import refuse_unknown
 
 if TYPE_CHECKING:
     from models.checkpoint import Checkpoint
-    from models.training.data import Batches, Store, TrainingScene
+    from models.training.data import TrainingScene
     from models.training.loop import Trainer
     from models.training.sight import Stills
     from models.training.stage_plans import RowBatches
+    from models.training.stores import Batches, Store
 
 PLAN_PATH = Path(__file__).parent / "embedded.yaml"
 
@@ -114,8 +115,9 @@ def train(
 
 def _batches(checkpoint: Checkpoint, plan: Plan, number: int, folder: Path) -> Batches[Any] | RowBatches:
     """The batches of a stage; what is rendered for them is kept in `folder`."""
-    from models.training.data import Batches, Mixture, SceneMaker, SceneStore, StillStore
+    from models.training.data import Mixture, SceneMaker
     from models.training.stage_plans import RowBatches
+    from models.training.stores import Batches, SceneStore, StillStore
 
     stage, mixture = plan.stages[number]
     seed = plan.seed + number

@@ -13,9 +13,10 @@ from models.checkpoint import Checkpoint
 from models.engine import Engine
 from models.settings import StreamSettings
 from models.spans import WindowSettings
-from models.training.data import Batches, Mixture, SceneMaker, SceneStore, StillStore
+from models.training.data import Mixture, SceneMaker
 from models.training.examples import IGNORED, ExampleBuilder, Turn
 from models.training.remarks import remarks
+from models.training.stores import Batches, SceneStore, StillStore
 from streaming.sources.scenario import SceneSettings
 from streaming.sources.synthetic import Scene
 from streaming.types import Frame

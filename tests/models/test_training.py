@@ -11,10 +11,11 @@ import torch
 from models.checkpoint import Checkpoint, load_checkpoint
 from models.errors import SettingsError
 from models.training.blueprint import Sizes, new_model
-from models.training.data import Batches, Mixture, SceneMaker, SceneStore, StillStore, TrainingScene
+from models.training.data import Mixture, SceneMaker, TrainingScene
 from models.training.loop import Stage, Trainer
 from models.training.losses import Features, Heads, batch_losses
 from models.training.remarks import all_remarks
+from models.training.stores import Batches, SceneStore, StillStore
 from models.training.train import PLAN_PATH, read_plan, train
 
 SMALL = Sizes(vision_hidden=24, vision_layers=1, vision_heads=2, hidden=32, layers=1, heads=4, kv_heads=2)
