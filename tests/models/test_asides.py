@@ -25,7 +25,7 @@ def test_each_aside_is_read_as_if_it_alone_followed_the_stream(trainee: Checkpoi
     maker = SceneMaker(trainee, mixture, 3)
     scene = next(made for number in range(9) if len((made := maker.make(number)).stream.asides.after) >= 3)
     stream, asides = scene.stream, scene.stream.asides
-    visual = torch.randn(len(stream.picks), TRAINEE.hidden)
+    visual = torch.randn(len(stream.picks), TRAINEE.hidden, generator=torch.Generator().manual_seed(0))
     language = trainee.model.model.language_model
     with torch.no_grad():
         read = _read_stream(trainee.model, scene, visual)
@@ -81,7 +81,7 @@ def _scene(trainee: Checkpoint, **mixture: object) -> TrainingScene:
 def test_where_answers_look_is_the_attention_of_the_first_head(trainee: Checkpoint) -> None:
     scene = _scene(trainee, evicted_share=0.0)
     stream, asides, model = scene.stream, scene.stream.asides, trainee.model
-    visual = torch.randn(len(stream.picks), TRAINEE.hidden)
+    visual = torch.randn(len(stream.picks), TRAINEE.hidden, generator=torch.Generator().manual_seed(0))
     depth = 2 * TRAINEE.layers // 3
     language = model.model.language_model
     language.set_attn_implementation("eager")
@@ -119,13 +119,13 @@ def test_where_answers_look_is_the_attention_of_the_first_head(trainee: Checkpoi
     for name, found in (("pointing", shares), ("matching", matched)):
         loss = read.looks[name]
         assert loss is not None
-        torch.testing.assert_close(loss, -torch.stack(found).log().mean(), atol=1e-4, rtol=0)
+        torch.testing.assert_close(loss, -torch.stack(found).log().mean(), atol=1e-3, rtol=0)
 
 
 def test_what_words_fetch_and_cells_recall_is_the_attention_of_the_second_layer(trainee: Checkpoint) -> None:
     scene = _scene(trainee, evicted_share=0.0)
     stream, model, image = scene.stream, trainee.model, trainee.special.image
-    visual = torch.randn(len(stream.picks), TRAINEE.hidden)
+    visual = torch.randn(len(stream.picks), TRAINEE.hidden, generator=torch.Generator().manual_seed(0))
     language = model.model.language_model
     language.set_attn_implementation("eager")
     try:
@@ -146,7 +146,7 @@ def test_what_words_fetch_and_cells_recall_is_the_attention_of_the_second_layer(
     for name, found in (("recalling", recalled), ("carrying", fetched)):
         loss = read.looks[name]
         assert loss is not None
-        torch.testing.assert_close(loss, -torch.stack(found).log().mean(), atol=1e-4, rtol=0)
+        torch.testing.assert_close(loss, -torch.stack(found).log().mean(), atol=1e-3, rtol=0)
 
 
 def test_a_head_learns_to_look_at_what_answers_rest_on(trainee: Checkpoint) -> None:
