@@ -166,7 +166,7 @@ def _right(questions: tuple[str, str, str]) -> dict:
         made["suggestions"] = [gr.Button(question, size="sm", min_width=80) for question in questions]
         made["stop_answer"] = gr.Button("Stop answer", size="sm", min_width=80, visible=False, variant="stop")
     made["box"] = gr.MultimodalTextbox(
-        label="Question", show_label=False, placeholder="Ask about what is seen; attach pictures or a short clip.",
+        label="Question", show_label=False, placeholder="Ask; attach pictures or a clip.",
         file_count="multiple", file_types=["image", "video"], sources=["upload"], max_plain_text_length=2000, lines=1,
         max_lines=5, elem_id="sva-question",
     )  # fmt: skip

@@ -46,7 +46,9 @@ def banner(desk: Desk, tab: Tab | None = None) -> str:
     about, news = desk.about(), desk.model_news()
     if news.state == "failed":
         return f'<div class="sva-about failed" role="alert"><strong>{literal(news.text)}</strong></div>'
-    title = about.title.replace(" is watching", " is being loaded") if news.state == "loading" else about.title
+    is_watching = desk.gallery is not None or (tab is not None and tab.stream is not None)
+    doing_now = "is being loaded" if news.state == "loading" else "is watching" if is_watching else "is ready"
+    title = about.title.replace("is watching", doing_now)
     loading = '<progress aria-label="Loading the model" max="1"></progress> <span class="sva-loading"></span>'
     doing = f" {loading}" if news.state == "loading" else ""
     other = f"<p>{literal(about.other)}</p>" if about.other else ""

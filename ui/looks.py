@@ -52,7 +52,7 @@ def _theme() -> Any:
         font_mono=mono,
     )
     return theme.set(
-        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_400",
         body_background_fill="*neutral_100",
         body_background_fill_dark="*neutral_950",
@@ -83,6 +83,8 @@ def _theme() -> Any:
         button_border_width="1px",
         button_large_text_size="*text_md",
         button_large_padding="*spacing_md *spacing_lg",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
         checkbox_label_background_fill="transparent",
         checkbox_label_background_fill_dark="transparent",
     )

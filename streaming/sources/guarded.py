@@ -7,6 +7,7 @@ checked like the first; RTSP goes through a relay (`streaming.sources.relay`). T
 from __future__ import annotations
 
 import errno
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -245,7 +246,8 @@ class HttpFiles:
         except httpx.TooManyRedirects:
             raise AddressRefused(self._name, f"it redirects more than {_MAX_REDIRECTS} times", "check it") from None
         except httpx.HTTPError as error:
-            raise SourceUnreachable(self._name, f"it cannot be reached ({error})", "check host and port") from None
+            reason = f"it cannot be reached ({_reason(error)})"
+            raise SourceUnreachable(self._name, reason, "check host and port") from None
         if response.is_success:
             return response
         response.close()
@@ -370,3 +372,13 @@ class HttpFile:
         self._rest = b""
         if response is not None:
             response.close()
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the system's number for it.
+
+    >>> _reason(ConnectionRefusedError(111, "Connection refused"))
+    'connection refused'
+    """
+    said = re.sub(r"^\[Errno -?\d+\] ", "", str(error))
+    return said[:1].lower() + said[1:]

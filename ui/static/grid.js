@@ -16,10 +16,15 @@
         this.recording.hidden = !message.recording;
         this.update(message.cameras);
       });
-      // Only a grid that is seen is kept up to date.
+      // Only a grid that is seen is kept up to date; a connection that was lost and is there again knows of none.
+      let seen = false, told = false;
+      const tell = () => { told = connection.send({ grid: seen }); };
       new IntersectionObserver((entries) => {
-        connection.send({ grid: entries.some((entry) => entry.isIntersecting) });
+        seen = entries.at(-1).isIntersecting;
+        tell();
       }).observe(root);
+      connection.on("lost", () => { told = false; });
+      connection.on("pulse", () => { if (!told) tell(); });
     }
 
     update(cameras) {

@@ -113,7 +113,8 @@
       this.panel.replaceChildren(head, make("p", { class: "sva-said", text: found.text }), strip);
       this.panel.hidden = false;
       this.panel.focus({ preventScroll: true });
-      this.panel.scrollIntoView({ block: "nearest", behavior: "smooth" });
+      const pictures = [...strip.querySelectorAll("img")].map((picture) => picture.decode().catch(() => undefined));
+      Promise.all(pictures).then(() => this.panel.scrollIntoView({ block: "nearest", behavior: "smooth" })); // as high as it gets
     }
 
     frame(frame) {
