@@ -60,14 +60,14 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="package")
-def window(browser: Browser, app: Served) -> Iterator[BrowserContext]:
+def window(app: Served, browser: Browser) -> Iterator[BrowserContext]:
     """A window of a person who allowed the camera; its tabs share what was fetched, as they do at home."""
     with open_window(browser, app.url, camera=True) as context:
         yield context
 
 
 @pytest.fixture(scope="package")
-def phone(browser: Browser, app: Served) -> Iterator[BrowserContext]:
+def phone(app: Served, browser: Browser) -> Iterator[BrowserContext]:
     """The same on a phone."""
     with open_window(browser, app.url, camera=True, phone=True) as context:
         yield context

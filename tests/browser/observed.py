@@ -1,18 +1,22 @@
-"""Runs the app as `python app.py` does; says on SIGUSR1 what lives in it, and raises an alert on SIGUSR2.
+"""Runs the app as `python app.py` does; says on SIGUSR1 what lives in it, and does on SIGUSR2 what a test asks of it.
 
 No rule raises alerts yet, so a test does, where a rule would: among the events of a stream, on the engine's thread.
+And the carried model answers sooner than anybody presses a button, so a test makes it as slow as a large one.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
+import inspect
 import json
 import os
 import runpy
 import signal
 import sys
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,20 +37,41 @@ def report(path: Path) -> None:
     part.replace(path)
 
 
-def alert(path: Path) -> None:
-    """An alert in every stream of the name that stands in `path`."""
+def alert(name: str, text: str) -> None:
+    """An alert in every stream of this name."""
     from assistant.channel import Channel
     from assistant.events import Alert
 
-    wanted = json.loads(path.read_text(encoding="utf-8"))
-    for channel in [each for each in gc.get_objects() if isinstance(each, Channel) and each.name == wanted["stream"]]:
+    for channel in [each for each in gc.get_objects() if isinstance(each, Channel) and each.name == name]:
 
         def say(stream: Any, channel: Channel = channel) -> Generator[Any, Any, None]:
-            raised = Alert(source="", time_s=channel.snapshot().media_s, text=wanted["text"], reason="a rule")
+            raised = Alert(source="", time_s=channel.snapshot().media_s, text=text, reason="a rule")
             channel._emit(raised)
             yield from ()
 
         channel._order(say)
+
+
+def slow_down(pass_s: float) -> None:
+    """From now on each forward pass takes so much longer; 0 ends that."""
+    from models.engine import Engine
+
+    own = inspect.unwrap(Engine.step)
+
+    @functools.wraps(own)
+    def step(self: Engine, jobs: Any) -> Any:
+        time.sleep(pass_s)
+        return own(self, jobs)
+
+    Engine.step = step if pass_s else own  # type: ignore[method-assign]
+
+
+def obey(path: Path) -> None:
+    """Do what stands in `path`, which is gone once it was done."""
+    wanted = json.loads(path.read_text(encoding="utf-8"))
+    known: dict[str, Callable[..., None]] = {"alert": alert, "slow_down": slow_down}
+    known[wanted.pop("do")](**wanted)
+    path.unlink()
 
 
 def main() -> None:
@@ -57,11 +82,11 @@ def main() -> None:
         # Not here, in the middle of whatever the main thread does.
         threading.Thread(target=report, args=(path,), name="report", daemon=True).start()
 
-    def on_alert(number: int, frame: FrameType | None) -> None:
-        threading.Thread(target=alert, args=(path.with_name("alert.json"),), name="alert", daemon=True).start()
+    def on_order(number: int, frame: FrameType | None) -> None:
+        threading.Thread(target=obey, args=(path.with_name("order.json"),), name="order", daemon=True).start()
 
     signal.signal(signal.SIGUSR1, on_signal)
-    signal.signal(signal.SIGUSR2, on_alert)
+    signal.signal(signal.SIGUSR2, on_order)
     sys.path.insert(0, str(ROOT))
     os.chdir(ROOT)
     sys.argv = ["app.py", *sys.argv[2:]]

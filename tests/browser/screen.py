@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,10 @@ from tests.browser.fake_camera import READ_TIME_JS, read_time
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request, Response
 
-START_MS = 60_000
+START_S = 60.0
 """Until the page is there and the model loaded, on a busy machine."""
+POLL_MS = 50
+"""Between two looks. Playwright's own way, at every frame that is drawn, takes a second on a page that came to rest."""
 
 GRADIOS_OWN = (
     r"^warning: Method not implemented\. \(http\S+/assets/",
@@ -76,16 +78,27 @@ COUNT_FRAMES_JS = """
 @contextmanager
 def opened(context: BrowserContext, *, dark: bool = False) -> Iterator[Screen]:
     """A new tab with a session of its own, closed at the end; fails where anything stood in its console."""
-    page = context.new_page()
-    try:
-        page.emulate_media(color_scheme="dark" if dark else "light")
-        screen = Screen(page)
-        screen.open()
+    with all_opened([context], dark=dark) as (screen,):
         yield screen
-        screen.check_console()
-        screen.stop()
+
+
+@contextmanager
+def all_opened(contexts: Sequence[BrowserContext], *, dark: bool = False) -> Iterator[list[Screen]]:
+    """A new tab in each window, as `opened`, loaded side by side."""
+    screens = [Screen(context.new_page()) for context in contexts]
+    try:
+        for screen in screens:
+            screen.page.emulate_media(color_scheme="dark" if dark else "light")
+            screen.begin()
+        for screen in screens:
+            screen.wait_ready()
+        yield screens
+        for screen in screens:
+            screen.check_console()
+            screen.stop()
     finally:
-        page.close()
+        for screen in screens:
+            screen.page.close()
 
 
 class Screen:
@@ -102,23 +115,25 @@ class Screen:
         page.on("requestfailed", self._on_failed)
         page.on("response", self._on_response)
 
-    def open(self) -> None:
-        """Load the page and wait until the model watches."""
-        self.page.goto("/")
-        self.wait_ready()
+    def begin(self) -> None:
+        """Begin to load the page."""
+        self.page.goto("/", wait_until="commit")
 
     def wait_ready(self) -> None:
         """Until the page's own connection is there."""
-        self.page.wait_for_function(
+        self.wait(
             "() => { const s = document.querySelector('[data-testid=state]'); "
             "return s && s.textContent && !['CONNECTING', 'DISCONNECTED'].includes(s.textContent); }",
-            timeout=START_MS,
+            within_s=START_S,
         )
 
     def wait_model(self) -> None:
         """Until the model is loaded."""
-        ready = "() => window.sva && sva.pulse && sva.pulse.model.state === 'ready'"
-        self.page.wait_for_function(ready, timeout=START_MS)
+        self.wait("() => window.sva && sva.pulse && sva.pulse.model.state === 'ready'", within_s=START_S)
+
+    def wait(self, condition: str, arg: Any = None, within_s: float = 30.0) -> None:
+        """Until a function of the page gives true for `arg`."""
+        self.page.wait_for_function(condition, arg=arg, timeout=1000 * within_s, polling=POLL_MS)
 
     def check_console(self) -> None:
         """Fail where anything was said in the console, or could not be fetched, that a test did not allow."""
@@ -177,9 +192,9 @@ class Screen:
 
     def wait_lines(self, count: int, badge: str = "Remark", within_s: float = 15.0) -> list[Line]:
         """At least `count` lines with this badge."""
-        self.page.wait_for_function(
+        self.wait(
             "([kind, count]) => document.querySelectorAll(`[role=log] .sva-${kind}`).length >= count",
-            arg=[badge.lower(), count], timeout=1000 * within_s,
+            [badge.lower(), count], within_s,
         )  # fmt: skip
         return self.lines(badge)
 
@@ -194,9 +209,15 @@ class Screen:
             " found.push(pulse.media_s); if (found.length === count) done(found); }); })", count
         ))  # fmt: skip
 
+    def wait_begun_answer(self) -> str:
+        """Until an answer has come in part; gives its words so far."""
+        begun = "[role=log] .sva-answer:has(.sva-cursor) .sva-text"
+        self.wait(f"() => /\\w/.test(document.querySelector('{begun}')?.textContent || '')")
+        return self.page.locator(begun).first.inner_text().rstrip("\u258d")
+
     def wait_answered(self) -> None:
         """Until no answer is under way."""
-        self.page.wait_for_function(
+        self.wait(
             "() => sva.pulse.open === 0 && !document.querySelector('[role=log]').textContent.includes('\u258d')"
         )
 
@@ -206,14 +227,22 @@ class Screen:
             "() => { let count = 0; window.askedOf = []; sva.connection.on('pulse', () => {"
             " askedOf.push(framesAsked - count); count = framesAsked; }); }"
         )
-        self.page.wait_for_function(
+        self.wait(
             "([count, most]) => askedOf.length > count && askedOf.slice(-count).reduce((a, b) => a + b) <= most",
-            arg=[num_pulses, most_frames], polling=500,
+            [num_pulses, most_frames],
         )  # fmt: skip
 
     def wait_media(self, time_s: float) -> None:
         """Until the model has seen the recording so far."""
-        self.page.wait_for_function("(s) => sva.pulse.media_s >= s", arg=time_s)
+        self.wait("(s) => sva.pulse.media_s >= s", time_s)
+
+    def seek(self, share: float) -> Locator:
+        """Click on a recording's timeline, so far from its left; gives it."""
+        bar = self.page.get_by_role("slider", name="Seek")
+        box = bar.bounding_box()
+        assert box is not None
+        bar.click(position={"x": share * box["width"], "y": 3})
+        return bar
 
     def choose_speed(self, name: str) -> None:
         """Play a recording at another speed."""
@@ -222,9 +251,12 @@ class Screen:
 
     # What is done.
 
-    def start_sample(self, name: str = "Synthetic scene") -> None:
-        """One click."""
+    def start_sample(self, name: str = "Synthetic scene", *, speed: str = "") -> None:
+        """One click. speed: how fast it is played from then on, where that is not the usual."""
         self.page.get_by_role("button", name=name, exact=True).click()
+        if speed:
+            self.wait_state("REPLAY")
+            self.choose_speed(speed)
 
     def stop(self) -> None:
         """Leave nothing running that others would wait for; a closed tab alone runs on for its time of grace."""
@@ -258,9 +290,9 @@ class Screen:
 
     def wait_state(self, *states: str, within_s: float = 20.0) -> None:
         """Until the chip says one of them."""
-        self.page.wait_for_function(
+        self.wait(
             "(states) => states.includes(document.querySelector('[data-testid=state]').textContent)",
-            arg=list(states), timeout=1000 * within_s,
+            list(states), within_s,
         )  # fmt: skip
 
     # The camera's film.

@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -46,7 +47,7 @@ class Inside:
 
 
 class Served:
-    """A process that serves a page."""
+    """A process that serves a page: on its way inside `with`; whoever asks for its address waits until it is up."""
 
     def __init__(self, command: list[str], folder: Path, **environment: str) -> None:
         """`folder` becomes its home, so that nothing of the user's is read or written."""
@@ -58,9 +59,23 @@ class Served:
         self._log = folder / "log.txt"
         self._report = folder / "inside.json"
         self._process: subprocess.Popen[bytes] | None = None
-        self.url = ""
-        self.up_s = 0.0
-        """From its start until its page was there."""
+        self._began_s = 0.0
+        self._url = ""
+        self._up_s = 0.0
+
+    @property
+    def url(self) -> str:
+        """Where its page is; waits until it is there."""
+        if not self._url:
+            url = self._read_url(self._began_s)
+            self._wait_for_page(url, self._began_s)
+            self._url, self._up_s = url, time.monotonic() - self._began_s
+        return self._url
+
+    @property
+    def up_s(self) -> float:
+        """From its start until its page was there, for whoever asked for its address from the start."""
+        return self._up_s
 
     @property
     def pid(self) -> int:
@@ -74,18 +89,11 @@ class Served:
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def __enter__(self) -> Self:
-        began_s = time.monotonic()
+        self._began_s = time.monotonic()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 self._command, cwd=ROOT, env=self._environment, stdout=subprocess.PIPE, stderr=log
             )
-        try:
-            self.url = self._read_url(began_s)
-            self._wait_for_page(began_s)
-        except BaseException:
-            self._end()
-            raise
-        self.up_s = time.monotonic() - began_s
         return self
 
     def __exit__(
@@ -116,8 +124,22 @@ class Served:
 
     def alert(self, stream: str, text: str) -> None:
         """Raise an alert in every stream of this name."""
-        self._report.with_name("alert.json").write_text(json.dumps({"stream": stream, "text": text}), encoding="utf-8")
+        self._order("alert", name=stream, text=text)
+
+    @contextmanager
+    def slowed(self, pass_s: float) -> Iterator[None]:
+        """Inside, each forward pass of its model takes so much longer."""
+        self._order("slow_down", pass_s=pass_s)
+        try:
+            yield
+        finally:
+            self._order("slow_down", pass_s=0.0)
+
+    def _order(self, what: str, **values: Any) -> None:
+        path = self._report.with_name("order.json")
+        path.write_text(json.dumps({"do": what, **values}), encoding="utf-8")
         os.kill(self.pid, signal.SIGUSR2)
+        wait_until(lambda: not path.exists(), 10.0, f"the process did what it was asked: {what}")
 
     def kill(self) -> None:
         """End it at once."""
@@ -146,15 +168,15 @@ class Served:
                 return match[1].rstrip("/.")
         raise AssertionError(f"the app did not start: {text.decode(errors='replace')}\n{self.log}")
 
-    def _wait_for_page(self, began_s: float) -> None:
+    def _wait_for_page(self, url: str, began_s: float) -> None:
         while time.monotonic() - began_s < _START_S:
             try:
-                if httpx.get(self.url, verify=False, trust_env=False).status_code == 200:
+                if httpx.get(url, verify=False, trust_env=False).status_code == 200:
                     return
             except httpx.TransportError:
                 pass
             time.sleep(0.02)
-        raise AssertionError(f"no page at {self.url}\n{self.log}")
+        raise AssertionError(f"no page at {url}\n{self.log}")
 
     def _end(self) -> None:
         process = self._process
@@ -188,5 +210,5 @@ def wait_until(is_so: Callable[[], bool], within_s: float, what: str) -> float:
     while not is_so():
         if time.monotonic() - began_s > within_s:
             raise AssertionError(f"not within {within_s:g} s: {what}")
-        time.sleep(0.1)
+        time.sleep(0.02)
     return time.monotonic() - began_s

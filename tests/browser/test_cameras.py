@@ -48,7 +48,7 @@ def watching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served,
 
 
 @pytest.fixture(scope="module")
-def looking(browser: Browser, watching: tuple[Served, Path]) -> Iterator[BrowserContext]:
+def looking(watching: tuple[Served, Path], browser: Browser) -> Iterator[BrowserContext]:
     with open_window(browser, watching[0].url) as context:
         yield context
 
@@ -93,14 +93,12 @@ def test_a_mask_and_a_zone_are_drawn_applied_and_given_as_yaml(
     cameras.page.get_by_test_id("drawn").get_by_text("Not applied yet").wait_for()
     cameras.press("Apply to the camera")
     cameras.page.get_by_test_id("drawn").get_by_text("until the program ends").wait_for()
-    cameras.page.wait_for_function(
-        "() => document.querySelectorAll('.sva-card polygon').length === 4", timeout=10_000
-    )
+    cameras.wait("() => document.querySelectorAll('.sva-card polygon').length === 4", within_s=10.0)
     image = card(cameras, "door").locator("img")
-    cameras.page.wait_for_function(
+    cameras.wait(
         f"(image) => {{ const [r, g, b] = ({CENTRE_JS})(image);"
         " return Math.max(Math.abs(r - 128), Math.abs(g - 128), Math.abs(b - 128)) < 8; }",
-        arg=image.element_handle(),
+        image.element_handle(),
     )  # its model sees grey there
     served, path = watching
     assert path.read_text() == CONFIG, "the file is the person's own"
@@ -114,7 +112,7 @@ def test_a_mask_and_a_zone_are_drawn_applied_and_given_as_yaml(
     cameras.press("Remove Mask")
     cameras.press("Remove Zone path")
     cameras.press("Apply to the camera")
-    cameras.page.wait_for_function("() => document.querySelectorAll('.sva-card polygon').length === 2")
+    cameras.wait("() => document.querySelectorAll('.sva-card polygon').length === 2")
 
 
 def test_regions_are_drawn_with_the_keyboard_and_what_is_wrong_is_told(cameras: Screen) -> None:
@@ -133,6 +131,15 @@ def test_regions_are_drawn_with_the_keyboard_and_what_is_wrong_is_told(cameras: 
     cameras.page.get_by_test_id("drawn").get_by_text("they hide the whole picture").wait_for()
     cameras.press("Close masks and zones")
     paper.wait_for(state="hidden")
+
+
+def test_cameras_are_shown_on_after_a_lost_connection(cameras: Screen) -> None:
+    card(cameras, "door").locator("img[src]").wait_for()
+    cameras.page.evaluate(
+        "() => { window.numShown = 0; sva.connection.on('lost', () => sva.connection.on('cameras', () => numShown++));"
+        " sva.connection.socket.close(); }"
+    )
+    cameras.wait("() => numShown >= 2")
 
 
 def test_an_alert_shows_on_the_card_in_the_feed_and_on_the_timeline(
@@ -157,7 +164,7 @@ def test_an_alert_shows_on_the_card_in_the_feed_and_on_the_timeline(
     cameras.page.get_by_role("checkbox", name="Alert").last.check()
     rows = cameras.page.get_by_test_id("events").get_by_role("button")
     rows.first.wait_for()
-    cameras.page.wait_for_function(
+    cameras.wait(
         "() => [...document.querySelectorAll('[data-testid=events] .sva-badge')].every((b) => b.innerText === 'ALERT')"
     )
     rows.first.click()

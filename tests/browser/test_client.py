@@ -21,14 +21,22 @@ ACTIONS = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def client(app: Served, tmp_path: Path) -> Iterator[Client]:
+@pytest.fixture(scope="module")
+def connected(app: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     from gradio_client import Client
 
-    opened = Client(app.url, verbose=False, download_files=str(tmp_path / "downloads"), analytics_enabled=False)
+    folder = tmp_path_factory.mktemp("downloads")
+    opened = Client(app.url, verbose=False, download_files=str(folder), analytics_enabled=False)
     yield opened
-    opened.predict(api_name="/stop")
     opened.close()
+
+
+@pytest.fixture
+def client(connected: Client) -> Iterator[Client]:
+    """With a session of its own."""
+    connected.reset_session()
+    yield connected
+    connected.predict(api_name="/stop")
 
 
 def call(client: Client, name: str, *values: Any, **named: Any) -> Any:
@@ -84,13 +92,3 @@ def test_a_client_cannot_name_the_servers_files(client: Client, tmp_path: Path) 
         with pytest.raises(Exception, match="camera|metadata"):
             call(client, "watch", spec)
     assert call(client, "state")["state"] == "idle"
-
-
-def test_a_client_that_goes_away_leaves_nothing_running(app: Served, tmp_path: Path) -> None:
-    from gradio_client import Client
-
-    opened = Client(app.url, verbose=False, download_files=str(tmp_path), analytics_enabled=False)
-    call(opened, "watch", "synthetic:3")
-    assert app.look_inside().streams
-    opened.close()
-    wait_until(lambda: not app.look_inside().streams, 25, "its stream ends")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,10 +12,12 @@ import pytest
 
 from tests.browser.chromium import open_context
 from tests.browser.fake_camera import READ_TIME_JS, Film, paint_time, patches_of, read_time
+from tests.browser.pictures import NAMES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+DOCS = Path(__file__).parent.parent.parent / "docs"
 PLAYER = """
 <video muted playsinline></video><script>
 navigator.mediaDevices.getUserMedia({video: true}).then(async (stream) => {
@@ -29,6 +33,11 @@ def test_painted_times_are_read_back_and_pictures_without_any_are_told() -> None
     for tick in range(0, 1000, 7):
         assert read_time(patches_of(paint_time(grey, tick / 10))) == tick / 10
     assert read_time(patches_of(grey)) is None
+
+
+def test_every_picture_of_the_documentation_can_be_taken_anew() -> None:
+    shown = re.findall(r"\(browser/([\w-]+)\.png\)", (DOCS / "browser.md").read_text(encoding="utf-8"))
+    assert sorted(shown) == sorted(NAMES) == sorted(path.stem for path in (DOCS / "browser").glob("*.png"))
 
 
 @pytest.mark.needs_browser

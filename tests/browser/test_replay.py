@@ -11,12 +11,13 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.browser.screen import Screen
+    from tests.browser.serving import Served
 
 
 def test_a_recording_pauses_and_seeks_where_it_is_told(screen: Screen) -> None:
     screen.wait_model()
     screen.start_sample()
-    screen.wait_lines(1)
+    screen.wait_media(1.0)
     screen.press("Pause")
     screen.wait_state("PAUSED")
     *_, stood_s = screen.next_media_times(2)
@@ -26,28 +27,25 @@ def test_a_recording_pauses_and_seeks_where_it_is_told(screen: Screen) -> None:
     assert answer.time_s == pytest.approx(stood_s, abs=0.06), "the moment that stands still is asked about"
     screen.press("Resume")
     screen.wait_state("REPLAY")
-    bar = screen.page.get_by_role("slider", name="Seek")
-    box = bar.bounding_box()
-    assert box is not None
     length_s = screen.pulse()["duration_s"]
-    bar.click(position={"x": 0.5 * box["width"], "y": 3})
-    screen.page.wait_for_function("(s) => Math.abs(sva.pulse.media_s - s) < 3", arg=0.5 * length_s)
-    later = [line for line in screen.wait_lines(2) if line.time_s >= 0.5 * length_s - 1]
-    screen.page.wait_for_function(
+    bar = screen.seek(0.5)
+    screen.wait("(s) => Math.abs(sva.pulse.media_s - s) < 3", 0.5 * length_s)
+    screen.choose_speed("4×")
+    screen.wait(
         "(s) => [...document.querySelectorAll('[role=log] .sva-remark .sva-at')].some((at) => {"
         " const [m, rest] = at.innerText.split(':'); return 60 * +m + +rest >= s; })",
-        arg=0.5 * length_s, timeout=15_000,
+        0.5 * length_s, within_s=15.0,
     )  # fmt: skip
     bar.focus()
     screen.page.keyboard.press("Home")
-    screen.page.wait_for_function("() => sva.pulse.media_s < 4")
-    assert later or screen.lines("Remark")
+    screen.wait("() => sva.pulse.media_s < 4")
 
 
 def test_as_fast_as_possible_drops_nothing(screen: Screen) -> None:
     screen.wait_model()
     screen.start_sample()
-    screen.wait_lines(1)
+    screen.wait_state("REPLAY")
+    screen.seek(0.4)
     screen.choose_speed("as fast as possible")
     screen.wait_state("ENDED", within_s=60)
     screen.page.get_by_text("Health", exact=True).click()
@@ -59,11 +57,15 @@ def test_as_fast_as_possible_drops_nothing(screen: Screen) -> None:
 
 def test_a_mark_shows_the_frames_behind_it(screen: Screen) -> None:
     screen.wait_model()
-    screen.start_sample()
+    screen.start_sample(speed="4×")
     (line, *_) = screen.wait_lines(1)
     mark = screen.page.get_by_role("button", name="Remark at").first
     mark.click()
     screen.evidence.locator("img").first.wait_for()
+    screen.wait(
+        "() => { const box = document.querySelector('[data-testid=evidence]').getBoundingClientRect();"
+        " return box.height > 150 && box.top >= 0 && box.bottom <= innerHeight + 1; }"
+    )  # all of it is in sight
     assert "odds" in screen.evidence.inner_text() and "threshold" in screen.evidence.inner_text()
     assert screen.evidence.locator("img").first.evaluate("(image) => image.naturalWidth") > 0
     screen.page.get_by_role("button", name="Close evidence").click()
@@ -74,7 +76,7 @@ def test_a_mark_shows_the_frames_behind_it(screen: Screen) -> None:
 
 def test_events_are_found_played_and_exported(screen: Screen, tmp_path: Path) -> None:
     screen.wait_model()
-    screen.start_sample()
+    screen.start_sample(speed="4×")
     screen.wait_lines(2)
     screen.ask("How many shapes are there?")
     screen.wait_lines(1, "Answer")
@@ -103,9 +105,32 @@ def test_events_are_found_played_and_exported(screen: Screen, tmp_path: Path) ->
     assert screen.page.request.get(address.replace(token, other)).status == 404, "files belong to their session"
 
 
-def test_stop_ends_a_question_under_way_and_nothing_else(screen: Screen) -> None:
+def test_stop_ends_an_answer_as_it_comes_and_nothing_else(screen: Screen, app: Served) -> None:
     screen.wait_model()
-    # The carried model answers sooner than anybody presses; a camera that never shows a picture makes a question wait.
+    screen.start_sample(speed="4×")
+    screen.wait_lines(1)
+    with app.slowed(0.25):
+        screen.ask("What happened last?")
+        begun = screen.wait_begun_answer()
+        screen.question.press_sequentially("How many ", delay=20)
+        screen.press("Stop answer")
+        screen.wait_answered()
+        (answer,) = screen.lines("Answer")
+        assert answer.text.startswith(begun.strip()) and answer.text.endswith("stopped"), "its words so far stay"
+        assert screen.question.input_value() == "How many ", "nothing typed is lost"
+    told = len(screen.lines("Remark"))
+    screen.wait_lines(told + 1)
+    screen.question.press_sequentially("shapes are there?")
+    screen.question.press("Enter")
+    whole = screen.wait_lines(2, "Answer")[-1]
+    screen.wait_answered()
+    assert "stopped" not in whole.text and "How many shapes are there?" in screen.feed.inner_text()
+    screen.page.get_by_role("button", name="Stop answer").wait_for(state="hidden")
+
+
+def test_stop_ends_a_question_that_waits_and_nothing_else(screen: Screen) -> None:
+    screen.wait_model()
+    # A camera that never shows a picture makes a question wait.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         screen.choose("Camera URL")
         screen.page.get_by_label("Camera URL").last.fill(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/live")
@@ -119,7 +144,7 @@ def test_stop_ends_a_question_under_way_and_nothing_else(screen: Screen) -> None
         screen.press("Stop watching")
     screen.choose("Sample")
     screen.start_sample()
-    screen.wait_lines(1)
+    screen.wait_state("REPLAY")
     screen.ask("What is on the left?")
     screen.wait_lines(1, "Answer")
     screen.wait_answered()

@@ -56,7 +56,7 @@ def test_a_playlist_that_points_inside_is_refused_and_its_password_never_shown(s
 
 
 def test_a_camera_by_http_is_watched(screen: Screen, tmp_path: Path) -> None:
-    write_clip(tmp_path / "clip.mp4", num_frames=125, size_px=(320, 240), options={"movflags": "faststart"})
+    write_clip(tmp_path / "clip.mp4", num_frames=50, size_px=(320, 240), options={"movflags": "faststart"})
     with WebServer(tmp_path) as server:
         screen.wait_model()
         screen.choose("Camera URL")

@@ -27,8 +27,9 @@ def test_the_page_is_up_almost_as_soon_as_an_empty_one(tmp_path: Path) -> None:
         for folder in folders:
             folder.mkdir()
         with empty_served(folders[0], port) as empty:
-            pass
+            assert empty.url
         with app_served(folders[1]) as own:
+            assert own.url
             own.kill()  # its model is not waited for
         shares.append(own.up_s / empty.up_s)
         if shares[-1] <= MOST_SLOWER:
@@ -50,13 +51,15 @@ def test_a_sample_is_commented_on_within_ten_seconds_of_one_click(screen: Screen
 def test_the_page_says_who_watches_and_what_to_ask(screen: Screen, app: Served) -> None:
     screen.wait_model()
     model = screen.page.get_by_test_id("model")
+    banner = screen.page.locator(".sva-about")
+    banner.get_by_text("The small embedded model is ready").wait_for()
     assert "embedded" in model.inner_text() and "cpu" in model.inner_text()
     assert "matplotlib.pyplot" not in app.look_inside().modules, "pages would wait for it while it is imported"
     screen.wait_rest()  # nothing is drawn on and on where nothing happens
-    banner = screen.page.locator(".sva-about")
     assert "VideoLLaMA3-2B" in banner.inner_text(), "how to start a released model"
     screen.start_sample()
-    screen.wait_lines(1)
+    screen.wait_state("REPLAY")
+    banner.get_by_text("The small embedded model is watching").wait_for()
     suggestions = screen.page.locator("#sva-suggestions").get_by_role("button")
     assert suggestions.count() == 3
     suggestions.first.click()

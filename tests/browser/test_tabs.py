@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.browser.chromium import open_context
 from tests.browser.conftest import MAX_SESSIONS
-from tests.browser.screen import Screen, opened
+from tests.browser.screen import Screen, all_opened, opened
 from tests.browser.serving import Served, wait_until
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ def test_four_tabs_watch_their_own_and_never_see_another(
 ) -> None:
     with ExitStack() as stack:
         other = stack.enter_context(open_context(browser, app.url, camera=True))
-        tabs = [stack.enter_context(opened(context)) for context in (window, window, other, other)]
+        tabs = stack.enter_context(all_opened([window, window, other, other]))
         tabs[0].wait_model()
-        tabs[0].start_sample("Synthetic scene")
+        tabs[0].start_sample("Synthetic scene", speed="4×")
         tabs[1].start_webcam()
         tabs[2].start_sample("Real clip (a title)")
         titles = ("Synthetic scene", "Webcam", "Real clip (a title)", "No source")
@@ -43,29 +43,40 @@ def test_four_tabs_watch_their_own_and_never_see_another(
         assert len(tokens) == 4
 
 
-def test_a_closed_tab_frees_its_threads_and_memory(window: BrowserContext, app: Served) -> None:
+def test_closed_tabs_and_a_client_that_went_away_free_their_threads_and_memory(
+    window: BrowserContext, app: Served, tmp_path: Path
+) -> None:
+    from gradio_client import Client
+
     with opened(window) as warm:
         warm.wait_model()
-        warm.start_sample()
+        warm.start_sample(speed="4×")
         warm.wait_lines(1)
     wait_until(lambda: not app.look_inside().streams, GONE_S + 5, "streams of earlier tabs have ended")
-    before, memory_before = app.num_sessions(), app.memory_mib()
+    wait_until(lambda: app.num_sessions() == 0, GONE_S, "their caches are freed")
+    memory_before = app.memory_mib()
     tabs = [Screen(window.new_page()) for _ in range(2)]
+    for tab in tabs:
+        tab.begin()
     for tab, source in zip(tabs, ("sample", "webcam"), strict=True):
-        tab.open()
+        tab.wait_ready()
         tab.start_sample() if source == "sample" else tab.start_webcam()
+    client = Client(app.url, verbose=False, download_files=str(tmp_path), analytics_enabled=False)
+    client.predict("synthetic:3", api_name="/watch")
+    for tab in tabs:
         tab.wait_lines(1)
-    assert len(app.look_inside().streams) >= 2 and app.num_sessions() >= before + 2
+    assert len(app.look_inside().streams) >= 3 and app.num_sessions() >= 3
+    client.close()
     for tab in tabs:
         tab.page.close()
-    wait_until(lambda: not app.look_inside().streams, GONE_S, "threads of closed tabs end")
-    wait_until(lambda: app.num_sessions() <= before, 2.0, "their caches are freed")
+    wait_until(lambda: not app.look_inside().streams, GONE_S, "threads of closed tabs and clients end")
+    wait_until(lambda: app.num_sessions() == 0, 2.0, "their caches are freed")
     assert app.memory_mib() < memory_before + 100, "MiB"
 
 
 def test_a_reload_finds_its_session_again(screen: Screen) -> None:
     screen.wait_model()
-    screen.start_sample()
+    screen.start_sample(speed="4×")
     before = screen.wait_lines(1)
     screen.page.get_by_text("How it speaks").click()
     screen.page.get_by_label("Standing instruction").first.fill("Tell me only when something enters.")
