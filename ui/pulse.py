@@ -54,7 +54,7 @@ def pulse_of(tab: Tab, model: ModelNews, told: Told, *, recording: bool = False)
         "open": tab.feed.num_open,
         "recording": recording,
         "watching": False,
-        "title": tab.wish.title if tab.wish is not None else "",
+        "title": tab.wish.title if tab.wish is not None and (tab.stream is not None or tab.place) else "",
         "state": "QUEUED" if tab.place else "IDLE",
     }
     if told.run != tab.run:

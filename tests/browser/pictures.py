@@ -94,7 +94,7 @@ def recording(studio: Studio, app: Served) -> None:
         screen.wait_state("PAUSED")
         studio.shoot(screen, "paused")
         screen.page.get_by_role("button", name="Remark at").nth(1).click()
-        screen.evidence.locator("img").first.wait_for()
+        screen.wait_evidence()
         studio.shoot(screen, "evidence")
         screen.page.get_by_role("button", name="Close evidence").click()
         screen.press("Resume")

@@ -173,6 +173,14 @@ class Screen:
         """The frames behind an event."""
         return self.page.get_by_role("region", name="Evidence")
 
+    def wait_evidence(self) -> None:
+        """Until the frames behind something are there, and all of their panel is in sight."""
+        self.evidence.locator("img").first.wait_for()
+        self.wait(
+            "() => { const box = document.querySelector('[data-testid=evidence]').getBoundingClientRect();"
+            " return box.height > 150 && box.top >= 0 && box.bottom <= innerHeight + 1; }"
+        )
+
     def lines(self, badge: str | None = None) -> list[Line]:
         """Lines of the feed, oldest first."""
         found = []

@@ -61,11 +61,7 @@ def test_a_mark_shows_the_frames_behind_it(screen: Screen) -> None:
     (line, *_) = screen.wait_lines(1)
     mark = screen.page.get_by_role("button", name="Remark at").first
     mark.click()
-    screen.evidence.locator("img").first.wait_for()
-    screen.wait(
-        "() => { const box = document.querySelector('[data-testid=evidence]').getBoundingClientRect();"
-        " return box.height > 150 && box.top >= 0 && box.bottom <= innerHeight + 1; }"
-    )  # all of it is in sight
+    screen.wait_evidence()
     assert "odds" in screen.evidence.inner_text() and "threshold" in screen.evidence.inner_text()
     assert screen.evidence.locator("img").first.evaluate("(image) => image.naturalWidth") > 0
     screen.page.get_by_role("button", name="Close evidence").click()

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PIL import Image, ImageDraw
+
 from tests.browser.serving import Served, app_served, empty_served
 
 if TYPE_CHECKING:
@@ -46,6 +48,23 @@ def test_a_sample_is_commented_on_within_ten_seconds_of_one_click(screen: Screen
     assert time.monotonic() - began_s < 10.0
     assert screen.state == "REPLAY"
     assert "Synthetic scene" in screen.title
+
+
+def test_a_picture_is_asked_about_before_anything_is_watched(screen: Screen, tmp_path: Path) -> None:
+    picture = Image.new("RGB", (320, 240), "white")
+    ImageDraw.Draw(picture).ellipse((90, 50, 230, 190), fill="red")
+    picture.save(tmp_path / "circle.png")
+    screen.wait_model()
+    screen.ask("What is on the left?")
+    screen.feed.get_by_text("nothing is being watched; start a source, or attach a picture").wait_for()
+    screen.page.locator("#sva-question input[type=file]").set_input_files(tmp_path / "circle.png")
+    screen.page.locator("#sva-question img").first.wait_for()
+    screen.wait("() => document.querySelector('#sva-question').getBoundingClientRect().bottom <= innerHeight")
+    screen.ask("What colour is it?")
+    screen.feed.get_by_text("circle.png").wait_for()
+    (answer, *_) = screen.wait_lines(1, "Answer")
+    screen.wait_answered()
+    assert answer.text and screen.state == "IDLE"
 
 
 def test_the_page_says_who_watches_and_what_to_ask(screen: Screen, app: Served) -> None:

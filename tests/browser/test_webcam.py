@@ -50,6 +50,7 @@ def test_remarks_come_when_it_happens_and_a_question_is_answered_meanwhile(scree
     assert max(opened_s) - min(opened_s) < 0.5 * WITHIN_S, f"the times in the feed drift from the film's: {opened_s}"
     screen.press("Stop watching")
     screen.wait_state("IDLE")
+    assert screen.title == "No source"
     screen.page.get_by_label("Your webcam").wait_for(state="hidden")
     has_no_stream = "() => document.querySelector('video[aria-label=\"Your webcam\"]').srcObject === null"
     assert screen.page.evaluate(has_no_stream), "the camera's light must go out"

@@ -120,9 +120,12 @@
   connection.on("say", (message) => sva.say(message.text));
   connection.on("gone", () => sva.say("This page's session has ended. Reload the page to begin a new one."));
 
-  // The feed is as high as the window allows beneath a banner that may be open or folded.
-  const watchBanner = (banner) => new ResizeObserver(() =>
-    document.documentElement.style.setProperty("--sva-banner-px", `${banner.offsetHeight}px`)).observe(banner);
+  // The feed is as high as the window allows between a banner that may be folded and a question that may have pictures.
+  const watchHeight = (name) => {
+    const part = document.querySelector(`#sva-${name}`);
+    if (part) new ResizeObserver(() =>
+      document.documentElement.style.setProperty(`--sva-${name}-px`, `${part.offsetHeight}px`)).observe(part);
+  };
 
   sva.mountStatus = (root) => { sva.status = new Status(root); };
 
@@ -136,8 +139,8 @@
     connection.on("pulse", (pulse) => {
       if (!feed && (feed = document.querySelector("#sva-feed"))) {
         watchFeed(feed);
-        const banner = document.querySelector("#sva-banner");
-        if (banner) watchBanner(banner);
+        watchHeight("banner");
+        watchHeight("question");
         const box = document.querySelector("#sva-question textarea"); // Gradio leaves its label unconnected
         if (box) box.setAttribute("aria-label", "Question");
       }

@@ -114,7 +114,8 @@
       this.panel.hidden = false;
       this.panel.focus({ preventScroll: true });
       const pictures = [...strip.querySelectorAll("img")].map((picture) => picture.decode().catch(() => undefined));
-      Promise.all(pictures).then(() => this.panel.scrollIntoView({ block: "nearest", behavior: "smooth" })); // as high as it gets
+      const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth";
+      Promise.all(pictures).then(() => this.panel.scrollIntoView({ block: "nearest", behavior })); // as high as it gets
     }
 
     frame(frame) {
