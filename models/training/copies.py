@@ -1,8 +1,8 @@
 """What answers copy, and from where: words of remarks, and times by way of them. Pure, for data workers.
 
-A time is shown before the frame that it belongs to, so nothing at its digits can know what happened then. The words of
-the remark that follows can: its first word fetches the first digit, its second the second, and whoever finds the remark
-later finds its time in the same place.
+A time is shown before the frame that it belongs to, so nothing at its digits can know what happened then. The end of
+the remark that follows can, as nothing before its last word does: its full stop fetches the first digit, the tokens
+that close the turn fetch the others, and whoever finds the remark later finds its time in the same place.
 """
 
 from __future__ import annotations
@@ -56,19 +56,19 @@ class _Told:
     first: int
     """Position of its first word."""
     end: int
-    """Position after its last word."""
+    """Position after its full stop, of the token that ends the turn."""
     digits: tuple[int, ...]
     """Positions of the whole seconds' digits, and of what follows them."""
     second: int
 
     @property
     def carries(self) -> list[tuple[int, int]]:
-        """(word, what it fetches)."""
-        return list(zip(range(self.first, self.end), self.digits, strict=False))
+        """(token, what it fetches): full stop, end of the turn, line break; where three digits are, none their end."""
+        return list(zip(range(self.end - 1, self.end + 2), self.digits, strict=False))
 
 
 def with_copies(example: StreamExample, spelling: Spelling) -> StreamExample:
-    """The example with what its remarks' words fetch, what answers copy, and which times questions name."""
+    """The example with what its remarks' ends fetch, what answers copy, and which times questions name."""
     told = list(_remarks(example.ids, spelling))
     carries = [pair for remark in told for pair in remark.carries]
     asides = example.asides
@@ -76,7 +76,7 @@ def with_copies(example: StreamExample, spelling: Spelling) -> StreamExample:
     matches: list[tuple[int, int]] = []
     for number, after in enumerate(asides.after):
         tokens = np.flatnonzero(asides.numbers == number)
-        earlier = [remark for remark in told if remark.end <= after + 1]
+        earlier = [remark for remark in told if remark.end < after]
         rests = [(int(first), int(end)) for of, first, end in asides.evidence if of == number]
         known = [remark for first, end in rests for remark in earlier if first <= remark.first < end]
         copies.extend(_copied(example, tokens, known, spelling))
@@ -95,8 +95,10 @@ def _remarks(ids: np.ndarray, spelling: Spelling) -> Iterator[_Told]:
         before = starts[starts < frame_end]
         if not len(before) or not np.array_equal(ids[frame_end + 1 : first], opening):
             continue
-        closed = np.flatnonzero(ids[first:] == spelling.closing)
-        end = first + int(closed[0]) if len(closed) else len(ids)
+        closed = np.flatnonzero(ids[first:-1] == spelling.closing)
+        if not len(closed):
+            continue
+        end = first + int(closed[0])
         places = int(before[-1]) + 1 + np.flatnonzero(digits[before[-1] + 1 : before[-1] + 1 + _HEAD_TOKENS] >= 0)
         if len(places):
             run = places[: int(np.argmax(np.diff(places, append=places[-1] + 2) != 1)) + 1]
@@ -118,7 +120,7 @@ def _number(values: np.ndarray, digits: np.ndarray) -> int:
 def _copied(
     example: StreamExample, tokens: np.ndarray, known: list[_Told], spelling: Spelling
 ) -> Iterator[tuple[int, int]]:
-    """Times from the remarks' words that fetch them, the first from the first; other words from the same words."""
+    """Times from the remarks' tokens that fetch them, the first from the first; other words from the same words."""
     labels = example.asides.labels[tokens]
     runs = _runs(labels, spelling.digits)
     for (start, end), remark in zip(runs, known, strict=False):
@@ -136,12 +138,12 @@ def _copied(
 def _named(
     example: StreamExample, tokens: np.ndarray, earlier: list[_Told], spelling: Spelling
 ) -> Iterator[tuple[int, int]]:
-    """The last digit of a time in a question, and the word of each remark of that second that fetches its own."""
+    """The last digit of a time in a question, and the token of each remark of that second that fetches its own."""
     asked = tokens[example.asides.labels[tokens] == IGNORED]
     values = example.asides.ids[asked]
     for start, end in _runs(values, spelling.digits):
         second = _number(values[start:end], spelling.digits)
-        there = [remark.first + len(remark.digits) - 2 for remark in earlier if remark.second == second]
+        there = [remark.carries[len(remark.digits) - 2][0] for remark in earlier if remark.second == second]
         yield from ((int(asked[end - 1]), place) for place in there or [0])
 
 

@@ -83,7 +83,7 @@ class Asides:
     matched by the word of a remark that fetches its last digit."""
     copies: np.ndarray
     """int32 `[num_copies, 2]`: a token here, and a place in the stream from which the token after it can be copied: the
-    same word in a remark that the answer rests on, or the remark's word that fetches the same digit."""
+    same word in a remark that the answer rests on, or the remark's token that fetches the same digit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,8 @@ class StreamExample:
     grid: CellGrid
     asides: Asides
     carries: np.ndarray
-    """int32 `[num_carries, 2]`: a word of a remark, and the digit it fetches, of the time shown before the remark: the
-    first word the first digit, and so on; the word after the last digit's fetches what follows the digits."""
+    """int32 `[num_carries, 2]`: a token at the end of a remark, and the digit it fetches, of the time shown before: the
+    full stop the first digit, and so on; the token after the last digit's fetches what follows the digits."""
     attached: tuple[Pictures, ...] = ()
     """Pictures of the last question; their visual tokens follow those of the stream."""
 

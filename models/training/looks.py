@@ -93,7 +93,7 @@ def matching(looks: Looks, asides: Asides, seen: np.ndarray) -> torch.Tensor | N
 
 
 def carrying(looks: Looks, stream: StreamExample) -> torch.Tensor | None:
-    """Of remarks' words, by the first head of the second layer: each fetches a piece of the time shown before it."""
+    """Of remarks' ends, by the first head of the second layer: each token fetches a piece of the time before it."""
     asking, wanted, seen = _pairs(stream.carries, looks.num_keys)
     return looks.loss(asking, wanted, seen, depth=min(1, len(looks.hidden) - 2), head=0)
 

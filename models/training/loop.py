@@ -54,7 +54,7 @@ class Stage:
     matching_weight: float = 0.0
     """Weight of where colours, shapes and times in questions look: one head is held to look at where the same is."""
     carrying_weight: float = 0.0
-    """Weight of where the words of remarks look: one head is held to fetch the time shown before, piece by piece."""
+    """Weight of where the ends of remarks look: one head is held to fetch the time shown before, piece by piece."""
     recalling_weight: float = 0.0
     """Weight of where visual tokens look: one head is held to look at what was on the same cell before."""
     decision_weight: float = 1.0

@@ -1,4 +1,4 @@
-"""What answers copy in training: words of remarks, and times by way of the words that fetch their digits."""
+"""What answers copy in training: words of remarks, and times by way of the remarks' ends, which fetch their digits."""
 
 from __future__ import annotations
 
@@ -34,33 +34,33 @@ def _words(codec: TextCodec, ids: np.ndarray, places: np.ndarray) -> list[str]:
     return [codec.decode([int(ids[place])]).strip() for place in places]
 
 
-def test_the_words_of_a_remark_fetch_the_digits_of_the_time_before_it(trainee: Checkpoint, codec: TextCodec) -> None:
+def test_the_end_of_a_remark_fetches_the_digits_of_the_time_before_it(trainee: Checkpoint, codec: TextCodec) -> None:
     example = _told(trainee, codec)
-    fetched = [_words(codec, example.ids, pair) for pair in example.carries]
-    assert [(word, digit[:1]) for word, digit in fetched] == [
-        ("A", "3"), ("red", "."), ("The", "1"), ("red", "2"), ("circle", "."),
+    fetched = [[codec.tokenizer.decode([int(example.ids[place])])[:10] for place in pair] for pair in example.carries]
+    assert [(token, digit[:1]) for token, digit in fetched] == [
+        (".", "3"), ("<|im_end|>", "."), (".", "1"), ("<|im_end|>", "2"), ("\n", "."),
     ]  # fmt: skip
     assert (example.carries[:, 0] > example.carries[:, 1]).all()
+    later = _told(trainee, codec, shown_from_s=100.0)
+    assert codec.decode(later.ids[later.carries[:, 1]].tolist()) == "103112"
 
 
 @pytest.mark.parametrize(("shown_from_s", "second"), [(0.0, "12"), (90.0, "102")])
-def test_a_time_is_copied_from_the_words_that_fetch_it(
+def test_a_time_is_copied_from_the_tokens_that_fetch_it(
     trainee: Checkpoint, codec: TextCodec, shown_from_s: float, second: str
 ) -> None:
     asked = Turn(14.0, f"At {second} seconds.", "When did the red circle stop?", rests_on=(12.5,))
     example = _told(trainee, codec, asked, shown_from_s=shown_from_s)
     asides, fetches = example.asides, dict(example.carries.tolist())
     read = [codec.decode([int(example.ids[fetches[place]])])[:1] for place in asides.copies[:, 1].tolist()]
-    assert "".join(read) == second + "."
-    *digits, after_them = asides.labels[asides.copies[:, 0]].tolist()
-    assert codec.decode(digits) == second and codec.decode([after_them]).startswith(" ")
+    assert "".join(read) == (second + ".")[:3], "what follows three digits need not be fetched"
+    assert codec.decode(asides.labels[asides.copies[:, 0]].tolist()[: len(second)]) == second
 
 
 def test_both_ends_of_a_span_come_from_their_own_remarks(trainee: Checkpoint, codec: TextCodec) -> None:
     asked = Turn(14.0, "From 3 to 12 seconds.", "From when to when was it in view?", rests_on=(3.0, 12.5))
     example = _told(trainee, codec, asked)
-    first_words = [pair[0] for pair in example.carries.tolist()]
-    assert example.asides.copies[:, 1].tolist() == first_words
+    assert example.asides.copies[:, 1].tolist() == example.carries[:, 0].tolist()
     labels = example.asides.labels[example.asides.copies[:, 0]].tolist()
     assert [codec.decode([labels[at]]) for at in (0, 2, 3)] == ["3", "1", "2"]
 
@@ -78,7 +78,7 @@ def test_a_time_that_does_not_stand_there_is_not_copied(trainee: Checkpoint, cod
     assert len(_told(trainee, codec, asked).asides.copies) == 0
 
 
-def test_a_time_in_a_question_is_matched_by_the_word_that_fetches_its_last_digit(
+def test_a_time_in_a_question_is_matched_by_the_token_that_fetches_its_last_digit(
     trainee: Checkpoint, codec: TextCodec
 ) -> None:
     asked = [
