@@ -78,6 +78,7 @@ class Timeline:
         self._num_moved = 0
         self._finished: deque[KeptClip] = deque()
         self._closing = False
+        self._sweeping = threading.Lock()
         self._upkeep_due_s = self._clock.now_s()
         self._offset_s = self._clock.wall_s() - self._clock.now_s()
         self._reader: TimelineReader | None = None
@@ -184,11 +185,12 @@ class Timeline:
                 self._writer.changed.notify_all()
 
     def sweep(self) -> None:
-        """Remove now what retention says; otherwise it happens every few minutes."""
-        try:
-            enforce(self._writer.connection, self._writer.db, self.folder, self._retention, self._clock.wall_s())
-        except sqlite3.Error as error:  # the next one goes on where this one stopped
-            logger.warning("old events could not be removed: %s", error)
+        """Remove now what retention says; otherwise it happens every few minutes. Waits for one that is under way."""
+        with self._sweeping:
+            try:
+                enforce(self._writer.connection, self._writer.db, self.folder, self._retention, self._clock.wall_s())
+            except sqlite3.Error as error:  # the next one goes on where this one stopped
+                logger.warning("old events could not be removed: %s", error)
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Write what waits and let go of everything; what cannot be written stays on file for the next time.

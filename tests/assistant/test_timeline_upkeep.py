@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -134,3 +136,26 @@ def test_other_limits_act_at_once(tmp_path: Path) -> None:
 def test_bounds_that_keep_nothing_are_refused(values: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="leave it out"):
         Retention(**values)
+
+
+def test_a_sweep_waits_for_one_that_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, go_on, running, most = threading.Event(), threading.Event(), [0], [0]
+
+    def slow(*_: object) -> None:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        began.set()
+        go_on.wait(5.0)
+        running[0] -= 1
+
+    with Timeline(tmp_path, clock=noon(), retention=Retention(max_bytes=1 << 20)) as timeline:
+        monkeypatch.setattr("assistant.timeline.store.enforce", slow)
+        sweeps = [threading.Thread(target=timeline.sweep) for _ in range(2)]
+        for sweep in sweeps:
+            sweep.start()
+        assert began.wait(5.0)
+        time.sleep(0.1)
+        go_on.set()
+        for sweep in sweeps:
+            sweep.join(5.0)
+    assert most == [1]
