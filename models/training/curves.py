@@ -12,6 +12,8 @@ _PANELS = (
     ("loss", ("loss", "text", "answers", "decision", "state", "history", "cells", *LOOKS)),
     ("share right", ("decision_right", "text_right", "answers_right")),
 )
+_COLOURS = 10
+"""Lines beyond so many are dashed, in the same colours."""
 _AVERAGED = 5
 """Lines of the log that one point of a curve averages."""
 
@@ -43,15 +45,17 @@ def draw_curves(log: Path, picture: Path) -> None:
     FigureCanvasAgg(figure)
     starts, total = _starts(lines)
     for panel, (title, keys) in zip(figure.subplots(len(_PANELS), 1, sharex=True), _PANELS, strict=True):
-        for key in keys:
+        for number, key in enumerate(keys):
             points = [(starts[line["stage"]] + line["step"], line[key]) for line in lines if line.get(key) is not None]
             if points:
-                panel.plot(*_averaged(points), label=key, linewidth=1)
+                style = "-" if number < _COLOURS else "--"
+                panel.plot(*_averaged(points), style, color=f"C{number % _COLOURS}", label=key, linewidth=1)
         for stage, start in starts.items():
             panel.axvline(start, color="grey", linewidth=0.5)
             panel.annotate(stage, (start, 1.0), xycoords=("data", "axes fraction"), fontsize=7, va="top")
         panel.set_ylabel(title)
-        panel.legend(fontsize=7, loc="upper right")
+        if panel.get_legend_handles_labels()[0]:
+            panel.legend(fontsize=7, loc="upper right")
     panel.set_xlabel("step")
     panel.set_xlim(0, total)
     figure.savefig(picture, dpi=110)
