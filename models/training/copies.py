@@ -87,7 +87,6 @@ def with_copies(example: StreamExample, spelling: Spelling) -> StreamExample:
 
 def _remarks(ids: np.ndarray, spelling: Spelling) -> Iterator[_Told]:
     """Remarks that directly follow a frame whose time is shown in digits."""
-    digits = np.where(ids < len(spelling.digits), spelling.digits[np.minimum(ids, len(spelling.digits) - 1)], -1)
     opening = np.array(spelling.opening)
     starts = np.flatnonzero(ids == spelling.frame_start)
     for frame_end in np.flatnonzero(ids == spelling.frame_end):
@@ -99,16 +98,17 @@ def _remarks(ids: np.ndarray, spelling: Spelling) -> Iterator[_Told]:
         if not len(closed):
             continue
         end = first + int(closed[0])
-        places = int(before[-1]) + 1 + np.flatnonzero(digits[before[-1] + 1 : before[-1] + 1 + _HEAD_TOKENS] >= 0)
-        if len(places):
-            run = places[: int(np.argmax(np.diff(places, append=places[-1] + 2) != 1)) + 1]
-            second = int("".join(str(digits[place]) for place in run))
-            yield _Told(first, end, (*map(int, run), int(run[-1]) + 1), second)
+        head = int(before[-1]) + 1
+        runs = _runs(ids[head : head + _HEAD_TOKENS], spelling.digits)
+        if runs:
+            start, stop = (head + place for place in runs[0])
+            yield _Told(first, end, tuple(range(start, stop + 1)), _number(ids[start:stop], spelling.digits))
 
 
 def _runs(values: np.ndarray, digits: np.ndarray) -> list[tuple[int, int]]:
     """First and last place after of each run of digits among token ids."""
-    is_digit = np.where(values >= 0, digits[np.clip(values, 0, len(digits) - 1)] >= 0, False)
+    known = (values >= 0) & (values < len(digits))
+    is_digit = known & (digits[np.where(known, values, 0)] >= 0)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], is_digit, [False]]).astype(np.int8)))
     return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
 

@@ -80,7 +80,7 @@ class Asides:
     matches: np.ndarray
     """int32 `[num_matches, 2]`: a token here that names a colour or a shape, and a place where the same is: in the
     stream, or past its end that many tokens into these; the very first token where the same is nowhere. A time is
-    matched by the word of a remark that fetches its last digit."""
+    matched by the token of a remark that fetches its last digit."""
     copies: np.ndarray
     """int32 `[num_copies, 2]`: a token here, and a place in the stream from which the token after it can be copied: the
     same word in a remark that the answer rests on, or the remark's token that fetches the same digit."""

@@ -19,6 +19,7 @@ from torch import nn
 
 from models.errors import SettingsError
 from models.training.data import TrainingScene
+from models.training.looks import LOOKS
 from models.training.losses import Features, Heads, batch_losses, mean_known
 from models.training.sight import Stills
 
@@ -69,6 +70,12 @@ class Stage:
             raise SettingsError(
                 f"stage {self.name}, trains {list(self.trains)}: parts are {', '.join(PARTS)}; name at least one"
             )
+
+    @property
+    def looks(self) -> dict[str, float]:
+        """Weights of the kinds of looks that are held at all, by name."""
+        weights = {name: getattr(self, f"{name}_weight") for name in LOOKS}
+        return {name: weight for name, weight in weights.items() if weight}
 
     def rate_at(self, step: int) -> float:
         """Learning rate at a step: linear warm-up, cosine decay."""

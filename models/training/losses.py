@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -159,7 +159,7 @@ def _scene_losses(
     total = stage.cells_weight * cells
     if not stage.language_weight:
         return Losses(total, cells=cells.item())
-    read = _read_stream(model, scene, visual)
+    read = _read_stream(model, scene, visual, stage.looks)
     stream = scene.stream
     loss, right, target = _word_losses(model, read.stream, stream.labels, stream.weights)
     is_decision = (target == decision_ids[0]) | (target == decision_ids[1])
@@ -186,16 +186,16 @@ def _scene_losses(
         decision_right=mean_known(balanced),
         text_right=right[~is_decision].float().mean().item() if (~is_decision).any() else math.nan,
         answers_right=answers_right,
-        **{name: read.look(name) for name in LOOKS},
+        **read.looks_for_log(),
     )
 
 
 def _told_losses(model: VideoLlama3ForConditionalGeneration, scene: TrainingScene, stage: Stage) -> Losses:
     """Of a scene without pictures: its questions on forks, and where looks go."""
-    read = _read_stream(model, scene, torch.zeros(0, int(model.lm_head.in_features), device=model.device))
+    visual = torch.zeros(0, int(model.lm_head.in_features), device=model.device)
+    read = _read_stream(model, scene, visual, stage.looks)
     total, answers, right = _asides_losses(model, read, scene, stage)
-    looks = {name: read.look(name) for name in LOOKS}
-    return Losses(total + read.weighted_looks(stage), answers=answers, answers_right=right, **looks)
+    return Losses(total + read.weighted_looks(stage), answers=answers, answers_right=right, **read.looks_for_log())
 
 
 def _asides_losses(
@@ -227,19 +227,25 @@ class _Read:
         """Their sum, weighted as the stage has it."""
         total = self.stream.sum() * 0.0
         for name, loss in self.looks.items():
-            weight = getattr(stage, f"{name}_weight")
-            if weight and loss is not None:
-                total = total + weight * loss
+            if loss is not None:
+                total = total + stage.looks[name] * loss
         return total
 
-    def look(self, name: str) -> float:
-        """One of them for the log; not a number where there is none."""
-        loss = self.looks.get(name)
-        return math.nan if loss is None else loss.item()
+    def looks_for_log(self) -> dict[str, float]:
+        """Each as a number; none for what was not measured or wanted."""
+        return {name: loss.item() for name, loss in self.looks.items() if loss is not None}
 
 
-def _read_stream(model: VideoLlama3ForConditionalGeneration, scene: TrainingScene, visual: torch.Tensor) -> _Read:
-    """Read the stream, and then all questions put on forks of it in one pass over its keys."""
+def _read_stream(
+    model: VideoLlama3ForConditionalGeneration,
+    scene: TrainingScene,
+    visual: torch.Tensor,
+    measured: Collection[str] = LOOKS,
+) -> _Read:
+    """Read the stream, and then all questions put on forks of it in one pass over its keys.
+
+    measured: which of `LOOKS` are; each takes the square of the stream's length in memory.
+    """
     from transformers import DynamicCache
 
     language, stream, asides = model.model.language_model, scene.stream, scene.stream.asides
@@ -254,10 +260,11 @@ def _read_stream(model: VideoLlama3ForConditionalGeneration, scene: TrainingScen
     early, late = (made.hidden_states[depth][0] for depth in (max(num_layers // 2, 1), max(2 * num_layers // 3, 1)))
     positions = torch.arange(len(stream.ids), device=model.device)
     back = Looks(model, made.hidden_states, cache, len(stream.ids), positions)
-    looks = {
-        "carrying": carrying(back, stream),
-        "recalling": recalling(back, stream, model.config.image_token_id),
-    }
+    looks: dict[str, torch.Tensor | None] = {}
+    if "carrying" in measured:
+        looks["carrying"] = carrying(back, stream)
+    if "recalling" in measured:
+        looks["recalling"] = recalling(back, stream, model.config.image_token_id)
     answered = None
     if len(asides.after):
         starts = np.flatnonzero(np.diff(asides.numbers, prepend=-1))
@@ -274,7 +281,10 @@ def _read_stream(model: VideoLlama3ForConditionalGeneration, scene: TrainingScen
         )
         answered = told.last_hidden_state[0]
         back = Looks(model, told.hidden_states, cache, seen.shape[1], positions)
-        looks |= {"pointing": pointing(back, asides, seen), "matching": matching(back, asides, seen)}
+        if "pointing" in measured:
+            looks["pointing"] = pointing(back, asides, seen)
+        if "matching" in measured:
+            looks["matching"] = matching(back, asides, seen)
     return _Read(made.last_hidden_state[0], early, late, answered, looks)
 
 

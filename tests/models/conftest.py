@@ -39,9 +39,13 @@ def engine(checkpoint: Checkpoint) -> Iterator[Engine]:
     engine.close()
 
 
+def save_untrained(folder: Path, sizes: Sizes = TRAINEE, seed: int = 0) -> Path:
+    """Write a checkpoint with random weights and a tokenizer of the embedded one's kind; returns its folder."""
+    new_model(folder, list(all_remarks())[::40], sizes, seed=seed).save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def trainee(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    """An untrained checkpoint with the tokenizer of the embedded one's kind; whoever trains it takes a copy."""
-    folder: Path = tmp_path_factory.mktemp("blueprint")
-    new_model(folder, list(all_remarks())[::40], TRAINEE, seed=0).save_pretrained(folder)
-    return load_checkpoint(folder, device="cpu", progress=False)
+    """One with random weights; whoever trains it takes a copy."""
+    return load_checkpoint(save_untrained(tmp_path_factory.mktemp("blueprint")), device="cpu", progress=False)

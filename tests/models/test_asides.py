@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from models.checkpoint import Checkpoint
 from models.codec import TextCodec
 from models.spans import WindowSettings
 from models.training.data import Mixture, SceneMaker, TrainingScene
 from models.training.examples import ANSWER_WEIGHT, ExampleBuilder, StreamExample, Turn
+from models.training.looks import LOOKS
 from models.training.loop import Stage
 from models.training.losses import Heads, _embed, _read_stream, batch_losses
 from streaming.sources.scenario import SceneSettings
 from streaming.sources.synthetic import Scene
 from tests.models.conftest import TRAINEE
+
+
+@contextmanager
+def _plain_attention(language: PreTrainedModel) -> Iterator[None]:
+    """Inside, each head's attention can be asked for."""
+    language.set_attn_implementation("eager")
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        language.set_attn_implementation("sdpa")
+
+
+def _assert_looks(looks: Mapping[str, torch.Tensor | None], **found: list[torch.Tensor]) -> None:
+    """Each kind of look is the mean of −log of the shares that were found."""
+    for name, shares in found.items():
+        loss = looks[name]
+        assert loss is not None
+        torch.testing.assert_close(loss, -torch.stack(shares).log().mean(), atol=1e-4, rtol=0)
 
 
 def test_each_aside_is_read_as_if_it_alone_followed_the_stream(trainee: Checkpoint) -> None:
@@ -84,42 +109,35 @@ def test_where_answers_look_is_the_attention_of_the_first_head(trainee: Checkpoi
     visual = torch.randn(len(stream.picks), TRAINEE.hidden, generator=torch.Generator().manual_seed(0))
     depth = 2 * TRAINEE.layers // 3
     language = model.model.language_model
-    language.set_attn_implementation("eager")
     shares, matched = [], []
-    try:
-        with torch.no_grad():
-            read = _read_stream(model, scene, visual)
-            for number in range(len(asides.after)):
-                after, mine = asides.after[number], asides.numbers == number
-                ids = np.concatenate([stream.ids[: after + 1], asides.ids[mine]])
-                seen = int((stream.ids[: after + 1] == trainee.special.image).sum())
-                made = language(inputs_embeds=_embed(model, ids, visual[:seen]), output_attentions=True)
-                looks = made.attentions[depth][0, 0]
-                rests = np.zeros(len(ids), dtype=bool)
-                for _, first, end in asides.evidence[asides.evidence[:, 0] == number]:
-                    rests[first:end] = True
-                start = int(np.flatnonzero(mine)[0])
-                words = made.attentions[TRAINEE.layers // 4][0, -1]
-                for token in np.flatnonzero(mine):
-                    places = asides.matches[asides.matches[:, 0] == token, 1]
-                    own = places - len(stream.ids) - int(np.flatnonzero(mine)[0]) + int(after) + 1
-                    places = np.where(places < len(stream.ids), places, own)
-                    if len(places):
-                        row = words[int(after) + 1 + int(token - np.flatnonzero(mine)[0])]
-                        matched.append(row[torch.from_numpy(places).long()].sum())
-                for token in np.flatnonzero(mine & (asides.labels >= 0)):
-                    places = asides.copies[asides.copies[:, 0] == token, 1]
-                    places = places if len(places) else np.flatnonzero(rests)
-                    if len(places):
-                        row = looks[int(after) + 1 + int(token) - start]
-                        shares.append(row[torch.from_numpy(np.unique(places)).long()].sum())
-    finally:
-        language.set_attn_implementation("sdpa")
+    with _plain_attention(language):
+        read = _read_stream(model, scene, visual)
+        for number in range(len(asides.after)):
+            after, mine = asides.after[number], asides.numbers == number
+            ids = np.concatenate([stream.ids[: after + 1], asides.ids[mine]])
+            seen = int((stream.ids[: after + 1] == trainee.special.image).sum())
+            made = language(inputs_embeds=_embed(model, ids, visual[:seen]), output_attentions=True)
+            looks = made.attentions[depth][0, 0]
+            rests = np.zeros(len(ids), dtype=bool)
+            for _, first, end in asides.evidence[asides.evidence[:, 0] == number]:
+                rests[first:end] = True
+            start = int(np.flatnonzero(mine)[0])
+            words = made.attentions[TRAINEE.layers // 4][0, -1]
+            for token in np.flatnonzero(mine):
+                places = asides.matches[asides.matches[:, 0] == token, 1]
+                own = places - len(stream.ids) - int(np.flatnonzero(mine)[0]) + int(after) + 1
+                places = np.where(places < len(stream.ids), places, own)
+                if len(places):
+                    row = words[int(after) + 1 + int(token - np.flatnonzero(mine)[0])]
+                    matched.append(row[torch.from_numpy(places).long()].sum())
+            for token in np.flatnonzero(mine & (asides.labels >= 0)):
+                places = asides.copies[asides.copies[:, 0] == token, 1]
+                places = places if len(places) else np.flatnonzero(rests)
+                if len(places):
+                    row = looks[int(after) + 1 + int(token) - start]
+                    shares.append(row[torch.from_numpy(np.unique(places)).long()].sum())
     assert len(asides.copies) >= 3 and len(matched) >= 4
-    for name, found in (("pointing", shares), ("matching", matched)):
-        loss = read.looks[name]
-        assert loss is not None
-        torch.testing.assert_close(loss, -torch.stack(found).log().mean(), atol=1e-3, rtol=0)
+    _assert_looks(read.looks, pointing=shares, matching=matched)
 
 
 def test_what_words_fetch_and_cells_recall_is_the_attention_of_the_second_layer(trainee: Checkpoint) -> None:
@@ -127,13 +145,9 @@ def test_what_words_fetch_and_cells_recall_is_the_attention_of_the_second_layer(
     stream, model, image = scene.stream, trainee.model, trainee.special.image
     visual = torch.randn(len(stream.picks), TRAINEE.hidden, generator=torch.Generator().manual_seed(0))
     language = model.model.language_model
-    language.set_attn_implementation("eager")
-    try:
-        with torch.no_grad():
-            read = _read_stream(model, scene, visual)
-            attention = language(inputs_embeds=_embed(model, stream.ids, visual), output_attentions=True).attentions[1]
-    finally:
-        language.set_attn_implementation("sdpa")
+    with _plain_attention(language):
+        read = _read_stream(model, scene, visual)
+        attention = language(inputs_embeds=_embed(model, stream.ids, visual), output_attentions=True).attentions[1]
     seen: dict[int, int] = {}
     recalled = []
     for at, pick in zip(np.flatnonzero(stream.ids == image).tolist(), stream.picks.tolist(), strict=True):
@@ -143,10 +157,18 @@ def test_what_words_fetch_and_cells_recall_is_the_attention_of_the_second_layer(
         seen[cell] = at
     fetched = [attention[0, 0, word, digit] for word, digit in stream.carries.tolist()]
     assert len(recalled) >= 10 and len(fetched) >= 4
-    for name, found in (("recalling", recalled), ("carrying", fetched)):
-        loss = read.looks[name]
-        assert loss is not None
-        torch.testing.assert_close(loss, -torch.stack(found).log().mean(), atol=1e-3, rtol=0)
+    _assert_looks(read.looks, recalling=recalled, carrying=fetched)
+
+
+def test_looks_that_a_stage_does_not_weigh_are_not_measured(trainee: Checkpoint) -> None:
+    scene = _scene(trainee, told_share=1.0)
+    ids = (trainee.special.im_start, trainee.special.stream_start)
+    measured = []
+    plain = Stage("s", num_steps=1)
+    for stage in (plain, replace(plain, carrying_weight=0.5), replace(plain, pointing_weight=0.5, matching_weight=1.0)):
+        losses = batch_losses(trainee.model, Heads.of(trainee.model), [scene], stage, ids)
+        measured.append({name for name in LOOKS if not math.isnan(getattr(losses, name))})
+    assert measured == [set(), {"carrying"}, {"pointing", "matching"}]
 
 
 def test_a_head_learns_to_look_at_what_answers_rest_on(trainee: Checkpoint) -> None:

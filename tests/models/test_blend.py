@@ -10,8 +10,8 @@ import torch
 from models.checkpoint import load_checkpoint
 from models.errors import SettingsError
 from models.training.blend import blend
-from models.training.blueprint import Sizes, new_model
-from models.training.remarks import all_remarks
+from models.training.blueprint import Sizes
+from tests.models.conftest import save_untrained
 
 SMALL = Sizes(vision_hidden=24, vision_layers=1, vision_heads=2, hidden=32, layers=1, heads=4, kv_heads=2)
 
@@ -24,7 +24,7 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folders = [tmp_path_factory.mktemp(name) for name in ("before", "after")]
     for seed, folder in enumerate(folders):
-        new_model(folder, list(all_remarks())[::40], SMALL, seed=seed).save_pretrained(folder)
+        save_untrained(folder, SMALL, seed)
     return folders[0], folders[1]
 
 
@@ -48,7 +48,7 @@ def test_what_cannot_be_blended_is_refused(pair: tuple[Path, Path], tmp_path: Pa
     with pytest.raises(SettingsError, match="between"):
         blend(*pair, tmp_path / "new", share=1.5)
     wide = tmp_path / "wide"
-    new_model(wide, list(all_remarks())[::40], Sizes(hidden=64, layers=1), seed=0).save_pretrained(wide)
+    save_untrained(wide, Sizes(hidden=64, layers=1))
     with pytest.raises(SettingsError, match="not in both"):
         blend(wide, pair[1], tmp_path / "new", share=0.5)
     assert not (tmp_path / "new").exists()

@@ -10,13 +10,13 @@ import torch
 
 from models.checkpoint import Checkpoint, load_checkpoint
 from models.errors import SettingsError
-from models.training.blueprint import Sizes, new_model
+from models.training.blueprint import Sizes
 from models.training.data import TrainingScene
 from models.training.loop import PARTS, Trainer, part_of
 from models.training.questions import NOW_KINDS, PAST_KINDS
-from models.training.remarks import all_remarks
 from models.training.stage_plans import STAGES_PATH, RowBatches, read_stage, read_stages
 from models.training.train import read_plan, train
+from tests.models.conftest import save_untrained
 
 SMALL = Sizes(vision_hidden=24, vision_layers=2, vision_heads=2, hidden=32, layers=1, heads=4, kv_heads=2)
 ROWS_OF_TABLES = {1: 3, 2: 6, 3: 8, 4: 5}
@@ -36,9 +36,7 @@ rows:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made: Path = tmp_path_factory.mktemp("blueprint")
-    new_model(made, list(all_remarks())[::40], SMALL, seed=0).save_pretrained(made)
-    return made
+    return save_untrained(tmp_path_factory.mktemp("blueprint"), SMALL)
 
 
 def _load(folder: Path) -> Checkpoint:

@@ -10,13 +10,13 @@ import torch
 
 from models.checkpoint import Checkpoint, load_checkpoint
 from models.errors import SettingsError
-from models.training.blueprint import Sizes, new_model
+from models.training.blueprint import Sizes
 from models.training.data import Mixture, SceneMaker, TrainingScene
 from models.training.loop import Stage, Trainer
 from models.training.losses import Features, Heads, batch_losses
-from models.training.remarks import all_remarks
 from models.training.stores import Batches, SceneStore, StillStore
 from models.training.train import PLAN_PATH, read_plan, train
+from tests.models.conftest import save_untrained
 
 SMALL = Sizes(vision_hidden=24, vision_layers=1, vision_heads=2, hidden=32, layers=1, heads=4, kv_heads=2)
 MIXTURE = Mixture(duration_s=(4, 5))
@@ -24,9 +24,7 @@ MIXTURE = Mixture(duration_s=(4, 5))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made: Path = tmp_path_factory.mktemp("blueprint")
-    new_model(made, list(all_remarks())[::40], SMALL, seed=0).save_pretrained(made)
-    return made
+    return save_untrained(tmp_path_factory.mktemp("blueprint"), SMALL)
 
 
 def _checkpoint(folder: Path) -> Checkpoint:
