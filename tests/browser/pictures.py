@@ -103,7 +103,7 @@ def recording(studio: Studio, app: Served) -> None:
         screen.page.get_by_role("button", name="Remark at").nth(1).click()
         screen.wait_evidence()
         studio.shoot(screen, "evidence")
-        screen.page.get_by_role("button", name="Close evidence").click()
+        screen.close_evidence()
         screen.press("Resume")
         screen.page.get_by_text("Health", exact=True).click()
         screen.page.locator("#sva-health").get_by_text("seconds ago").first.wait_for()

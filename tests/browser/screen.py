@@ -261,9 +261,11 @@ class Screen:
 
     def start_sample(self, name: str = "Synthetic scene", *, speed: str = "") -> None:
         """One click. speed: how fast it is played from then on, where that is not the usual."""
-        self.page.get_by_role("button", name=name, exact=True).click()
+        sample = self.page.get_by_role("button", name=name, exact=True)
+        sample.click()
         if speed:
             self.wait_state("REPLAY")
+            sample.wait_for(state="hidden")  # what to watch folds, and all below it moves
             self.choose_speed(speed)
 
     def stop(self) -> None:
@@ -322,10 +324,24 @@ class Screen:
         """The film's times in the frames behind a line."""
         self.feed.locator(f'.sva-at[href="{line.link}"]').click()
         self.evidence.locator("img").first.wait_for()
-        return [read_time(patches) for patches in self.evidence.locator("img").evaluate_all(
+        found = [read_time(patches) for patches in self.evidence.locator("img").evaluate_all(
             f"async (images) => {{ const read = {READ_TIME_JS}; "
             "await Promise.all(images.map((image) => image.decode())); return images.map(read); }"
         )]  # fmt: skip
+        self.close_evidence()  # else the next line's would be taken for there while these still are
+        return found
+
+    def close_evidence(self) -> None:
+        """Put away the frames behind an event."""
+        self.page.get_by_role("button", name="Close evidence").click()
+        self.evidence.wait_for(state="hidden")
+
+    def open_talkativeness(self) -> Locator:
+        """Unfold how it speaks, and focus the slider for how much; gives it. A key moves it by a quarter."""
+        self.page.get_by_text("How it speaks").click()
+        slider = self.page.get_by_role("slider", name="Talkativeness").last
+        slider.focus()
+        return slider
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning", "assert"):

@@ -154,10 +154,7 @@ def test_talkativeness_acts_on_the_running_stream(screen: Screen) -> None:
     screen.wait_model()
     screen.start_sample(speed="4×")
     screen.wait_lines(1)
-    screen.page.get_by_text("How it speaks").click()
-    slider = screen.page.get_by_role("slider", name="Talkativeness").last
-    slider.focus()
-    screen.page.keyboard.press("Home")
+    screen.open_talkativeness().press("Home")
     screen.feed.get_by_text("talkativeness is -4").wait_for()
     quiet_from_s = screen.pulse()["media_s"]
     screen.wait_media(quiet_from_s + 12)

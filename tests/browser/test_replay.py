@@ -43,10 +43,8 @@ def test_a_recording_pauses_and_seeks_where_it_is_told(screen: Screen) -> None:
 
 def test_as_fast_as_possible_drops_nothing(screen: Screen) -> None:
     screen.wait_model()
-    screen.start_sample()
-    screen.wait_state("REPLAY")
+    screen.start_sample(speed="as fast as possible")
     screen.seek(0.4)
-    screen.choose_speed("as fast as possible")
     screen.wait_state("ENDED", within_s=60)
     screen.page.get_by_text("Health", exact=True).click()
     figures = screen.page.get_by_test_id("figures")
@@ -64,8 +62,7 @@ def test_a_mark_shows_the_frames_behind_it(screen: Screen) -> None:
     screen.wait_evidence()
     assert "odds" in screen.evidence.inner_text() and "threshold" in screen.evidence.inner_text()
     assert screen.evidence.locator("img").first.evaluate("(image) => image.naturalWidth") > 0
-    screen.page.get_by_role("button", name="Close evidence").click()
-    screen.evidence.wait_for(state="hidden")
+    screen.close_evidence()
     screen.feed.locator(f'.sva-at[href="{line.link}"]').click()
     screen.evidence.locator("img").first.wait_for()
 
