@@ -93,6 +93,13 @@ class TimesJumpBack(SourceError):
 class LoginRefused(SourceError):
     """The server wants another user or password."""
 
+    @classmethod
+    def of(cls, source: str, *, was_given: bool) -> LoginRefused:
+        """For a source whose URL has a login, or has none."""
+        if was_given:
+            return cls(source, "the server refused this user or password", "check both")
+        return cls(source, "the server wants a login", "write user:password@ in front of the host")
+
 
 class AddressRefused(SourceError):
     """The URL leads where this source may not connect to."""

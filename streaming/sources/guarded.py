@@ -180,19 +180,13 @@ def _mapped(
 ) -> SourceError:
     """FFmpeg's `error` at an RTSP camera that was connected to, in our own terms."""
     if isinstance(error, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):
-        return _login_refused(name, parts)
+        return LoginRefused.of(name, was_given=parts.login is not None)
     if isinstance(error, av.error.HTTPNotFoundError):
         return SourceNotFound(name, "the server has no such stream (404)", "check the path in the URL")
     if isinstance(error, av.error.ExitError | av.error.TimeoutError) or elapsed_s >= 0.95 * options.open_timeout_s:
         limit = f"no answer within {options.open_timeout_s:g} s"
         return SourceTimeout(name, limit, "check host, port and network")
     return SourceUnreachable(name, f"it does not answer as a camera does ({reason_of(error)})", "check host and port")
-
-
-def _login_refused(name: str, parts: CameraUrl) -> LoginRefused:
-    if parts.login is None:
-        return LoginRefused(name, "the server wants a login", "write user:password@ in front of the host")
-    return LoginRefused(name, "the server refused this user or password", "check both")
 
 
 class HttpFiles:
@@ -253,7 +247,7 @@ class HttpFiles:
         response.close()
         code = response.status_code
         if code in (401, 403):
-            raise _login_refused(self._name, self._parts)
+            raise LoginRefused.of(self._name, was_given=self._parts.login is not None)
         if code in (404, 410):
             raise SourceNotFound(self._name, f"the server has no such stream ({code})", "check the path in the URL")
         raise SourceUnreachable(self._name, f"the server answers {code}", "ask whoever runs it")

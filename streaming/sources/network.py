@@ -174,9 +174,7 @@ def _mapped(error: av.FFmpegError, url: str, options: SourceOptions, elapsed_s: 
     """`error` in our own terms."""
     name, reason = redact_url(url), reason_of(error)
     if isinstance(error, _LOGIN_ERRORS):
-        if split_userinfo(url)[1] is None:
-            return LoginRefused(name, "the server wants a login", "write user:password@ in front of the host")
-        return LoginRefused(name, "the server refused this user or password", "check both")
+        return LoginRefused.of(name, was_given=split_userinfo(url)[1] is not None)
     if isinstance(error, av.error.HTTPNotFoundError):
         return SourceNotFound(name, "the server has no such stream (404)", "check the path in the URL")
     # A server that accepts and then says nothing shows as invalid data, after the time limit.
