@@ -84,7 +84,7 @@ def test_help_lists_the_commands_and_loads_nothing_heavy() -> None:
 
 def test_no_command_opens_the_page(capsysbinary: Capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[str] = []
-    monkeypatch.setattr(app, "_serve_page", lambda path, overrides, serving, **options: served.append(serving.host))
+    monkeypatch.setattr("ui.serve.serve_page", lambda path, overrides, serving, **options: served.append(serving.host))
     assert run(capsysbinary).code == 0
     assert served == ["127.0.0.1"]
 

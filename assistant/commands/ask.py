@@ -1,0 +1,42 @@
+"""`ask`: one question about pictures and clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import repeat
+from pathlib import Path
+
+from assistant.attachments import read_clip, read_picture
+from assistant.commands.opening import engine_of, named
+from assistant.commands.terminal import warn
+from assistant.config import AppConfig
+from assistant.errors import ConfigError
+from assistant.samples import resolve_sample
+
+CLIP_FPS = 1.0
+"""Frames a second taken of a clip, where nothing else is asked for."""
+
+
+def answer_question(question: str, config: AppConfig, images: Sequence[Path], videos: Sequence[str]) -> None:
+    """Print the answer as it comes. images: files; videos: files and samples."""
+    if not question.strip():
+        raise ConfigError(f'question {question!r}: it is empty; ask in words, as "What is on the left?"')
+    pictures = [read_picture(path) for path in images]
+    warnings: list[str] = []
+    read = partial(read_clip, fps=config.source.fps or CLIP_FPS, warn=warnings.append, jumps=config.source.jumps)
+    clips = [read(resolve_sample(spec)) for spec in videos]
+
+    engine = engine_of(config.model)
+    vision = engine.checkpoint.vision
+    for name, frame, merge in [
+        *zip(images, pictures, repeat(vision.image_merge)),
+        *zip(videos, (frames[0] for frames, _ in clips), repeat(vision.video_merge)),
+    ]:
+        with named(str(name)):
+            vision.check_picture(frame.shape[1], frame.shape[0], merge=merge)
+    steps = engine.ask(question, pictures, clips)
+    engine.run(steps, on_piece=lambda piece: print(piece, end="", flush=True))
+    print(flush=True)
+    for line in warnings:
+        warn(line)

@@ -1,0 +1,27 @@
+"""`train --finetune`: adapters for a checkpoint, from a person's recordings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from assistant.commands.terminal import is_terminal
+
+
+def fine_tune_on(folder: Path, clips: Path, model: str, plan: Path | None, minutes: float | None, threads: int) -> Path:
+    """`train --finetune`: adapters for a checkpoint, from recordings and their transcripts."""
+    from tqdm import tqdm
+
+    from assistant.transcripts import read_recordings
+    from models.checkpoint import load_checkpoint
+    from models.training.finetune import FineTuning, fine_tune
+
+    settings = FineTuning() if plan is None else FineTuning.from_yaml(plan)
+    recordings = read_recordings(clips)
+    checkpoint = load_checkpoint(model, progress=is_terminal(), threads=threads)
+    with tqdm(unit="step", disable=not is_terminal()) as bar:
+
+        def on_step(step: int, total: int, loss: float) -> None:
+            bar.total, bar.n = total, step
+            bar.set_postfix(loss=f"{loss:.3f}")
+
+        return fine_tune(folder, recordings, checkpoint, settings, minutes=minutes, on_step=on_step)

@@ -1,0 +1,133 @@
+"""`replay`: one source from its first frame to its last."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from dataclasses import replace
+
+from assistant.commands.opening import named
+from assistant.commands.terminal import is_terminal, warn
+from assistant.config import AppConfig
+from assistant.console import JsonSink, Progress, TextSink, WatchedFeed
+from assistant.errors import NothingToSee
+from assistant.outputs import Fanout, check_outputs, open_outputs
+from assistant.runner import Runner
+from assistant.samples import resolve_sample
+from assistant.session import StreamSession
+from assistant.speak import policy_for
+from assistant.stopping import stopping
+from assistant.store import EventSink
+from models.checkpoint import load_checkpoint
+from models.engine import Engine
+from models.session import Session
+from models.settings import StreamSettings
+from streaming.capture import Capture
+from streaming.clock import Clock, SystemClock
+from streaming.masks import Masks
+from streaming.sources import Source, SourceOptions, open_source
+
+
+def replay_source(spec: str, config: AppConfig, *, as_json: bool) -> None:
+    """Watch one source from its first frame to its last."""
+
+    clock = SystemClock()
+    spec, wanted = resolve_sample(spec), config.model
+    # What is refused is refused here; the source is then opened anew and need not be looked through again.
+    checked = replace(_source_options(config, config.source.fps), jumps=config.source.jumps)
+    _check_opens(open_source(spec, options=checked, clock=clock))
+    check_outputs(config.output, keep=spec)
+    with ExitStack() as stack:
+        checkpoint = load_checkpoint(
+            wanted.name,
+            device=wanted.device,
+            dtype=wanted.dtype,
+            threads=wanted.threads,
+            progress=is_terminal(),
+        )
+        settings = wanted.stream_settings(checkpoint.stream, config.source.fps)
+        source = open_source(spec, options=_source_options(config, settings.fps), clock=clock)
+        capture = stack.enter_context(Capture(source, clock=clock))
+        engine = Engine(checkpoint, now=clock.now_s)
+        session = engine.open_session(
+            settings, system=wanted.system, instruction=config.speaking.instruct, pruning=wanted.pruning
+        )
+        if capture.info.width_px:
+            with named(capture.name):
+                session.check_size(capture.info.width_px, capture.info.height_px)
+        # Last, when all else stands: a mistake is not to cost what an earlier run wrote.
+        files = open_outputs(config.output)
+        stack.callback(Fanout(files).close)
+        progress = stack.enter_context(_progress(config, capture, shown=is_terminal() and not as_json))
+        sink = Fanout([*files, _console_sink(progress, as_json=as_json)])
+        stream = _stream(config, settings, session, sink, capture, clock)
+        runner = Runner(engine, stream, WatchedFeed(capture, progress), sink, clock)
+        with stopping(runner):
+            runner.run()
+        progress.close()
+        _conclude(runner, session, capture, as_json=as_json)
+
+
+def _stream(
+    config: AppConfig,
+    settings: StreamSettings,
+    session: Session,
+    sink: EventSink,
+    capture: Capture,
+    clock: Clock,
+) -> StreamSession:
+    """The session of one stream, as the configuration wants it."""
+    return StreamSession(
+        session,
+        policy_for(settings.speaking, fps=settings.fps, talkativeness=config.speaking.talkative),
+        clock,
+        sink.append,
+        pace=_pace(config, capture),
+        instruction=config.speaking.instruct,
+        questions=config.planned_questions(),
+    )
+
+
+def _conclude(runner: Runner, session: Session, capture: Capture, *, as_json: bool) -> None:
+    """Print the summary. Raises `NothingToSee` where there is nothing to sum up."""
+    if not runner.num_seen and not runner.was_stopped:
+        raise NothingToSee(f"{capture.name}: no frame could be read; the file or stream holds no picture that decodes")
+    summary = ["", *runner.summary(session.usage).lines()]
+    print("\n".join(summary), file=sys.stderr if as_json else sys.stdout, flush=True)
+    for line in runner.warnings:
+        warn(f"{capture.name}: {line}")
+
+
+def _check_opens(source: Source) -> None:
+    """Raise what is wrong with a source before the model is loaded."""
+    with source:
+        source.open()
+
+
+def _source_options(config: AppConfig, fps: float | None) -> SourceOptions:
+    wanted = config.source
+    return SourceOptions(
+        sample_fps=fps,
+        start_s=wanted.start_s,
+        end_s=wanted.end_s,
+        loop=wanted.loop,
+        speed=None if wanted.speed == "max" else float(wanted.speed),
+        masks=Masks(wanted.masks) if wanted.masks else None,
+    )
+
+
+def _pace(config: AppConfig, capture: Capture) -> float:
+    """Seconds of media a second that pass while nothing is read."""
+    if capture.info.is_live:
+        return 1.0
+    return 0.0 if config.source.speed == "max" else float(config.source.speed)
+
+
+def _console_sink(progress: Progress, *, as_json: bool) -> EventSink:
+    return JsonSink(sys.stdout.buffer) if as_json else TextSink(sys.stdout, progress)
+
+
+def _progress(config: AppConfig, capture: Capture, *, shown: bool) -> Progress:
+    end_s = config.source.end_s or capture.info.duration_s_declared
+    total_s = (end_s - config.source.start_s) * config.source.loop if end_s else None
+    return Progress(sys.stderr, shown=shown, start_s=config.source.start_s, total_s=total_s)

@@ -1,0 +1,61 @@
+"""`watch`: the cameras of a configuration, without a browser."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from assistant.commands.opening import bytes_of, engine_of, open_cameras
+from assistant.config import AppConfig
+from assistant.console import JsonSink
+from assistant.errors import ConfigError, NothingToSee
+from assistant.host import Host
+from assistant.logs import Secrets, configure_logs
+from assistant.monitor import Monitor
+from assistant.patrol import Patrol, reloading
+from assistant.stopping import stopping
+from assistant.store import EventSink
+from assistant.watch_output import LogSink, SpokenSink
+from streaming.clock import SystemClock
+
+
+def watch_cameras(
+    read: Callable[[], AppConfig], *, max_memory_gib: float | None, as_json: bool, log_level: str
+) -> None:
+    """Watch the cameras of a configuration until a signal ends it, or all were recordings and are over."""
+
+    config, clock, secrets = read(), SystemClock(), Secrets()
+    if not config.cameras:
+        raise ConfigError("cameras: there are none; name one as `cameras: {door: {url: rtsp://…}}`")
+    configure_logs(sys.stderr, secrets, level=log_level)
+    host = Host(lambda: engine_of(config.model), clock=clock, max_memory_bytes=bytes_of(max_memory_gib))
+
+    def sink_for(name: str) -> list[EventSink]:
+        shown = JsonSink(sys.stdout.buffer) if as_json else SpokenSink(sys.stdout, name, clock)
+        return [shown, LogSink(name)]
+
+    with ExitStack() as stack:
+        cameras = open_cameras(stack, config, host, sink_for, secrets.add)
+        patrol = Patrol(host, cameras, lambda: cameras.load(read()))
+        stack.enter_context(reloading(patrol))
+        stack.enter_context(stopping(patrol))
+        if config.monitor.port is not None:
+            monitor = Monitor(host, cameras, cameras.timeline, port=config.monitor.port, address=config.monitor.host)
+            stack.enter_context(monitor)
+            print(f"metrics and health on http://{config.monitor.host}:{monitor.port}", file=sys.stderr, flush=True)
+        host.start()
+        refused = cameras.load(config).refused
+        if not cameras.channels:
+            raise ConfigError("; ".join(refused))
+        patrol.run()
+        if host.failure is not None:
+            raise host.failure
+        failures = [channel.failure for channel in cameras.channels]
+        if failures and all(failures):
+            raise NothingToSee("; ".join(f"{c.name}: {_of(c.name, c.failure)}" for c in cameras.channels))
+
+
+def _of(name: str, failure: BaseException | None) -> str:
+    """What went wrong, without the camera's name before it."""
+    return str(failure).removeprefix(f"{name}: ")
