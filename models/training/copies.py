@@ -7,7 +7,7 @@ that close the turn fetch the others, and whoever finds the remark later finds i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -120,19 +120,40 @@ def _number(values: np.ndarray, digits: np.ndarray) -> int:
 def _copied(
     example: StreamExample, tokens: np.ndarray, known: list[_Told], spelling: Spelling
 ) -> Iterator[tuple[int, int]]:
-    """Times from the remarks' tokens that fetch them, the first from the first; other words from the same words."""
+    """Times from the remarks' tokens that fetch them, the first from the first; other words from the same words.
+
+    What stands before a time says its remark again, so it is copied from that one alone.
+    """
     labels = example.asides.labels[tokens]
     runs = _runs(labels, spelling.digits)
+    if not runs:
+        yield from _words_copied(example, tokens, known, spelling)
+    begin = 0
     for (start, end), remark in zip(runs, known, strict=False):
         if _number(labels[start:end], spelling.digits) == remark.second:
+            yield from _in_order(_words_copied(example, tokens[begin:start], [remark], spelling))
             yield from zip(tokens[start : end + 1].tolist(), (word for word, _ in remark.carries), strict=False)
-    if runs:
-        return
+        begin = end
+
+
+def _words_copied(
+    example: StreamExample, tokens: np.ndarray, known: list[_Told], spelling: Spelling
+) -> Iterator[tuple[int, int]]:
+    labels = example.asides.labels[tokens]
     for token, label in zip(tokens.tolist(), labels.tolist(), strict=True):
         word = spelling.words[label] if label != IGNORED else 0
         for remark in known if word else ():
             same = np.flatnonzero(spelling.words[example.ids[remark.first : remark.end]] == word)
             yield from ((token, remark.first + int(place)) for place in same)
+
+
+def _in_order(pairs: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Those of a remark's words that are said again in the order in which they stand there."""
+    token_before, place_before = -1, -1
+    for token, place in pairs:
+        if token > token_before and place > place_before:
+            yield token, place
+            token_before, place_before = token, place
 
 
 def _named(

@@ -74,8 +74,8 @@ def _remark(text: str) -> Content | None:
 
 
 def _span(text: str) -> Content | None:
-    found = re.search(rf"{_SECONDS}\s*(?:s|seconds?)?\s*(?:to|until|-|and)\s*{_SECONDS}", _plain(text))
-    return (float(found.group(1)), float(found.group(2))) if found else None
+    found = re.findall(_SECONDS, _plain(text))
+    return (float(found[0]), float(found[1])) if len(found) == 2 else None
 
 
 def _time(text: str) -> Content | None:

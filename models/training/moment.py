@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from models.training.remarks import a
-from models.training.wording import TEMPLATES, YES_NO_SUFFIX, named
-from streaming.sources.scenario import EventKind, SceneState, ThingState
+from models.training.remarks import a, remark_of
+from models.training.wording import TEMPLATES, YES_NO_SUFFIX, named, timed
+from streaming.sources.scenario import EventKind, SceneState, ThingState, TruthEvent
 from streaming.sources.scenery import COLOURS, SHAPES
 from streaming.sources.synthetic import Scene
 
@@ -169,9 +169,16 @@ class Moment:
         """A time of the scene as whole seconds of the stream, rounded down."""
         return int(np.floor(self.shown_time(t_s) + 1e-6))
 
-    def at(self, t_s: float) -> str:
-        """A time as an answer."""
-        return f"At {self.second(t_s)} seconds."
+    def told_at(self, *events: TruthEvent) -> str:
+        """Events with their times as an answer: what was remarked of each, and when it showed.
+
+        Saying the remark again before its time is what makes the time easy to find: each word leads to the next.
+        """
+        return " ".join(timed(remark_of(event).text, self.second(event.visible_s)) for event in events)
+
+    def event_at(self, t_s: float, look: tuple[str | None, str | None]) -> TruthEvent | None:
+        """What happened to something of a look and showed at this very time."""
+        return next((e for e in self.events if e.visible_s == t_s and (e.colour, e.shape) == look), None)
 
     def seen_looks(self) -> set[Look]:
         """All colours and shapes seen so far."""

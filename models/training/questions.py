@@ -10,8 +10,8 @@ import numpy as np
 from models.training.moment import Moment, sightings
 from models.training.questions_before import BEFORE
 from models.training.questions_now import NOW
-from models.training.remarks import a
-from models.training.wording import IN_VIDEO, WHICH_IMAGE, WHICH_IMAGE_ANSWERS
+from models.training.remarks import a, capitalised
+from models.training.wording import IN_VIDEO, WHICH_IMAGE, WHICH_IMAGE_ANSWERS, YES_NO_SUFFIX
 from streaming.sources.scenario import Family, SceneSettings
 from streaming.sources.scenery import COLOURS, SHAPES
 from streaming.sources.synthetic import Scene
@@ -122,5 +122,10 @@ def clip_and_image(clip: Scene, seed: int, rng: np.random.Generator) -> tuple[Sc
         ]
     look = pairs[int(rng.integers(len(pairs)))]
     image = picture_of(seed, (str(look[0]), str(look[1])), clip.settings)
-    question = IN_VIDEO[int(rng.integers(len(IN_VIDEO)))] + (" Answer yes or no." if rng.random() < 0.5 else "")
-    return image, Asked(question, "Yes." if look in present else "No.", "in_video", look=look)
+    question = IN_VIDEO[int(rng.integers(len(IN_VIDEO)))]
+    answer = "yes" if look in present else "no"
+    if rng.random() < 0.5:
+        asked = question + YES_NO_SUFFIX, f"{capitalised(answer)}."
+    else:
+        asked = question, f"{capitalised(a(f'{look[0]} {look[1]}'))}: {answer}."
+    return image, Asked(*asked, "in_video", look=look)

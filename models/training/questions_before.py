@@ -98,7 +98,7 @@ def _when(moment: Moment, kind: str, event_kind: EventKind, ask_absent: float) -
         if sum((e.colour, e.shape) == (event.colour, event.shape) for e in events) > 1:
             return None
         moment.rest_on(event.visible_s)
-        return moment.words(kind, colour=event.colour or "", shape=event.shape or ""), moment.at(event.visible_s)
+        return moment.words(kind, colour=event.colour or "", shape=event.shape or ""), moment.told_at(event)
     absent = moment.absent(moment.seen_looks())
     if absent is None or not moment.chance(ask_absent):
         return None
@@ -125,7 +125,7 @@ def _when_view(moment: Moment) -> Pair | None:
     if events and events[0].time_s < moment.since_s:
         return None
     moment.rest_on(*(event.visible_s for event in events))
-    return question, moment.at(events[0].visible_s) if events else NEVER
+    return question, moment.told_at(events[0]) if events else NEVER
 
 
 def _span(moment: Moment) -> Pair | None:
@@ -134,9 +134,12 @@ def _span(moment: Moment) -> Pair | None:
     if not moment.past_certain or not alone:
         return None
     sighting = moment.one_of(alone)
-    moment.rest_on(sighting.start_s, sighting.end_s or 0.0)
-    answer = f"From {moment.second(sighting.start_s)} to {moment.second(sighting.end_s or 0.0)} seconds."
-    return moment.words("span", colour=sighting.colour or "", shape=sighting.shape or ""), answer
+    begins, ends = (moment.event_at(t_s or 0.0, sighting.look) for t_s in (sighting.start_s, sighting.end_s))
+    if begins is None or ends is None:
+        return None
+    moment.rest_on(begins.visible_s, ends.visible_s)
+    question = moment.words("span", colour=sighting.colour or "", shape=sighting.shape or "")
+    return question, moment.told_at(begins, ends)
 
 
 def _count_entered(moment: Moment) -> Pair | None:

@@ -103,6 +103,11 @@ def all_questions() -> Iterator[str]:
     yield from (question + suffix for question in IN_VIDEO for suffix in ("", YES_NO_SUFFIX))
 
 
+def timed(remark: str, second: int) -> str:
+    """A remark with its time: "It gets dark at 12 seconds."."""
+    return f"{remark.removesuffix('.')} at {second} seconds."
+
+
 def all_answers() -> Iterator[str]:
     """Every kind of answer, with every word that answers use."""
     yield from (f"{number}." for number in NUMBERS)
@@ -119,6 +124,6 @@ def all_answers() -> Iterator[str]:
         yield listed([first, second, third])
         yield listed([first])
         yield listed([first.replace("an ", "the ").replace("a ", "the ")])
-    yield from (f"At {second} seconds." for second in range(0, 200))
-    yield from (f"From {second} to {second + 7} seconds." for second in range(0, 200, 3))
+    yield from (f"{capitalised(named(c, s))}: {so}." for c, s in product(COLOURS, SHAPES) for so in ("yes", "no"))
+    yield from (timed(remark, number % 200) for number, remark in enumerate(all_remarks()))
     yield from all_remarks()

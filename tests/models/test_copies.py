@@ -65,6 +65,21 @@ def test_both_ends_of_a_span_come_from_their_own_remarks(trainee: Checkpoint, co
     assert [codec.decode([labels[at]]) for at in (0, 2, 3)] == ["3", "1", "2"]
 
 
+def test_what_stands_before_a_time_is_copied_from_its_own_remark_word_by_word(
+    trainee: Checkpoint, codec: TextCodec
+) -> None:
+    text = "A red circle enters on the left at 3 seconds. The red circle stops in the centre at 12 seconds."
+    example = _told(trainee, codec, Turn(14.0, text, "From when to when did it move?", rests_on=(3.0, 12.5)))
+    asides, ends = example.asides, set(example.carries[:, 0].tolist())
+    words = [pair for pair in asides.copies.tolist() if pair[1] not in ends]
+    said = [codec.decode([int(asides.labels[at])]).strip() for at, _ in words]
+    assert " ".join(said) == "A red circle enters on the left The red circle stops in the centre"
+    assert _words(codec, example.ids, np.array(words)[:, 1]) == said
+    assert (np.diff([place for _, place in words]) > 0).all(), "the second remark's words are not sought in the first"
+    fetched = [codec.decode([int(asides.labels[at])]) for at, place in asides.copies.tolist() if place in ends]
+    assert "".join(text for text in fetched if text.isdigit()) == "312"
+
+
 def test_other_words_are_copied_from_the_remark_that_the_answer_rests_on(trainee: Checkpoint, codec: TextCodec) -> None:
     example = _told(trainee, codec, Turn(14.0, "A red circle.", "What entered first?", rests_on=(3.0,)))
     copies = example.asides.copies

@@ -23,7 +23,7 @@ from models.training.questions import (
 )
 from models.training.remarks import SLOT_NAMES, all_remarks, event_slots, parse, remark_text, remarks
 from models.training.scenes import CORPUS, instructions
-from models.training.wording import NEVER, NUMBERS, YES_NO_KINDS, YES_NO_SUFFIX, listed, named
+from models.training.wording import NEVER, NUMBERS, YES_NO_KINDS, YES_NO_SUFFIX, listed, named, timed
 from streaming.sources.scenario import EventKind, Family, SceneSettings
 from streaming.sources.scenery import COLOURS, SHAPES
 from streaming.sources.synthetic import Scene
@@ -162,7 +162,15 @@ def test_times_agree_with_the_events(asked: dict[str, list[Sample]]) -> None:
         if answer == NEVER:
             assert not fitting
         else:
-            assert answer == f"At {int(fitting[0].visible_s)} seconds." and len(fitting) == 1
+            (event,) = fitting
+            assert answer == timed(remark_text(event), int(event.visible_s))
+    for scene, t_s, (question, answer, *_) in asked["span"]:
+        first, last = (int(second) for second in re.findall(r"\d+", answer))
+        told = [e for e in scene.truth if e.visible_s <= t_s and f"{e.colour} {e.shape}" in question]
+        (comes,) = (e for e in told if e.kind is EventKind.ENTERS)
+        (ends,) = (e for e in told if e.kind in (EventKind.LEAVES, EventKind.CHANGES_COLOUR))
+        assert (first, last) == (int(comes.visible_s), int(ends.visible_s))
+        assert answer == f"{timed(remark_text(comes), first)} {timed(remark_text(ends), last)}"
     for scene, t_s, (question, answer, *_) in asked["what_at"]:
         second = int(re.findall(r"\d+", question)[0])
         about = [e for e in scene.truth if abs(e.visible_s - second) <= 1.5 and e.visible_s <= t_s]
@@ -265,10 +273,13 @@ def test_a_clip_and_an_image_are_compared_rightly(scenes: list[Scene]) -> None:
         if made is None:
             assert seen <= {(None, None)}
             continue
-        image, (_, answer, *_) = made
-        assert (shown_looks(image, 0.0) <= seen) == (answer == "Yes.")
-        answers[answer] += 1
-    assert min(answers["Yes."], answers["No."]) > 0.3 * answers.total()
+        image, (question, answer, *_) = made
+        (shown,) = shown_looks(image, 0.0)
+        so = "yes" if shown in seen else "no"
+        named_first = f"{listed([named(*shown)]).removesuffix('.')}: {so}."
+        assert answer == (f"{so.capitalize()}." if YES_NO_SUFFIX in question else named_first)
+        answers[so] += 1
+    assert min(answers["yes"], answers["no"]) > 0.3 * answers.total()
 
 
 # ---- instructions ---------------------------------------------------------------------------------------------------
