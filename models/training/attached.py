@@ -14,6 +14,8 @@ from models.training.sight import cell_labels
 from streaming.sources.scenario import Family, SceneSettings
 from streaming.sources.synthetic import Scene
 
+_SHARES = {"image": 0.2, "two images": 0.3, "clip": 0.15, "clip and image": 0.35}
+"""Of scenes; a clip with an image allows one question where the others allow several."""
 _DRAWS = 8
 """Of questions about the same pictures."""
 Shown = tuple[Scene, float]
@@ -45,13 +47,13 @@ def asked_with_pictures(scene: Scene, rng: np.random.Generator, seed: int) -> Pi
     The pictures are of scenes of their own, of seeds from `seed` on; None where their moments allow no question.
     """
     settings = replace(scene.settings, duration_s=6.0, fps=1.0)
-    draw = rng.random()
-    if draw < 0.25:
+    form = rng.choice(list(_SHARES), p=list(_SHARES.values()))
+    if form == "image":
         asked, shown, given = _about_an_image(seed, settings, rng)
-    elif draw < 0.5:
+    elif form == "two images":
         asked, shown, given = _about_two_images(seed, settings, rng)
     else:
-        asked, shown, given = _about_a_clip(seed, settings, rng, with_image=draw < 0.75)
+        asked, shown, given = _about_a_clip(seed, settings, rng, with_image=form == "clip and image")
     turns = [Turn(scene.duration_s, one.answer, one.question, look=one.look) for one in asked if one is not None]
     if not turns:
         return None

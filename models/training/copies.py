@@ -70,7 +70,7 @@ class _Told:
 def with_copies(example: StreamExample, spelling: Spelling) -> StreamExample:
     """The example with what its remarks' ends fetch, what answers copy, and which times questions name."""
     told = list(_remarks(example.ids, spelling))
-    carries = [pair for remark in told for pair in remark.carries]
+    carries = [(*pair, int(spelling.digits[example.ids[pair[1]]] >= 0)) for remark in told for pair in remark.carries]
     asides = example.asides
     copies: list[tuple[int, int]] = []
     matches: list[tuple[int, int]] = []
@@ -82,7 +82,7 @@ def with_copies(example: StreamExample, spelling: Spelling) -> StreamExample:
         copies.extend(_copied(example, tokens, known, spelling))
         matches.extend(_named(example, tokens, earlier, spelling))
     asides = replace(asides, copies=_pairs(copies), matches=np.concatenate([asides.matches, _pairs(matches)]))
-    return replace(example, asides=asides, carries=_pairs(carries))
+    return replace(example, asides=asides, carries=np.array(carries, dtype=np.int32).reshape(-1, 3))
 
 
 def _remarks(ids: np.ndarray, spelling: Spelling) -> Iterator[_Told]:

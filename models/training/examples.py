@@ -25,6 +25,7 @@ IGNORED = -100
 ANSWER_WEIGHT = 0.15
 """What an answer weighs beside all remarks of a scene together."""
 NO_PAIRS = np.zeros((0, 2), dtype=np.int32)
+NO_CARRIES = np.zeros((0, 3), dtype=np.int32)
 _NEAR_S = 1.5
 """A frame this long after something happened still tells of it."""
 
@@ -107,8 +108,8 @@ class StreamExample:
     grid: CellGrid
     asides: Asides
     carries: np.ndarray
-    """int32 `[num_carries, 2]`: a token at the end of a remark, and the digit it fetches, of the time shown before: the
-    full stop the first digit, and so on; the token after the last digit's fetches what follows the digits."""
+    """int32 `[num_carries, 3]`: a token at the end of a remark, what it fetches of the time shown before, and whether
+    that is a digit. The full stop fetches the first digit, and so on; one token more fetches what follows them."""
     attached: tuple[Pictures, ...] = ()
     """Pictures of the last question; their visual tokens follow those of the stream."""
 
@@ -261,7 +262,7 @@ class ExampleBuilder:
             np.concatenate([np.zeros(0, dtype=np.int32), *picks]).astype(np.int32),
             grid,
             self._asides(placed, pieces),
-            NO_PAIRS,
+            NO_CARRIES,
             attached,
         )
 

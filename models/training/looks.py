@@ -20,8 +20,8 @@ from models.training.examples import IGNORED, Asides, StreamExample
 if TYPE_CHECKING:
     from transformers import DynamicCache, VideoLlama3ForConditionalGeneration
 
-LOOKS = ("pointing", "matching", "carrying", "recalling")
-"""Kinds of looks, by the functions of this module that measure them."""
+LOOKS = ("pointing", "matching", "carrying", "telling", "recalling")
+"""Kinds of looks, and of what is made of them, by the functions of this module that measure them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,11 @@ class Looks:
     """How many of the cache's keys the tokens may see at all."""
     positions: torch.Tensor
     """int64 `[num_tokens]`."""
+
+    @property
+    def answering_depth(self) -> int:
+        """The layer before which a frame's end knows what has just happened."""
+        return 2 * (len(self.hidden) - 1) // 3
 
     def loss(
         self, asking: np.ndarray, wanted: np.ndarray, seen: np.ndarray, *, depth: int, head: int
@@ -70,7 +75,7 @@ class Looks:
 
 
 def pointing(looks: Looks, asides: Asides, seen: np.ndarray) -> torch.Tensor | None:
-    """Of answers' tokens, by the first head of the layer before which a frame's end knows what has just happened.
+    """Of answers' tokens, by the first head of the layer where answers are found.
 
     A token that is to be copied from one place looks there, and any other at all that the answer rests on.
     seen: bool `[num_aside, num_stream + num_aside]`, as for the others here.
@@ -82,7 +87,7 @@ def pointing(looks: Looks, asides: Asides, seen: np.ndarray) -> torch.Tensor | N
     copied = np.unique(asides.copies[:, 0])
     wanted[copied] = False
     wanted[asides.copies[:, 0], asides.copies[:, 1]] = True
-    return looks.loss(np.arange(len(asides.ids)), wanted, seen, depth=2 * (len(looks.hidden) - 1) // 3, head=0)
+    return looks.loss(np.arange(len(asides.ids)), wanted, seen, depth=looks.answering_depth, head=0)
 
 
 def matching(looks: Looks, asides: Asides, seen: np.ndarray) -> torch.Tensor | None:
@@ -96,6 +101,26 @@ def carrying(looks: Looks, stream: StreamExample) -> torch.Tensor | None:
     """Of remarks' ends, by the first head of the second layer: each token fetches a piece of the time before it."""
     asking, wanted, seen = _pairs(stream.carries, looks.num_keys)
     return looks.loss(asking, wanted, seen, depth=min(1, len(looks.hidden) - 2), head=0)
+
+
+def telling(looks: Looks, stream: StreamExample) -> torch.Tensor | None:
+    """Of the digits that remarks' ends have fetched: −log of the odds that the head of `pointing` would say them.
+
+    What the head would add to an answer that looks at such a token is read by the model's own last layer. A head that
+    looks at the right place takes nothing from it for long: only where all the rest is right does a word's loss tell.
+    """
+    carries = stream.carries[stream.carries[:, 2] > 0]
+    if not len(carries):
+        return None
+    language, depth = looks.model.model.language_model, looks.answering_depth
+    layer, device = language.layers[depth], looks.model.device
+    rows = torch.from_numpy(carries[:, 0]).to(device).long()
+    size = layer.self_attn.head_dim
+    values = layer.self_attn.v_proj(layer.input_layernorm(looks.hidden[depth][0, rows]))[:, :size]
+    added = values @ layer.self_attn.o_proj.weight[:, :size].T
+    logits = looks.model.lm_head(language.norm(added))
+    digits = torch.from_numpy(stream.ids[carries[:, 1]]).to(device).long()
+    return torch.nn.functional.cross_entropy(logits.float(), digits)
 
 
 def recalling(looks: Looks, stream: StreamExample, image: int) -> torch.Tensor | None:

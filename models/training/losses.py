@@ -18,7 +18,7 @@ from torch import nn
 from models.training.data import STATE_SIZES, TrainingScene
 from models.training.examples import IGNORED, StreamExample
 from models.training.history import HISTORY_SIZES
-from models.training.looks import LOOKS, Looks, carrying, matching, pointing, recalling
+from models.training.looks import LOOKS, Looks, carrying, matching, pointing, recalling, telling
 from models.training.sight import CELL_SIZES, MASK_SIDE, UNSURE, Stills
 from models.vision import VisionSettings, early_features, encode_frames, finished_features, merged_features
 from streaming.difffp import CellGrid
@@ -103,6 +103,7 @@ class Losses:
     """Of where answers look, as the others by `LOOKS`."""
     matching: float = math.nan
     carrying: float = math.nan
+    telling: float = math.nan
     recalling: float = math.nan
 
     def as_dict(self) -> dict[str, float]:
@@ -263,6 +264,8 @@ def _read_stream(
     looks: dict[str, torch.Tensor | None] = {}
     if "carrying" in measured:
         looks["carrying"] = carrying(back, stream)
+    if "telling" in measured:
+        looks["telling"] = telling(back, stream)
     if "recalling" in measured:
         looks["recalling"] = recalling(back, stream, model.config.image_token_id)
     answered = None

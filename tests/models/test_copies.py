@@ -36,11 +36,13 @@ def _words(codec: TextCodec, ids: np.ndarray, places: np.ndarray) -> list[str]:
 
 def test_the_end_of_a_remark_fetches_the_digits_of_the_time_before_it(trainee: Checkpoint, codec: TextCodec) -> None:
     example = _told(trainee, codec)
-    fetched = [[codec.tokenizer.decode([int(example.ids[place])])[:10] for place in pair] for pair in example.carries]
+    decode = codec.tokenizer.decode
+    fetched = [tuple(decode([int(example.ids[at])])[:10] for at in pair) for pair in example.carries[:, :2].tolist()]
     assert [(token, digit[:1]) for token, digit in fetched] == [
         (".", "3"), ("<|im_end|>", "."), (".", "1"), ("<|im_end|>", "2"), ("\n", "."),
     ]  # fmt: skip
     assert (example.carries[:, 0] > example.carries[:, 1]).all()
+    assert example.carries[:, 2].tolist() == [int(str(digit)[:1].isdigit()) for _, digit in fetched]
     later = _told(trainee, codec, shown_from_s=100.0)
     assert codec.decode(later.ids[later.carries[:, 1]].tolist()) == "103112"
 
@@ -51,7 +53,7 @@ def test_a_time_is_copied_from_the_tokens_that_fetch_it(
 ) -> None:
     asked = Turn(14.0, f"At {second} seconds.", "When did the red circle stop?", rests_on=(12.5,))
     example = _told(trainee, codec, asked, shown_from_s=shown_from_s)
-    asides, fetches = example.asides, dict(example.carries.tolist())
+    asides, fetches = example.asides, dict(example.carries[:, :2].tolist())
     read = [codec.decode([int(example.ids[fetches[place]])])[:1] for place in asides.copies[:, 1].tolist()]
     assert "".join(read) == (second + ".")[:3], "what follows three digits need not be fetched"
     assert codec.decode(asides.labels[asides.copies[:, 0]].tolist()[: len(second)]) == second
@@ -101,7 +103,7 @@ def test_a_time_in_a_question_is_matched_by_the_token_that_fetches_its_last_digi
         Turn(14.0, "Nothing.", "What happened at 9 seconds?", rests_on=()),
     ]
     example = _told(trainee, codec, *asked)
-    asides, fetches = example.asides, dict(example.carries.tolist())
+    asides, fetches = example.asides, dict(example.carries[:, :2].tolist())
     (there, nowhere) = asides.matches.tolist()
     assert codec.decode([int(asides.ids[there[0]])]) == codec.decode([int(example.ids[fetches[there[1]]])]) == "2"
     assert codec.decode([int(asides.ids[nowhere[0]])]) == "9" and nowhere[1] == 0

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from models.training.evidence import Words, with_looks, with_matches
-from models.training.examples import NO_PAIRS, Asides, StreamExample
+from models.training.examples import NO_CARRIES, NO_PAIRS, Asides, StreamExample
 from models.training.sight import CELL_SIZES, COLOURS, SHAPES
 from streaming.difffp import CellGrid
 
@@ -25,7 +25,7 @@ def _example(after: int) -> StreamExample:
     picks = np.array([0, 1, 2, 3, 5, 7, 9, 11], dtype=np.int32)
     frames = np.zeros((3, 1, 1, 3), dtype=np.uint8)
     grid = CellGrid(rows=2, cols=2, merge=2, patch_px=14)
-    return StreamExample(ids, ids, ids, frames, nothing, nothing, picks, grid, asides, NO_PAIRS)
+    return StreamExample(ids, ids, ids, frames, nothing, nothing, picks, grid, asides, NO_CARRIES)
 
 
 def _cells(*things: tuple[int, int, str, str]) -> np.ndarray:
