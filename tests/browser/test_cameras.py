@@ -39,7 +39,8 @@ CENTRE_JS = """
 
 
 @pytest.fixture(scope="module")
-def watching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Path]]:
+def watching(app: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Path]]:
+    """An app of its own, started beside the one that the tests after these need."""
     folder = tmp_path_factory.mktemp("watching")
     path = folder / "cameras.yaml"
     path.write_text(CONFIG)

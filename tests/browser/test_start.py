@@ -30,6 +30,7 @@ def test_the_page_is_up_almost_as_soon_as_an_empty_one(tmp_path: Path) -> None:
             folder.mkdir()
         with empty_served(folders[0], port) as empty:
             assert empty.url
+            empty.kill()
         with app_served(folders[1]) as own:
             assert own.url
             own.kill()  # its model is not waited for

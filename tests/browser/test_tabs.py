@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +25,8 @@ def test_four_tabs_watch_their_own_and_never_see_another(
         other = stack.enter_context(open_context(browser, app.url, camera=True))
         tabs = stack.enter_context(all_opened([window, window, other, other]))
         tabs[0].wait_model()
-        tabs[0].start_sample("Synthetic scene", speed="4×")
         tabs[1].start_webcam()
+        tabs[0].start_sample("Synthetic scene")
         tabs[2].start_sample("Real clip (a title)")
         titles = ("Synthetic scene", "Webcam", "Real clip (a title)", "No source")
         for tab in tabs[:2]:
@@ -52,16 +53,17 @@ def test_closed_tabs_and_a_client_that_went_away_free_their_threads_and_memory(
         warm.wait_model()
         warm.start_sample(speed="4×")
         warm.wait_lines(1)
-    wait_until(lambda: not app.look_inside().streams, GONE_S + 5, "streams of earlier tabs have ended")
-    wait_until(lambda: app.num_sessions() == 0, GONE_S, "their caches are freed")
-    memory_before = app.memory_mib()
     tabs = [Screen(window.new_page()) for _ in range(2)]
     for tab in tabs:
         tab.begin()
-    for tab, source in zip(tabs, ("sample", "webcam"), strict=True):
-        tab.wait_ready()
-        tab.start_sample() if source == "sample" else tab.start_webcam()
     client = Client(app.url, verbose=False, download_files=str(tmp_path), analytics_enabled=False)
+    for tab in tabs:
+        tab.wait_ready()
+    wait_until(lambda: not app.look_inside().streams, GONE_S + 5, "streams of earlier tabs have ended")
+    wait_until(lambda: app.num_sessions() == 0, GONE_S, "their caches are freed")
+    memory_before = app.memory_mib()
+    tabs[0].start_sample()
+    tabs[1].start_webcam()
     client.predict("synthetic:3", api_name="/watch")
     for tab in tabs:
         tab.wait_lines(1)
@@ -101,18 +103,23 @@ def test_a_place_in_the_queue_is_shown_and_comes_up(screen: Screen, app: Served,
     from gradio_client import Client
 
     screen.wait_model()
-    clients = [
-        Client(app.url, verbose=False, download_files=str(tmp_path), analytics_enabled=False)
-        for _ in range(MAX_SESSIONS)
-    ]
-    for client in clients:
+
+    def watching(_: int) -> Client:
+        client = Client(app.url, verbose=False, download_files=str(tmp_path), analytics_enabled=False)
         client.predict("synthetic:3", api_name="/watch")
         client.predict(api_name="/pause")  # its place is all that counts
+        return client
+
+    def leave(client: Client) -> None:
+        client.predict(api_name="/stop")
+        client.close()
+
+    with ThreadPoolExecutor(MAX_SESSIONS) as pool:
+        clients = list(pool.map(watching, range(MAX_SESSIONS)))
     screen.start_sample("Real clip (the earth)")
     screen.page.get_by_test_id("queue-place").get_by_text("number 1 in the queue").wait_for()
     assert screen.state == "QUEUED"
     clients[0].predict(api_name="/stop")
     screen.wait_state("REPLAY", "ENDED", within_s=10)
-    for client in clients:
-        client.predict(api_name="/stop")
-        client.close()
+    with ThreadPoolExecutor(MAX_SESSIONS) as pool:
+        list(pool.map(leave, clients))
