@@ -29,6 +29,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
     Most of what they do is to wait. `-n 0` runs one after the other.
     """
+    if hasattr(config, "workerinput"):
+        return  # one of the two, which start nobody
     option = config.option
     alone = all(config.invocation_params.dir / argument == HERE for argument in config.args)
     looked_into = option.usepdb or option.collectonly or option.capture == "no"
