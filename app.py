@@ -1,4 +1,4 @@
-"""The command line: reads the configuration and wires the rooms. Nothing heavy is imported before it is needed."""
+"""The command line: the options of each command. What it does is a module; none is imported before it is needed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,6 @@ def ui(
     """Watch and ask in the browser: samples, a webcam, cameras, files. What `python app.py` alone does, too."""
     with clear_errors():
         from ui.launch import Serving
-        from ui.serve import serve_page
 
         overrides: dict[str, Any] = {
             "model": given(name=model, device=device, dtype=dtype),
@@ -73,6 +72,8 @@ def ui(
         }
         serving = Serving(host, port, auth_file, open_to_all, ssl_certfile, ssl_keyfile, ssl_self_signed)
         serving.check()
+        from ui.serve import serve_page  # what is refused need not wait for it
+
         serve_page(config, overrides, serving, max_memory_gib=max_memory, browser=browser)
 
 
@@ -343,7 +344,7 @@ def train(
             workers=workers,
             device=device,
             bf16=bf16,
-            progress=sys.stderr.isatty(),
+            progress=is_terminal(),
         )
         print(f"checkpoint: {made}")
 

@@ -7,10 +7,17 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ui.launch import Serving
+from assistant.commands.opening import bytes_of, engine_of, open_cameras
+from assistant.commands.terminal import warn
+from assistant.config import load_config
+from assistant.desk import Desk
+from assistant.host import Host
+from assistant.logs import Secrets, configure_logs
+from assistant.safety import CameraPolicy
+from assistant.stopping import UntilStopped, stopping
+from ui.launch import Serving, launch
 
 
 def serve_page(
@@ -22,18 +29,9 @@ def serve_page(
     browser: bool,
 ) -> None:
     """The browser app, until it is stopped. The page is up before anything of the model is read."""
-    from assistant.commands.opening import bytes_of, engine_of, open_cameras
-    from assistant.config import load_config
-    from assistant.desk import Desk
-    from assistant.host import Host
-    from assistant.logs import Secrets, configure_logs
-    from assistant.safety import CameraPolicy
-    from assistant.stopping import UntilStopped, stopping
-
     files = TemporaryDirectory(prefix="watch-files-")  # nobody else's, and gone at the end
     os.environ["GRADIO_TEMP_DIR"] = str(Path(files.name, "uploads"))  # Gradio serves this one alone
     from ui.build import build_page
-    from ui.launch import launch
     from ui.looks import looks
     from ui.media import media_routes
 
@@ -66,7 +64,7 @@ def serve_page(
         desk.begin_loading()
         if cameras is not None:
             for reason in cameras.load(config).refused:
-                print(f"warning: {reason}", file=sys.stderr)
+                warn(reason)
         if browser and serving.is_local and _has_screen():
             import webbrowser
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tqdm import tqdm
+
 from assistant.commands.terminal import is_terminal
+from assistant.transcripts import read_recordings
+from models.checkpoint import load_checkpoint
+from models.training.finetune import FineTuning, fine_tune
 
 
 def fine_tune_on(folder: Path, clips: Path, model: str, plan: Path | None, minutes: float | None, threads: int) -> Path:
-    """`train --finetune`: adapters for a checkpoint, from recordings and their transcripts."""
-    from tqdm import tqdm
-
-    from assistant.transcripts import read_recordings
-    from models.checkpoint import load_checkpoint
-    from models.training.finetune import FineTuning, fine_tune
-
+    """Adapters from recordings and their transcripts."""
     settings = FineTuning() if plan is None else FineTuning.from_yaml(plan)
     recordings = read_recordings(clips)
     checkpoint = load_checkpoint(model, progress=is_terminal(), threads=threads)

@@ -6,7 +6,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import replace
 
-from assistant.commands.opening import named
+from assistant.commands.opening import engine_of, named
 from assistant.commands.terminal import is_terminal, warn
 from assistant.config import AppConfig
 from assistant.console import JsonSink, Progress, TextSink, WatchedFeed
@@ -18,8 +18,6 @@ from assistant.session import StreamSession
 from assistant.speak import policy_for
 from assistant.stopping import stopping
 from assistant.store import EventSink
-from models.checkpoint import load_checkpoint
-from models.engine import Engine
 from models.session import Session
 from models.settings import StreamSettings
 from streaming.capture import Capture
@@ -30,7 +28,6 @@ from streaming.sources import Source, SourceOptions, open_source
 
 def replay_source(spec: str, config: AppConfig, *, as_json: bool) -> None:
     """Watch one source from its first frame to its last."""
-
     clock = SystemClock()
     spec, wanted = resolve_sample(spec), config.model
     # What is refused is refused here; the source is then opened anew and need not be looked through again.
@@ -38,17 +35,10 @@ def replay_source(spec: str, config: AppConfig, *, as_json: bool) -> None:
     _check_opens(open_source(spec, options=checked, clock=clock))
     check_outputs(config.output, keep=spec)
     with ExitStack() as stack:
-        checkpoint = load_checkpoint(
-            wanted.name,
-            device=wanted.device,
-            dtype=wanted.dtype,
-            threads=wanted.threads,
-            progress=is_terminal(),
-        )
-        settings = wanted.stream_settings(checkpoint.stream, config.source.fps)
+        engine = engine_of(wanted)
+        settings = wanted.stream_settings(engine.stream, config.source.fps)
         source = open_source(spec, options=_source_options(config, settings.fps), clock=clock)
         capture = stack.enter_context(Capture(source, clock=clock))
-        engine = Engine(checkpoint, now=clock.now_s)
         session = engine.open_session(
             settings, system=wanted.system, instruction=config.speaking.instruct, pruning=wanted.pruning
         )

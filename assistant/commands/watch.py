@@ -24,7 +24,6 @@ def watch_cameras(
     read: Callable[[], AppConfig], *, max_memory_gib: float | None, as_json: bool, log_level: str
 ) -> None:
     """Watch the cameras of a configuration until a signal ends it, or all were recordings and are over."""
-
     config, clock, secrets = read(), SystemClock(), Secrets()
     if not config.cameras:
         raise ConfigError("cameras: there are none; name one as `cameras: {door: {url: rtsp://…}}`")

@@ -42,8 +42,8 @@ _VIEW = slice(8 + len(_PRESENT), 11 + len(_PRESENT))
 _EVENT = slice(11 + len(_PRESENT), None)
 _DRAWS_OF_A_QUESTION = 12
 """Kinds and moments that are tried until one of them allows a question."""
-_TIMED_KINDS = ("when_enter", "when_leave", "when_view", "span")
-_TOLD_KINDS = (*BEFORE, *_TIMED_KINDS, *_TIMED_KINDS, "is_there", "was_there", "is_covered", "is_dark", "is_blurred")
+_WHEN_KINDS = ("when_enter", "when_leave", "when_view", "span")
+_TOLD_KINDS = (*BEFORE, *_WHEN_KINDS, *_WHEN_KINDS, "is_there", "was_there", "is_covered", "is_dark", "is_blurred")
 """What is asked where remarks are all there is; times, which few moments allow, more often."""
 _QUIET_H264_SHARE = 0.35
 _BRIEF_S = (3.0, 8.0)

@@ -42,6 +42,12 @@ class Looks:
         """The layer before which a frame's end knows what has just happened."""
         return 2 * (len(self.hidden) - 1) // 3
 
+    def read(self, rows: torch.Tensor, depth: int) -> torch.Tensor:
+        """What the heads of a layer read of tokens: `[num_rows, hidden]`."""
+        layer = self.model.model.language_model.layers[depth]
+        vectors: torch.Tensor = layer.input_layernorm(self.hidden[depth][0, rows])
+        return vectors
+
     def loss(
         self, asking: np.ndarray, wanted: np.ndarray, seen: np.ndarray, *, depth: int, head: int
     ) -> torch.Tensor | None:
@@ -57,11 +63,9 @@ class Looks:
         if not any_wanted.any():
             return None
         asking, wanted, seen = asking[any_wanted], wanted[any_wanted], seen[any_wanted]
-        language = self.model.model.language_model
-        layer = language.layers[depth]
-        device = self.model.device
-        rows = torch.from_numpy(asking).to(device).long()
-        vectors = layer.input_layernorm(self.hidden[depth][0, rows])
+        language, device = self.model.model.language_model, self.model.device
+        layer, rows = language.layers[depth], torch.from_numpy(asking).to(device).long()
+        vectors = self.read(rows, depth)
         size = layer.self_attn.head_dim
         head %= layer.self_attn.q_proj.out_features // size
         query = layer.self_attn.q_proj(vectors)[None, :, head * size : (head + 1) * size].unsqueeze(1)
@@ -104,22 +108,20 @@ def carrying(looks: Looks, stream: StreamExample) -> torch.Tensor | None:
 
 
 def telling(looks: Looks, stream: StreamExample) -> torch.Tensor | None:
-    """Of the digits that remarks' ends have fetched: −log of the odds that the head of `pointing` would say them.
+    """Of the digits that remarks' ends have fetched: −log of the share that the head of `pointing` would say them with.
 
-    What the head would add to an answer that looks at such a token is read by the model's own last layer. A head that
-    looks at the right place takes nothing from it for long: only where all the rest is right does a word's loss tell.
+    What the head would add to an answer that looks at such a token is read by the model's own last layer. By the loss
+    of words alone, a head that looks at the right place takes nothing from it for long.
     """
     carries = stream.carries[stream.carries[:, 2] > 0]
     if not len(carries):
         return None
     language, depth = looks.model.model.language_model, looks.answering_depth
-    layer, device = language.layers[depth], looks.model.device
-    rows = torch.from_numpy(carries[:, 0]).to(device).long()
-    size = layer.self_attn.head_dim
-    values = layer.self_attn.v_proj(layer.input_layernorm(looks.hidden[depth][0, rows]))[:, :size]
-    added = values @ layer.self_attn.o_proj.weight[:, :size].T
+    attention, device = language.layers[depth].self_attn, looks.model.device
+    rows, digits = (torch.from_numpy(ids).to(device).long() for ids in (carries[:, 0], stream.ids[carries[:, 1]]))
+    values = attention.v_proj(looks.read(rows, depth))[:, : attention.head_dim]
+    added = values @ attention.o_proj.weight[:, : attention.head_dim].T
     logits = looks.model.lm_head(language.norm(added))
-    digits = torch.from_numpy(stream.ids[carries[:, 1]]).to(device).long()
     return torch.nn.functional.cross_entropy(logits.float(), digits)
 
 

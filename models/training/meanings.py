@@ -35,6 +35,8 @@ _PLACES = {
     "downwards": "down",
 }
 _SECONDS = r"(\d+(?:\.\d+)?)"
+_FROM_TO = re.compile(rf"{_SECONDS}\s*(?:s|seconds?)?\s*(?:to|until|-|and)\s*{_SECONDS}")
+_TWO_TIMES = re.compile(rf"\D+ at {_SECONDS} seconds\D+ at {_SECONDS} seconds\.?")
 _THING = re.compile(rf"\b(?:({'|'.join(COLOURS)})\s+({'|'.join(SHAPES)})s?|(something))\b")
 _CHOICES = ("first", "second", "both", "neither")
 
@@ -74,8 +76,8 @@ def _remark(text: str) -> Content | None:
 
 
 def _span(text: str) -> Content | None:
-    found = re.findall(_SECONDS, _plain(text))
-    return (float(found[0]), float(found[1])) if len(found) == 2 else None
+    found = _FROM_TO.search(_plain(text)) or _TWO_TIMES.fullmatch(_plain(text))
+    return (float(found.group(1)), float(found.group(2))) if found else None
 
 
 def _time(text: str) -> Content | None:

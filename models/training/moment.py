@@ -176,7 +176,7 @@ class Moment:
         """
         return " ".join(timed(remark_of(event).text, self.second(event.visible_s)) for event in events)
 
-    def event_at(self, t_s: float, look: tuple[str | None, str | None]) -> TruthEvent | None:
+    def event_at(self, t_s: float | None, look: tuple[str | None, str | None]) -> TruthEvent | None:
         """What happened to something of a look and showed at this very time."""
         return next((e for e in self.events if e.visible_s == t_s and (e.colour, e.shape) == look), None)
 

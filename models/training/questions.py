@@ -11,7 +11,7 @@ from models.training.moment import Moment, sightings
 from models.training.questions_before import BEFORE
 from models.training.questions_now import NOW
 from models.training.remarks import a, capitalised
-from models.training.wording import IN_VIDEO, WHICH_IMAGE, WHICH_IMAGE_ANSWERS, YES_NO_SUFFIX
+from models.training.wording import IN_VIDEO, WHICH_IMAGE, WHICH_IMAGE_ANSWERS, YES_NO_SUFFIX, named
 from streaming.sources.scenario import Family, SceneSettings
 from streaming.sources.scenery import COLOURS, SHAPES
 from streaming.sources.synthetic import Scene
@@ -127,5 +127,5 @@ def clip_and_image(clip: Scene, seed: int, rng: np.random.Generator) -> tuple[Sc
     if rng.random() < 0.5:
         asked = question + YES_NO_SUFFIX, f"{capitalised(answer)}."
     else:
-        asked = question, f"{capitalised(a(f'{look[0]} {look[1]}'))}: {answer}."
+        asked = question, f"{capitalised(named(*look))}: {answer}."
     return image, Asked(*asked, "in_video", look=look)

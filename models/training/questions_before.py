@@ -134,7 +134,7 @@ def _span(moment: Moment) -> Pair | None:
     if not moment.past_certain or not alone:
         return None
     sighting = moment.one_of(alone)
-    begins, ends = (moment.event_at(t_s or 0.0, sighting.look) for t_s in (sighting.start_s, sighting.end_s))
+    begins, ends = (moment.event_at(t_s, sighting.look) for t_s in (sighting.start_s, sighting.end_s))
     if begins is None or ends is None:
         return None
     moment.rest_on(begins.visible_s, ends.visible_s)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
 
 from tests.browser.chromium import open_context
+from tests.browser.conftest import pytest_cmdline_main
 from tests.browser.fake_camera import READ_TIME_JS, Film, paint_time, patches_of, read_time
 from tests.browser.pictures import NAMES
 
@@ -38,6 +40,20 @@ def test_painted_times_are_read_back_and_pictures_without_any_are_told() -> None
 def test_every_picture_of_the_documentation_can_be_taken_anew() -> None:
     shown = re.findall(r"\(browser/([\w-]+)\.png\)", (DOCS / "browser.md").read_text(encoding="utf-8"))
     assert sorted(shown) == sorted(NAMES) == sorted(path.stem for path in (DOCS / "browser").glob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("args", "inside", "processes"),
+    [([""], {}, 2), ([""], {"workerinput": {}}, None), (["test_tabs.py"], {}, None), (["", "../ui"], {}, None)],
+)
+def test_all_browser_tests_run_in_two_processes_which_start_none(
+    args: list[str], inside: dict[str, object], processes: int | None
+) -> None:
+    option = SimpleNamespace(numprocesses=None, dist="no", usepdb=False, collectonly=False, capture="fd")
+    invocation = SimpleNamespace(dir=Path(__file__).parent)
+    config = SimpleNamespace(option=option, args=args, invocation_params=invocation, **inside)
+    pytest_cmdline_main(cast(pytest.Config, config))
+    assert option.numprocesses == processes
 
 
 @pytest.mark.needs_browser

@@ -53,6 +53,7 @@ def test_other_words_for_the_truth_are_right(given: str, truth: str) -> None:
         ("From 12 to 25 seconds.", "From 12 to 19 seconds."),
         ("It gets dark at 12 seconds.", "It gets dark at 12 seconds. It gets bright at 19 seconds."),
         ("It gets dark.", "It gets dark at 12 seconds."),
+        ("12 things, 19 in all.", "From 12 to 19 seconds."),
         ("On the right.", "On the left."),
         ("On the left or on the right.", "On the left."),
         ("Yes and no.", "Yes."),
