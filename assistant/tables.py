@@ -54,9 +54,8 @@ def scenes_as_table(values: Values) -> str:
     for kind, found in values["by_kind"].items():
         few = "" if found["owed"] >= ENOUGH_EVENTS else f"  fewer than {ENOUGH_EVENTS}: watch more seeds"
         interval = "[{:.3f}, {:.3f}]".format(*found["interval"])
-        lines.append(
-            f"  {kind:<30}{found['found'] / found['owed']:>8.3f}  {interval}  {found['found']} of {found['owed']}{few}"
-        )
+        counts = f"{found['found']} of {found['owed']}, {found['named']} named rightly"
+        lines.append(f"  {kind:<30}{found['found'] / found['owed']:>8.3f}  {interval}  {counts}{few}")
     return "\n".join(lines)
 
 

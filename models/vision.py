@@ -103,8 +103,8 @@ class VisionSettings:
 
     def cut(self, image: torch.Tensor, grid: CellGrid) -> torch.Tensor:
         """Normalise and cut uint8 pictures `[..., height, width, 3]` that already have the grid's size."""
-        mean = torch.tensor(self.mean, dtype=torch.float32)
-        std = torch.tensor(self.std, dtype=torch.float32)
+        mean = torch.tensor(self.mean, dtype=torch.float32, device=image.device)
+        std = torch.tensor(self.std, dtype=torch.float32, device=image.device)
         values = (image.to(torch.float32) / 255.0 - mean) / std
         merge, patch = grid.merge, grid.patch_px
         cells = values.view(*image.shape[:-3], grid.rows, merge, patch, grid.cols, merge, patch, 3)
@@ -155,8 +155,9 @@ def merged_features(model: VideoLlama3Model, patches: torch.Tensor, grid: CellGr
 
 def early_features(model: VideoLlama3Model, patches: torch.Tensor, grid: CellGrid, num_layers: int) -> torch.Tensor:
     """The tower's hidden states after its first layers: `[num_frames, num_patches, width]`."""
-    tower = model.vision_model
-    hidden = tower.embeddings(patches).view(*patches.shape[:2], -1)
+    embedding = model.vision_model.embeddings.patch_embedding
+    # The tower's convolution sees each patch once: as a product it is the same, and many times faster on GPUs.
+    hidden = torch.nn.functional.linear(patches, embedding.weight.flatten(1), embedding.bias)
     return _through_layers(model, hidden, grid, range(num_layers))
 
 

@@ -42,11 +42,19 @@ class Sizes:
     vision_hidden: int = 128
     vision_layers: int = 4
     vision_heads: int = 4
+    vision_inner: int | None = None
+    """Width between the two products of the tower's feed-forward parts; None for three times its own."""
     hidden: int = 192
     layers: int = 8
     heads: int = 4
     kv_heads: int = 2
+    inner: int | None = None
+    """The same of the language model; None for 8/3 of its own, which Qwen2's gated parts are matched by."""
     patch_px: int = 14
+
+
+EMBEDDED_SIZES = Sizes(vision_inner=768, inner=1024)
+"""Those of the checkpoint that the repository carries."""
 
 
 def model_config(tokenizer: PreTrainedTokenizerBase, sizes: Sizes) -> VideoLlama3Config:
@@ -60,7 +68,7 @@ def model_config(tokenizer: PreTrainedTokenizerBase, sizes: Sizes) -> VideoLlama
             "model_type": "qwen2",
             "vocab_size": vocab,
             "hidden_size": sizes.hidden,
-            "intermediate_size": sizes.hidden * 8 // 3 // 16 * 16,
+            "intermediate_size": sizes.inner or sizes.hidden * 8 // 3 // 16 * 16,
             "num_hidden_layers": sizes.layers,
             "num_attention_heads": sizes.heads,
             "num_key_value_heads": sizes.kv_heads,
@@ -73,7 +81,7 @@ def model_config(tokenizer: PreTrainedTokenizerBase, sizes: Sizes) -> VideoLlama
         },
         vision_config={
             "hidden_size": sizes.vision_hidden,
-            "intermediate_size": sizes.vision_hidden * 3,
+            "intermediate_size": sizes.vision_inner or sizes.vision_hidden * 3,
             "num_hidden_layers": sizes.vision_layers,
             "num_attention_heads": sizes.vision_heads,
             "patch_size": sizes.patch_px,
@@ -124,13 +132,18 @@ def write_checkpoint_files(folder: Path, settings: StreamSettings, patch_px: int
 
 def new_model(folder: Path, sentences: Iterable[str], sizes: Sizes, seed: int) -> VideoLlama3ForConditionalGeneration:
     """A model with random weights and all files of its folder but the weights. `seed` fixes the weights."""
-    import torch
-    from transformers.models.video_llama_3.modeling_video_llama_3 import VideoLlama3ForConditionalGeneration
-
     folder.mkdir(parents=True, exist_ok=True)
     words = [*sentences, DEFAULT_SYSTEM, *_format_sentences()]
     tokenizer = write_tokenizer(folder, words, SPECIAL_TOKENS, vocab_size=MAX_VOCAB, phrases=FRAME_PHRASES)
     write_checkpoint_files(folder, embedded_stream_settings(), sizes.patch_px)
+    return random_model(tokenizer, sizes, seed)
+
+
+def random_model(tokenizer: PreTrainedTokenizerBase, sizes: Sizes, seed: int) -> VideoLlama3ForConditionalGeneration:
+    """A model for a tokenizer, with random weights alone."""
+    import torch
+    from transformers.models.video_llama_3.modeling_video_llama_3 import VideoLlama3ForConditionalGeneration
+
     torch.manual_seed(seed)
     return VideoLlama3ForConditionalGeneration(model_config(tokenizer, sizes)).float()
 

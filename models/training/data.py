@@ -19,7 +19,7 @@ from models.training.examples import ExampleBuilder, StreamExample, Turn
 from models.training.history import HISTORY_SIZES, token_labels
 from models.training.instructions import judged
 from models.training.questions_before import BEFORE
-from models.training.remarks import DIRECTIONS
+from models.training.remarks import DIRECTIONS, VIEW_REMARKS
 from models.training.sight import CELL_SIZES, UNSURE, cell_labels
 from streaming.difffp import CellGrid
 from streaming.sources.photographs import photographs_in
@@ -89,6 +89,9 @@ class Mixture:
     """Unrelated pictures for the encoder alone, instead of scenes."""
     instructed_share: float = 0.0
     """Share of scenes with a standing instruction."""
+    reticent_share: float = 0.0
+    """Share of scenes of whose remarks half are left out, and those on the view as often mistaken for another, so that
+    answers rest on what was seen."""
     noise_sigma: tuple[float, float] = (0.0, 4.0)
     evicted_share: float = 0.1
     """Share of scenes under a window so small that the session's eviction cuts them."""
@@ -196,7 +199,7 @@ class SceneMaker:
         cuts = [event.time_s for event in scene.truth if event.kind is EventKind.CUT]
         times = times[times < min(cuts, default=scene.duration_s) - 1.0] if cuts and cuts[0] > 4.0 else times
         _, turns = self._remarks(scene, rng)
-        turns = [turn for turn in turns if turn.time_s <= times[-1]]
+        turns = [replace(turn, unsaid=False, instead=None) for turn in turns if turn.time_s <= times[-1]]
         builder = self._builder(rng, scene.duration_s, CellGrid(rows=1, cols=1, merge=2, patch_px=14), evicted=False)
         asides = self._asides(scene, rng, times, builder.shown_offset_s - float(times[0]), kinds=_TOLD_KINDS)
         speak = np.array([turn.time_s for turn in turns])
@@ -277,7 +280,10 @@ class SceneMaker:
         if rng.random() < self._mixture.instructed_share:
             instruction, allowed = instructions(rng, scene)
             owed = [remark for remark in owed if allowed(remark)]
-        return instruction, [Turn(remark.speak_s, remark.text) for remark in owed]
+        turns = [Turn(remark.speak_s, remark.text) for remark in owed]
+        if self._mixture.reticent_share and rng.random() < self._mixture.reticent_share:
+            turns = [_slighted(turn, rng) if rng.random() < 0.5 else turn for turn in turns]
+        return instruction, turns
 
     def _questions(
         self, scene: Scene, rng: np.random.Generator, times: np.ndarray, shown_minus_scene_s: float, evicted: bool
@@ -346,6 +352,13 @@ class SceneMaker:
         if state.covered:
             labels[[*range(1, 8), _VIEW.stop - 2, _VIEW.stop - 1]] = UNSURE
         return labels
+
+
+def _slighted(turn: Turn, rng: np.random.Generator) -> Turn:
+    """A remark left out; one on the view is mistaken for another half the time."""
+    others = [text for text in VIEW_REMARKS.values() if text != turn.text]
+    mistaken = len(others) < len(VIEW_REMARKS) and rng.random() < 0.5
+    return replace(turn, unsaid=True, instead=str(rng.choice(others)) if mistaken else None)
 
 
 def _shown_time(times: np.ndarray, shown_minus_scene_s: float) -> Callable[[float], float]:

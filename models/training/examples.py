@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -44,6 +44,10 @@ class Turn:
     """Media times that the answer speaks of: none for "it never was", None where no single times are meant."""
     look: tuple[str | None, str | None] | None = None
     """Colour and shape of what is in view and the answer speaks of."""
+    unsaid: bool = False
+    """Whether a remark is left out of the stream, as an assistant that missed it would; nothing is asked there."""
+    instead: str | None = None
+    """What a mistaken assistant says in the place of a remark that is left out; it is not learnt, nor relied on."""
     alone: bool = False
     """Whether the question has nothing to do with the stream: a remark put to a standing instruction."""
     further: tuple[Turn, ...] = ()
@@ -125,6 +129,10 @@ class ExampleBuilder:
     shown_offset_s: float = 0.0
     picture_tokens: int = 400
     """Most visual tokens of attachments; a session gives them a quarter of its vision window."""
+    _undecided: set[int] = field(default_factory=set, init=False)
+    """Sampled pictures after which a remark was due and was left out."""
+    _mistaken: set[float] = field(default_factory=set, init=False)
+    """Media times of what was said instead."""
 
     def build(
         self,
@@ -145,6 +153,8 @@ class ExampleBuilder:
         assert not any(turn.attachments for turn in turns[:-1]), "only the last question has attachments"
         pruner = LiveDiffFP(grid, LiveSettings(window_low_tokens=self.window.vision_low), self.vision.std)
         self._open(ledger, system, instruction)
+        self._undecided.clear()
+        self._mistaken.clear()
         pending, waiting = deque(turns if last is None else turns[:-1]), deque(asides)
         forks: list[tuple[Turn, Span]] = []
         for index, (time_s, picture) in enumerate(pictures):
@@ -205,6 +215,15 @@ class ExampleBuilder:
             if turn.question is None:
                 if remarked or not appended:
                     return
+                if turn.unsaid:
+                    newest = next(span for span in reversed(ledger.spans) if span.is_seen_frame)
+                    self._undecided.add(newest.frame_index or 0)
+                    if turn.instead is not None:
+                        ledger.append(self._turn(SpanKind.COMMENT, turn.instead, time_s))
+                        self._mistaken.add(time_s)
+                        remarked = True
+                    pending.popleft()
+                    continue
                 ledger.append(self._turn(SpanKind.COMMENT, turn.text, time_s))
                 remarked = True
             else:
@@ -232,7 +251,7 @@ class ExampleBuilder:
             last_at[id(span)] = len(ids) - 1
             if span.kind is SpanKind.FRAME:
                 pieces.append((span.time_s or 0.0, start, len(ids)))
-            elif span.kind is SpanKind.COMMENT and pieces:
+            elif span.kind is SpanKind.COMMENT and pieces and span.time_s not in self._mistaken:
                 pieces[-1] = (*pieces[-1][:2], len(ids))
             if span.is_seen_frame:
                 assert span.cells is not None and isinstance(span.vision, np.ndarray)
@@ -241,9 +260,9 @@ class ExampleBuilder:
                 numbers.append(span.frame_index or 0)
                 ends.append(len(ids) - 1)
                 label = self._decision(after)
-                if label is not None:
+                if label is not None and span.frame_index not in self._undecided:
                     decisions.append((len(ids) - 1, label))
-            elif span.kind is SpanKind.COMMENT:
+            elif span.kind is SpanKind.COMMENT and span.time_s not in self._mistaken:
                 spoken.extend(_followed(ids, start))
             elif span.kind is SpanKind.ANSWER:
                 answers.append(_followed(ids, start))

@@ -1,4 +1,4 @@
-"""A trained small checkpoint in a larger one: more layers, today's tokenizer, the weights it has.
+"""A trained small checkpoint in a larger one: more layers, wider ones, today's tokenizer, the weights it has.
 
 `python -m models.training.grow OLD NEW` makes NEW ready for `python app.py train` to go on with.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,25 +15,39 @@ import torch
 
 from models.checkpoint import load_checkpoint
 from models.errors import SettingsError
-from models.training.blueprint import Sizes, new_model
+from models.training.blueprint import EMBEDDED_SIZES, Sizes, new_model, random_model
 from models.training.scenes import CORPUS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def grow(old: Path, new: Path, *, layers: int, seed: int = 0) -> Path:
-    """Write `new`, a checkpoint of `layers` language layers that computes what `old` computes; returns it.
+_INNER = ("mlp.gate_proj.weight", "mlp.up_proj.weight", "mlp.down_proj.weight", "mlp.fc1.", "mlp.fc2.weight")
+"""Parameters whose size is the inner width of a feed-forward part."""
 
-    The added layers stand between the old ones and add nothing yet: the last product of their attention and of their
-    feed-forward part is zero (Net2Net, arXiv 1511.05641). Tokens that `old` lacks keep their random vectors.
+
+def grow(old: Path, new: Path, sizes: Sizes, *, seed: int = 0, same_tokens: bool = False) -> Path:
+    """Write `new`, a checkpoint of these sizes that computes what `old` computes; returns it.
+
+    Layers of the language model can be added, and feed-forward parts made wider. What is added adds nothing yet: the
+    last product of an added layer's attention and feed-forward part is zero, and so is that of what widens one
+    (Net2Net, arXiv 1511.05641). The tokenizer is today's, and tokens that `old` lacks keep their random vectors;
+    with same_tokens it is that of `old`, and so are the folder's other files.
     Raises `SettingsError` where `old` has more layers or other widths.
     """
+    layers = sizes.layers
     before = load_checkpoint(old, device="cpu", dtype="float32", progress=False)
     had = len(before.model.model.language_model.layers)
     if layers < had:
         raise SettingsError(f"layers {layers}: {old} has {had}, and none are taken away; give {had} or more")
-    model = new_model(new, CORPUS(), Sizes(layers=layers), seed)
+    if same_tokens:
+        files = [file for file in old.iterdir() if file.suffix in (".json", ".jinja") and file.name != "config.json"]
+        new.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            shutil.copy(file, new / file.name)
+        model = random_model(_tokenizer(new), sizes, seed)
+    else:
+        model = new_model(new, CORPUS(), sizes, seed)
     tokens, known = _tokenizer(new).get_vocab(), (before.tokenizer or _tokenizer(old)).get_vocab()
     weights = model.state_dict()
     places = [number * layers // had for number in range(had)]
@@ -44,15 +59,23 @@ def grow(old: Path, new: Path, *, layers: int, seed: int = 0) -> Path:
                     weights[name][tokens[token]] = values[known[token]]
             elif weights[name].shape == values.shape:
                 weights[name].copy_(values)
+            elif any(part in name for part in _INNER) and _fits(values, weights[name]):
+                if name.endswith(("down_proj.weight", "fc2.weight")):
+                    weights[name].zero_()
+                weights[name][tuple(map(slice, values.shape))] = values
             else:
                 shapes = f"{tuple(values.shape)} in {old}, {tuple(weights[name].shape)} wanted"
-                raise SettingsError(f"{name}: {shapes}; only layers can be added; take a checkpoint of these widths")
+                raise SettingsError(f"{name}: {shapes}; only layers and inner widths grow; take such a checkpoint")
         for number in set(range(layers)) - set(places):
             for part in ("self_attn.o_proj", "mlp.down_proj"):
                 weights[f"model.language_model.layers.{number}.{part}.weight"].zero_()
     model.load_state_dict(weights)
     model.save_pretrained(new)
     return new
+
+
+def _fits(values: torch.Tensor, among: torch.Tensor) -> bool:
+    return values.ndim == among.ndim and all(a <= b for a, b in zip(values.shape, among.shape, strict=True))
 
 
 def _moved(name: str, places: list[int]) -> str:
@@ -75,9 +98,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m models.training.grow", description=__doc__)
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
-    parser.add_argument("--layers", type=int, default=Sizes().layers)
+    parser.add_argument("--layers", type=int, default=EMBEDDED_SIZES.layers)
+    parser.add_argument(
+        "--inner", type=int, default=EMBEDDED_SIZES.inner, help="width within the language model's feed-forward parts"
+    )
+    parser.add_argument("--vision-inner", type=int, default=EMBEDDED_SIZES.vision_inner, help="of the vision tower")
+    parser.add_argument("--same-tokens", action="store_true", help="keep the tokenizer and the other files of OLD")
     arguments = parser.parse_args()
-    print(f"checkpoint: {grow(arguments.old, arguments.new, layers=arguments.layers)}")
+    sizes = Sizes(layers=arguments.layers, inner=arguments.inner, vision_inner=arguments.vision_inner)
+    print(f"checkpoint: {grow(arguments.old, arguments.new, sizes, same_tokens=arguments.same_tokens)}")
     return 0
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,13 +20,16 @@ from torch import nn
 from models.errors import SettingsError
 from models.training.data import TrainingScene
 from models.training.looks import LOOKS
-from models.training.losses import Features, Heads, batch_losses, mean_known
+from models.training.losses import Features, Heads, Losses, batch_losses, mean_known
+from models.training.packed import Row, packed_losses
 from models.training.sight import Stills
 
 if TYPE_CHECKING:
     from transformers import VideoLlama3ForConditionalGeneration
 PARTS = ("vision", "projector", "language")
 """The parts of a model that a stage may train or leave frozen."""
+MOST_PAIRS = 90_000_000
+"""Rows laid together times the square of the longest: an eighth of a gigabyte for each tensor of pairs of tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,8 @@ class Stage:
 class Trainer:
     """One stage's optimiser and bookkeeping in `folder`; `run` goes on from what was saved there.
 
-    bf16: products in bfloat16, weights and sums in float32.
+    bf16: products in bfloat16, weights and sums in float32. packed: scenes of like length in one pass, as
+    is done on GPUs unless told otherwise, in place of one after the other.
     """
 
     def __init__(
@@ -103,8 +107,10 @@ class Trainer:
         decision_ids: tuple[int, int],
         *,
         bf16: bool = False,
+        packed: bool | None = None,
     ) -> None:
         self.model = model
+        self._packed = model.device.type == "cuda" if packed is None else packed
         self._bf16 = bf16
         self.stage = stage
         self.folder = folder
@@ -156,20 +162,13 @@ class Trainer:
         train_vision = not frozen and self.step % self.stage.vision_every == 0
         self._optimiser.zero_grad(set_to_none=True)
         total = 0.0
-        for item in batch:
+        for together in self._groups(batch):
             with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._bf16):
-                losses = batch_losses(
-                    self.model,
-                    self.heads,
-                    [item],
-                    self.stage,
-                    self._decision_ids,
-                    train_vision=train_vision,
-                    features=self._features if frozen else None,
-                )
-            (losses.total / len(batch)).backward()
+                losses = self._losses(together, train_vision, self._features if frozen else None)
+            share = len(together) / len(batch)
+            (losses.total * share).backward()
             self._recent.append(losses.as_dict())
-            total += losses.total.item() / len(batch)
+            total += losses.total.item() * share
         nn.utils.clip_grad_norm_([*self.model.parameters(), *self.heads.parameters()], 1.0)
         self._optimiser.step()
         self.step += 1
@@ -177,6 +176,39 @@ class Trainer:
         if self.step % 10 == 0 or self.step == 1:
             self._write_log(rate)
         return total
+
+    def _groups(self, batch: Sequence[TrainingScene | Stills]) -> Iterator[Sequence[Any]]:
+        """What goes through the model together: one by one, or scenes of like length as far as memory allows."""
+        if not self._packed:
+            yield from ([item] for item in batch)
+            return
+        scenes = [item for item in batch if isinstance(item, TrainingScene)]
+        yield from ([item] for item in batch if not isinstance(item, TrainingScene))
+        image = int(self.model.config.image_token_id)
+        rows = sorted((Row.of(scene, image, self._decision_ids, self.stage.looks) for scene in scenes), key=len)
+        group: list[Row] = []
+        for row in rows:
+            if group and (len(group) + 1) * len(row) ** 2 > MOST_PAIRS:
+                yield group
+                group = []
+            group.append(row)
+        if group:
+            yield group
+
+    def _losses(self, group: Sequence[Any], train_vision: bool, features: Features | None) -> Losses:
+        if isinstance(group[0], Row):
+            return packed_losses(
+                self.model, self.heads, group, self.stage, self._decision_ids, train_vision=train_vision
+            )
+        return batch_losses(
+            self.model,
+            self.heads,
+            group,
+            self.stage,
+            self._decision_ids,
+            train_vision=train_vision,
+            features=features,
+        )
 
     def _write_log(self, rate: float) -> None:
         """One line on what the steps since the last line gave, on average."""

@@ -69,17 +69,26 @@ class _Answers(nn.Module):
 
     def forward(self, vectors: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Weighted loss over the questions. vectors: `[..., hidden]`; labels: int `[..., num_questions]`."""
-        vectors = self.norm(vectors).flatten(0, -2)
-        labels = labels.flatten(0, -2).long()
+        vectors, labels = vectors.flatten(0, -2), labels.flatten(0, -2)
+        return self.of_owners(vectors, labels, torch.zeros(len(labels), dtype=torch.int64, device=labels.device), 1)
+
+    def of_owners(
+        self, vectors: torch.Tensor, labels: torch.Tensor, owners: torch.Tensor, num_owners: int
+    ) -> torch.Tensor:
+        """The sum of what `forward` gives for the vectors of each owner.
+
+        vectors: `[num_vectors, hidden]`; labels: int `[num_vectors, num_questions]`; owners: int64 `[num_vectors]`.
+        """
+        vectors, labels = self.norm(vectors), labels.long()
         total = vectors.sum() * 0.0
         for index, head in enumerate(self.heads):
-            asked = labels[:, index] != UNSURE
-            if asked.any():
-                logits = head(vectors[asked])
-                weight = torch.ones_like(logits[0])
-                weight[0] = self._weight_of_none[index]
-                loss = nn.functional.cross_entropy(logits, labels[asked, index], weight=weight)
-                total = total + self._weights[index] * loss
+            logits, asked = head(vectors).float(), labels[:, index]
+            weight = torch.ones(logits.shape[-1], device=logits.device)
+            weight[0] = self._weight_of_none[index]
+            loss = nn.functional.cross_entropy(logits, asked, weight, ignore_index=UNSURE, reduction="none")
+            shares = torch.where(asked == UNSURE, 0.0, weight[asked.clamp_min(0)])
+            sums, counts = (torch.zeros(num_owners, device=loss.device).index_add(0, owners, v) for v in (loss, shares))
+            total = total + self._weights[index] * (sums / counts.clamp_min(1e-9)).sum()
         return total / sum(self._weights)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from models.training.moment import Moment, Pair
 from models.training.remarks import SIDE_PHRASES, a, capitalised
 from models.training.wording import NUMBERS, WHICH_WAY, listed, named
-from streaming.sources.scenario import Family, ThingState
+from streaming.sources.scenario import EventKind, Family, ThingState
 from streaming.sources.scenery import COLOURS, SHAPES
 
 _ASK_COUNT = (0.2, 0.6, 1.0, 1.0, 1.0, 1.0)
@@ -138,15 +138,23 @@ def _is_moving(moment: Moment) -> Pair | None:
     return _truth_of(moment, "is_moving", moving, 1.0, 0.22) if moment.certain else None
 
 
+def _rest_on_view(moment: Moment, *kinds: EventKind) -> None:
+    """Rest on the newest frame, and on the last change of these kinds: what a frame shows is told by its own end."""
+    changes = [event.visible_s for event in moment.events if event.kind in kinds]
+    moment.rest_on(*changes[-1:], moment.t_s)
+
+
 def _is_covered(moment: Moment) -> Pair | None:
     if not moment.past_certain or Family.VIEW not in moment.families:
         return None
+    _rest_on_view(moment, EventKind.COVERED, EventKind.UNCOVERED)
     return _truth_of(moment, "is_covered", moment.state.covered, 1.0, 0.07)
 
 
 def _is_dark(moment: Moment) -> Pair | None:
     if not moment.past_certain or moment.state.covered or Family.LIGHT not in moment.families:
         return None
+    _rest_on_view(moment, EventKind.GETS_DARK, EventKind.GETS_BRIGHT)
     return _truth_of(moment, "is_dark", moment.state.dark, 1.0, 0.16)
 
 
@@ -155,6 +163,7 @@ def _is_blurred(moment: Moment) -> Pair | None:
         return None
     if moment.state.covered or moment.state.dark:
         return None
+    _rest_on_view(moment, EventKind.BLURRED, EventKind.SHARP)
     return _truth_of(moment, "is_blurred", moment.state.blurred, 1.0, 0.06)
 
 

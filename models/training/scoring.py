@@ -56,6 +56,8 @@ class SceneScore:
     duration_s: float
     kinds_owed: tuple[str, ...]
     kinds_found: tuple[str, ...]
+    kinds_named: tuple[str, ...] = ()
+    """Of those found, the ones whose remark says all of it rightly."""
     few_right: int = 0
     few_asked: int = 0
     """Sides told, rightly and at all, from frames of fewer than `FEW_CELLS` kept cells."""
@@ -73,10 +75,7 @@ def score_scene(
     owed = sorted(owed, key=lambda event: event.time_s)
     said = sorted(said, key=lambda remark: remark.time_s)
     pairs = _match(owed, said, tolerance_s)
-    right = asked = 0
-    for event, remark in pairs:
-        hits, slots = _slots_right(owed[event].slots, said[remark].slots)
-        right, asked = right + hits, asked + slots
+    content = [_slots_right(owed[event].slots, said[remark].slots) for event, remark in pairs]
     few = [(owed[event].slots, said[remark]) for event, remark in pairs if _shows_few(owed[event], said[remark])]
     used = {remark for _, remark in pairs}
     redundant = sum(
@@ -92,12 +91,15 @@ def score_scene(
         num_said=len(said),
         pairs=tuple(pairs),
         delays_s=tuple(said[remark].time_s - owed[event].time_s for event, remark in pairs),
-        slots_right=right,
-        slots_asked=asked,
+        slots_right=sum(right for right, _ in content),
+        slots_asked=sum(asked for _, asked in content),
         num_redundant=redundant,
         duration_s=duration_s,
         kinds_owed=tuple(event.kind for event in owed),
         kinds_found=tuple(owed[event].kind for event, _ in pairs),
+        kinds_named=tuple(
+            owed[event].kind for (event, _), (right, asked) in zip(pairs, content, strict=True) if right == asked
+        ),
         few_right=sum(remark.slots is not None and remark.slots.get("side") == slots["side"] for slots, remark in few),
         few_asked=len(few),
     )
@@ -120,6 +122,7 @@ def summarise(scores: Sequence[SceneScore], *, resamples: int = 1000, seed: int 
         kind: {
             "owed": sum(score.kinds_owed.count(kind) for score in scores),
             "found": sum(score.kinds_found.count(kind) for score in scores),
+            "named": sum(score.kinds_named.count(kind) for score in scores),
             "interval": rate([(s.kinds_found.count(kind), s.kinds_owed.count(kind)) for s in scores])["interval"],
         }
         for kind in kinds

@@ -72,7 +72,8 @@ def train(
 
     A second call goes on at the step where the first one stopped, with the same batches. The folder holds the log of
     the losses, and their curves as `loss.png`. device: as torch names it, "cuda" for one. bf16: products in bfloat16,
-    which GPUs and processors with AVX-512 BF16 or AMX do faster. progress: show a bar.
+    which GPUs and processors with AVX-512 BF16 or AMX do faster. On a GPU the scenes of a batch go through the model
+    together. progress: show a bar.
     """
     import torch
     from torch.utils.data import DataLoader
@@ -149,11 +150,11 @@ def _run(trainer: Trainer, loader: Iterable[Any], stop_at_s: float | None, progr
 def _checkpoint(folder: Path, seed: int, device: str) -> Checkpoint:
     """The checkpoint to train, through the loader that live use has; a new one where the folder holds none."""
     from models.checkpoint import load_checkpoint
-    from models.training.blueprint import Sizes, new_model
+    from models.training.blueprint import EMBEDDED_SIZES, new_model
     from models.training.scenes import CORPUS
 
     if not (folder / "model.safetensors").is_file():
-        new_model(folder, CORPUS(), Sizes(), seed).save_pretrained(folder)
+        new_model(folder, CORPUS(), EMBEDDED_SIZES, seed).save_pretrained(folder)
     return load_checkpoint(folder, device=device, dtype="float32", progress=False)
 
 

@@ -155,3 +155,41 @@ def test_stills_depend_on_seed_and_number_alone_and_old_ones_are_not_painted_aga
         assert (first.get(number).frames == second.get(number).frames).all()
     assert first.get(1) is first.get(1)
     assert first.get(1).grid.num_cells < first.get(0).grid.num_cells
+
+
+def test_what_is_left_out_or_mistaken_is_neither_learnt_nor_relied_on(trainee: Checkpoint) -> None:
+    pictures = _pictures(Scene(41, SETTINGS))[:8]
+    grid = trainee.vision.fit_grid(196, 112, max_cells=trainee.stream.max_cells)
+    said, mistaken = "The view is covered.", "It gets dark."
+    builder, text = _builder(trainee, trainee.stream.window), trainee.tokenizer
+    assert text is not None
+    ask = [Turn(3.0, "Yes.", "Is the view covered?", rests_on=(1.0,))]
+    built = {
+        name: builder.build(pictures, grid, [turn], asides=ask)
+        for name, turn in (
+            ("said", Turn(1.0, said)),
+            ("left out", Turn(1.0, said, unsaid=True)),
+            ("mistaken", Turn(1.0, said, unsaid=True, instead=mistaken)),
+        )
+    }
+    words = {name: text.decode(example.ids.tolist()) for name, example in built.items()}
+    assert [said in words[name] for name in built] == [True, False, False]
+    assert [mistaken in words[name] for name in built] == [False, False, True]
+    decided = {name: int((example.labels[example.frame_ends] != IGNORED).sum()) for name, example in built.items()}
+    assert decided["left out"] == decided["mistaken"] == decided["said"] - 1
+    learnt = {name: int((example.labels != IGNORED).sum()) - decided[name] for name, example in built.items()}
+    assert learnt["said"] > 0 and learnt["left out"] == learnt["mistaken"] == 0
+    frames_alone = [int(np.diff(built[name].asides.evidence[0, 1:])[0]) for name in built]
+    assert frames_alone[1] == frames_alone[2] < frames_alone[0]
+    assert builder.build(pictures, grid, [Turn(1.0, said)], asides=ask).ids.tolist() == built["said"].ids.tolist()
+
+
+def test_reticent_scenes_leave_remarks_out(trainee: Checkpoint) -> None:
+    talkative = Mixture(duration_s=(20.0, 25.0), families=("shapes", "light", "view"), evicted_share=0.0)
+    reticent = replace(talkative, reticent_share=1.0)
+    opening = trainee.special.im_start
+    counts = []
+    for mixture in (talkative, reticent):
+        maker = SceneMaker(trainee, mixture, 6)
+        counts.append(sum(int((maker.make(index).stream.ids == opening).sum()) for index in range(6)))
+    assert counts[1] < counts[0]

@@ -10,23 +10,33 @@ import torch
 from models.checkpoint import load_checkpoint
 from models.codec import TextCodec
 from models.errors import SettingsError
+from models.training.blueprint import Sizes
 from models.training.grow import grow
+from models.vision import VisionEncoder
+from streaming.difffp import CellGrid
 
 EMBEDDED = Path(__file__).parents[2] / "models" / "embedded"
 
 
-def test_added_layers_change_nothing_until_they_learn(tmp_path: Path) -> None:
+def test_what_is_added_changes_nothing_until_it_learns(tmp_path: Path) -> None:
     old = load_checkpoint(EMBEDDED, device="cpu", progress=False)
-    had = len(old.model.model.language_model.layers)
-    new = load_checkpoint(grow(EMBEDDED, tmp_path, layers=had + 2), device="cpu", progress=False)
+    had, inner = len(old.model.model.language_model.layers), old.model.config.text_config.intermediate_size
+    wider = old.model.config.vision_config.intermediate_size + 128
+    sizes = Sizes(layers=had + 2, inner=inner + 64, vision_inner=wider)
+    new = load_checkpoint(grow(EMBEDDED, tmp_path, sizes), device="cpu", progress=False)
+    assert new.model.config.text_config.intermediate_size == inner + 64
+    assert new.model.config.vision_config.intermediate_size == wider
     assert len(new.model.model.language_model.layers) == had + 2
     text = "The red circle starts moving left."
     before, after = TextCodec(old).encode(text), TextCodec(new).encode(text)
     with torch.no_grad():
         said = [one.model(input_ids=torch.tensor([ids])).logits[0] for one, ids in ((old, before), (new, after))]
     torch.testing.assert_close(said[1][:, after], said[0][:, before], atol=1e-5, rtol=0)
+    grid, patches = CellGrid(rows=2, cols=3, merge=2, patch_px=14), torch.randn(24, 588)
+    seen = [VisionEncoder(one.model).encode(patches, grid) for one in (old, new)]
+    torch.testing.assert_close(seen[1], seen[0], atol=1e-5, rtol=0)
 
 
 def test_layers_are_not_taken_away(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="none are taken away"):
-        grow(EMBEDDED, tmp_path, layers=1)
+        grow(EMBEDDED, tmp_path, Sizes(layers=1))

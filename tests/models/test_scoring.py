@@ -16,6 +16,7 @@ def test_an_oracle_scores_one() -> None:
     said = [Said(event.time_s + 0.5, event.slots) for event in OWED]
     summary = summarise([score_scene(OWED, said, 20.0)], resamples=20)
     assert (summary["precision"], summary["recall"], summary["f1"], summary["content"]) == (1, 1, 1, 1)
+    assert {kind: found["named"] for kind, found in summary["by_kind"].items()} == {"enters": 2, "leaves": 1}
     assert summary["delay_median_s"] == 0.5 and summary["redundancy"] == 0 and summary["false_alarms_per_hour"] == 0
 
 
@@ -48,6 +49,7 @@ def test_wrong_words_at_the_right_time_are_a_match_with_wrong_content() -> None:
     wrong = {**CIRCLE, "colour": "green"}
     summary = summarise([score_scene(OWED[:1], [Said(3.0, wrong)], 5.0)], resamples=20)
     assert summary["f1"] == 1 and summary["content"] == 0.75
+    assert (summary["by_kind"]["enters"]["found"], summary["by_kind"]["enters"]["named"]) == (1, 0)
     mute = summarise([score_scene(OWED[:1], [Said(3.0, None)], 5.0)], resamples=20)
     assert mute["content"] == 0
 

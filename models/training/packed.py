@@ -1,0 +1,365 @@
+"""Many scenes in one pass, for GPUs: the losses of `losses.batch_losses` to rounding, in a few large products.
+
+Each scene is a row: its stream, and after that the questions on forks of it, under a mask that lets each see what a
+session would. Rows are padded to the longest; on a processor, which gains nothing from large products, that would cost
+more than it saves. Runs in the training process; `Row.of` in data workers, too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from models.training.data import TrainingScene
+from models.training.examples import IGNORED, StreamExample
+from models.training.looks import LOOKS
+from models.training.losses import Heads, Losses
+from models.vision import VisionSettings, encode_frames
+from streaming.difffp import CellGrid
+
+if TYPE_CHECKING:
+    from transformers import VideoLlama3ForConditionalGeneration
+
+    from models.training.loop import Stage
+
+_LENGTH_STEP = 64
+"""Rows are padded to a multiple of so many tokens, which fast attention asks for."""
+_STREAM, _PADDING = -1, -2
+_TEXT, _DECISION, _ANSWER = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One scene, ready to be laid beside others: what is read, what is asked, and where heads are to look."""
+
+    scene: TrainingScene
+    ids: np.ndarray
+    """int64 `[length]`: the stream, then the questions on forks."""
+    owners: np.ndarray
+    """int64 `[length]`: −1 in the stream, then each question's number."""
+    reach: np.ndarray
+    """int64 `[length]`: the last position of the stream that each token sees."""
+    positions: np.ndarray
+    """int64 `[length]`, as the rotary embedding counts them."""
+    image_at: np.ndarray
+    """int64 `[num_visual]`, those of attached pictures last."""
+    asked: np.ndarray
+    """int64 `[num_asked, 3]`: position, the token that should follow it, whether text, a decision or an answer."""
+    weights: np.ndarray
+    """float32 `[num_asked]`."""
+    looks: dict[str, tuple[np.ndarray, np.ndarray]]
+    """By `LOOKS`: positions that look, int64 `[num_looking]`, and pairs of which of them and where to."""
+    told: np.ndarray
+    """int64 `[num_told, 2]`: positions that have fetched a digit, and the digit's token."""
+
+    @classmethod
+    def of(
+        cls,
+        scene: TrainingScene,
+        image: int,
+        decision_ids: tuple[int, int],
+        measured: Collection[str] = LOOKS,
+    ) -> Row:
+        """image: the image token's id. decision_ids: (im_start, stream_start)."""
+        stream, asides = scene.stream, scene.stream.asides
+        length, numbers = len(stream.ids), asides.numbers.astype(np.int64)
+        starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+        own = np.arange(len(asides.ids)) - starts[numbers] if len(numbers) else numbers
+        after = asides.after.astype(np.int64)[numbers]
+        labels, weights = (
+            np.concatenate([values if len(stream.frames) else np.full_like(values, empty), of_asides])
+            for values, of_asides, empty in (
+                (stream.labels, asides.labels, IGNORED),
+                (stream.weights, asides.weights, 0.0),
+            )
+        )
+        at = np.flatnonzero(labels != IGNORED)
+        kinds = np.where(at >= length, _ANSWER, np.where(np.isin(labels[at], decision_ids), _DECISION, _TEXT))
+        row = cls(
+            scene=scene,
+            ids=np.concatenate([stream.ids, asides.ids]).astype(np.int64),
+            owners=np.concatenate([np.full(length, _STREAM), numbers]),
+            reach=np.concatenate([np.arange(length), after]),
+            positions=np.concatenate([np.arange(length), after + 1 + own]),
+            image_at=np.flatnonzero(stream.ids == image),
+            asked=np.stack([at, labels[at], kinds], axis=1).astype(np.int64),
+            weights=weights[at].astype(np.float32),
+            looks={},
+            told=np.zeros((0, 2), dtype=np.int64),
+        )
+        for name, pairs in _looks(stream, image):
+            if name in measured:
+                row.looks[name] = row._grouped(pairs)
+        if "telling" in measured:
+            carries = stream.carries[stream.carries[:, 2] > 0]
+            told = np.stack([carries[:, 0], stream.ids[carries[:, 1]]], axis=1).astype(np.int64)
+            object.__setattr__(row, "told", told)
+        return row
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def _grouped(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(position, place) pairs, less those a position does not see, grouped by position."""
+        at, place = pairs[:, 0], pairs[:, 1]
+        in_stream = place < len(self.scene.stream.ids)
+        own = (self.owners[at] == self.owners[place]) & (place <= at)
+        seen = np.where(in_stream, place <= self.reach[at], own)
+        looking, which = np.unique(at[seen], return_inverse=True)
+        return looking, np.stack([which, place[seen]], axis=1).astype(np.int64)
+
+
+def _looks(stream: StreamExample, image: int) -> Iterator[tuple[str, np.ndarray]]:
+    """The kinds of looks that are pairs of positions, each as int64 `[num_pairs, 2]`: who looks, and where."""
+    asides, length = stream.asides, len(stream.ids)
+    copied, source = asides.copies[:, 0], asides.copies[:, 1]
+    plain = np.flatnonzero((asides.labels != IGNORED) & ~np.isin(np.arange(len(asides.ids)), copied))
+    pairs = [np.stack([copied, source], axis=1)]
+    for number, first, end in asides.evidence:
+        answering = plain[asides.numbers[plain] == number]
+        places = np.arange(first, end)
+        pairs.append(np.stack([np.repeat(answering, len(places)), np.tile(places, len(answering))], axis=1))
+    pointing = np.concatenate(pairs).astype(np.int64)
+    # A place may be evidence twice, and is wanted once.
+    yield "pointing", np.unique(pointing, axis=0) + (length, 0)
+    yield "matching", np.unique(asides.matches.astype(np.int64), axis=0).reshape(-1, 2) + (length, 0)
+    yield "carrying", stream.carries[:, :2].astype(np.int64)
+    at = np.flatnonzero(stream.ids == image)[: len(stream.picks)]
+    cells = stream.picks % stream.grid.num_cells
+    order = np.lexsort((at, cells))
+    later, earlier = order[1:], order[:-1]
+    same = cells[later] == cells[earlier]
+    yield "recalling", np.stack([at[later][same], at[earlier][same]], axis=1)
+
+
+def packed_losses(
+    model: VideoLlama3ForConditionalGeneration,
+    heads: Heads,
+    rows: Sequence[Row],
+    stage: Stage,
+    decision_ids: tuple[int, int],
+    *,
+    train_vision: bool = True,
+) -> Losses:
+    """Forward all rows at once; the mean of their losses. Arguments as for `batch_losses`.
+
+    Memory grows with the number of rows times the square of the longest: lay together what is of like length.
+    """
+    batch = _Batch(model, rows)
+    figures: dict[str, torch.Tensor] = {}
+    visual, cells = batch.encode(heads, train_vision)
+    figures["cells"] = cells
+    total = stage.cells_weight * cells
+    if stage.language_weight:
+        hidden = batch.read(visual)
+        losses, right, target = batch.words(hidden[-1])
+        kinds = {name: batch.kinds == kind for name, kind in (("text", _TEXT), ("decision", _DECISION))}
+        answered = batch.kinds == _ANSWER
+        text, decision = (losses[which].sum() / len(rows) for which in kinds.values())
+        answers = losses[answered].sum() / len(rows)
+        history, state = batch.heads(heads, hidden)
+        total = total + stage.language_weight * text + stage.decision_weight * decision
+        total = total + stage.answers_weight * answers
+        total = total + stage.state_weight * state + stage.history_weight * history
+        for name, weight in stage.looks.items():
+            loss = batch.telling(hidden) if name == "telling" else batch.look(name, hidden)
+            if loss is not None:
+                total = total + weight * loss
+                figures[name] = loss
+        balanced = [right[kinds["decision"] & (target == which)].mean() for which in decision_ids]
+        num_asides = sum(len(row.scene.stream.asides.after) for row in rows)
+        figures |= {"history": history, "state": state, "text": text, "decision": decision}
+        figures |= {"answers": answers * len(rows) / max(num_asides, 1), "answers_right": right[answered].mean()}
+        figures |= {"decision_right": torch.stack(balanced).nanmean(), "text_right": right[kinds["text"]].mean()}
+    values = torch.stack([value.detach().float() for value in figures.values()]).tolist()
+    return Losses(total, **dict(zip(figures, values, strict=True)))
+
+
+class _Batch:
+    """Rows laid beside each other where the model is, and what is made of them."""
+
+    def __init__(self, model: VideoLlama3ForConditionalGeneration, rows: Sequence[Row]) -> None:
+        self._model, self._rows = model, rows
+        self._width = -(-max(len(row) for row in rows) // _LENGTH_STEP) * _LENGTH_STEP
+        shape = (len(rows), self._width)
+        ids, owners, reach, positions = (np.full(shape, empty, dtype=np.int64) for empty in (0, _PADDING, -1, 0))
+        for number, row in enumerate(rows):
+            here = (number, slice(len(row)))
+            ids[here], owners[here] = row.ids, row.owners
+            reach[here], positions[here] = row.reach, row.positions
+        self._ids, self._positions = self._put(ids), self._put(positions)
+        self._mask = self._additive(self._put(owners), self._put(reach))
+        asked = self._flat([row.asked for row in rows])
+        self.kinds, self._targets, self._asked_at = asked[:, 2], asked[:, 1], asked[:, 0]
+        self._weights = self._put(np.concatenate([row.weights for row in rows]))
+
+    def _put(self, values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(values).to(self._model.device, non_blocking=True)
+
+    def _flat(self, each: Sequence[np.ndarray]) -> torch.Tensor:
+        """One array for each row, one under the other, first column moved to the row's place in the flat batch."""
+        moved = [values + (number * self._width, *[0] * (values.shape[1] - 1)) for number, values in enumerate(each)]
+        return self._put(np.concatenate(moved))
+
+    def _additive(self, owners: torch.Tensor, reach: torch.Tensor) -> torch.Tensor:
+        """`[num_rows, 1, width, width]`: 0 where a token sees another, −inf elsewhere; padding sees itself."""
+        order = torch.arange(self._width, device=owners.device)
+        sees = (owners == _STREAM)[:, None, :] & (order <= reach[:, :, None])
+        sees |= (owners[:, :, None] == owners[:, None, :]) & (owners >= 0)[:, None, :] & (order <= order[:, None])
+        sees |= order == order[:, None]
+        dtype = torch.get_autocast_dtype(owners.device.type) if torch.is_autocast_enabled(owners.device.type) else None
+        mask = torch.zeros(sees.shape, dtype=dtype or torch.float32, device=owners.device)
+        return mask.masked_fill_(~sees, -math.inf).unsqueeze(1)
+
+    def encode(self, heads: Heads, train_vision: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """All visual tokens in the order of the rows, `[num_visual, hidden]`, and the encoder's own loss."""
+        groups: dict[CellGrid, list[tuple[int, int]]] = defaultdict(list)
+        sets = [
+            [(scene.stream.frames, scene.stream.grid, scene.stream.picks)] * bool(len(scene.stream.frames))
+            + [(pictures.frames, pictures.grid, pictures.picks) for pictures in scene.stream.attached]
+            for scene in (row.scene for row in self._rows)
+        ]
+        for number, of_row in enumerate(sets):
+            for place, (_, grid, _) in enumerate(of_row):
+                groups[grid].append((number, place))
+        made, begins, size = [], {}, 0
+        for grid, members in groups.items():
+            frames = torch.cat([self._pictures(sets[number][place][0]) for number, place in members])
+            patches = VisionSettings().cut(frames, grid)
+            tokens = encode_frames(self._model.model, patches, grid, frozen=not train_vision).flatten(0, 1)
+            for number, place in members:
+                begins[number, place] = size
+                size += len(sets[number][place][0]) * grid.num_cells
+            made.append(tokens)
+        if not made:
+            nothing = torch.zeros(0, int(self._model.lm_head.in_features), device=self._model.device)
+            return nothing, nothing.sum()
+        all_tokens = torch.cat(made)
+        picks = [
+            picks.astype(np.int64) + begins[number, place]
+            for number, of_row in enumerate(sets)
+            for place, (_, _, picks) in enumerate(of_row)
+        ]
+        seen = [(number, row.scene.cell_labels) for number, row in enumerate(self._rows) if (number, 0) in begins]
+        labels = [values.reshape(-1, values.shape[-1]) for _, values in seen]
+        places = [np.arange(len(flat)) + begins[number, 0] for (number, _), flat in zip(seen, labels, strict=True)]
+        owners = np.repeat([number for number, _ in seen], [len(flat) for flat in labels])
+        asked = all_tokens.index_select(0, self._put(np.concatenate(places)))
+        cells = heads.cells.of_owners(asked, self._put(np.concatenate(labels)), self._put(owners), len(self._rows))
+        return all_tokens.index_select(0, self._put(np.concatenate(picks))), cells / len(self._rows)
+
+    def _pictures(self, frames: np.ndarray | torch.Tensor) -> torch.Tensor:
+        return frames if isinstance(frames, torch.Tensor) else self._put(frames)
+
+    def read(self, visual: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The language model's vectors before each layer and after the last, `[num_rows, width, hidden]` each."""
+        language = self._model.model.language_model
+        embeddings = language.embed_tokens(self._ids)
+        at = self._flat([row.image_at[:, None] for row in self._rows])[:, 0]
+        flat = embeddings.flatten(0, 1).index_copy(0, at, visual.to(embeddings.dtype))
+        made = language(
+            inputs_embeds=flat.view(embeddings.shape),
+            position_ids=self._positions,
+            attention_mask={"full_attention": self._mask},
+            use_cache=False,
+            output_hidden_states=True,
+        )
+        return (*made.hidden_states[:-1], made.last_hidden_state)
+
+    def words(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Weighted loss of each labelled position, whether its likeliest token is right (0 or 1), and its label."""
+        logits = self._model.lm_head(hidden.flatten(0, 1).index_select(0, self._asked_at))
+        loss = torch.nn.functional.cross_entropy(logits.float(), self._targets, reduction="none") * self._weights
+        return loss, (logits.detach().argmax(dim=-1) == self._targets).float(), self._targets
+
+    def heads(self, heads: Heads, hidden: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """What visual tokens and frames' ends are asked, as `losses` asks it: histories, states."""
+        num_layers, number = len(hidden) - 1, len(self._rows)
+        scenes = [row.scene for row in self._rows]
+        tokens = [row.image_at[: len(row.scene.stream.picks), None] for row in self._rows]
+        ends = [scene.stream.frame_ends.astype(np.int64)[:, None] for scene in scenes]
+        found = []
+        for head, depth, at, labels in (
+            (heads.histories, max(num_layers // 2, 1), tokens, [scene.token_labels for scene in scenes]),
+            (heads.states, max(2 * num_layers // 3, 1), ends, [scene.state_labels for scene in scenes]),
+        ):
+            vectors = hidden[depth].flatten(0, 1).index_select(0, self._flat(at)[:, 0])
+            owners = self._put(np.repeat(np.arange(number), [len(values) for values in labels]))
+            found.append(head.of_owners(vectors, self._put(np.concatenate(labels)), owners, number) / number)
+        return found[0], found[1]
+
+    def look(self, name: str, hidden: Sequence[torch.Tensor]) -> torch.Tensor | None:
+        """`looks.Looks.loss` of one kind of looks, each row's mean over those that look, mean over rows."""
+        from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
+
+        num_layers = len(hidden) - 1
+        depth, head = {
+            "pointing": (2 * num_layers // 3, 0),
+            "matching": (num_layers // 4, -1),
+            "carrying": (min(1, num_layers - 1), 0),
+            "recalling": (min(1, num_layers - 1), -1),
+        }[name]
+        looking = [row.looks[name][0] for row in self._rows]
+        most = max(len(at) for at in looking)
+        if not most:
+            return None
+        grid = np.zeros((len(self._rows), most), dtype=np.int64)
+        for number, at in enumerate(looking):
+            grid[number, : len(at)] = at
+        counts = np.array([len(at) for at in looking])
+        shares = np.repeat(1 / np.maximum(counts, 1), counts) / len(self._rows)
+        filled = np.concatenate([number * most + np.arange(count) for number, count in enumerate(counts)])
+        begins = np.cumsum(counts) - counts
+        pairs = [row.looks[name][1] + (begin, 0) for row, begin in zip(self._rows, begins, strict=True)]
+        which, place = np.concatenate(pairs).T
+        rows = self._put(grid)
+        language = self._model.model.language_model
+        layer = language.layers[depth]
+        attention = layer.self_attn
+        size = attention.head_dim
+        head %= attention.q_proj.out_features // size
+        group = head // attention.num_key_value_groups
+        vectors = layer.input_layernorm(hidden[depth])
+        asking = torch.gather(vectors, 1, rows.unsqueeze(-1).expand(-1, -1, vectors.shape[-1]))
+        query = attention.q_proj(asking)[..., head * size : (head + 1) * size].unsqueeze(1)
+        key = attention.k_proj(vectors)[..., group * size : (group + 1) * size].unsqueeze(1)
+        there = torch.gather(self._positions, 1, rows)
+        query, _ = apply_rotary_pos_emb(query, query, *language.rotary_emb(query, there))
+        key, _ = apply_rotary_pos_emb(key, key, *language.rotary_emb(key, self._positions))
+        scores = (query[:, 0] @ key[:, 0].transpose(1, 2)).float() * attention.scaling
+        scores = scores + torch.gather(self._mask[:, 0], 1, rows.unsqueeze(-1).expand(-1, -1, self._width))
+        whole = scores.logsumexp(dim=-1).flatten().index_select(0, self._put(filled))
+        at = filled[which] * self._width + place
+        wanted = _grouped_logsumexp(scores.flatten().index_select(0, self._put(at)), self._put(which), len(filled))
+        return ((whole - wanted) * self._put(shares.astype(np.float32))).sum()
+
+    def telling(self, hidden: Sequence[torch.Tensor]) -> torch.Tensor | None:
+        """`looks.telling`, each row's mean over the digits told, mean over rows."""
+        counts = np.array([len(row.told) for row in self._rows])
+        if not counts.any():
+            return None
+        language, depth = self._model.model.language_model, 2 * (len(hidden) - 1) // 3
+        layer = language.layers[depth]
+        attention = layer.self_attn
+        told = self._flat([row.told for row in self._rows])
+        vectors = layer.input_layernorm(hidden[depth].flatten(0, 1).index_select(0, told[:, 0]))
+        values = attention.v_proj(vectors)[:, : attention.head_dim]
+        logits = self._model.lm_head(language.norm(values @ attention.o_proj.weight[:, : attention.head_dim].T))
+        loss = torch.nn.functional.cross_entropy(logits.float(), told[:, 1], reduction="none")
+        shares = np.repeat(1 / np.maximum(counts, 1), counts) / len(self._rows)
+        return (loss * self._put(shares.astype(np.float32))).sum()
+
+
+def _grouped_logsumexp(values: torch.Tensor, groups: torch.Tensor, num_groups: int) -> torch.Tensor:
+    """log of the sum of exponentials within each group, all of which have members."""
+    highest = torch.full((num_groups,), -math.inf, device=values.device)
+    highest = highest.scatter_reduce(0, groups, values.detach(), "amax")
+    shares = (values - highest.index_select(0, groups)).exp()
+    sums = torch.zeros(num_groups, device=values.device).index_add(0, groups, shares)
+    return highest + sums.log()
