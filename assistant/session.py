@@ -190,6 +190,9 @@ class StreamSession:
         """The source has ended: answer what was planned for its last moment, and own up to the rest."""
         if self._frame is not None:
             self._known_s = max(self._known_s, self._media_now_s())
+            if (put_off := self._policy.take_put_off()) is not None and not self._stopping.is_set():
+                self.curve.add(put_off)
+                yield from self._comment(self._frame, put_off)
             yield from self._answer_due(self._known_s)
         self._tell_evictions(self._model.take_evictions())
         for question in self._questions.take_rest(self._known_s):
@@ -264,6 +267,9 @@ class StreamSession:
         if said.cut and not said.text:
             self._policy.withdraw()
             self.curve.amend(decision, Reason.CUT_SHORT)
+        elif not said.cut and said.utterance is not None and self._policy.waits(said.utterance.logprob):
+            self.curve.amend(decision, Reason.UNSURE)
+            yield from self._model.retract()
         elif (reason := (yield from self._objection(said))) is None:
             self.stats.comments += 1
             self._emit(

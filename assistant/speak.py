@@ -35,6 +35,7 @@ class Reason(StrEnum):
     NOTHING_CHANGED = "nothing_changed"
     SAME_CHANGE = "same_change"
     OUTSIDE_ZONES = "outside_zones"
+    UNSURE = "unsure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,12 @@ class SpeakingPolicy(Protocol):
     def withdraw(self) -> None:
         """The last remark was called off before a word of it: it does not count against later ones."""
 
+    def waits(self, log_chance: float) -> bool:
+        """Whether a draft whose words are so likely is better put off to the next frame; True puts it off."""
+
+    def take_put_off(self) -> Decision | None:
+        """The decision whose draft was put off, where no frame comes any more; None where none was."""
+
     def veto(self, text: str) -> Reason | None:
         """Why a remark that was generated must not be given out; None where it may."""
 
@@ -115,8 +122,10 @@ class CalibratedPolicy:
     """Speak if s' + log P(assistant | im_start) > log((1−π)/π) − talkativeness.
 
     s' is the Platt-scaled score, log-odds under balanced classes; π is the wanted share of frames with a remark. After
-    a remark there is silence for `refractory_s`. An occurrence lasts from the threshold's crossing until the score has
-    fallen `hysteresis` below it or nothing changes any more; within one occurrence the same words are said once.
+    a remark there is silence for `refractory_s`. A draft of which the model is not sure (`wait_below`) is put off by
+    one frame, which then has a remark whatever its score: what has just begun is clearer then. An occurrence lasts
+    from the threshold's crossing until the score has fallen `hysteresis` below it or nothing changes any more; within
+    one occurrence the same words are said once.
     """
 
     needs_check = False
@@ -126,11 +135,15 @@ class CalibratedPolicy:
         self.remark_check = settings.remark_check
         self.tune(fps=fps, talkativeness=talkativeness)
         self._spoke_at_s = -math.inf
+        self._last: Decision | None = None
+        self._put_off: Decision | None = None
+        self._is_overdue = False
         self._occurrence = _Occurrence()
 
     def tune(self, *, fps: float, talkativeness: float) -> None:
         """Another rate of frames, or another talkativeness, from the next frame on."""
         settings = self._settings
+        self._frame_s = 1 / fps
         prior = min(settings.remarks_per_s / fps, MOST_REMARKS_A_FRAME)
         self.prior_log_odds = math.log(prior / (1 - prior))
         self.threshold = -self.prior_log_odds - talkativeness
@@ -139,6 +152,18 @@ class CalibratedPolicy:
 
     def decide(self, seen: Observation) -> Decision:
         """Whether to speak about this frame."""
+        decision = self._decide(seen)
+        put_off = self.take_put_off()
+        if put_off is not None and not 0 <= seen.time_s - put_off.time_s <= 2 * self._frame_s:
+            put_off = None  # sought, or a gap: what it was about is gone
+        self._is_overdue = put_off is not None
+        if put_off is not None and decision.reason in (Reason.NOTHING_CHANGED, Reason.BELOW_THRESHOLD):
+            decision = replace(put_off, time_s=seen.time_s)
+            self._spoke_at_s = seen.time_s
+        self._last = decision
+        return decision
+
+    def _decide(self, seen: Observation) -> Decision:
         if not seen.appended or seen.score is None:
             self._occurrence.over()
             return Decision(seen.time_s, False, Reason.NOTHING_CHANGED, None, self.threshold, None)
@@ -155,6 +180,20 @@ class CalibratedPolicy:
             self._spoke_at_s = seen.time_s
         probability = _sigmoid(score + self.prior_log_odds)
         return Decision(seen.time_s, reason is Reason.SPOKE, reason, score, self.threshold, probability)
+
+    def waits(self, log_chance: float) -> bool:
+        """Put a draft off where its words are less likely than `wait_below`, and it was not put off before."""
+        if self._is_overdue or not math.exp(log_chance) < self._settings.wait_below:
+            return False
+        self._put_off = self._last
+        self.withdraw()
+        return True
+
+    def take_put_off(self) -> Decision | None:
+        """The decision whose draft was put off; it is not put off again."""
+        put_off, self._put_off = self._put_off, None
+        self._is_overdue = put_off is not None
+        return put_off
 
     def withdraw(self) -> None:
         """The last remark was called off; the next frame may have one."""
@@ -223,6 +262,14 @@ class ChangePolicy:
         """The last remark was called off: the change may still have one, after `refractory_s`."""
         self._not_before_s = self._spoke_at_s + self._refractory_s
         self._spoke_at_s, self._quiet = self._before
+
+    def waits(self, log_chance: float) -> bool:
+        """Never: its drafts are of checkpoints whose chances were never looked at."""
+        return False
+
+    def take_put_off(self) -> Decision | None:
+        """None, ever."""
+        return None
 
     def veto(self, text: str) -> Reason | None:
         """Refuse empty words, and words already said about the change that goes on."""

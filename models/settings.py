@@ -44,6 +44,8 @@ class SpeakingSettings:
     """Silence after the start of a remark."""
     hysteresis: float = 1.0
     """How far, in log-odds, the score must fall below the threshold before the same occurrence counts as over."""
+    wait_below: float = 0.0
+    """Chance of a draft's words below which the assistant looks at one frame more before it speaks; 0 never waits."""
     max_comment_tokens: int = 48
     max_answer_tokens: int = 256
     remark_check: str | None = None
@@ -64,6 +66,8 @@ class SpeakingSettings:
         for name in ("refractory_s", "hysteresis"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise SettingsError(f"{name} {getattr(self, name)}: 0 or more; 1 is usual")
+        if not 0 <= self.wait_below < 1:
+            raise SettingsError(f"wait_below {self.wait_below}: a chance, 0 or more and below 1; 0 never waits")
         for name in ("max_comment_tokens", "max_answer_tokens"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} {getattr(self, name)}: at least 1; leave it out for the default")

@@ -361,3 +361,24 @@ def test_the_figures_count_what_was_seen() -> None:
     stats = stage.stream.stats
     assert (stats.read, stats.sampled, stats.used) == (31, 3, 2)
     assert (stats.cells, stats.cells_changed, stats.cells_refreshed) == (30, 11, 2)
+
+
+def test_a_draft_that_is_unsure_is_taken_back_and_said_after_the_next_frame() -> None:
+    model, sink, clock = FakeModel({0.0: Look(score=20.0), 0.5: Look(score=-20.0)}), FakeSink(), FakeClock()
+    settings = SpeakingSettings(decision="trained", wait_below=0.5)  # the fake's words have a chance of 0.37
+    stream = StreamSession(model, CalibratedPolicy(settings, fps=2.0), clock, sink.append)
+    FakeEngine(clock).run(stream.on_frame(frame(0.0)))
+    assert not sink.comments() and model.calls[-1] == "retract"
+    FakeEngine(clock).run(stream.on_frame(frame(0.5)))
+    assert [(comment.time_s, comment.reason) for comment in sink.comments()] == [(0.5, "spoke")]
+    assert [decision.reason for decision in stream.curve] == [Reason.UNSURE, Reason.SPOKE]
+
+
+def test_a_draft_that_is_unsure_is_said_when_no_frame_comes_any_more() -> None:
+    model, sink, clock = FakeModel({0.0: Look(score=20.0)}), FakeSink(), FakeClock()
+    settings = SpeakingSettings(decision="trained", wait_below=0.5)
+    stream = StreamSession(model, CalibratedPolicy(settings, fps=2.0), clock, sink.append)
+    FakeEngine(clock).run(stream.on_frame(frame(0.0)))
+    FakeEngine(clock).run(stream.on_end())
+    assert [comment.time_s for comment in sink.comments()] == [0.0]
+    assert stream.curve.reasons[Reason.SPOKE] == stream.stats.comments == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -18,14 +19,17 @@ from streaming.difffp import CellGrid
 EMBEDDED = Path(__file__).parents[2] / "models" / "embedded"
 
 
+def _inner_widths(folder: Path) -> tuple[int, int]:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return config["text_config"]["intermediate_size"], config["vision_config"]["intermediate_size"]
+
+
 def test_what_is_added_changes_nothing_until_it_learns(tmp_path: Path) -> None:
     old = load_checkpoint(EMBEDDED, device="cpu", progress=False)
-    had, inner = len(old.model.model.language_model.layers), old.model.config.text_config.intermediate_size
-    wider = old.model.config.vision_config.intermediate_size + 128
-    sizes = Sizes(layers=had + 2, inner=inner + 64, vision_inner=wider)
+    had, (inner, vision_inner) = len(old.model.model.language_model.layers), _inner_widths(EMBEDDED)
+    sizes = Sizes(layers=had + 2, inner=inner + 64, vision_inner=vision_inner + 128)
     new = load_checkpoint(grow(EMBEDDED, tmp_path, sizes), device="cpu", progress=False)
-    assert new.model.config.text_config.intermediate_size == inner + 64
-    assert new.model.config.vision_config.intermediate_size == wider
+    assert _inner_widths(tmp_path) == (inner + 64, vision_inner + 128)
     assert len(new.model.model.language_model.layers) == had + 2
     text = "The red circle starts moving left."
     before, after = TextCodec(old).encode(text), TextCodec(new).encode(text)
