@@ -34,7 +34,7 @@ def test_its_commands_and_options_are_those_of_the_program() -> None:
     groups = [getattr(command, "commands", {}) for command in commands.values()]
     every = [*commands.values(), *(command for group in groups for command in group.values())]
     options = {option for command in every for parameter in command.params for option in parameter.opts}
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README.replace("--extra-index-url", "")))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", README.replace("--extra-index-url", "")))
     assert named <= options
 
 

@@ -22,7 +22,7 @@ def _numbers(value: Any) -> list[float]:
 
 
 def test_every_figure_is_there_and_means_something(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--size", "tiny", "--device", "cpu", "--frames", "10", "--json"]) == 0
+    assert main(["tiny", "--device", "cpu", "--frames", "10", "--json"]) == 0
     values = json.loads(capsys.readouterr().out)
     assert values["size"] == "tiny" and values["device"] == "cpu" and values["num_parameters"] > 0
     assert values["whole"]["cells_kept"] == values["cells"] > 2 * values["few"]["cells_kept"]
@@ -35,7 +35,7 @@ def test_every_figure_is_there_and_means_something(capsys: pytest.CaptureFixture
         assert all(math.isfinite(number) and number > 0 for number in numbers)
 
 
-@pytest.mark.parametrize("wrong", [["--frames", "3"], ["--device", "cuda:99"], ["--size", "huge"]])
+@pytest.mark.parametrize("wrong", [["--frames", "3"], ["--device", "cuda:99"], ["huge"]])
 def test_bad_input_ends_with_two(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(wrong)

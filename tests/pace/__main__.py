@@ -1,4 +1,4 @@
-"""Measures how fast a session is with random weights: `python -m tests.pace --size 2b`. Ends with 2 for bad input.
+"""Measures how fast a session is with random weights: `python -m tests.pace 2b`. Ends with 2 for bad input.
 
 Two sessions go through the project's own steps: in one every cell of every frame is kept, in the other few are. Each
 first fills its window; what is reported came afterwards. A GPU is waited for wherever a time is read.
@@ -34,7 +34,7 @@ PICTURES: tuple[Picture, ...] = ("whole", "few")
 def main(given: list[str] | None = None) -> int:
     """Measure one size and say what came out."""
     parser = argparse.ArgumentParser(prog="python -m tests.pace", description=__doc__)
-    parser.add_argument("--size", choices=SIZES, default=TINY, help="which checkpoint's sizes (default tiny)")
+    parser.add_argument("size", nargs="?", choices=SIZES, default=TINY, help="which checkpoint's sizes (default tiny)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
     parser.add_argument("--frames", type=int, metavar="N", help="frames with a full window, for each of both sessions")
     parser.add_argument("--seed", type=int, default=0, help="of weights and scene (default 0)")

@@ -85,7 +85,9 @@ def test_a_frozen_camera_is_noticed_within_the_read_limit(server: RtspServer) ->
     with Capture(open_source(server.url(), options=OPTIONS)) as capture:
         last = wait_for_frames(capture, 5)[-1]
         server.freeze()
+        freezing_until_s = capture.clock.now_s() + 20.0
         for item in capture:
+            assert capture.clock.now_s() < freezing_until_s, "frames still come from a stopped server"
             if isinstance(item, Frame):
                 last = item
             elif item.kind is NoticeKind.RECONNECTING:
