@@ -39,4 +39,4 @@ def test_every_figure_is_there_and_means_something(capsys: pytest.CaptureFixture
 def test_bad_input_ends_with_two(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(wrong)
-    assert ended.value.code == 2 and wrong[1] in capsys.readouterr().err
+    assert ended.value.code == 2 and wrong[-1] in capsys.readouterr().err
