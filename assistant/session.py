@@ -267,7 +267,7 @@ class StreamSession:
         if said.cut and not said.text:
             self._policy.withdraw()
             self.curve.amend(decision, Reason.CUT_SHORT)
-        elif not said.cut and said.utterance is not None and self._policy.waits(said.utterance.logprob):
+        elif not said.cut and said.utterance is not None and self._policy.waits(decision, said.utterance.logprob):
             self.curve.amend(decision, Reason.UNSURE)
             yield from self._model.retract()
         elif (reason := (yield from self._objection(said))) is None:

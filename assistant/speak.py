@@ -87,8 +87,8 @@ class SpeakingPolicy(Protocol):
     def withdraw(self) -> None:
         """The last remark was called off before a word of it: it does not count against later ones."""
 
-    def waits(self, log_chance: float) -> bool:
-        """Whether a draft whose words are so likely is better put off to the next frame; True puts it off."""
+    def waits(self, decision: Decision, log_chance: float) -> bool:
+        """Whether the draft that came of a decision, its words so likely, is put off to the next frame."""
 
     def take_put_off(self) -> Decision | None:
         """The decision whose draft was put off, where no frame comes any more; None where none was."""
@@ -135,7 +135,6 @@ class CalibratedPolicy:
         self.remark_check = settings.remark_check
         self.tune(fps=fps, talkativeness=talkativeness)
         self._spoke_at_s = -math.inf
-        self._last: Decision | None = None
         self._put_off: Decision | None = None
         self._is_overdue = False
         self._occurrence = _Occurrence()
@@ -160,7 +159,6 @@ class CalibratedPolicy:
         if put_off is not None and decision.reason in (Reason.NOTHING_CHANGED, Reason.BELOW_THRESHOLD):
             decision = replace(put_off, time_s=seen.time_s)
             self._spoke_at_s = seen.time_s
-        self._last = decision
         return decision
 
     def _decide(self, seen: Observation) -> Decision:
@@ -181,11 +179,11 @@ class CalibratedPolicy:
         probability = _sigmoid(score + self.prior_log_odds)
         return Decision(seen.time_s, reason is Reason.SPOKE, reason, score, self.threshold, probability)
 
-    def waits(self, log_chance: float) -> bool:
+    def waits(self, decision: Decision, log_chance: float) -> bool:
         """Put a draft off where its words are less likely than `wait_below`, and it was not put off before."""
         if self._is_overdue or not math.exp(log_chance) < self._settings.wait_below:
             return False
-        self._put_off = self._last
+        self._put_off = decision
         self.withdraw()
         return True
 
@@ -263,7 +261,7 @@ class ChangePolicy:
         self._not_before_s = self._spoke_at_s + self._refractory_s
         self._spoke_at_s, self._quiet = self._before
 
-    def waits(self, log_chance: float) -> bool:
+    def waits(self, decision: Decision, log_chance: float) -> bool:
         """Never: its drafts are of checkpoints whose chances were never looked at."""
         return False
 

@@ -101,7 +101,7 @@ def load_weights(
             raise CheckpointDamaged(f"{path}: cannot be read ({error}); download the file again") from error
         model.load_state_dict(tensors, strict=False, assign=True)
     model.tie_weights()
-    _fill_buffers(model, device)
+    fill_buffers(model, device)
     return model.requires_grad_(False).eval()
 
 
@@ -189,7 +189,7 @@ def _matched(
     return stored
 
 
-def _fill_buffers(model: torch.nn.Module, device: torch.device) -> None:
+def fill_buffers(model: torch.nn.Module, device: torch.device) -> None:
     """Compute the rotary frequencies, which no file stores, where the meta device left them without values."""
     for module in model.modules():
         if any(buffer.is_meta for _, buffer in module.named_buffers(recurse=False)):

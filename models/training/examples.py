@@ -90,6 +90,13 @@ class Asides:
     """int32 `[num_copies, 2]`: a token here, and a place in the stream from which the token after it can be copied: the
     same word in a remark that the answer rests on, or the remark's token that fetches the same digit."""
 
+    @property
+    def positions(self) -> np.ndarray:
+        """int64 `[length]`: where each token stands, as if its question alone followed what of the stream it sees."""
+        numbers = self.numbers.astype(np.int64)
+        starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+        return self.after.astype(np.int64)[numbers] + 1 + np.arange(len(numbers)) - starts[numbers]
+
 
 @dataclass(frozen=True, slots=True)
 class StreamExample:

@@ -24,6 +24,22 @@ LOOKS = ("pointing", "matching", "carrying", "telling", "recalling")
 """Kinds of looks, and of what is made of them, by the functions of this module that measure them."""
 
 
+def answering_depth(num_layers: int) -> int:
+    """The layer before which a frame's end knows what has just happened, and in which answers are found."""
+    return 2 * num_layers // 3
+
+
+def held_head(name: str, num_layers: int) -> tuple[int, int]:
+    """The layer and the head of it that are held to a kind of looks; the last head is −1."""
+    second = min(1, num_layers - 1)
+    return {
+        "pointing": (answering_depth(num_layers), 0),
+        "matching": (num_layers // 4, -1),
+        "carrying": (second, 0),
+        "recalling": (second, -1),
+    }[name]
+
+
 @dataclass(frozen=True, slots=True)
 class Looks:
     """What heads give of themselves to what came before, in one pass over a stream or over questions on forks of it."""
@@ -38,9 +54,9 @@ class Looks:
     """int64 `[num_tokens]`."""
 
     @property
-    def answering_depth(self) -> int:
-        """The layer before which a frame's end knows what has just happened."""
-        return 2 * (len(self.hidden) - 1) // 3
+    def num_layers(self) -> int:
+        """Of the language model."""
+        return len(self.hidden) - 1
 
     def read(self, rows: torch.Tensor, depth: int) -> torch.Tensor:
         """What the heads of a layer read of tokens: `[num_rows, hidden]`."""
@@ -48,13 +64,11 @@ class Looks:
         vectors: torch.Tensor = layer.input_layernorm(self.hidden[depth][0, rows])
         return vectors
 
-    def loss(
-        self, asking: np.ndarray, wanted: np.ndarray, seen: np.ndarray, *, depth: int, head: int
-    ) -> torch.Tensor | None:
-        """−log of the share that a head gives to what is wanted of it, mean over tokens of which anything is.
+    def loss(self, name: str, asking: np.ndarray, wanted: np.ndarray, seen: np.ndarray) -> torch.Tensor | None:
+        """−log of the share that the held head gives to what is wanted of it, mean over tokens of which anything is.
 
-        asking: int `[num_asking]`, tokens; wanted, seen: bool `[num_asking, num_keys]`; head: from the end where
-        negative. None where nothing is wanted.
+        name: of `LOOKS`; asking: int `[num_asking]`, tokens; wanted, seen: bool `[num_asking, num_keys]`. None where
+        nothing is wanted.
         """
         from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
@@ -64,6 +78,7 @@ class Looks:
             return None
         asking, wanted, seen = asking[any_wanted], wanted[any_wanted], seen[any_wanted]
         language, device = self.model.model.language_model, self.model.device
+        depth, head = held_head(name, self.num_layers)
         layer, rows = language.layers[depth], torch.from_numpy(asking).to(device).long()
         vectors = self.read(rows, depth)
         size = layer.self_attn.head_dim
@@ -91,20 +106,19 @@ def pointing(looks: Looks, asides: Asides, seen: np.ndarray) -> torch.Tensor | N
     copied = np.unique(asides.copies[:, 0])
     wanted[copied] = False
     wanted[asides.copies[:, 0], asides.copies[:, 1]] = True
-    return looks.loss(np.arange(len(asides.ids)), wanted, seen, depth=looks.answering_depth, head=0)
+    return looks.loss("pointing", np.arange(len(asides.ids)), wanted, seen)
 
 
 def matching(looks: Looks, asides: Asides, seen: np.ndarray) -> torch.Tensor | None:
     """Of what questions name (colours, shapes, times), by the last head of the layer at a quarter of the depth."""
     wanted = np.zeros(seen.shape, dtype=bool)
     wanted[asides.matches[:, 0], asides.matches[:, 1]] = True
-    return looks.loss(np.arange(len(asides.ids)), wanted, seen, depth=(len(looks.hidden) - 1) // 4, head=-1)
+    return looks.loss("matching", np.arange(len(asides.ids)), wanted, seen)
 
 
 def carrying(looks: Looks, stream: StreamExample) -> torch.Tensor | None:
     """Of remarks' ends, by the first head of the second layer: each token fetches a piece of the time before it."""
-    asking, wanted, seen = _pairs(stream.carries, looks.num_keys)
-    return looks.loss(asking, wanted, seen, depth=min(1, len(looks.hidden) - 2), head=0)
+    return looks.loss("carrying", *_pairs(stream.carries, looks.num_keys))
 
 
 def telling(looks: Looks, stream: StreamExample) -> torch.Tensor | None:
@@ -113,16 +127,31 @@ def telling(looks: Looks, stream: StreamExample) -> torch.Tensor | None:
     What the head would add to an answer that looks at such a token is read by the model's own last layer. By the loss
     of words alone, a head that looks at the right place takes nothing from it for long.
     """
-    carries = stream.carries[stream.carries[:, 2] > 0]
-    if not len(carries):
+    told = told_digits(stream)
+    if not len(told):
         return None
-    language, depth = looks.model.model.language_model, looks.answering_depth
-    attention, device = language.layers[depth].self_attn, looks.model.device
-    rows, digits = (torch.from_numpy(ids).to(device).long() for ids in (carries[:, 0], stream.ids[carries[:, 1]]))
-    values = attention.v_proj(looks.read(rows, depth))[:, : attention.head_dim]
-    added = values @ attention.o_proj.weight[:, : attention.head_dim].T
-    logits = looks.model.lm_head(language.norm(added))
+    rows, digits = torch.from_numpy(told).to(looks.model.device).T
+    depth = answering_depth(looks.num_layers)
+    logits = telling_logits(looks.model, looks.read(rows, depth), depth)
     return torch.nn.functional.cross_entropy(logits.float(), digits)
+
+
+def told_digits(stream: StreamExample) -> np.ndarray:
+    """int64 `[num_told, 2]`: positions that have fetched a digit, and the digit's token."""
+    carries = stream.carries[stream.carries[:, 2] > 0]
+    return np.stack([carries[:, 0], stream.ids[carries[:, 1]]], axis=1).astype(np.int64)
+
+
+def telling_logits(model: VideoLlama3ForConditionalGeneration, vectors: torch.Tensor, depth: int) -> torch.Tensor:
+    """`[num_vectors, vocabulary]`: what the head of `pointing` would add of such vectors, read by the last layer.
+
+    vectors: `[num_vectors, hidden]`, as the heads of the layer at this depth read them.
+    """
+    language = model.model.language_model
+    attention = language.layers[depth].self_attn
+    values = attention.v_proj(vectors)[:, : attention.head_dim]
+    logits: torch.Tensor = model.lm_head(language.norm(values @ attention.o_proj.weight[:, : attention.head_dim].T))
+    return logits
 
 
 def recalling(looks: Looks, stream: StreamExample, image: int) -> torch.Tensor | None:
@@ -130,13 +159,17 @@ def recalling(looks: Looks, stream: StreamExample, image: int) -> torch.Tensor |
 
     image: the image token's id. What has changed on a cell, and how, is the difference of these two.
     """
+    return looks.loss("recalling", *_pairs(recalled(stream, image), looks.num_keys))
+
+
+def recalled(stream: StreamExample, image: int) -> np.ndarray:
+    """int64 `[num_pairs, 2]`: a visual token of the stream, and the one before it of the same cell."""
     at = np.flatnonzero(stream.ids == image)[: len(stream.picks)]
     cells = stream.picks % stream.grid.num_cells
     order = np.lexsort((at, cells))
     later, earlier = order[1:], order[:-1]
     same = cells[later] == cells[earlier]
-    pairs = np.stack([at[later][same], at[earlier][same]], axis=1)
-    return looks.loss(*_pairs(pairs, looks.num_keys), depth=min(1, len(looks.hidden) - 2), head=-1)
+    return np.stack([at[later][same], at[earlier][same]], axis=1)
 
 
 def _pairs(pairs: np.ndarray, num_keys: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from torch import nn
 from models.training.data import STATE_SIZES, TrainingScene
 from models.training.examples import IGNORED, StreamExample
 from models.training.history import HISTORY_SIZES
-from models.training.looks import LOOKS, Looks, carrying, matching, pointing, recalling, telling
+from models.training.looks import LOOKS, Looks, answering_depth, carrying, matching, pointing, recalling, telling
 from models.training.sight import CELL_SIZES, MASK_SIDE, UNSURE, Stills
 from models.vision import VisionSettings, early_features, encode_frames, finished_features, merged_features
 from streaming.difffp import CellGrid
@@ -246,6 +246,11 @@ class _Read:
         return {name: loss.item() for name, loss in self.looks.items() if loss is not None}
 
 
+def asked_depths(num_layers: int) -> tuple[int, int]:
+    """After how many layers visual tokens are asked for their history, and frames' ends for the scene's state."""
+    return max(num_layers // 2, 1), max(answering_depth(num_layers), 1)
+
+
 def _read_stream(
     model: VideoLlama3ForConditionalGeneration,
     scene: TrainingScene,
@@ -259,7 +264,6 @@ def _read_stream(
     from transformers import DynamicCache
 
     language, stream, asides = model.model.language_model, scene.stream, scene.stream.asides
-    num_layers = len(language.layers)
     cache = DynamicCache()
     made = language(
         inputs_embeds=_embed(model, stream.ids, visual),
@@ -267,7 +271,7 @@ def _read_stream(
         use_cache=True,
         output_hidden_states=True,
     )
-    early, late = (made.hidden_states[depth][0] for depth in (max(num_layers // 2, 1), max(2 * num_layers // 3, 1)))
+    early, late = (made.hidden_states[depth][0] for depth in asked_depths(len(language.layers)))
     positions = torch.arange(len(stream.ids), device=model.device)
     back = Looks(model, made.hidden_states, cache, len(stream.ids), positions)
     looks: dict[str, torch.Tensor | None] = {}
@@ -279,9 +283,7 @@ def _read_stream(
         looks["recalling"] = recalling(back, stream, model.config.image_token_id)
     answered = None
     if len(asides.after):
-        starts = np.flatnonzero(np.diff(asides.numbers, prepend=-1))
-        own = np.arange(len(asides.ids)) - starts[asides.numbers]
-        positions = _tensor(asides.after[asides.numbers] + 1 + own, model).long()
+        positions = _tensor(asides.positions, model)
         seen = _aside_mask(scene.stream)
         told = language(
             inputs_embeds=_embed(model, asides.ids, visual[:0]),

@@ -18,8 +18,8 @@ import torch
 
 from models.training.data import TrainingScene
 from models.training.examples import IGNORED, StreamExample
-from models.training.looks import LOOKS
-from models.training.losses import Heads, Losses
+from models.training.looks import LOOKS, answering_depth, held_head, recalled, telling_logits, told_digits
+from models.training.losses import Heads, Losses, asked_depths
 from models.vision import VisionSettings, encode_frames
 from streaming.difffp import CellGrid
 
@@ -69,9 +69,6 @@ class Row:
         """image: the image token's id. decision_ids: (im_start, stream_start)."""
         stream, asides = scene.stream, scene.stream.asides
         length, numbers = len(stream.ids), asides.numbers.astype(np.int64)
-        starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-        own = np.arange(len(asides.ids)) - starts[numbers] if len(numbers) else numbers
-        after = asides.after.astype(np.int64)[numbers]
         labels, weights = (
             np.concatenate([values if len(stream.frames) else np.full_like(values, empty), of_asides])
             for values, of_asides, empty in (
@@ -81,38 +78,32 @@ class Row:
         )
         at = np.flatnonzero(labels != IGNORED)
         kinds = np.where(at >= length, _ANSWER, np.where(np.isin(labels[at], decision_ids), _DECISION, _TEXT))
-        row = cls(
+        owners = np.concatenate([np.full(length, _STREAM), numbers])
+        reach = np.concatenate([np.arange(length), asides.after.astype(np.int64)[numbers]])
+        return cls(
             scene=scene,
             ids=np.concatenate([stream.ids, asides.ids]).astype(np.int64),
-            owners=np.concatenate([np.full(length, _STREAM), numbers]),
-            reach=np.concatenate([np.arange(length), after]),
-            positions=np.concatenate([np.arange(length), after + 1 + own]),
+            owners=owners,
+            reach=reach,
+            positions=np.concatenate([np.arange(length), asides.positions]),
             image_at=np.flatnonzero(stream.ids == image),
             asked=np.stack([at, labels[at], kinds], axis=1).astype(np.int64),
             weights=weights[at].astype(np.float32),
-            looks={},
-            told=np.zeros((0, 2), dtype=np.int64),
+            looks={n: _grouped(pairs, owners, reach) for n, pairs in _looks(stream, image) if n in measured},
+            told=told_digits(stream) if "telling" in measured else np.zeros((0, 2), dtype=np.int64),
         )
-        for name, pairs in _looks(stream, image):
-            if name in measured:
-                row.looks[name] = row._grouped(pairs)
-        if "telling" in measured:
-            carries = stream.carries[stream.carries[:, 2] > 0]
-            told = np.stack([carries[:, 0], stream.ids[carries[:, 1]]], axis=1).astype(np.int64)
-            object.__setattr__(row, "told", told)
-        return row
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def _grouped(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(position, place) pairs, less those a position does not see, grouped by position."""
-        at, place = pairs[:, 0], pairs[:, 1]
-        in_stream = place < len(self.scene.stream.ids)
-        own = (self.owners[at] == self.owners[place]) & (place <= at)
-        seen = np.where(in_stream, place <= self.reach[at], own)
-        looking, which = np.unique(at[seen], return_inverse=True)
-        return looking, np.stack([which, place[seen]], axis=1).astype(np.int64)
+
+def _grouped(pairs: np.ndarray, owners: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(position, place) pairs, less those a position does not see, grouped by position."""
+    at, place = pairs[:, 0], pairs[:, 1]
+    own = (owners[at] == owners[place]) & (place <= at)
+    seen = np.where(owners[place] == _STREAM, place <= reach[at], own)
+    looking, which = np.unique(at[seen], return_inverse=True)
+    return looking, np.stack([which, place[seen]], axis=1).astype(np.int64)
 
 
 def _looks(stream: StreamExample, image: int) -> Iterator[tuple[str, np.ndarray]]:
@@ -130,12 +121,7 @@ def _looks(stream: StreamExample, image: int) -> Iterator[tuple[str, np.ndarray]
     yield "pointing", np.unique(pointing, axis=0) + (length, 0)
     yield "matching", np.unique(asides.matches.astype(np.int64), axis=0).reshape(-1, 2) + (length, 0)
     yield "carrying", stream.carries[:, :2].astype(np.int64)
-    at = np.flatnonzero(stream.ids == image)[: len(stream.picks)]
-    cells = stream.picks % stream.grid.num_cells
-    order = np.lexsort((at, cells))
-    later, earlier = order[1:], order[:-1]
-    same = cells[later] == cells[earlier]
-    yield "recalling", np.stack([at[later][same], at[earlier][same]], axis=1)
+    yield "recalling", recalled(stream, image)
 
 
 def packed_losses(
@@ -230,7 +216,7 @@ class _Batch:
                 groups[grid].append((number, place))
         made, begins, size = [], {}, 0
         for grid, members in groups.items():
-            frames = torch.cat([self._pictures(sets[number][place][0]) for number, place in members])
+            frames = torch.cat([self._put(sets[number][place][0]) for number, place in members])
             patches = VisionSettings().cut(frames, grid)
             tokens = encode_frames(self._model.model, patches, grid, frozen=not train_vision).flatten(0, 1)
             for number, place in members:
@@ -253,9 +239,6 @@ class _Batch:
         asked = all_tokens.index_select(0, self._put(np.concatenate(places)))
         cells = heads.cells.of_owners(asked, self._put(np.concatenate(labels)), self._put(owners), len(self._rows))
         return all_tokens.index_select(0, self._put(np.concatenate(picks))), cells / len(self._rows)
-
-    def _pictures(self, frames: np.ndarray | torch.Tensor) -> torch.Tensor:
-        return frames if isinstance(frames, torch.Tensor) else self._put(frames)
 
     def read(self, visual: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The language model's vectors before each layer and after the last, `[num_rows, width, hidden]` each."""
@@ -280,14 +263,15 @@ class _Batch:
 
     def heads(self, heads: Heads, hidden: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """What visual tokens and frames' ends are asked, as `losses` asks it: histories, states."""
-        num_layers, number = len(hidden) - 1, len(self._rows)
+        number = len(self._rows)
+        early, late = asked_depths(len(hidden) - 1)
         scenes = [row.scene for row in self._rows]
         tokens = [row.image_at[: len(row.scene.stream.picks), None] for row in self._rows]
         ends = [scene.stream.frame_ends.astype(np.int64)[:, None] for scene in scenes]
         found = []
         for head, depth, at, labels in (
-            (heads.histories, max(num_layers // 2, 1), tokens, [scene.token_labels for scene in scenes]),
-            (heads.states, max(2 * num_layers // 3, 1), ends, [scene.state_labels for scene in scenes]),
+            (heads.histories, early, tokens, [scene.token_labels for scene in scenes]),
+            (heads.states, late, ends, [scene.state_labels for scene in scenes]),
         ):
             vectors = hidden[depth].flatten(0, 1).index_select(0, self._flat(at)[:, 0])
             owners = self._put(np.repeat(np.arange(number), [len(values) for values in labels]))
@@ -298,13 +282,7 @@ class _Batch:
         """`looks.Looks.loss` of one kind of looks, each row's mean over those that look, mean over rows."""
         from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
-        num_layers = len(hidden) - 1
-        depth, head = {
-            "pointing": (2 * num_layers // 3, 0),
-            "matching": (num_layers // 4, -1),
-            "carrying": (min(1, num_layers - 1), 0),
-            "recalling": (min(1, num_layers - 1), -1),
-        }[name]
+        depth, head = held_head(name, len(hidden) - 1)
         looking = [row.looks[name][0] for row in self._rows]
         most = max(len(at) for at in looking)
         if not most:
@@ -344,13 +322,11 @@ class _Batch:
         counts = np.array([len(row.told) for row in self._rows])
         if not counts.any():
             return None
-        language, depth = self._model.model.language_model, 2 * (len(hidden) - 1) // 3
-        layer = language.layers[depth]
-        attention = layer.self_attn
+        depth = answering_depth(len(hidden) - 1)
         told = self._flat([row.told for row in self._rows])
-        vectors = layer.input_layernorm(hidden[depth].flatten(0, 1).index_select(0, told[:, 0]))
-        values = attention.v_proj(vectors)[:, : attention.head_dim]
-        logits = self._model.lm_head(language.norm(values @ attention.o_proj.weight[:, : attention.head_dim].T))
+        vectors = hidden[depth].flatten(0, 1).index_select(0, told[:, 0])
+        read = self._model.model.language_model.layers[depth].input_layernorm(vectors)
+        logits = telling_logits(self._model, read, depth)
         loss = torch.nn.functional.cross_entropy(logits.float(), told[:, 1], reduction="none")
         shares = np.repeat(1 / np.maximum(counts, 1), counts) / len(self._rows)
         return (loss * self._put(shares.astype(np.float32))).sum()

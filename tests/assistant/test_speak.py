@@ -226,31 +226,30 @@ SURE, UNSURE = math.log(0.9), math.log(0.2)
 def test_an_unsure_draft_is_put_off_to_the_next_frame_which_has_a_remark_whatever_its_score() -> None:
     policy = CalibratedPolicy(WAITING, fps=FPS)
     first, *later = scored([20.0, -20.0, -20.0])
-    assert policy.decide(first).speak and policy.waits(UNSURE)
+    decision = policy.decide(first)
+    assert decision.speak and policy.waits(decision, UNSURE)
     second = policy.decide(later[0])
     assert second.speak and (second.time_s, second.score) == (0.5, 20.0)
-    assert not policy.waits(UNSURE), "a draft is put off once"
+    assert not policy.waits(second, UNSURE), "a draft is put off once"
     assert not policy.decide(later[1]).speak and policy.take_put_off() is None
 
 
 def test_the_frame_after_an_unsure_draft_may_have_shown_nothing() -> None:
     policy = CalibratedPolicy(WAITING, fps=FPS)
-    policy.decide(scored([20.0])[0])
-    assert policy.waits(UNSURE)
+    assert policy.waits(policy.decide(scored([20.0])[0]), UNSURE)
     assert policy.decide(Observation(0.5, False, 0.0)).speak
 
 
 def test_a_sure_draft_is_not_put_off_nor_any_where_nothing_is_set() -> None:
     for settings, chance in ((WAITING, SURE), (TRAINED, UNSURE)):
         policy = CalibratedPolicy(settings, fps=FPS)
-        assert policy.decide(scored([20.0])[0]).speak
-        assert not policy.waits(chance)
-    assert not ChangePolicy(WAITING).waits(UNSURE) and ChangePolicy(WAITING).take_put_off() is None
+        decision = policy.decide(scored([20.0])[0])
+        assert decision.speak and not policy.waits(decision, chance)
+    assert not ChangePolicy(WAITING).waits(decision, UNSURE) and ChangePolicy(WAITING).take_put_off() is None
 
 
 @pytest.mark.parametrize("after_s", [-3.0, 30.0])
 def test_what_was_put_off_is_dropped_where_time_has_leapt(after_s: float) -> None:
     policy = CalibratedPolicy(WAITING, fps=FPS)
-    policy.decide(Observation(10.0, True, 0.5, 20.0))
-    assert policy.waits(UNSURE)
+    assert policy.waits(policy.decide(Observation(10.0, True, 0.5, 20.0)), UNSURE)
     assert not policy.decide(Observation(10.0 + after_s, True, 0.5, -20.0)).speak

@@ -16,7 +16,7 @@ from transformers.models.video_llama_3.modeling_video_llama_3 import VideoLlama3
 from models.checkpoint import Checkpoint, load_checkpoint
 from models.fake import make_checkpoint
 from models.layouts import build_config
-from models.weights import OUTPUT_HEAD, _fill_buffers
+from models.weights import OUTPUT_HEAD, fill_buffers
 
 if TYPE_CHECKING:
     from transformers.models.video_llama_3.configuration_video_llama_3 import VideoLlama3Config
@@ -100,5 +100,5 @@ def _random_model(
             tensors[name] = tensor.fill_(0.0 if name.endswith("bias") else 1.0)
     model.load_state_dict(tensors, strict=False, assign=True)
     model.tie_weights()
-    _fill_buffers(model, device)
+    fill_buffers(model, device)
     return model.requires_grad_(False).eval()
