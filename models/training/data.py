@@ -42,9 +42,8 @@ _VIEW = slice(8 + len(_PRESENT), 11 + len(_PRESENT))
 _EVENT = slice(11 + len(_PRESENT), None)
 _DRAWS_OF_A_QUESTION = 12
 """Kinds and moments that are tried until one of them allows a question."""
-_WHEN_KINDS = ("when_enter", "when_leave", "when_view", "span")
-_TOLD_KINDS = (*BEFORE, *_WHEN_KINDS, *_WHEN_KINDS, "is_there", "was_there", "is_covered", "is_dark", "is_blurred")
-"""What is asked where remarks are all there is; times, which few moments allow, more often."""
+_TOLD_KINDS = (*BEFORE, "is_there", "is_covered", "is_dark", "is_blurred")
+"""What is asked where remarks are all there is."""
 _QUIET_H264_SHARE = 0.35
 _BRIEF_S = (3.0, 8.0)
 """How long scenes last that end with a question about pictures, which has nothing to do with them."""
@@ -96,7 +95,7 @@ class Mixture:
     evicted_share: float = 0.1
     """Share of scenes under a window so small that the session's eviction cuts them."""
     fps: tuple[float, ...] = (2.0,)
-    scene: dict[str, float] = field(default_factory=dict)
+    scene: dict[str, Any] = field(default_factory=dict)
     """Further scene settings."""
     close_share: float = 0.75
     """Share of still lifes that are close-ups of one plain shape."""
@@ -308,16 +307,21 @@ class SceneMaker:
         evicted: bool = False,
         kinds: Sequence[str] = (),
     ) -> list[Turn]:
-        """Questions for forks, two in five of them to be answered by yes or no; at the end where tokens have left."""
-        from models.training.questions import NOW_KINDS, PAST_KINDS
+        """Questions for forks, two in five of them to be answered by yes or no; at the end where tokens have left.
+
+        Kinds that few moments allow are drawn oftener.
+        """
+        from models.training.questions import NOW_KINDS, ODDS, PAST_KINDS
         from models.training.wording import YES_NO_KINDS
 
         shown_time = _shown_time(times, shown_minus_scene_s)
         moments = times[-1:] if evicted else times[times >= 1.0]
         asides = []
         for _ in range(rng.poisson(self._mixture.asides_per_scene * (0.3 if evicted else 1.0))):
-            usual = YES_NO_KINDS if rng.random() < 0.4 else (*NOW_KINDS, *PAST_KINDS)
-            asides.append(_posed(scene, rng, moments, kinds or usual, shown_time, _NEAR_S if evicted else None))
+            chosen = kinds or (YES_NO_KINDS if rng.random() < 0.4 else (*NOW_KINDS, *PAST_KINDS))
+            odds = np.array([ODDS.get(kind, 1.0) for kind in chosen])
+            reach_s = _NEAR_S if evicted else None
+            asides.append(_posed(scene, rng, moments, chosen, shown_time, reach_s, odds / odds.sum()))
         for _ in range(rng.poisson(self._mixture.judged_per_scene)):
             question, passes = judged(rng)
             asides.append(Turn(float(rng.choice(moments)), "Yes." if passes else "No.", question, alone=True))
@@ -377,12 +381,16 @@ def _posed(
     kinds: Sequence[str],
     shown_time: Callable[[float], float],
     reach_s: float | None,
+    odds: np.ndarray | None = None,
 ) -> Turn | None:
-    """A question of one of the kinds at one of the moments that allows it; None where no draw did."""
+    """A question of one of the kinds at one of the moments that allows it; None where no draw did.
+
+    odds: of the kinds, summing to one; None for the same of each.
+    """
     from models.training.questions import questions
 
     for _ in range(_DRAWS_OF_A_QUESTION):
-        kind = str(rng.choice(kinds))
+        kind = str(rng.choice(kinds, p=odds))
         time_s = float(rng.choice(moments))
         since_s = max(time_s - reach_s, 0.0) if reach_s is not None else 0.0
         asked = questions(scene, time_s, rng, shown_time=shown_time, kinds=(kind,), since_s=since_s)

@@ -5,6 +5,8 @@ Remarks alone teach slowly where to look back to. Pure functions, for any thread
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from models.training.sight import COLOURS, IN_DOUBT, NOBODY, SHAPES, UNSURE, cell_owners
@@ -18,7 +20,9 @@ HISTORY_SIZES = (len(COLOURS), len(SHAPES), len(WAYS), len(DEEDS))
 """Answers to each question about a visual token: colour and shape of what was on its cell one sampled frame ago; where
 the thing that is there, or was, moves; what it has just done."""
 _SURE_S = 0.3
-"""A thing is said to move from so long after it began to."""
+"""A thing is said to move from so long after it began to,"""
+_SURE_PX = 4.0
+"""or once it lies so far from where it was a sampled frame ago, pixels of a 224-pixel view."""
 
 
 def token_labels(
@@ -40,13 +44,16 @@ def token_labels(
     subject = np.where(now >= 0, now, before)
     labels[(now == NOBODY) & (before == NOBODY), 2:] = 0
     for owner in {int(owner) for owner in subject if owner >= 0}:
-        labels[subject == owner, 2] = _way(things[owner], time_s, fps)
+        labels[subject == owner, 2] = _way(scene, things[owner], time_s, before_s, fps)
         labels[subject == owner, 3] = _deed(scene, things[owner], time_s, fps)
     return labels
 
 
-def _way(thing: Thing, time_s: float, fps: float) -> int:
+def _way(scene: Scene, thing: Thing, time_s: float, before_s: float | None, fps: float) -> int:
     for motion in thing.motions:
+        begun_s = before_s if before_s is not None and motion.start_s < time_s < motion.end_s else time_s
+        if math.dist(thing.way.at(begun_s), thing.way.at(time_s)) >= _SURE_PX * scene.scenario.scale:
+            return WAYS.index(motion.direction or "to and fro")
         if motion.start_s + _SURE_S <= time_s <= motion.end_s - 0.1:
             return WAYS.index(motion.direction or "to and fro")
         if motion.start_s - 0.1 < time_s < motion.end_s + 1 / fps + 0.1:

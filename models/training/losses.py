@@ -56,7 +56,13 @@ class Heads(nn.Module):
 
 
 class _Answers(nn.Module):
-    """Several questions asked of one vector."""
+    """Several questions asked of one vector, all in one product."""
+
+    weights: torch.Tensor
+    of_none: torch.Tensor
+    """Weight of the first answer of each question."""
+    padded: torch.Tensor
+    padding: torch.Tensor
 
     def __init__(
         self, hidden: int, sizes: Sequence[int], weights: Sequence[float], weight_of_none: Sequence[float]
@@ -64,8 +70,17 @@ class _Answers(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(hidden)
         self.heads = nn.ModuleList(nn.Linear(hidden, size) for size in sizes)
-        self._weights = tuple(weights)
-        self._weight_of_none = tuple(weight_of_none)
+        most = max(sizes)
+        places, begins = torch.arange(most), torch.tensor([0, *np.cumsum(sizes)[:-1].tolist()])
+        there = places < torch.tensor(sizes)[:, None]
+        tables = {
+            "weights": torch.tensor(weights),
+            "of_none": torch.tensor(weight_of_none),
+            "padded": (begins[:, None] + places * there).flatten(),
+            "padding": torch.zeros(there.shape).masked_fill(~there, -math.inf),
+        }
+        for name, table in tables.items():
+            self.register_buffer(name, table, persistent=False)
 
     def forward(self, vectors: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Weighted loss over the questions. vectors: `[..., hidden]`; labels: int `[..., num_questions]`."""
@@ -80,16 +95,17 @@ class _Answers(nn.Module):
         vectors: `[num_vectors, hidden]`; labels: int `[num_vectors, num_questions]`; owners: int64 `[num_vectors]`.
         """
         vectors, labels = self.norm(vectors), labels.long()
-        total = vectors.sum() * 0.0
-        for index, head in enumerate(self.heads):
-            logits, asked = head(vectors).float(), labels[:, index]
-            weight = torch.ones(logits.shape[-1], device=logits.device)
-            weight[0] = self._weight_of_none[index]
-            loss = nn.functional.cross_entropy(logits, asked, weight, ignore_index=UNSURE, reduction="none")
-            shares = torch.where(asked == UNSURE, 0.0, weight[asked.clamp_min(0)])
-            sums, counts = (torch.zeros(num_owners, device=loss.device).index_add(0, owners, v) for v in (loss, shares))
-            total = total + self._weights[index] * (sums / counts.clamp_min(1e-9)).sum()
-        return total / sum(self._weights)
+        weight, bias = (torch.cat([getattr(head, name) for head in self.heads]) for name in ("weight", "bias"))
+        logits = nn.functional.linear(vectors, weight, bias).float()
+        # Each question's answers padded to the most that any has: `[num_vectors, num_questions, most]`.
+        every = logits.index_select(1, self.padded).unflatten(1, self.padding.shape) + self.padding
+        known = labels != UNSURE
+        answers = labels.clamp_min(0).unsqueeze(-1)
+        wrong = every.logsumexp(dim=-1) - every.gather(-1, answers).squeeze(-1)
+        shares = torch.where(labels == 0, self.of_none, 1.0) * known
+        sums = torch.zeros(2, num_owners, len(self.of_none), device=logits.device)
+        sums = sums.index_add(1, owners, torch.stack([wrong * shares, shares]))
+        return ((sums[0] / sums[1].clamp_min(1e-9)) @ self.weights).sum() / self.weights.sum()
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,13 +45,14 @@ def cell_labels(scenario: Scenario, t_s: float, picture: np.ndarray, grid: CellG
 
 def cell_owners(scenario: Scenario, t_s: float, grid: CellGrid) -> np.ndarray:
     """int16 `[num_cells]`: index among the scenario's things of the one on each cell, `NOBODY`, or `IN_DOUBT`."""
-    side = grid.patch_px * grid.merge
-    dark = np.zeros((grid.rows * side, grid.cols * side, 3), dtype=np.uint8)
-    labels, owners = _labels(scenario, t_s, dark, grid)
+    labels, owners = _labels(scenario, t_s, None, grid)
     return np.where(labels[:, 2] == UNSURE, IN_DOUBT, owners)
 
 
-def _labels(scenario: Scenario, t_s: float, picture: np.ndarray, grid: CellGrid) -> tuple[np.ndarray, np.ndarray]:
+def _labels(
+    scenario: Scenario, t_s: float, picture: np.ndarray | None, grid: CellGrid
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and owners of the cells; without a picture their brightness is in doubt."""
     rows, cols = grid.rows, grid.cols
     labels = np.zeros((rows * cols, len(CELL_SIZES)), dtype=np.int8)
     labels[:, 0], labels[:, 1] = np.divmod(np.arange(rows * cols), cols)
@@ -60,9 +61,7 @@ def _labels(scenario: Scenario, t_s: float, picture: np.ndarray, grid: CellGrid)
     for index, thing in enumerate(scenario.things):
         if thing.born_s <= t_s < thing.gone_s:
             owners[_put(labels, filled, _Cells(scenario, thing, t_s, grid))] = index
-    side = grid.patch_px * grid.merge
-    grey = picture.astype(np.float32).mean(axis=2).reshape(rows, side, cols, side).mean(axis=(1, 3))
-    labels[:, 6] = np.clip(grey.ravel() * LUMAS / 256, 0, LUMAS - 1)
+    labels[:, 6] = UNSURE if picture is None else _brightness(picture, grid)
     cover = max((cover.ramp.at(t_s) for cover in scenario.covers), default=0.0)
     gain, blur = scenario.gain.at(t_s), scenario.blur_px.at(t_s) / scenario.scale
     labels[:, 7] = 1 if cover >= 0.7 else 0 if cover < 0.3 else UNSURE
@@ -76,6 +75,13 @@ def _labels(scenario: Scenario, t_s: float, picture: np.ndarray, grid: CellGrid)
     if gain < 0.35 or blur > 2.5:
         labels[:, [2, 3, *_PLACES]] = UNSURE
     return labels, owners
+
+
+def _brightness(picture: np.ndarray, grid: CellGrid) -> np.ndarray:
+    """Of each cell, 0 to `LUMAS` − 1."""
+    side = grid.patch_px * grid.merge
+    grey = picture.astype(np.float32).mean(axis=2).reshape(grid.rows, side, grid.cols, side).mean(axis=(1, 3))
+    return np.clip(grey.ravel() * LUMAS / 256, 0, LUMAS - 1)
 
 
 class _Cells:

@@ -48,6 +48,8 @@ def _moves_on(stage: Stage, t: float, actor: Actor) -> float | None:
     here, target = np.asarray(actor.places[-1]), stage.target(actor)
     if target is None:
         return None
+    if stage.settings.upright_share and stage.rng.random() < stage.settings.upright_share:
+        target[0] = here[0] + stage.rng.uniform(-0.3, 0.3) * abs(target[1] - here[1])
     step = target - here
     wide, narrow = max(abs(step)), min(abs(step))
     if wide < 34 * stage.scale or narrow > 0.5 * wide:

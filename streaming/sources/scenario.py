@@ -6,6 +6,7 @@ draws it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -42,6 +43,14 @@ class EventKind(StrEnum):
     CUT = "cut"
 
 
+ACTS = (
+    *("shape_enters", "shape_crosses", "shape_moves", "shape_leaves", "shape_turns"),
+    *("body_enters", "body_crosses", "body_moves", "body_sways", "body_leaves", "arm_reaches"),
+    *("light_changes", "light_returns", "covered", "cut", "blurred", "camera_moves_away"),
+)
+"""What can be let happen: functions of `acts` and `effects`."""
+
+
 @dataclass(frozen=True, slots=True)
 class SceneSettings:
     """What scenes may contain; with the seed it fixes a scene to the bit."""
@@ -73,6 +82,10 @@ class SceneSettings:
     """The colours and shapes that may appear; empty for all."""
     opening: int | None = None
     """Shapes in view at the beginning; None lets chance decide."""
+    odds: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """How much oftener than usual something is let happen, by `ACTS`."""
+    upright_share: float = 0.0
+    """Share of the moves from one place to another that are made to go up or down; in a wide view few do by chance."""
 
     def __post_init__(self) -> None:
         if not 2.0 <= self.duration_s <= 7200.0:
@@ -100,6 +113,12 @@ class SceneSettings:
             raise ConfigError(
                 f"max_things={self.max_things}, pace={self.pace:g}", "both are above 0", "3 and 1 are usual"
             )
+        if not set(self.odds) <= set(ACTS) or min(self.odds.values(), default=0.0) < 0:
+            raise ConfigError(
+                f"odds={dict(self.odds)}", f"they are 0 or more, of {', '.join(ACTS)}", "give e.g. {'blurred': 2}"
+            )
+        if not 0.0 <= self.upright_share <= 1.0:
+            raise ConfigError(f"upright_share={self.upright_share:g}", "a share is 0 to 1", "0 is usual")
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,19 @@ def test_what_a_thing_has_just_done_and_which_way_it_moves_stand_on_its_cells() 
             assert WAYS.index(event.direction or "to and fro") in later[:, 2]
 
 
+def test_the_way_is_known_as_soon_as_a_thing_lies_elsewhere_than_a_frame_ago() -> None:
+    scene, number = _scene_with(EventKind.STARTS)
+    event = scene.truth[number]
+    thing = next(thing for thing in scene.scenario.things if thing.thing_id == event.thing_id)
+    start_s = max(motion.start_s for motion in thing.motions if motion.start_s <= event.time_s)
+    at_once_s = event.visible_s + 0.01
+    labels = token_labels(scene, at_once_s, start_s - 0.2, ALL, GRID, 2.0)
+    assert at_once_s < start_s + 0.3
+    assert WAYS.index(event.direction or "to and fro") in labels[:, 2]
+    barely = token_labels(scene, start_s + 0.02, start_s - 0.2, ALL, GRID, 2.0)
+    assert WAYS.index(event.direction or "to and fro") not in barely[:, 2]
+
+
 def test_a_thing_that_left_is_told_by_what_was_there() -> None:
     scene, number = _scene_with(EventKind.LEAVES)
     event = scene.truth[number]
