@@ -31,6 +31,8 @@ from streaming.types import Frame
 
 MOST_GAP_S = 10.0
 """What a gap takes of the time that the model is shown; its words say how long it was."""
+_FRAMES_AHEAD = 16
+"""In so many frames before the shown time is rebased, what would leave then is kept anew, a part in each."""
 
 
 class Session:
@@ -394,6 +396,7 @@ class Session:
         ledger = self._context.ledger
         must_keep = ledger.at_risk(grid.num_cells, grid.num_cells + FRAME_OVERHEAD_TOKENS)
         must_keep |= ~ledger.cells_in_view(grid.num_cells)
+        must_keep |= self._leaving_by_rebase(time_s, grid.num_cells)
         return self._view.prune(patches, time_s, ledger.num_appended, must_keep)
 
     def _frame_span(
@@ -403,6 +406,19 @@ class Session:
         tokens = self._view.encode(patches, pruning.keep, time_s)
         image = self._special.image
         return frame_span(head, pruning.keep, tail, image, time_s=time_s, vision=tokens.embeddings)
+
+    def _leaving_by_rebase(self, time_s: float, num_cells: int) -> np.ndarray:
+        """Bool `[num_cells]`: cells to be kept anew now, since the next rebase would take all that shows them.
+
+        Kept after the rebase, in a frame beside which nothing is left, an unchanged view would look like a new one; all
+        in one frame before it, nearly so. Hence a few in each of the last frames.
+        """
+        frames_left = (self.settings.max_shown_time_s - self._time.shown(time_s)) * self.settings.fps
+        base_s = time_s + (frames_left + 1) / self.settings.fps - self.settings.rebase_keep_s
+        if frames_left > _FRAMES_AHEAD or base_s >= time_s:
+            return np.zeros(num_cells, dtype=bool)
+        due = np.arange(num_cells) % _FRAMES_AHEAD >= frames_left - 2
+        return due & ~self._context.ledger.cells_in_view(num_cells, base_s)
 
     def _rebase(self, time_s: float) -> Steps[None]:
         """Move the zero of the shown time where it has grown too large: what is older leaves, the rest is told anew."""

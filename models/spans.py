@@ -6,6 +6,7 @@ so that training sees the contexts that live eviction makes.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -172,9 +173,9 @@ class Ledger:
         """The grid changed: memory stays, but what it holds covers no cell of the new view."""
         self.view += 1
 
-    def cells_in_view(self, num_cells: int) -> np.ndarray:
-        """Bool `[num_cells]`: cells of the view with at least one visual token in the cache."""
-        return self._covered(self.spans, num_cells)
+    def cells_in_view(self, num_cells: int, since_s: float = -math.inf) -> np.ndarray:
+        """Bool `[num_cells]`: cells of the view with a visual token in the cache, of a frame at `since_s` or later."""
+        return self._covered([span for span in self.spans if (span.time_s or 0.0) >= since_s], num_cells)
 
     def _covered(self, spans: Sequence[Span], num_cells: int) -> np.ndarray:
         covered = np.zeros(num_cells, dtype=bool)

@@ -94,6 +94,8 @@ def instructions(rng: np.random.Generator, scene: Scene | None = None) -> Instru
 REMARK_CHECK = "{instruction} {remark} Answer yes or no."
 """Asks whether a drafted remark is one that a standing instruction lets through."""
 _DRAWS = 60
+_SOMETHING_SHARE = 0.4
+"""Of remarks on things: "Something enters on the left.", which is half of what is said, and few of all sentences."""
 
 
 @cache
@@ -117,6 +119,8 @@ def judged(rng: np.random.Generator) -> tuple[str, bool]:
     kinds = near if near and (wanted or rng.random() < 0.6) else list(by_kind)
     for _ in range(_DRAWS):
         each = by_kind[kinds[int(rng.integers(len(kinds)))]]
+        if rng.random() < _SOMETHING_SHARE:
+            each = tuple(remark for remark in each if remark.slots["object"] == "something") or each
         remark = each[int(rng.integers(len(each)))]
         if bool(instruction.allows(remark)) == wanted:
             break

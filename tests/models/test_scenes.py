@@ -341,3 +341,5 @@ def test_remarks_put_to_an_instruction_pass_as_often_as_not_and_by_its_meaning()
             assert passes == asked.endswith("The view is covered.")
         if asked.startswith(("Say nothing", "Be silent", "Speak only when asked", "Do not comment")):
             assert not passes
+    of_something = [text for text, _ in drawn if " Something " in text]
+    assert len(of_something) > 40, "what half of all remarks say is judged often"

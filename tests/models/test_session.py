@@ -194,6 +194,22 @@ def test_a_still_scene_is_whole_again_after_a_rebase(engine: Engine) -> None:
     assert session.usage.num_rebases > 1
 
 
+def test_what_a_rebase_would_take_is_kept_anew_before_it_little_by_little(engine: Engine) -> None:
+    """A frame that is all there is left would look like another scene, though nothing changed."""
+    session = engine.open_session(small_settings(max_shown_time_s=40.0, rebase_keep_s=20.0))
+    sights = []
+    for index in range(120):
+        sights.append(engine.run(session.see(frame(picture(0), index, float(index)))))
+        assert session.context.ledger.cells_in_view(16).all()
+    rebased = [index for index, sight in enumerate(sights) if sight.rebased]
+    kept = np.array([int(sight.pruning.keep.sum()) for sight in sights])
+    assert len(rebased) >= 3 and kept[0] == 16
+    assert (kept[rebased] == 0).all()
+    assert kept[1:].max() <= 4
+    for index in rebased:
+        assert 16 <= kept[index - 17 : index].sum() <= 24
+
+
 def test_asking_leaves_no_trace(engine: Engine, checkpoint: Checkpoint) -> None:
     def run(asking: bool) -> tuple[list[Any], Session]:
         session = engine.open_session(small_settings(max_shown_time_s=30.0, rebase_keep_s=8.0))
