@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -175,9 +175,9 @@ class Ledger:
 
     def cells_in_view(self, num_cells: int, since_s: float = -math.inf) -> np.ndarray:
         """Bool `[num_cells]`: cells of the view with a visual token in the cache, of a frame at `since_s` or later."""
-        return self._covered([span for span in self.spans if (span.time_s or 0.0) >= since_s], num_cells)
+        return self._covered((span for span in self.spans if (span.time_s or 0.0) >= since_s), num_cells)
 
-    def _covered(self, spans: Sequence[Span], num_cells: int) -> np.ndarray:
+    def _covered(self, spans: Iterable[Span], num_cells: int) -> np.ndarray:
         covered = np.zeros(num_cells, dtype=bool)
         for span in spans:
             if span.cells is not None and span.view == self.view:

@@ -311,7 +311,7 @@ class SceneMaker:
 
         Kinds that few moments allow are drawn oftener.
         """
-        from models.training.questions import NOW_KINDS, ODDS, PAST_KINDS
+        from models.training.questions import NOW_KINDS, PAST_KINDS, odds_of
         from models.training.wording import YES_NO_KINDS
 
         shown_time = _shown_time(times, shown_minus_scene_s)
@@ -319,9 +319,8 @@ class SceneMaker:
         asides = []
         for _ in range(rng.poisson(self._mixture.asides_per_scene * (0.3 if evicted else 1.0))):
             chosen = kinds or (YES_NO_KINDS if rng.random() < 0.4 else (*NOW_KINDS, *PAST_KINDS))
-            odds = np.array([ODDS.get(kind, 1.0) for kind in chosen])
             reach_s = _NEAR_S if evicted else None
-            asides.append(_posed(scene, rng, moments, chosen, shown_time, reach_s, odds / odds.sum()))
+            asides.append(_posed(scene, rng, moments, chosen, shown_time, reach_s, odds_of(chosen)))
         for _ in range(rng.poisson(self._mixture.judged_per_scene)):
             question, passes = judged(rng)
             asides.append(Turn(float(rng.choice(moments)), "Yes." if passes else "No.", question, alone=True))

@@ -52,9 +52,8 @@ def token_labels(
 def _way(scene: Scene, thing: Thing, time_s: float, before_s: float | None, fps: float) -> int:
     for motion in thing.motions:
         begun_s = before_s if before_s is not None and motion.start_s < time_s < motion.end_s else time_s
-        if math.dist(thing.way.at(begun_s), thing.way.at(time_s)) >= _SURE_PX * scene.scenario.scale:
-            return WAYS.index(motion.direction or "to and fro")
-        if motion.start_s + _SURE_S <= time_s <= motion.end_s - 0.1:
+        moved_px = math.dist(thing.way.at(begun_s), thing.way.at(time_s)) / scene.scenario.scale
+        if moved_px >= _SURE_PX or motion.start_s + _SURE_S <= time_s <= motion.end_s - 0.1:
             return WAYS.index(motion.direction or "to and fro")
         if motion.start_s - 0.1 < time_s < motion.end_s + 1 / fps + 0.1:
             return UNSURE

@@ -19,8 +19,9 @@ from torch import nn
 
 from models.errors import SettingsError
 from models.training.data import TrainingScene
+from models.training.heads import Heads
 from models.training.looks import LOOKS
-from models.training.losses import Features, Heads, Losses, batch_losses, mean_known
+from models.training.losses import Features, Losses, batch_losses, mean_known
 from models.training.packed import Row, packed_losses
 from models.training.sight import Stills
 

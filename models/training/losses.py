@@ -1,4 +1,4 @@
-"""What a model is asked in training, and the losses of its answers: words, cells, histories, states.
+"""The losses of what a model answers in training: words, cells, histories, states, and where its heads look.
 
 Runs in the training process alone.
 """
@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.training.data import STATE_SIZES, TrainingScene
+from models.training.data import TrainingScene
 from models.training.examples import IGNORED, StreamExample
-from models.training.history import HISTORY_SIZES
+from models.training.heads import Heads
 from models.training.looks import LOOKS, Looks, answering_depth, carrying, matching, pointing, recalling, telling
-from models.training.sight import CELL_SIZES, MASK_SIDE, UNSURE, Stills
+from models.training.sight import UNSURE, Stills
 from models.vision import VisionSettings, early_features, encode_frames, finished_features, merged_features
 from streaming.difffp import CellGrid
 
@@ -28,84 +28,7 @@ if TYPE_CHECKING:
 
     from models.training.loop import Stage
 
-_CELL_WEIGHTS = (0.5, 0.5, 1.5, 4.0, 0.5, 0.5, 0.3, 0.5, 0.5, 1.0, 1.0)
-"""Weights of the questions about a cell. Shape is learnt last by far: it is drowned by the others otherwise."""
 _MASK_WEIGHT = 3.0
-
-
-class Heads(nn.Module):
-    """Read a cell's place and content from its visual token, and the scene's state from a frame's last token.
-
-    Halfway up the language model each visual token is asked for its history, too. They make the encoder and the
-    language model learn what remarks alone teach slowly; thrown away after training.
-    The masks of things, asked of the patches halfway up the tower, are what forms are then told by.
-    """
-
-    def __init__(self, hidden: int, vision_hidden: int) -> None:
-        super().__init__()
-        self.masks = nn.Sequential(nn.LayerNorm(vision_hidden), nn.Linear(vision_hidden, MASK_SIDE**2))
-        num_others = len(STATE_SIZES) - 1
-        self.cells = _Answers(hidden, CELL_SIZES, _CELL_WEIGHTS, (1.0, 1.0, 0.2, 0.2, *[1.0] * 7))
-        self.histories = _Answers(hidden, HISTORY_SIZES, (1.5, 1.0, 1.0, 1.5), (0.3, 0.3, 0.5, 0.2))
-        self.states = _Answers(hidden, STATE_SIZES, (1.0,) * (num_others + 1), (0.1, *[1.0] * num_others))
-
-    @classmethod
-    def of(cls, model: VideoLlama3ForConditionalGeneration) -> Heads:
-        """Fresh ones of the model's widths."""
-        return cls(int(model.lm_head.in_features), int(model.model.vision_model.post_layernorm.weight.shape[0]))
-
-
-class _Answers(nn.Module):
-    """Several questions asked of one vector, all in one product."""
-
-    weights: torch.Tensor
-    of_none: torch.Tensor
-    """Weight of the first answer of each question."""
-    padded: torch.Tensor
-    padding: torch.Tensor
-
-    def __init__(
-        self, hidden: int, sizes: Sequence[int], weights: Sequence[float], weight_of_none: Sequence[float]
-    ) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(hidden)
-        self.heads = nn.ModuleList(nn.Linear(hidden, size) for size in sizes)
-        most = max(sizes)
-        places, begins = torch.arange(most), torch.tensor([0, *np.cumsum(sizes)[:-1].tolist()])
-        there = places < torch.tensor(sizes)[:, None]
-        tables = {
-            "weights": torch.tensor(weights),
-            "of_none": torch.tensor(weight_of_none),
-            "padded": (begins[:, None] + places * there).flatten(),
-            "padding": torch.zeros(there.shape).masked_fill(~there, -math.inf),
-        }
-        for name, table in tables.items():
-            self.register_buffer(name, table, persistent=False)
-
-    def forward(self, vectors: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Weighted loss over the questions. vectors: `[..., hidden]`; labels: int `[..., num_questions]`."""
-        vectors, labels = vectors.flatten(0, -2), labels.flatten(0, -2)
-        return self.of_owners(vectors, labels, torch.zeros(len(labels), dtype=torch.int64, device=labels.device), 1)
-
-    def of_owners(
-        self, vectors: torch.Tensor, labels: torch.Tensor, owners: torch.Tensor, num_owners: int
-    ) -> torch.Tensor:
-        """The sum of what `forward` gives for the vectors of each owner.
-
-        vectors: `[num_vectors, hidden]`; labels: int `[num_vectors, num_questions]`; owners: int64 `[num_vectors]`.
-        """
-        vectors, labels = self.norm(vectors), labels.long()
-        weight, bias = (torch.cat([getattr(head, name) for head in self.heads]) for name in ("weight", "bias"))
-        logits = nn.functional.linear(vectors, weight, bias).float()
-        # Each question's answers padded to the most that any has: `[num_vectors, num_questions, most]`.
-        every = logits.index_select(1, self.padded).unflatten(1, self.padding.shape) + self.padding
-        known = labels != UNSURE
-        answers = labels.clamp_min(0).unsqueeze(-1)
-        wrong = every.logsumexp(dim=-1) - every.gather(-1, answers).squeeze(-1)
-        shares = torch.where(labels == 0, self.of_none, 1.0) * known
-        sums = torch.zeros(2, num_owners, len(self.of_none), device=logits.device)
-        sums = sums.index_add(1, owners, torch.stack([wrong * shares, shares]))
-        return ((sums[0] / sums[1].clamp_min(1e-9)) @ self.weights).sum() / self.weights.sum()
 
 
 @dataclass(frozen=True, slots=True)

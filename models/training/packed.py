@@ -18,8 +18,9 @@ import torch
 
 from models.training.data import TrainingScene
 from models.training.examples import IGNORED, StreamExample
+from models.training.heads import Heads
 from models.training.looks import LOOKS, answering_depth, held_head, recalled, telling_logits, told_digits
-from models.training.losses import Heads, Losses, asked_depths
+from models.training.losses import Losses, asked_depths
 from models.vision import VisionSettings, encode_frames
 from streaming.difffp import CellGrid
 

@@ -20,7 +20,7 @@ NOW_KINDS = tuple(NOW)
 PAST_KINDS = tuple(BEFORE)
 PICTURE_KINDS = tuple(kind for kind in NOW_KINDS if kind not in ("moves", "direction", "is_moving", "is_dark"))
 """Kinds that a single picture can answer."""
-ODDS = {"span": 5.0, "when_leave": 4.0, "when_view": 3.0, "when_enter": 2.0, "left_last": 1.5, "direction": 1.5}
+_ODDS = {"span": 5.0, "when_leave": 4.0, "when_view": 3.0, "when_enter": 2.0, "left_last": 1.5, "direction": 1.5}
 """Odds of kinds that few moments allow; the others have 1."""
 
 
@@ -34,6 +34,12 @@ class Asked(NamedTuple):
     """As `Moment.rests_on`."""
     look: tuple[str | None, str | None] | None = None
     """As `Moment.look`."""
+
+
+def odds_of(kinds: Sequence[str]) -> np.ndarray:
+    """float64 `[num_kinds]`, summing to one: how often to draw each, those that few moments allow oftener."""
+    odds = np.array([_ODDS.get(kind, 1.0) for kind in kinds])
+    return odds / odds.sum()
 
 
 def questions(
@@ -53,8 +59,7 @@ def questions(
     """
     moment = Moment(scene, t_s, rng, shown_time, since_s)
     names = list(kinds or (*NOW, *BEFORE))
-    odds = np.array([ODDS.get(name, 1.0) for name in names])
-    for index in rng.choice(len(names), len(names), replace=False, p=odds / odds.sum()):
+    for index in rng.choice(len(names), len(names), replace=False, p=odds_of(names)):
         kind = names[int(index)]
         moment.rests_on, moment.look = None, None
         asked = (NOW.get(kind) or BEFORE[kind])(moment)

@@ -62,8 +62,6 @@ def _advance(stage: Stage, t: float) -> float:
     chosen = families[int(rng.choice(len(families), p=odds / odds.sum()))]
     pool = [(act, weight) for family, act, weight in options if family == chosen]
     odds = np.array([weight for _, weight in pool])
-    if not odds.any():
-        return t + 0.4
     act = pool[int(rng.choice(len(pool), p=odds / odds.sum()))][0]
     for _ in range(_TRIES):
         end_s = act(stage, t)
@@ -110,5 +108,6 @@ def _options(stage: Stage, t: float) -> list[tuple[Family, Act, float]]:
         options += [(Family.VIEW, effects.covered, 1.2), (Family.VIEW, effects.cut, 0.8)]
         if stage.shots[-1].ground.kind in DETAILED:
             options += [(Family.VIEW, effects.blurred, 0.9), (Family.VIEW, effects.camera_moves_away, 0.9)]
-    usual = stage.settings.odds.get
-    return [(family, act, weight * usual(act.__name__, 1.0)) for family, act, weight in options]
+    factor = stage.settings.odds.get
+    options = [(family, act, weight * factor(act.__name__, 1.0)) for family, act, weight in options]
+    return [option for option in options if option[2] > 0]

@@ -19,9 +19,10 @@ from models.codec import TextCodec
 from models.spans import WindowSettings
 from models.training.data import Mixture, SceneMaker, TrainingScene
 from models.training.examples import ANSWER_WEIGHT, ExampleBuilder, StreamExample, Turn
+from models.training.heads import Heads
 from models.training.looks import LOOKS
 from models.training.loop import Stage
-from models.training.losses import Heads, _embed, _read_stream, batch_losses
+from models.training.losses import _embed, _read_stream, batch_losses
 from streaming.sources.scenario import SceneSettings
 from streaming.sources.synthetic import Scene
 from tests.models.conftest import TRAINEE

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.training.losses import Heads
+from models.training.heads import Heads
 from models.training.sight import UNSURE
 
 

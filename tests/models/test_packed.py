@@ -13,8 +13,9 @@ import torch
 from models.checkpoint import Checkpoint, load_checkpoint
 from models.training import loop
 from models.training.data import Mixture, SceneMaker, TrainingScene
+from models.training.heads import Heads
 from models.training.loop import Stage, Trainer
-from models.training.losses import Heads, batch_losses
+from models.training.losses import batch_losses
 from models.training.packed import Row, packed_losses
 
 SEEN = Mixture(duration_s=(4.0, 9.0), asides_per_scene=4.0, judged_per_scene=2.0, evicted_share=0.3)

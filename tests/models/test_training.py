@@ -12,8 +12,9 @@ from models.checkpoint import Checkpoint, load_checkpoint
 from models.errors import SettingsError
 from models.training.blueprint import Sizes
 from models.training.data import Mixture, SceneMaker, TrainingScene
+from models.training.heads import Heads
 from models.training.loop import Stage, Trainer
-from models.training.losses import Features, Heads, batch_losses
+from models.training.losses import Features, batch_losses
 from models.training.stores import Batches, SceneStore, StillStore
 from models.training.train import PLAN_PATH, read_plan, train
 from tests.models.conftest import save_untrained

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ from streaming.clock import FakeClock
 from streaming.errors import ConfigError, SourceError
 from streaming.sources import SourceOptions, open_source
 from streaming.sources.encoded import through_h264
-from streaming.sources.scenario import ACTS, EventKind, Family, SceneSettings, Thing, TruthEvent
+from streaming.sources.scenario import EventKind, Family, SceneSettings, Thing, TruthEvent
 from streaming.sources.scenery import COLOURS, MIN_CONTRAST, SHAPES, Ground, Outline, paint_alpha, seen_colours
 from streaming.sources.stage import SPACING_S
 from streaming.sources.synthetic import Scene, SyntheticSource
@@ -320,33 +318,6 @@ def test_settings_are_checked() -> None:
     for wrong in wrongs:
         with pytest.raises(ConfigError):
             SceneSettings(**wrong)
-
-
-def _happenings(settings: SceneSettings) -> Counter[str]:
-    return Counter(event.kind for seed in range(20) for event in Scene(seed, settings).truth)
-
-
-def test_odds_make_things_happen_oftener_or_never() -> None:
-    usual = SceneSettings(still_probability=0.0)
-    often = replace(usual, odds={"shape_turns": 6.0, "cut": 0.0})
-    before, after = _happenings(usual), _happenings(often)
-    assert after[EventKind.CHANGES_COLOUR] > 2 * before[EventKind.CHANGES_COLOUR]
-    assert before[EventKind.CUT] > 0 == after[EventKind.CUT]
-    assert not _happenings(replace(usual, odds=dict.fromkeys(ACTS, 0.0)))
-
-
-def test_moves_are_made_upright_if_that_is_wanted() -> None:
-    usual = SceneSettings(families=frozenset({Family.SHAPES}), still_probability=0.0, odds={"shape_moves": 5.0})
-
-    def ways(settings: SceneSettings) -> list[str | None]:
-        things = [thing for seed in range(12) for thing in Scene(seed, settings).scenario.things]
-        return [motion.direction for thing in things for motion in thing.motions]
-
-    def upright(settings: SceneSettings) -> float:
-        found = ways(settings)
-        return sum(way in ("up", "down") for way in found) / len(found)
-
-    assert upright(replace(usual, upright_share=0.9)) > upright(usual) + 0.1
 
 
 def test_a_cast_and_an_opening_are_followed() -> None:
