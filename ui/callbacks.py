@@ -68,7 +68,11 @@ def _wire_page(blocks: gr.Blocks, desk: Desk, parts: Parts) -> None:
 
     def enter(token: str, request: gr.Request) -> tuple[Any, ...]:
         tab = desk.tabs.enter(token or None, request.session_hash or "")
-        settings = gr.update(value=tab.talkative), gr.update(value=tab.instruction or "")
+        # Only what is not so already: Gradio sets a folded component as it unfolds, over what was typed meanwhile.
+        settings = (
+            gr.update(value=tab.talkative) if tab.talkative else gr.skip(),
+            gr.update(value=tab.instruction) if tab.instruction else gr.skip(),
+        )
         shown = _controls(desk, tab)
         return tab.token, *shown[:4], *settings, *shown[6:], gr.update(open=tab.stream is None)
 

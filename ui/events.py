@@ -141,6 +141,8 @@ def detail_html(tab: Tab, reader: TimelineReader, found: Found) -> str:
     if clip is not None:
         name = tab.offer_file(f"event-{found.id}.mp4", clip)
         player = f'<video controls playsinline src="{_address(tab, name)}" aria-label="Clip of this event"></video>'
+    elif found.clip is not None:
+        player = f'<p class="sva-none">The clip round it: {literal(found.clip.absence)}.</p>'
     event = found.event
     facts = [f"{name} {value:.2f}" for name, value in (
         ("score", event.score), ("threshold", event.threshold), ("probability", event.probability)

@@ -184,8 +184,7 @@ def export_clip(reader: TimelineReader, event_id: int, out: Path | None, seconds
         )
     data = reader.folder.read(clip.path) if clip.state == "done" else None
     if data is None:
-        reason = clip.reason or ("it is being recorded; try again soon" if clip.state == "recording" else "it is gone")
-        raise StoreError(f"--clip {event_id}: {reason}; a clip must be finished and there; choose another event")
+        raise StoreError(f"--clip {event_id}: {clip.absence}; a clip must be finished and there; choose another event")
     if seconds is None:
         _write_file(out, data)
     else:

@@ -58,6 +58,11 @@ class KeptClip:
     num_dropped: int
     size_bytes: int
 
+    @property
+    def absence(self) -> str:
+        """Why there is nothing to be played; of a finished one, whose file is not there."""
+        return self.reason or ("it is being recorded; try again soon" if self.state == "recording" else "it is gone")
+
 
 @dataclass(frozen=True, slots=True)
 class Record:

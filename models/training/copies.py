@@ -68,7 +68,7 @@ class _Told:
 
 
 def with_copies(example: StreamExample, spelling: Spelling) -> StreamExample:
-    """The example with what its remarks' ends fetch, what answers copy, and which times questions name."""
+    """The example with what remarks' words and ends fetch, what answers copy, and which times questions name."""
     told = list(_remarks(example.ids, spelling))
     carries = [(*pair, int(spelling.digits[example.ids[pair[1]]] >= 0)) for remark in told for pair in remark.carries]
     asides = example.asides
@@ -82,7 +82,8 @@ def with_copies(example: StreamExample, spelling: Spelling) -> StreamExample:
         copies.extend(_copied(example, tokens, known, spelling))
         matches.extend(_named(example, tokens, earlier, spelling))
     asides = replace(asides, copies=_pairs(copies), matches=np.concatenate([asides.matches, _pairs(matches)]))
-    return replace(example, asides=asides, carries=np.array(carries, dtype=np.int32).reshape(-1, 3))
+    dated = _pairs([(at, remark.digits[-2]) for remark in told for at in range(remark.first, remark.end + 1)])
+    return replace(example, asides=asides, carries=np.array(carries, dtype=np.int32).reshape(-1, 3), dated=dated)
 
 
 def _remarks(ids: np.ndarray, spelling: Spelling) -> Iterator[_Told]:

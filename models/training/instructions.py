@@ -93,18 +93,47 @@ def instructions(rng: np.random.Generator, scene: Scene | None = None) -> Instru
 
 REMARK_CHECK = "{instruction} {remark} Answer yes or no."
 """Asks whether a drafted remark is one that a standing instruction lets through."""
-_DRAWS = 60
-_SOMETHING_SHARE = 0.4
+_SOMETHING_SHARE = 0.5
 """Of remarks on things: "Something enters on the left.", which is half of what is said, and few of all sentences."""
+_BROAD_SHARE = 0.35
+"""Of instructions: those on one deed of anything, which are few of all and speak of half of what is said."""
+_NEAR_SHARE = 0.8
+"""Of remarks that are not let through: those that a single word keeps from it."""
 
 
 @cache
-def _remarks_by_kind() -> dict[EventKind, tuple[Remark, ...]]:
-    found: dict[EventKind, list[Remark]] = {}
-    for text in all_remarks():
-        remark = as_remark(text)
-        found.setdefault(remark.kind, []).append(remark)
-    return {kind: tuple(each) for kind, each in found.items()}
+def _judgeable() -> tuple[Remark, ...]:
+    return tuple(as_remark(text) for text in all_remarks())
+
+
+@cache
+def _broad_instructions() -> tuple[Instruction, ...]:
+    deeds = (EventKind.STOPS, EventKind.STARTS, EventKind.CHANGES_COLOUR)
+    texts = {text for kind in deeds for text in _OF_KIND[kind]}
+    return tuple(one for group in _groups() for one in group if "anything" in one.text or one.text in texts)
+
+
+def _draw(rng: np.random.Generator, among: list[Remark]) -> Remark:
+    """One remark, every kind of event equally often, and the unnamed things by their share."""
+    kinds = sorted({remark.kind for remark in among})
+    kind = kinds[int(rng.integers(len(kinds)))]
+    each = [remark for remark in among if remark.kind is kind]
+    if rng.random() < _SOMETHING_SHARE:
+        each = [remark for remark in each if remark.slots["object"] == "something"] or each
+    return each[int(rng.integers(len(each)))]
+
+
+def _near(rng: np.random.Generator, passing: list[Remark], others: list[Remark]) -> list[Remark]:
+    """Of the other remarks those that tell another deed of a passing one's thing, or its deed of another thing."""
+    right = _draw(rng, passing)
+
+    def thing(remark: Remark) -> tuple[str | None, ...]:
+        return tuple(remark.slots.get(name) for name in ("object", "colour", "shape"))
+
+    same_thing = [remark for remark in others if thing(remark) == thing(right)]
+    same_deed = [remark for remark in others if remark.kind is right.kind]
+    first, second = (same_thing, same_deed) if rng.random() < 0.5 else (same_deed, same_thing)
+    return first or second
 
 
 def judged(rng: np.random.Generator) -> tuple[str, bool]:
@@ -112,20 +141,15 @@ def judged(rng: np.random.Generator) -> tuple[str, bool]:
 
     As often yes as no where the instruction allows both; most that are not come near.
     """
-    instruction = instructions(rng)
-    by_kind = _remarks_by_kind()
-    near = [kind for kind, each in by_kind.items() if any(instruction.allows(remark) for remark in each)]
-    wanted = bool(rng.random() < 0.5)
-    kinds = near if near and (wanted or rng.random() < 0.6) else list(by_kind)
-    for _ in range(_DRAWS):
-        each = by_kind[kinds[int(rng.integers(len(kinds)))]]
-        if rng.random() < _SOMETHING_SHARE:
-            each = tuple(remark for remark in each if remark.slots["object"] == "something") or each
-        remark = each[int(rng.integers(len(each)))]
-        if bool(instruction.allows(remark)) == wanted:
-            break
-    text = REMARK_CHECK.format(instruction=instruction.text, remark=remark.text)
-    return text, bool(instruction.allows(remark))
+    broad = _broad_instructions()
+    instruction = broad[int(rng.integers(len(broad)))] if rng.random() < _BROAD_SHARE else instructions(rng)
+    passing = [remark for remark in _judgeable() if instruction.allows(remark)]
+    others = [remark for remark in _judgeable() if not instruction.allows(remark)]
+    passes = bool(passing) and (not others or bool(rng.random() < 0.5))
+    among = passing if passes else others
+    if not passes and passing and rng.random() < _NEAR_SHARE:
+        among = _near(rng, passing, others) or others
+    return REMARK_CHECK.format(instruction=instruction.text, remark=_draw(rng, among).text), passes
 
 
 def all_instructions() -> Iterator[str]:

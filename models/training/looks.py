@@ -20,7 +20,7 @@ from models.training.examples import IGNORED, Asides, StreamExample
 if TYPE_CHECKING:
     from transformers import DynamicCache, VideoLlama3ForConditionalGeneration
 
-LOOKS = ("pointing", "matching", "carrying", "telling", "recalling")
+LOOKS = ("pointing", "matching", "carrying", "dating", "telling", "recalling")
 """Kinds of looks, and of what is made of them, by the functions of this module that measure them."""
 
 
@@ -36,6 +36,7 @@ def held_head(name: str, num_layers: int) -> tuple[int, int]:
         "pointing": (answering_depth(num_layers), 0),
         "matching": (num_layers // 4, -1),
         "carrying": (second, 0),
+        "dating": (second, 1),
         "recalling": (second, -1),
     }[name]
 
@@ -119,6 +120,14 @@ def matching(looks: Looks, asides: Asides, seen: np.ndarray) -> torch.Tensor | N
 def carrying(looks: Looks, stream: StreamExample) -> torch.Tensor | None:
     """Of remarks' ends, by the first head of the second layer: each token fetches a piece of the time before it."""
     return looks.loss("carrying", *_pairs(stream.carries, looks.num_keys))
+
+
+def dating(looks: Looks, stream: StreamExample) -> torch.Tensor | None:
+    """Of remarks' words, by the second head of that layer: each looks at the last digit of the time shown before them.
+
+    What happened at a second is found word by word so; the ends of remarks alone say too little of what they end.
+    """
+    return looks.loss("dating", *_pairs(stream.dated, looks.num_keys))
 
 
 def telling(looks: Looks, stream: StreamExample) -> torch.Tensor | None:

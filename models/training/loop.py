@@ -60,6 +60,8 @@ class Stage:
     """Weight of where colours, shapes and times in questions look: one head is held to look at where the same is."""
     carrying_weight: float = 0.0
     """Weight of where the ends of remarks look: one head is held to fetch the time shown before, piece by piece."""
+    dating_weight: float = 0.0
+    """Weight of where remarks' words look: one head is held to look at the time shown before."""
     telling_weight: float = 0.0
     """Weight of what an answer would take from the ends of remarks: the digits that they have fetched."""
     recalling_weight: float = 0.0

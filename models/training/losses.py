@@ -18,7 +18,17 @@ from torch import nn
 from models.training.data import TrainingScene
 from models.training.examples import IGNORED, StreamExample
 from models.training.heads import Heads
-from models.training.looks import LOOKS, Looks, answering_depth, carrying, matching, pointing, recalling, telling
+from models.training.looks import (
+    LOOKS,
+    Looks,
+    answering_depth,
+    carrying,
+    dating,
+    matching,
+    pointing,
+    recalling,
+    telling,
+)
 from models.training.sight import UNSURE, Stills
 from models.vision import VisionSettings, early_features, encode_frames, finished_features, merged_features
 from streaming.difffp import CellGrid
@@ -51,6 +61,7 @@ class Losses:
     """Of where answers look, as the others by `LOOKS`."""
     matching: float = math.nan
     carrying: float = math.nan
+    dating: float = math.nan
     telling: float = math.nan
     recalling: float = math.nan
 
@@ -216,6 +227,8 @@ def _read_stream(
     looks: dict[str, torch.Tensor | None] = {}
     if "carrying" in measured:
         looks["carrying"] = carrying(back, stream)
+    if "dating" in measured:
+        looks["dating"] = dating(back, stream)
     if "telling" in measured:
         looks["telling"] = telling(back, stream)
     if "recalling" in measured:

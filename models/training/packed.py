@@ -122,6 +122,7 @@ def _looks(stream: StreamExample, image: int) -> Iterator[tuple[str, np.ndarray]
     yield "pointing", np.unique(pointing, axis=0) + (length, 0)
     yield "matching", np.unique(asides.matches.astype(np.int64), axis=0).reshape(-1, 2) + (length, 0)
     yield "carrying", stream.carries[:, :2].astype(np.int64)
+    yield "dating", stream.dated.astype(np.int64)
     yield "recalling", recalled(stream, image)
 
 

@@ -19,7 +19,7 @@ CLOSE_SIZES = ((84, 84), (84, 84), (56, 56), (84, 56), (112, 84))
 _STILLS_KEPT = 2000
 """Groups of still lifes kept in memory; older ones are not shown again."""
 _ASIDE_ARRAYS = ("ids", "labels", "weights", "numbers", "after", "evidence", "matches", "copies")
-_STREAM_ARRAYS = ("ids", "labels", "weights", "frames", "frame_numbers", "frame_ends", "picks", "carries")
+_STREAM_ARRAYS = ("ids", "labels", "weights", "frames", "frame_numbers", "frame_ends", "picks", "carries", "dated")
 
 Example = TypeVar("Example", covariant=True)
 

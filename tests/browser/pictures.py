@@ -180,8 +180,14 @@ def cameras(studio: Studio, app: Served) -> None:
         screen.choose("Events")
         screen.page.get_by_label("Cameras", exact=True).check()
         screen.page.get_by_test_id("events").get_by_role("button").filter(has_text="door").first.wait_for()
-        screen.page.get_by_test_id("events").get_by_role("button").filter(has_text="Alert").first.click()
-        screen.page.get_by_test_id("detail").locator("img").first.wait_for()
+        detail = screen.page.get_by_test_id("detail")
+        for _ in range(30):
+            screen.page.get_by_test_id("events").get_by_role("button").filter(has_text="Alert").first.click()
+            detail.locator("video, .sva-none").first.wait_for()
+            if detail.locator("video").count():
+                break
+            screen.page.wait_for_timeout(1000)  # its clip goes on for some seconds after it
+        screen.wait("() => document.querySelector('[data-testid=detail] video').readyState >= 2")
         studio.shoot(screen, "events")
 
 

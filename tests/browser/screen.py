@@ -336,6 +336,14 @@ class Screen:
         self.page.get_by_role("button", name="Close evidence").click()
         self.evidence.wait_for(state="hidden")
 
+    def open_instruction(self) -> Locator:
+        """Unfold how it speaks; gives the field of the standing instruction, once it is there."""
+        self.page.get_by_text("How it speaks").click()
+        # By its role: the feed's messages are labelled with their words, which may be of a standing instruction, too.
+        field = self.page.get_by_role("textbox", name="Standing instruction", exact=True)
+        field.wait_for()
+        return field
+
     def open_talkativeness(self) -> Locator:
         """Unfold how it speaks, and focus the slider for how much; gives it. A key moves it by a quarter."""
         self.page.get_by_text("How it speaks").click()

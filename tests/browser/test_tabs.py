@@ -77,11 +77,12 @@ def test_closed_tabs_and_a_client_that_went_away_free_their_threads_and_memory(
 
 
 def test_a_reload_finds_its_session_again(screen: Screen) -> None:
+    from playwright.sync_api import expect
+
     screen.wait_model()
     screen.start_sample(speed="4×")
     before = screen.wait_lines(1)
-    screen.page.get_by_text("How it speaks").click()
-    screen.page.get_by_label("Standing instruction").first.fill("Tell me only when something enters.")
+    screen.open_instruction().fill("Tell me only when something enters.")
     screen.press("Set instruction")
     screen.ask("What is on the left?")
     screen.wait_lines(1, "Answer")
@@ -94,9 +95,7 @@ def test_a_reload_finds_its_session_again(screen: Screen) -> None:
     found = screen.wait_lines(1)
     assert found[0] == before[0] and screen.lines("Answer")[0].text == answer.text
     assert screen.pulse()["media_s"] >= reached_s, "the stream went on"
-    screen.page.get_by_text("How it speaks").click()
-    kept = screen.page.get_by_label("Standing instruction").first
-    assert kept.input_value() == "Tell me only when something enters."
+    expect(screen.open_instruction()).to_have_value("Tell me only when something enters.")
 
 
 def test_a_place_in_the_queue_is_shown_and_comes_up(screen: Screen, app: Served, tmp_path: Path) -> None:
@@ -123,3 +122,20 @@ def test_a_place_in_the_queue_is_shown_and_comes_up(screen: Screen, app: Served,
     screen.wait_state("REPLAY", "ENDED", within_s=10)
     with ThreadPoolExecutor(MAX_SESSIONS) as pool:
         list(pool.map(leave, clients))
+
+
+def test_what_is_typed_before_a_page_has_its_session_stays(window: BrowserContext) -> None:
+    from playwright.sync_api import Route, expect
+
+    held: list[Route] = []
+    screen = Screen(window.new_page())
+    screen.page.route("**/run/predict**", lambda route: held.append(route), times=1)
+    screen.begin()
+    field = screen.open_instruction()
+    field.fill("Tell me only when something enters.")
+    assert len(held) == 1, "its session is still asked for"
+    held[0].continue_()
+    screen.wait_ready()
+    expect(field).to_have_value("Tell me only when something enters.")
+    screen.check_console()
+    screen.page.close()

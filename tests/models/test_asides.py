@@ -159,8 +159,9 @@ def test_what_words_fetch_and_cells_recall_is_the_attention_of_the_second_layer(
             recalled.append(attention[0, -1, at, seen[cell]])
         seen[cell] = at
     fetched = [attention[0, 0, word, digit] for word, digit, _ in stream.carries.tolist()]
-    assert len(recalled) >= 10 and len(fetched) >= 4
-    _assert_looks(read.looks, recalling=recalled, carrying=fetched)
+    dated = [attention[0, 1, word, digit] for word, digit in stream.dated.tolist()]
+    assert len(recalled) >= 10 and len(fetched) >= 4 and len(dated) >= 10
+    _assert_looks(read.looks, recalling=recalled, carrying=fetched, dating=dated)
 
 
 def test_looks_that_a_stage_does_not_weigh_are_not_measured(trainee: Checkpoint) -> None:

@@ -47,6 +47,18 @@ def test_the_end_of_a_remark_fetches_the_digits_of_the_time_before_it(trainee: C
     assert codec.decode(later.ids[later.carries[:, 1]].tolist()) == "103112"
 
 
+def test_every_word_of_a_remark_looks_at_the_last_digit_of_the_time_before_it(
+    trainee: Checkpoint, codec: TextCodec
+) -> None:
+    example = _told(trainee, codec)
+    words: dict[int, list[int]] = {}
+    for word, digit in example.dated.tolist():
+        words.setdefault(digit, []).append(int(example.ids[word]))
+    assert [codec.decode([int(example.ids[digit])]) for digit in words] == ["3", "2"], "of 3 and 12 seconds"
+    assert [codec.decode(said[:-1]) for said in words.values()] == [turn.text for turn in REMARKS]
+    assert {said[-1] for said in words.values()} == {codec.closing[0]}
+
+
 @pytest.mark.parametrize(("shown_from_s", "second"), [(0.0, "12"), (90.0, "102")])
 def test_a_time_is_copied_from_the_tokens_that_fetch_it(
     trainee: Checkpoint, codec: TextCodec, shown_from_s: float, second: str

@@ -25,6 +25,7 @@ STAGE = Stage(
     pointing_weight=1.0,
     matching_weight=0.7,
     carrying_weight=0.5,
+    dating_weight=0.6,
     telling_weight=0.3,
     recalling_weight=0.2,
 )

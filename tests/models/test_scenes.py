@@ -343,3 +343,15 @@ def test_remarks_put_to_an_instruction_pass_as_often_as_not_and_by_its_meaning()
             assert not passes
     of_something = [text for text, _ in drawn if " Something " in text]
     assert len(of_something) > 40, "what half of all remarks say is judged often"
+
+
+@pytest.mark.parametrize("asked", ["Tell me only when something stops.", "Tell me only when anything appears."])
+def test_an_instruction_for_one_deed_is_judged_by_the_other_deeds_of_the_same_things(asked: str) -> None:
+    from models.training.instructions import judged
+
+    rng = np.random.default_rng(9)
+    drawn = [(text.removeprefix(asked), passes) for text, passes in (judged(rng) for _ in range(4000)) if asked in text]
+    refused = [text for text, passes in drawn if not passes]
+    deeds = {text.split()[1] for text in refused if text.startswith(" Something ")}
+    assert 0.3 < len(refused) / len(drawn) < 0.7
+    assert len(deeds) == 3, "of what enters, leaves, moves and stops it is told one"

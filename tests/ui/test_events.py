@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from assistant.timeline.records import Found, KeptClip
+from tests.assistant.streams import remark
+from ui.events import detail_html
+
+if TYPE_CHECKING:
+    from assistant.tabs import Tab
+    from assistant.timeline.search import TimelineReader
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "told"),
+    [("recording", "", "it is being recorded; try again soon"), ("lost", "the disk was <full>", "the disk was <full>")],
+)
+def test_an_event_says_why_its_clip_cannot_be_played(state: str, reason: str, told: str) -> None:
+    clip = KeptClip("c", "clips/c.mp4", state, reason, 1.0, None, 0, 0, 0)
+    found = Found(7, "e", remark("A red circle enters on the left."), "door", "run", 0.0, 0.0, (), clip)
+    shown = detail_html(cast("Tab", None), cast("TimelineReader", None), found)  # neither has a part in it
+    assert f"The clip round it: {told}." in html.unescape(shown)
+    assert "<video" not in shown and "<full>" not in shown
