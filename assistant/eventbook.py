@@ -65,9 +65,3 @@ def export_file(reader: TimelineReader, found: list[Found], form: str) -> tuple[
                 if path.is_file():
                     archive.write(path, path.relative_to(folder).as_posix())
         return "events.zip", packed.getvalue()
-
-
-def clip_of(reader: TimelineReader, found: Found) -> bytes | None:
-    """The clip round an event as MP4; None where nothing was recorded or it is not finished."""
-    clip = found.clip
-    return reader.folder.read(clip.path) if clip is not None and clip.state == "done" else None

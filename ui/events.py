@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import gradio as gr
 
 from assistant.errors import AssistantError
-from assistant.eventbook import FORMATS, TYPES, Search, clip_of, export_file, find
+from assistant.eventbook import FORMATS, TYPES, Search, export_file, find
 from ui.callbacks import QUICK, result_html, tab_of
 from ui.safe import clock, literal
 
@@ -137,12 +137,13 @@ def detail_html(tab: Tab, reader: TimelineReader, found: Found) -> str:
             figures.append(f'<figure><img src="{source}" alt="Frame at {at}"><figcaption>{at}</figcaption></figure>')
     strip = "".join(figures) or '<p class="sva-none">No frames were kept with it.</p>'
     player = ""
-    clip = clip_of(reader, found)
-    if clip is not None:
-        name = tab.offer_file(f"event-{found.id}.mp4", clip)
+    clip = found.clip
+    data = reader.folder.read_clip(clip) if clip is not None else None
+    if data is not None:
+        name = tab.offer_file(f"event-{found.id}.mp4", data)
         player = f'<video controls playsinline src="{_address(tab, name)}" aria-label="Clip of this event"></video>'
-    elif found.clip is not None:
-        player = f'<p class="sva-none">The clip round it: {literal(found.clip.absence)}.</p>'
+    elif clip is not None:
+        player = f'<p class="sva-none">The clip round it: {literal(clip.absence)}.</p>'
     event = found.event
     facts = [f"{name} {value:.2f}" for name, value in (
         ("score", event.score), ("threshold", event.threshold), ("probability", event.probability)

@@ -182,7 +182,7 @@ def export_clip(reader: TimelineReader, event_id: int, out: Path | None, seconds
         raise StoreError(
             f"--clip {event_id}: nothing was recorded round it; recording is off unless asked for; use --keep-clips"
         )
-    data = reader.folder.read(clip.path) if clip.state == "done" else None
+    data = reader.folder.read_clip(clip)
     if data is None:
         raise StoreError(f"--clip {event_id}: {clip.absence}; a clip must be finished and there; choose another event")
     if seconds is None:

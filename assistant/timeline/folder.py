@@ -16,7 +16,7 @@ from typing import IO
 
 from assistant.errors import StoreError
 from assistant.evidence import EvidenceFrame
-from assistant.timeline.records import KeptFrame
+from assistant.timeline.records import KeptClip, KeptFrame
 
 DATABASE = "timeline.sqlite3"
 THUMBNAILS = "thumbnails"
@@ -87,6 +87,10 @@ class Folder:
             return self.inside(path).read_bytes()
         except (OSError, StoreError):
             return None
+
+    def read_clip(self, clip: KeptClip) -> bytes | None:
+        """A clip as MP4; None where it is not finished, or gone."""
+        return self.read(clip.path) if clip.state == "done" else None
 
     def size_of(self, path: str) -> int | None:
         """A file's bytes, counted; None where it is gone."""

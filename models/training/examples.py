@@ -123,7 +123,7 @@ class StreamExample:
     that is a digit. The full stop fetches the first digit, and so on; one token more fetches what follows them."""
     attached: tuple[Pictures, ...] = ()
     """Pictures of the last question; their visual tokens follow those of the stream."""
-    dated: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int32))
+    dated: np.ndarray = field(default_factory=lambda: NO_PAIRS)
     """int32 `[num_dated, 2]`: a token of a remark, its end too, and the last digit of the time shown before it."""
 
 

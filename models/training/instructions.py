@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.training.remarks import Remark, a, all_remarks, as_remark, remarks
+from models.training.remarks import VIEW_REMARKS, Remark, a, all_remarks, as_remark, remarks
 from streaming.sources.scenario import EventKind
 from streaming.sources.scenery import COLOURS, SHAPES
 from streaming.sources.synthetic import Scene
@@ -53,6 +53,7 @@ def _matches(kind: EventKind, **slots: str) -> Callable[[Remark], bool]:
     return allows
 
 
+@cache
 def _groups() -> list[list[Instruction]]:
     """All instructions, grouped so that each group is drawn equally often."""
     appear: list[Instruction] = []
@@ -98,7 +99,7 @@ _SOMETHING_SHARE = 0.5
 _BROAD_SHARE = 0.35
 """Of instructions: those on one deed of anything, which are few of all and speak of half of what is said."""
 _NEAR_SHARE = 0.8
-"""Of remarks that are not let through: those that a single word keeps from it."""
+"""Of remarks that are not let through: those that come near, by what `_near` means."""
 
 
 @cache
@@ -107,10 +108,25 @@ def _judgeable() -> tuple[Remark, ...]:
 
 
 @cache
+def _split(instruction: Instruction) -> tuple[list[Remark], list[Remark]]:
+    """All remarks: those that an instruction lets through, and the others."""
+    passing: list[Remark] = []
+    others: list[Remark] = []
+    for remark in _judgeable():
+        (passing if instruction.allows(remark) else others).append(remark)
+    return passing, others
+
+
+@cache
 def _broad_instructions() -> tuple[Instruction, ...]:
-    deeds = (EventKind.STOPS, EventKind.STARTS, EventKind.CHANGES_COLOUR)
-    texts = {text for kind in deeds for text in _OF_KIND[kind]}
-    return tuple(one for group in _groups() for one in group if "anything" in one.text or one.text in texts)
+    return tuple(one for group in _groups() for one in group if _is_broad(one))
+
+
+def _is_broad(instruction: Instruction) -> bool:
+    """Whether it lets through one kind of event, whatever thing it happens to."""
+    passing, others = _split(instruction)
+    kinds = {remark.kind for remark in passing}
+    return len(kinds) == 1 and not kinds & VIEW_REMARKS.keys() and all(remark.kind not in kinds for remark in others)
 
 
 def _draw(rng: np.random.Generator, among: list[Remark]) -> Remark:
@@ -143,8 +159,7 @@ def judged(rng: np.random.Generator) -> tuple[str, bool]:
     """
     broad = _broad_instructions()
     instruction = broad[int(rng.integers(len(broad)))] if rng.random() < _BROAD_SHARE else instructions(rng)
-    passing = [remark for remark in _judgeable() if instruction.allows(remark)]
-    others = [remark for remark in _judgeable() if not instruction.allows(remark)]
+    passing, others = _split(instruction)
     passes = bool(passing) and (not others or bool(rng.random() < 0.5))
     among = passing if passes else others
     if not passes and passing and rng.random() < _NEAR_SHARE:

@@ -17,7 +17,7 @@ from assistant.passwords import make_line
 from tests.browser.chromium import open_context, start_chromium
 from tests.browser.fake_camera import make_film
 from tests.browser.screen import Screen, opened
-from tests.browser.serving import Served, app_served
+from tests.browser.serving import Served, app_served, wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -181,12 +181,13 @@ def cameras(studio: Studio, app: Served) -> None:
         screen.page.get_by_label("Cameras", exact=True).check()
         screen.page.get_by_test_id("events").get_by_role("button").filter(has_text="door").first.wait_for()
         detail = screen.page.get_by_test_id("detail")
-        for _ in range(30):
+
+        def has_clip() -> bool:
             screen.page.get_by_test_id("events").get_by_role("button").filter(has_text="Alert").first.click()
             detail.locator("video, .sva-none").first.wait_for()
-            if detail.locator("video").count():
-                break
-            screen.page.wait_for_timeout(1000)  # its clip goes on for some seconds after it
+            return detail.locator("video").count() > 0
+
+        wait_until(has_clip, 30.0, "the alert's clip is finished")  # it goes on for some seconds after it
         screen.wait("() => document.querySelector('[data-testid=detail] video').readyState >= 2")
         studio.shoot(screen, "events")
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import html
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from assistant.timeline.folder import Folder
 from assistant.timeline.records import Found, KeptClip
 from tests.assistant.streams import remark
 from ui.events import detail_html
@@ -18,9 +21,12 @@ if TYPE_CHECKING:
     ("state", "reason", "told"),
     [("recording", "", "it is being recorded; try again soon"), ("lost", "the disk was <full>", "the disk was <full>")],
 )
-def test_an_event_says_why_its_clip_cannot_be_played(state: str, reason: str, told: str) -> None:
+def test_an_event_says_why_its_clip_cannot_be_played(
+    tmp_path: Path, state: str, reason: str, told: str
+) -> None:
     clip = KeptClip("c", "clips/c.mp4", state, reason, 1.0, None, 0, 0, 0)
     found = Found(7, "e", remark("A red circle enters on the left."), "door", "run", 0.0, 0.0, (), clip)
-    shown = detail_html(cast("Tab", None), cast("TimelineReader", None), found)  # neither has a part in it
+    reader = cast("TimelineReader", SimpleNamespace(folder=Folder(tmp_path)))
+    shown = detail_html(cast("Tab", None), reader, found)  # a tab has no part in it
     assert f"The clip round it: {told}." in html.unescape(shown)
     assert "<video" not in shown and "<full>" not in shown
