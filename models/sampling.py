@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -74,13 +75,16 @@ class Sampler:
                 processors.append(TopPLogitsWarper(settings.top_p))
         self._processors = processors
 
-    def choose(self, logits: torch.Tensor, said: Sequence[int]) -> Choice:
-        """The next token from `logits` `[1, vocab]`, after the token ids `said` in this turn."""
+    def choose(self, logits: torch.Tensor, said: Sequence[int], *, barred: Collection[int] = ()) -> Choice:
+        """The next token from `logits` `[1, vocab]`, after the token ids `said` in this turn; none of `barred`."""
         logits = logits.float()
         scores = logits
+        if self._processors or barred:
+            scores = logits.clone()
+            scores[:, list(barred)] = -math.inf
         if self._processors:
             ids = torch.tensor([list(said)], dtype=torch.long, device=logits.device)
-            scores = self._processors(ids, logits.clone())  # type: ignore[arg-type]
+            scores = self._processors(ids, scores)  # type: ignore[arg-type]
         if self._greedy:
             token = int(scores[0].argmax())
         else:

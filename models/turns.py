@@ -146,13 +146,18 @@ class Speaker:
         self._last = []
 
     def _decode(self, turn: OpenTurn, logits: torch.Tensor, max_tokens: int, *, stays: bool) -> Steps[None]:
-        """Choose tokens until one ends the turn. stays: what is said stays in the cache."""
+        """Choose tokens until one ends the turn. stays: what is said stays in the cache.
+
+        An answer does not end before its first token: whoever asks is owed a word. A remark may.
+        """
+        stop = self._runtime.checkpoint.stop
         while True:
-            choice = self._sampler.choose(logits, turn.said)
+            barred = stop if turn.kind is SpanKind.ANSWER and not turn.said else frozenset()
+            choice = self._sampler.choose(logits, turn.said, barred=barred)
             if turn.first_token_at is None:
                 turn.first_token_at = self._runtime.now()
             turn.logprob += choice.logprob
-            if choice.token in self._runtime.checkpoint.stop:
+            if choice.token in stop:
                 break
             if piece := turn.say(choice.token, self._codec):
                 yield Piece(piece)

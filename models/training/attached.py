@@ -14,7 +14,7 @@ from models.training.sight import cell_labels
 from streaming.sources.scenario import Family, SceneSettings
 from streaming.sources.synthetic import Scene
 
-_SHARES = {"image": 0.2, "two images": 0.3, "clip": 0.15, "clip and image": 0.35}
+_SHARES = {"image": 0.15, "two images": 0.25, "clip": 0.15, "clip and image": 0.45}
 """Of scenes; a clip with an image allows one question where the others allow several."""
 _DRAWS = 8
 """Of questions about the same pictures."""

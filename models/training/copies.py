@@ -160,13 +160,19 @@ def _in_order(pairs: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 def _named(
     example: StreamExample, tokens: np.ndarray, earlier: list[_Told], spelling: Spelling
 ) -> Iterator[tuple[int, int]]:
-    """The last digit of a time in a question, and the token of each remark of that second that fetches its own."""
+    """The last digit of a time in a question, and the token of each remark of that second that fetches its own.
+
+    Where none is of that second, those of the second before or after: a remark may stand a frame beside the truth.
+    """
     asked = tokens[example.asides.labels[tokens] == IGNORED]
     values = example.asides.ids[asked]
     for start, end in _runs(values, spelling.digits):
         second = _number(values[start:end], spelling.digits)
-        there = [remark.carries[len(remark.digits) - 2][0] for remark in earlier if remark.second == second]
-        yield from ((int(asked[end - 1]), place) for place in there or [0])
+        places: dict[int, list[int]] = {0: [], 1: []}
+        for remark in earlier:
+            if (off := abs(remark.second - second)) in places:
+                places[off].append(remark.carries[len(remark.digits) - 2][0])
+        yield from ((int(asked[end - 1]), place) for place in places[0] or places[1] or [0])
 
 
 def _pairs(found: list[tuple[int, int]]) -> np.ndarray:

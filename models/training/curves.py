@@ -54,8 +54,10 @@ def draw_curves(log: Path, picture: Path) -> None:
             panel.axvline(start, color="grey", linewidth=0.5)
             panel.annotate(stage, (start, 1.0), xycoords=("data", "axes fraction"), fontsize=7, va="top")
         panel.set_ylabel(title)
+        if title == "loss":  # from several nats down to a thousandth of one
+            panel.set_yscale("log", nonpositive="clip")
         if panel.get_legend_handles_labels()[0]:
-            panel.legend(fontsize=7, loc="upper right")
+            panel.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     panel.set_xlabel("step")
     panel.set_xlim(0, total)
     figure.savefig(picture, dpi=110)

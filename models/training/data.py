@@ -19,8 +19,9 @@ from models.training.examples import ExampleBuilder, StreamExample, Turn
 from models.training.history import HISTORY_SIZES, token_labels
 from models.training.instructions import judged
 from models.training.questions_before import BEFORE
-from models.training.remarks import DIRECTIONS, VIEW_REMARKS
+from models.training.remarks import DIRECTIONS
 from models.training.sight import CELL_SIZES, UNSURE, cell_labels
+from models.training.slips import following, mistimed, slighted
 from streaming.difffp import CellGrid
 from streaming.sources.photographs import photographs_in
 from streaming.sources.scenario import EventKind, Family, SceneSettings
@@ -44,6 +45,8 @@ _DRAWS_OF_A_QUESTION = 12
 """Kinds and moments that are tried until one of them allows a question."""
 _TOLD_KINDS = (*BEFORE, "is_there", "is_covered", "is_dark", "is_blurred")
 """What is asked where remarks are all there is."""
+_ASKED_OFTENER = {"what_at": 5.0, "count_entered": 3.0}
+"""Odds on forks, times those that all kinds have anyway, of kinds that are learnt last."""
 _QUIET_H264_SHARE = 0.35
 _BRIEF_S = (3.0, 8.0)
 """How long scenes last that end with a question about pictures, which has nothing to do with them."""
@@ -91,6 +94,9 @@ class Mixture:
     reticent_share: float = 0.0
     """Share of scenes of whose remarks half are left out, and those on the view as often mistaken for another, so that
     answers rest on what was seen."""
+    mistimed_share: float = 0.0
+    """Share of the remarks of scenes without pictures that stand one sampled frame early or late, as now and then live:
+    what is asked about a second is to find them nevertheless."""
     noise_sigma: tuple[float, float] = (0.0, 4.0)
     evicted_share: float = 0.1
     """Share of scenes under a window so small that the session's eviction cuts them."""
@@ -199,8 +205,10 @@ class SceneMaker:
         times = times[times < min(cuts, default=scene.duration_s) - 1.0] if cuts and cuts[0] > 4.0 else times
         _, turns = self._remarks(scene, rng)
         turns = [replace(turn, unsaid=False, instead=None) for turn in turns if turn.time_s <= times[-1]]
+        turns, moved = mistimed(turns, times, self._mixture.mistimed_share, rng)
         builder = self._builder(rng, scene.duration_s, CellGrid(rows=1, cols=1, merge=2, patch_px=14), evicted=False)
         asides = self._asides(scene, rng, times, builder.shown_offset_s - float(times[0]), kinds=_TOLD_KINDS)
+        asides = [aside for aside in (following(aside, moved) for aside in asides) if aside is not None]
         speak = np.array([turn.time_s for turn in turns])
         heard = np.zeros(len(times), dtype=bool)
         for later in (0, 1):
@@ -281,7 +289,7 @@ class SceneMaker:
             owed = [remark for remark in owed if allowed(remark)]
         turns = [Turn(remark.speak_s, remark.text) for remark in owed]
         if self._mixture.reticent_share and rng.random() < self._mixture.reticent_share:
-            turns = [_slighted(turn, rng) if rng.random() < 0.5 else turn for turn in turns]
+            turns = [slighted(turn, rng) if rng.random() < 0.5 else turn for turn in turns]
         return instruction, turns
 
     def _questions(
@@ -320,7 +328,8 @@ class SceneMaker:
         for _ in range(rng.poisson(self._mixture.asides_per_scene * (0.3 if evicted else 1.0))):
             chosen = kinds or (YES_NO_KINDS if rng.random() < 0.4 else (*NOW_KINDS, *PAST_KINDS))
             reach_s = _NEAR_S if evicted else None
-            asides.append(_posed(scene, rng, moments, chosen, shown_time, reach_s, odds_of(chosen)))
+            odds = odds_of(chosen) * [_ASKED_OFTENER.get(kind, 1.0) for kind in chosen]
+            asides.append(_posed(scene, rng, moments, chosen, shown_time, reach_s, odds / odds.sum()))
         for _ in range(rng.poisson(self._mixture.judged_per_scene)):
             question, passes = judged(rng)
             asides.append(Turn(float(rng.choice(moments)), "Yes." if passes else "No.", question, alone=True))
@@ -355,13 +364,6 @@ class SceneMaker:
         if state.covered:
             labels[[*range(1, 8), _VIEW.stop - 2, _VIEW.stop - 1]] = UNSURE
         return labels
-
-
-def _slighted(turn: Turn, rng: np.random.Generator) -> Turn:
-    """A remark left out; one on the view is mistaken for another half the time."""
-    others = [text for text in VIEW_REMARKS.values() if text != turn.text]
-    mistaken = len(others) < len(VIEW_REMARKS) and rng.random() < 0.5
-    return replace(turn, unsaid=True, instead=str(rng.choice(others)) if mistaken else None)
 
 
 def _shown_time(times: np.ndarray, shown_minus_scene_s: float) -> Callable[[float], float]:

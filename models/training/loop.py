@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.errors import SettingsError
 from models.training.data import TrainingScene
@@ -31,6 +32,9 @@ PARTS = ("vision", "projector", "language")
 """The parts of a model that a stage may train or leave frozen."""
 MOST_PAIRS = 90_000_000
 """Rows laid together times the square of the longest: an eighth of a gigabyte for each tensor of pairs of tokens."""
+
+_ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+"""All but cuDNN's, which plans anew for each shape: batches hardly repeat one, and steps took over twice the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +170,7 @@ class Trainer:
         self._optimiser.zero_grad(set_to_none=True)
         total = 0.0
         for together in self._groups(batch):
-            with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._bf16):
+            with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._bf16), sdpa_kernel(_ATTENTION):
                 losses = self._losses(together, train_vision, self._features if frozen else None)
             share = len(together) / len(batch)
             (losses.total * share).backward()

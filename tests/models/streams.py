@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -87,7 +87,7 @@ class Script(Sampler):
         self._turns = [self._codec.encode(turn) for turn in turns]
         self._now: list[int] = []
 
-    def choose(self, logits: torch.Tensor, said: Sequence[int]) -> Choice:
+    def choose(self, logits: torch.Tensor, said: Sequence[int], *, barred: Collection[int] = ()) -> Choice:
         if not said:
             self._now = self._turns.pop(0) if self._turns else []
         return Choice(self._now[len(said)] if len(said) < len(self._now) else self._end, -1.0)

@@ -121,6 +121,17 @@ def test_a_time_in_a_question_is_matched_by_the_token_that_fetches_its_last_digi
     assert codec.decode([int(asides.ids[nowhere[0]])]) == "9" and nowhere[1] == 0
 
 
+def test_a_second_without_a_remark_is_matched_by_the_remark_a_second_beside_it(
+    trainee: Checkpoint, codec: TextCodec
+) -> None:
+    def matched(second: int) -> list[int]:
+        asked = Turn(14.0, "The red circle stops.", f"What happened at {second} seconds?", rests_on=(12.5,))
+        return _told(trainee, codec, asked).asides.matches[:, 1].tolist()
+
+    assert matched(11) == matched(13) == matched(12) != [0]
+    assert matched(10) == [0]
+
+
 def test_a_remark_that_came_after_the_question_is_not_copied(trainee: Checkpoint, codec: TextCodec) -> None:
     example = _told(trainee, codec, Turn(8.0, "A red circle.", "What entered last?", rests_on=(3.0,)))
     said = codec.decode(example.ids[: int(example.asides.copies[:, 1].max()) + 1].tolist())

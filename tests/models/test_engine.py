@@ -204,6 +204,16 @@ def test_greedy_takes_the_likeliest_and_says_how_likely() -> None:
     assert choice.logprob == pytest.approx(float(logits[0].log_softmax(-1).max()))
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_what_is_barred_is_never_taken(temperature: float) -> None:
+    logits = torch.zeros(1, 20)
+    logits[0, 3], logits[0, 4], logits[0, 5] = 90.0, 80.0, 40.0
+    choice = Sampler(SamplingSettings(temperature=temperature)).choose(logits, [], barred={3, 4})
+    assert choice.token == 5
+    assert choice.logprob == pytest.approx(-50.0, abs=1e-3), "how likely the model itself thought it"
+    assert logits[0, 3] == 90.0
+
+
 def test_sampling_goes_through_the_processors() -> None:
     logits = torch.zeros(1, 20)
     logits[0, 3], logits[0, 4] = 5.0, 4.9

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from models.attachments import Attachment, Clip
 from models.checkpoint import Checkpoint
 from models.engine import Engine
 from models.errors import SessionError
+from models.sampling import Choice, Sampler
 from models.session import Session
 from models.spans import SpanKind
 from models.steps import Forward, Job, Output, Steps
@@ -110,6 +111,35 @@ def test_long_turns_are_cut_at_their_limit_and_silent_ones_leave_nothing(
     silent = engine.run(session.comment())
     assert silent.text == "" and not silent.truncated
     assert read(session, checkpoint) == longer != before
+    check_whole(session)
+
+
+class _Tired(Sampler):
+    """Would end every turn at once."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__()
+        self._end = checkpoint.special.im_end
+
+    def choose(self, logits: torch.Tensor, said: Sequence[int], *, barred: Collection[int] = ()) -> Choice:
+        logits = logits.clone()
+        logits[:, self._end] = 1e4
+        return super().choose(logits, said, barred=barred)
+
+
+@pytest.mark.parametrize("aside", [False, True])
+@pytest.mark.parametrize("with_picture", [False, True])
+def test_who_asks_is_owed_a_word_and_a_remark_may_end_at_once(
+    engine: Engine, checkpoint: Checkpoint, aside: bool, with_picture: bool
+) -> None:
+    session = engine.open_session(small_settings(), sampler=_Tired(checkpoint))
+    watch(engine, session, 1)
+    assert engine.run(session.comment()).token_ids == ()
+    attachments: tuple[Attachment, ...] = (picture(3),) if with_picture else ()
+    answer = engine.run(session.answer("What is this?", attachments, aside=aside))
+    assert len(answer.token_ids) == 1 and not set(answer.token_ids) & checkpoint.stop
+    assert not answer.truncated
+    assert ("What is this?" in read(session, checkpoint)) != aside
     check_whole(session)
 
 

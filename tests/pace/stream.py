@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -86,8 +86,8 @@ class Reciter(Sampler):
         super().__init__()
         self._ids = list(ids)
 
-    def choose(self, logits: torch.Tensor, said: Sequence[int]) -> Choice:
-        choice = super().choose(logits, said)
+    def choose(self, logits: torch.Tensor, said: Sequence[int], *, barred: Collection[int] = ()) -> Choice:
+        choice = super().choose(logits, said, barred=barred)
         return Choice(self._ids[len(said) % len(self._ids)], choice.logprob)
 
 
