@@ -168,11 +168,10 @@ def _named(
     values = example.asides.ids[asked]
     for start, end in _runs(values, spelling.digits):
         second = _number(values[start:end], spelling.digits)
-        places: dict[int, list[int]] = {0: [], 1: []}
-        for remark in earlier:
-            if (off := abs(remark.second - second)) in places:
-                places[off].append(remark.carries[len(remark.digits) - 2][0])
-        yield from ((int(asked[end - 1]), place) for place in places[0] or places[1] or [0])
+        near = [remark for remark in earlier if abs(remark.second - second) <= 1]
+        there = [remark for remark in near if remark.second == second] or near
+        places = [remark.carries[len(remark.digits) - 2][0] for remark in there]
+        yield from ((int(asked[end - 1]), place) for place in places or [0])
 
 
 def _pairs(found: list[tuple[int, int]]) -> np.ndarray:

@@ -328,8 +328,8 @@ class SceneMaker:
         for _ in range(rng.poisson(self._mixture.asides_per_scene * (0.3 if evicted else 1.0))):
             chosen = kinds or (YES_NO_KINDS if rng.random() < 0.4 else (*NOW_KINDS, *PAST_KINDS))
             reach_s = _NEAR_S if evicted else None
-            odds = odds_of(chosen) * [_ASKED_OFTENER.get(kind, 1.0) for kind in chosen]
-            asides.append(_posed(scene, rng, moments, chosen, shown_time, reach_s, odds / odds.sum()))
+            odds = odds_of(chosen, _ASKED_OFTENER)
+            asides.append(_posed(scene, rng, moments, chosen, shown_time, reach_s, odds))
         for _ in range(rng.poisson(self._mixture.judged_per_scene)):
             question, passes = judged(rng)
             asides.append(Turn(float(rng.choice(moments)), "Yes." if passes else "No.", question, alone=True))

@@ -224,13 +224,8 @@ def _read_stream(
     early, late = (made.hidden_states[depth][0] for depth in asked_depths(len(language.layers)))
     positions = torch.arange(len(stream.ids), device=model.device)
     back = Looks(model, made.hidden_states, cache, len(stream.ids), positions)
-    looks: dict[str, torch.Tensor | None] = {}
-    if "carrying" in measured:
-        looks["carrying"] = carrying(back, stream)
-    if "dating" in measured:
-        looks["dating"] = dating(back, stream)
-    if "telling" in measured:
-        looks["telling"] = telling(back, stream)
+    of_words = {"carrying": carrying, "dating": dating, "telling": telling}
+    looks = {name: look(back, stream) for name, look in of_words.items() if name in measured}
     if "recalling" in measured:
         looks["recalling"] = recalling(back, stream, model.config.image_token_id)
     answered = None

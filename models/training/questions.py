@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,9 +36,13 @@ class Asked(NamedTuple):
     """As `Moment.look`."""
 
 
-def odds_of(kinds: Sequence[str]) -> np.ndarray:
-    """float64 `[num_kinds]`, summing to one: how often to draw each, those that few moments allow oftener."""
-    odds = np.array([_ODDS.get(kind, 1.0) for kind in kinds])
+def odds_of(kinds: Sequence[str], oftener: Mapping[str, float] | None = None) -> np.ndarray:
+    """float64 `[num_kinds]`, summing to one: how often to draw each, those that few moments allow oftener.
+
+    oftener: by how much to multiply the odds of some kinds.
+    """
+    times = oftener or {}
+    odds = np.array([_ODDS.get(kind, 1.0) * times.get(kind, 1.0) for kind in kinds])
     return odds / odds.sum()
 
 

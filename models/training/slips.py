@@ -48,10 +48,11 @@ def following(aside: Turn, moved: dict[float, float]) -> Turn | None:
 
     An answer that tells the time of a remark which has moved is not asked for either: nobody could know it.
     """
-    between = any(min(pair) <= aside.time_s < max(pair) for pair in moved.items())
-    touched = any(time_s in moved for time_s in aside.rests_on or ())
-    if between or touched and any(letter.isdigit() for letter in aside.text):
+    if any(min(pair) <= aside.time_s < max(pair) for pair in moved.items()):
         return None
-    if not touched:
+    rests_on = aside.rests_on or ()
+    if moved.keys().isdisjoint(rests_on):
         return aside
-    return replace(aside, rests_on=tuple(moved.get(time_s, time_s) for time_s in aside.rests_on or ()))
+    if any(letter.isdigit() for letter in aside.text):
+        return None
+    return replace(aside, rests_on=tuple(moved.get(time_s, time_s) for time_s in rests_on))
