@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tests.browser.fake_camera import READ_TIME_JS, read_time
 
@@ -272,9 +272,19 @@ class Screen:
         """Leave nothing running that others would wait for; a closed tab alone runs on for its time of grace."""
         self.page.evaluate("() => sva.connection.send({stop: true})")
 
+    def wear(self, scheme: Literal["light", "dark"]) -> None:
+        """Day or night, until every colour has faded into the other's."""
+        self.page.emulate_media(color_scheme=scheme)
+        self.wait(
+            "(is_dark) => document.body.classList.contains('dark') === is_dark"
+            " && !document.getAnimations().some((one) => one instanceof CSSTransition)",
+            scheme == "dark",
+        )
+
     def choose(self, source: str) -> None:
         """Show a kind of source."""
         self.page.get_by_role("tab", name=source, exact=True).click()
+        self._wait_drawn()
 
     def press(self, name: str) -> None:
         """Press a button."""
@@ -338,7 +348,7 @@ class Screen:
 
     def open_instruction(self) -> Locator:
         """Unfold how it speaks; gives the field of the standing instruction, once it is there."""
-        self.page.get_by_text("How it speaks").click()
+        self._unfold_speaking()
         # By its role: the feed's messages are labelled with their words, which may be of a standing instruction, too.
         field = self.page.get_by_role("textbox", name="Standing instruction", exact=True)
         field.wait_for()
@@ -346,10 +356,18 @@ class Screen:
 
     def open_talkativeness(self) -> Locator:
         """Unfold how it speaks, and focus the slider for how much; gives it. A key moves it by a quarter."""
-        self.page.get_by_text("How it speaks").click()
+        self._unfold_speaking()
         slider = self.page.get_by_role("slider", name="Talkativeness").last
         slider.focus()
         return slider
+
+    def _unfold_speaking(self) -> None:
+        self.page.get_by_text("How it speaks").click()
+        self._wait_drawn()
+
+    def _wait_drawn(self) -> None:
+        """Until what just unfolded is seen: Gradio sets it again as it is first drawn, over what was typed before."""
+        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning", "assert"):

@@ -64,8 +64,7 @@ def shoot(screen: Screen, name: str, tmp_path: Path) -> None:
     """Keep a picture of the page by day and one by night; nothing may be wider than the screen, or too pale to read."""
     folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
     for scheme in SCHEMES:
-        screen.page.emulate_media(color_scheme=scheme)
-        screen.wait("(is_dark) => document.body.classList.contains('dark') === is_dark", scheme == "dark")
+        screen.wear(scheme)
         take_picture(screen, folder / f"{name}-{scheme}.png")
         assert screen.page.evaluate(OVERFLOW_JS) <= 1, f"{name}, {scheme}: wider than the screen"
         assert screen.page.evaluate(PALE_JS, LEAST_CONTRAST) == [], f"{name}, {scheme}: too pale to read"
