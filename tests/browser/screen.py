@@ -31,14 +31,19 @@ _WATCH_JS = """
 (read) => {
   const readPatches = eval(read);
   const seen = (window.seenRemarks = new Map());
+  const film = (window.seenFilm = []);
+  const readNow = () => {
+    const video = document.querySelector('video[aria-label="Your webcam"]');
+    return video && video.videoWidth ? readPatches(video) : null;
+  };
   const look = () => {
     for (const line of document.querySelectorAll('[role=log] .sva-remark')) {
       const link = line.querySelector('.sva-at').getAttribute('href');
       if (seen.has(link)) continue;
-      const video = document.querySelector('video[aria-label="Your webcam"]');
-      seen.set(link, video && video.videoWidth ? readPatches(video) : null);
+      seen.set(link, readNow());
     }
   };
+  setInterval(() => { const now = readNow(); if (now) film.push([performance.now() / 1000, now]); }, 200);
   new MutationObserver(look).observe(document.body, {childList: true, subtree: true});
   look();
 }
@@ -322,13 +327,31 @@ class Screen:
         return read_time(self.page.get_by_label("Your webcam").evaluate(READ_TIME_JS))
 
     def watch_remarks(self) -> None:
-        """From now on, note what the preview shows at the moment when each remark appears."""
+        """From now on, note what the preview shows: at the moment when each remark appears, and all the while."""
         self.page.evaluate(_WATCH_JS, f"({READ_TIME_JS})")
 
     def noted_times(self) -> dict[str, float | None]:
         """By the remark's link: the film's time when it appeared."""
         noted: list[tuple[str, list[float] | None]] = self.page.evaluate("() => [...window.seenRemarks]")
         return {link: None if patches is None else read_time(patches) for link, patches in noted}
+
+    def film_clock(self) -> tuple[list[float], list[float]]:
+        """The film's times in the preview, in its first play, and when each was seen, in seconds of the page.
+
+        A browser with much to do plays its film slower than it was made.
+        """
+        sampled: list[tuple[float, list[float]]] = self.page.evaluate("() => window.seenFilm")
+        film_s: list[float] = []
+        page_s: list[float] = []
+        for at_s, patches in sampled:
+            time_s = read_time(patches)
+            if time_s is None:
+                continue
+            if film_s and time_s < film_s[-1]:
+                break
+            film_s.append(time_s)
+            page_s.append(at_s)
+        return film_s, page_s
 
     def evidence_times(self, line: Line) -> list[float | None]:
         """The film's times in the frames behind a line."""
