@@ -16,6 +16,8 @@ from streaming.sources.synthetic import Scene
 
 _SHARES = {"image": 0.15, "two images": 0.25, "clip": 0.15, "clip and image": 0.45}
 """Of scenes; a clip with an image allows one question where the others allow several."""
+_CLIP_S = (4.0, 12.0)
+"""How long clips last, at a frame a second: whoever learns clips of one length is lost beyond it."""
 _DRAWS = 8
 """Of questions about the same pictures."""
 Shown = tuple[Scene, float]
@@ -76,6 +78,7 @@ def _about_two_images(seed: int, settings: SceneSettings, rng: np.random.Generat
 
 
 def _about_a_clip(seed: int, settings: SceneSettings, rng: np.random.Generator, *, with_image: bool) -> _Made:
+    settings = replace(settings, duration_s=float(rng.uniform(*_CLIP_S)))
     moving = replace(settings, families=frozenset({Family.SHAPES}), still_probability=0.0, opening=1)
     clip = Scene(seed, moving)
     shown = [(clip, float(time_s)) for time_s in clip.times()]

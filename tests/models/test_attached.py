@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from models.attachments import Clip
 from models.checkpoint import Checkpoint
 from models.codec import TextCodec
 from models.spans import WindowSettings
@@ -24,6 +25,15 @@ def test_an_image_two_a_clip_and_a_clip_with_an_image_are_asked_about() -> None:
             assert isinstance(pictured, Pictured) and pictured.turn.question == pictured.turn.further[0].question
             kinds.add(tuple(type(given).__name__ for given in pictured.turn.attachments))
     assert kinds == {("ndarray",), ("ndarray", "ndarray"), ("Clip",), ("Clip", "ndarray")}
+
+
+def test_clips_are_of_many_lengths() -> None:
+    scene = Scene(5, SceneSettings(duration_s=4))
+    made = [asked_with_pictures(scene, np.random.default_rng(seed), 1_000_000 + 4 * seed) for seed in range(60)]
+    clips = [given for one in made if one for given in one.turn.attachments if isinstance(given, Clip)]
+    lengths = {len(clip.frames) for clip in clips}
+    assert min(lengths) <= 5 and max(lengths) >= 11 and len(lengths) >= 6, "clips of one length teach that length alone"
+    assert all(len(clip.frames) == len(clip.times_s) for clip in clips)
 
 
 def test_further_questions_begin_where_the_words_of_the_first_one_do(trainee: Checkpoint) -> None:
