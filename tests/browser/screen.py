@@ -231,7 +231,7 @@ class Screen:
     def wait_answered(self) -> None:
         """Until no answer is under way."""
         self.wait(
-            "() => sva.pulse.open === 0 && !document.querySelector('[role=log]').textContent.includes('\u258d')"
+            "() => sva.pulse.open === 0 && !document.querySelector('[role=log] :is(.sva-wait, .sva-cursor)')"
         )
 
     def wait_rest(self, num_pulses: int = 4, most_frames: int = 8) -> None:
