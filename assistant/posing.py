@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.training.moment import Moment
-from models.training.questions import PICTURE_KINDS, clip_and_image, picture_of, questions, which_image
+from models.training.questions import PICTURE_KINDS, clip_and_image, clip_of, picture_of, questions, which_image
 from models.training.questions_before import BEFORE
 from models.training.questions_now import NOW
 from models.training.wording import YES_NO_KINDS, YES_NO_SUFFIX
-from streaming.sources.scenario import Family
 from streaming.sources.synthetic import Scene
 
 if TYPE_CHECKING:
@@ -149,13 +148,12 @@ def questions_with_pictures(scene: Scene) -> Iterator[PosedWithPictures]:
     from models.attachments import Clip
 
     rng = np.random.default_rng([scene.seed, 13])
-    still = replace(scene.settings, duration_s=6.0, fps=1.0)
-    first, second = (picture_of(scene.seed * 7 + number, None, still) for number in (1, 2))
+    settings = replace(scene.settings, fps=1.0)
+    first, second = (picture_of(scene.seed * 7 + number, None, settings) for number in (1, 2))
     yield from _about_image(first, rng)
     asked = which_image(first, second, rng)
     yield PosedWithPictures(asked.question, asked.answer, "two images", (first.frame(0.0), second.frame(0.0)))
-    moving = replace(still, duration_s=CLIP_S, families=frozenset({Family.SHAPES}), still_probability=0.0, opening=1)
-    clip = Scene(scene.seed * 7 + 4, moving)
+    clip = clip_of(scene.seed * 7 + 4, CLIP_S, settings)
     times = clip.times()
     shown = Clip([clip.frame(float(time_s)) for time_s in times], times.tolist())
     pair = questions(clip, float(times[-1]), rng)

@@ -9,9 +9,9 @@ import numpy as np
 
 from models.attachments import Clip
 from models.training.examples import StreamExample, Turn
-from models.training.questions import PICTURE_KINDS, Asked, clip_and_image, picture_of, questions, which_image
+from models.training.questions import PICTURE_KINDS, Asked, clip_and_image, clip_of, picture_of, questions, which_image
 from models.training.sight import cell_labels
-from streaming.sources.scenario import Family, SceneSettings
+from streaming.sources.scenario import SceneSettings
 from streaming.sources.synthetic import Scene
 
 _SHARES = {"image": 0.15, "two images": 0.25, "clip": 0.15, "clip and image": 0.45}
@@ -48,7 +48,7 @@ def asked_with_pictures(scene: Scene, rng: np.random.Generator, seed: int) -> Pi
 
     The pictures are of scenes of their own, of seeds from `seed` on; None where their moments allow no question.
     """
-    settings = replace(scene.settings, duration_s=6.0, fps=1.0)
+    settings = replace(scene.settings, fps=1.0)
     form = rng.choice(list(_SHARES), p=list(_SHARES.values()))
     if form == "image":
         asked, shown, given = _about_an_image(seed, settings, rng)
@@ -78,9 +78,7 @@ def _about_two_images(seed: int, settings: SceneSettings, rng: np.random.Generat
 
 
 def _about_a_clip(seed: int, settings: SceneSettings, rng: np.random.Generator, *, with_image: bool) -> _Made:
-    settings = replace(settings, duration_s=float(rng.uniform(*_CLIP_S)))
-    moving = replace(settings, families=frozenset({Family.SHAPES}), still_probability=0.0, opening=1)
-    clip = Scene(seed, moving)
+    clip = clip_of(seed, float(rng.uniform(*_CLIP_S)), settings)
     shown = [(clip, float(time_s)) for time_s in clip.times()]
     frames = Clip([clip.frame(time_s) for _, time_s in shown], clip.times().tolist())
     found = clip_and_image(clip, seed + 1, rng) if with_image else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -89,6 +90,12 @@ def picture_of(seed: int, look: tuple[str, str] | None, settings: SceneSettings 
         opening=1,
     )
     return Scene(seed, still)
+
+
+def clip_of(seed: int, duration_s: float, settings: SceneSettings) -> Scene:
+    """A scene of shapes, one of them in view at first, in which something happens: its frames are a clip."""
+    families = frozenset({Family.SHAPES})
+    return Scene(seed, replace(settings, duration_s=duration_s, families=families, still_probability=0.0, opening=1))
 
 
 def shown_looks(scene: Scene, t_s: float) -> set[tuple[str, str]]:
