@@ -2,7 +2,8 @@
 
 A camera whose sensor hangs goes on encoding the same picture. What is decoded of it then repeats: at first the encoder
 refines it, and after some seconds there is nothing that was not there before. A camera that sees has noise, so that at
-least its key frames are new. Only *nothing new at all* counts as frozen, so a dim or a still scene does not.
+least its key frames are new. Only *nothing new at all* counts as frozen, so a dim or a still scene does not; nor does
+a stream that plays the same film again and again, to the bit, while things move: there the view must stand still too.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class StillWatch:
         self._new_at_s = float("-inf")
         self._news_since_s: float | None = None
         self._num_same = 0
+        self._known_view: np.ndarray | None = None
+        """The view since which nothing new was seen and nothing moved."""
         self._frozen_view: np.ndarray | None = None
         self._still_since_s = 0.0
 
@@ -61,6 +64,7 @@ class StillWatch:
         self._new_at_s = now_s
         self._news_since_s = None
         self._num_same = 0
+        self._known_view = None
 
     def look(self, image: np.ndarray, now_s: float) -> Change | None:
         """Look at a picture, uint8 `[height, width, 3]`; at most four a second are looked at."""
@@ -72,14 +76,20 @@ class StillWatch:
 
     def _look_moving(self, image: np.ndarray, is_new: bool, now_s: float) -> Change | None:
         if is_new:
-            self._new_at_s, self._num_same = now_s, 0
+            self._new_at_s, self._num_same, self._known_view = now_s, 0, None
+            return None
+        view = _coarse(image)
+        if self._known_view is None:
+            self._known_view = view
+        elif _differ(view, self._known_view):
+            self._new_at_s, self._num_same, self._known_view = now_s, 0, view
             return None
         self._num_same += 1
         if self._num_same < _MIN_LOOKS or now_s - self._new_at_s < self._after_s:
             return None
         self._still_since_s = self._new_at_s
         self._news_since_s = None
-        self._frozen_view = _coarse(image)
+        self._frozen_view = view
         return Change.FROZE
 
     def _look_frozen(self, image: np.ndarray, is_new: bool, now_s: float) -> Change | None:
@@ -91,9 +101,9 @@ class StillWatch:
             self._new_at_s = now_s
         wait_s = max(_REFINING_S, self._after_s / 2)
         lasts = self._news_since_s is not None and is_new and now_s - self._news_since_s >= wait_s
-        if not lasts and np.abs(_coarse(image) - self._frozen_view).max() <= _MOVED_LEVELS:
+        if not lasts and not _differ(_coarse(image), self._frozen_view):
             return None
-        self._frozen_view = None
+        self._frozen_view = self._known_view = None
         self._new_at_s, self._num_same = now_s, 0
         return Change.THAWED
 
@@ -105,6 +115,11 @@ class StillWatch:
         if len(self._known) > _MAX_KNOWN:
             self._known.popitem(last=False)
         return is_new
+
+
+def _differ(view: np.ndarray, other: np.ndarray) -> bool:
+    """Whether something moved between two coarse views."""
+    return bool(np.abs(view - other).max() > _MOVED_LEVELS)
 
 
 def _coarse(image: np.ndarray) -> np.ndarray:

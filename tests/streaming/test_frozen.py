@@ -67,6 +67,37 @@ def test_pictures_that_take_turns_bring_nothing_new() -> None:
     assert first_change(watch, itertools.islice(itertools.cycle(others), 200), 0.0) == pytest.approx(21.5, abs=0.6)
 
 
+def film(num_pictures: int, moves: slice) -> list[np.ndarray]:
+    """A still scene in which a small light patch moves during `moves`; each picture has noise of its own."""
+    pictures = [noisy(0.5) for _ in range(num_pictures)]
+    for number in range(num_pictures)[moves]:
+        row, column = 4 + number % 8 * 4, 4 + number % 10 * 5
+        pictures[number][row : row + 5, column : column + 5] = 250
+    return pictures
+
+
+@pytest.mark.parametrize("reels", [1, 2])
+def test_a_film_that_is_played_again_to_the_bit_is_not_frozen_while_things_move(reels: int) -> None:
+    shown = [film(40, slice(10, 30)) for _ in range(reels)]
+    images = itertools.chain.from_iterable(itertools.chain.from_iterable(itertools.repeat(shown, 12)))
+    assert first_change(StillWatch(after_s=20.0), iter(images), 0.0) is None
+
+
+def test_a_film_that_is_played_again_is_frozen_where_its_view_stands_still() -> None:
+    shown = film(120, slice(0, 20))
+    images = itertools.chain.from_iterable(itertools.repeat(shown, 12))
+    watch = StillWatch(after_s=20.0)
+    assert first_change(watch, iter(images), 0.0) == pytest.approx(60.0 + 10.0 + 20.0, abs=2.0)
+    again = itertools.chain(shown[70:], shown)
+    assert first_change(watch, iter(again), 120.0) == pytest.approx(120.0 + 25.0, abs=1.0), "it thaws as things move"
+
+
+def test_a_slow_drift_is_motion() -> None:
+    images = [np.clip(SCENE.astype(int) + step, 0, 255).astype(np.uint8) for step in range(40)]
+    back_and_forth = itertools.islice(itertools.cycle([*images, *images[::-1]]), 800)
+    assert first_change(StillWatch(after_s=20.0), back_and_forth, 0.0) is None
+
+
 def test_motion_thaws_at_once_and_noise_after_a_while() -> None:
     moved = [np.roll(SCENE, 30, axis=1)]
     for images, limit_s in ((moved, 0.1), ([noisy() for _ in range(99)], 15.0)):
