@@ -66,7 +66,7 @@ class CameraPolicy:
         """
         from streaming.reach import PinnedHosts, parse_host
         from streaming.redact import redact_url
-        from streaming.sources.guarded import parse_url
+        from streaming.sources.addresses import parse_url
 
         name, parts = redact_url(url), parse_url(url.strip())
         if parse_host(name, parts.host) is not None:

@@ -16,7 +16,7 @@ from streaming.buffer import Item
 from streaming.errors import AddressRefused, LoginRefused, NotAVideo, SourceError, SourceNotFound, SourceTimeout
 from streaming.reach import PinnedHosts, Reach
 from streaming.sources import RetryPolicy, SourceOptions, open_source
-from streaming.sources.guarded import parse_url
+from streaming.sources.addresses import parse_url
 from streaming.sources.relay import RedirectFilter
 from streaming.types import Frame, SourceInfo
 from tests.clips import number_of, write_clip
