@@ -254,6 +254,9 @@ def evaluate(
     planted: Annotated[
         str | None, typer.Option(help="With --clips: seeds A-B of covers, cuts and darkenings to plant into its clips.")
     ] = None,
+    footage: Annotated[
+        Path | None, typer.Option(help="Score the words said of this folder's clips by the facts in its events.json.")
+    ] = None,
     task: Annotated[
         str | None, typer.Option(help="A published benchmark: videomme, mvbench, charades-sta or docvqa; needs --data.")
     ] = None,
@@ -266,10 +269,20 @@ def evaluate(
 ) -> None:
     """Score the assistant, conditioned on its own words, on scenes or clips; or a checkpoint on a benchmark."""
     with clear_errors():
+        if footage is not None and (clips is not None or task is not None):
+            raise ConfigError("--footage: it is scored alone; leave out --clips and --task, or run twice")
         if (task is None) != (data is None):
             raise ConfigError("--task and --data: a benchmark and its data set's folder belong together; give both")
         from assistant.benchmarks.run import run_task, task_named
-        from assistant.report import ScenePlan, chosen_sections, chosen_seeds, run_clips, run_scenes, scene_settings
+        from assistant.report import (
+            ScenePlan,
+            chosen_sections,
+            chosen_seeds,
+            run_clips,
+            run_footage,
+            run_scenes,
+            scene_settings,
+        )
         from models.checkpoint import load_checkpoint
         from models.engine import Engine
 
@@ -280,6 +293,8 @@ def evaluate(
         engine = Engine(load_checkpoint(model, progress=is_terminal()))
         if task is not None and data is not None:
             values, table = run_task(engine, task, data, limit=limit, progress=is_terminal())
+        elif footage is not None:
+            values, table = run_footage(engine, footage, talkative, progress=is_terminal())
         elif clips is not None:
             values, table = run_clips(engine, clips, talkative, chosen_seeds(planted, "--planted") if planted else ())
         else:

@@ -24,6 +24,7 @@ from models.settings import StreamSettings
 from models.training.remarks import parse, remarks
 from models.training.scoring import Owed, Said, SceneScore, score_scene
 from streaming.clock import SystemClock
+from streaming.sources.photographs import SUFFIXES
 from streaming.sources.scenario import SceneSettings
 from streaming.sources.synthetic import Scene
 from streaming.types import Frame
@@ -207,6 +208,8 @@ def evaluate_clips(engine: Engine, folder: Path, *, fps: float = 2.0, talkativen
     labels = _clip_labels(labels_path)
     scores = []
     for name, label in labels.items():
+        if Path(name).suffix.casefold() in SUFFIXES:
+            continue  # a photograph, which `evaluate --footage` asks about
         watched = watch(engine, clip_pictures(folder / name, fps), fps=fps, talkativeness=talkativeness, name=name)
         scores.append(score_clip(name, label, [(comment.time_s, comment.text) for comment in watched.comments]))
     return scores

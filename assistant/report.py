@@ -23,9 +23,11 @@ from assistant.evaluation import (
 )
 from assistant.exam import QUIET_SCENE_S, Answers, Checks, Obedience, Quiet
 from assistant.floors import FORGETFUL_SCENES, Floors, floor_scene
+from assistant.footage import summarise_words
+from assistant.footage_labels import evaluate_footage, read_labels
 from assistant.planted import evaluate_planted
 from assistant.questions import Question
-from assistant.tables import clips_as_table, scenes_as_table, values_as_table
+from assistant.tables import clips_as_table, footage_as_table, scenes_as_table, values_as_table
 from models.training.scoring import SceneScore, summarise
 from streaming.errors import StreamingError
 from streaming.sources.scenario import Family, SceneSettings
@@ -161,6 +163,16 @@ def run_clips(
         of_clip = scenes_as_dict([score for one, score in found if one == name])
         by_clip[name] = {key: of_clip[key] for key in ("f1", "precision", "recall", "content", "owed", "said")}
     return {**values, "by_clip": by_clip}, scenes_as_table(values)
+
+
+def run_footage(engine: Engine, folder: Path, talkative: float, *, progress: bool) -> tuple[dict[str, Any], str]:
+    """`evaluate --footage`: plain values, and the table."""
+    from tqdm import tqdm
+
+    with tqdm(total=len(read_labels(folder)), unit="file", disable=not progress) as bar:
+        clips, pictures = evaluate_footage(engine, folder, talkativeness=talkative, on_file=bar.update)
+    values = summarise_words(clips, pictures)
+    return values, footage_as_table(values)
 
 
 def scene_settings(families: str, noise: float | None, seconds: float) -> SceneSettings:

@@ -133,3 +133,35 @@ def clips_as_table(scores: Sequence[ClipScore]) -> str:
         caught = f"{score.num_caught} of {score.num_activities}"
         lines.append(f"{score.name:<40}{caught:>10}{score.num_said:>10}{score.num_false_alarms:>14}")
     return "\n".join(lines)
+
+
+_FOOTAGE = (
+    ("true", "remarks true in every word"),
+    ("told", "owed events told within 2 s"),
+    ("named", "of those told: named rightly"),
+    ("named_wrongly", "of those told: named wrongly"),
+)
+
+
+def footage_as_table(values: Values) -> str:
+    """What was said of real footage: each figure, naming by group, and a line for each clip."""
+    lines = [share_line(title, values[key]) for key, title in _FOOTAGE]
+    for group, found in values["by_group"].items():
+        if found["right"]["asked"]:
+            wrong = found["wrong"]["right"]
+            lines.append(share_line(f"  {group}", found["right"], f", {wrong} wrongly"))
+    lines.append(f"{'remarks said again within 5 s':<32}{values['repeated']:>8}")
+    lines.append(share_line("answers right", values["answers"]))
+    if values["pictures"]:
+        lines.append(share_line("photographs: main thing named", values["pictures_named"]))
+        lines.append(share_line("photographs: named wrongly", values["pictures_wrong"]))
+    lines.append(rate_line("false alarms an hour, quiet", values["quiet"]))
+    if values["clips"]:
+        lines.append(f"\n{'clip':<40}{'told':>10}{'remarks':>10}{'true':>8}{'again':>8}")
+    for clip in values["clips"]:
+        told = f"{clip['told']} of {clip['owed']}"
+        lines.append(f"{clip['clip']:<40}{told:>10}{clip['said']:>10}{clip['true']:>8}{clip['repeated']:>8}")
+        lines += [
+            f"    {one['time_s']:7.1f}  {one['text']}  ({one['is']})" for one in clip["remarks"] if one["is"] != "true"
+        ]
+    return "\n".join(lines)

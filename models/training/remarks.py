@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from streaming.sources.names import PLURALS
 from streaming.sources.scenario import EventKind, TruthEvent
 from streaming.sources.scenery import COLOURS, SHAPES
 from streaming.sources.synthetic import Scene
@@ -34,6 +35,9 @@ VIEW_REMARKS: dict[EventKind, str] = {
     EventKind.CAMERA_MOVES: "The camera moves.",
     EventKind.CUT: "The scene changes.",
 }
+
+COUNT_WORDS = {"two": "2", "three": "3", "four": "4", "five": "5", "several": "several"}
+"""How many of a thing a remark can tell of, beside one."""
 
 SLOT_NAMES = ("object", "colour", "shape", "side", "direction", "new_colour", "action")
 
@@ -95,13 +99,22 @@ _ACTION = (
     rf"|starts moving (?P<direction>{'|'.join(DIRECTIONS)})|turns (?P<new_colour>{_COLOUR}))"
 )
 _SENTENCE = re.compile(rf"^{_THING} {_ACTION}\.?$")
+_ONE_NAMED = rf"(?:a|an|the) (?P<name>{'|'.join(PLURALS)})"
+_SEVERAL_NAMED = rf"(?P<count>{'|'.join(COUNT_WORDS)}) (?P<plural>{'|'.join(PLURALS.values())})"
+_NAMED_ACTION = (
+    r"(?:(?P<verb>enter|leave|stop|move)s? (?P<side>on the left|in the centre|on the right|at the top|at the bottom)"
+    rf"|starts? moving (?P<direction>{'|'.join(DIRECTIONS)})|(?:is|are) (?:walking|moving))"
+)
+_NAMED = re.compile(rf"^(?:{_ONE_NAMED}|{_SEVERAL_NAMED}) {_NAMED_ACTION}\.?$")
+_SINGULARS = {plural: name for name, plural in PLURALS.items()}
 _PHRASE_SIDES = {phrase: side for side, phrase in SIDE_PHRASES.items()}
 
 
 def parse(text: str) -> dict[str, str]:
     """The content of a remark as slots; an empty dict where the text is no remark of ours.
 
-    `action` is an `EventKind` value, `object` is "shape", "something" or "view"; others where the sentence has them.
+    `action` is an `EventKind` value, `object` is "shape", "something", "view" or one of `names.NAMES`; others where the
+    sentence has them. `count` is there where it tells of several: "2" to "5", or "several".
 
     >>> parse("The red circle stops in the centre.")["side"]
     'centre'
@@ -112,7 +125,7 @@ def parse(text: str) -> dict[str, str]:
         return {"object": "view", "action": view}
     match = _SENTENCE.match(plain[:1].lower() + plain[1:])
     if match is None:
-        return {}
+        return _parse_named(plain[:1].lower() + plain[1:])
     found = {key: value for key, value in match.groupdict().items() if value is not None}
     slots = {"object": "something" if "something" in found else "shape"}
     slots |= {key: found[key] for key in ("colour", "shape", "direction", "new_colour") if key in found}
@@ -121,6 +134,38 @@ def parse(text: str) -> dict[str, str]:
     verb = found.get("verb") or ("moves" if "direction" in found else "turns")
     slots["action"] = {"moves": "starts", "turns": "changes_colour"}.get(verb, verb)
     return slots
+
+
+def _parse_named(plain: str) -> dict[str, str]:
+    """The content of a remark on things that have a word; an empty dict where it is none."""
+    match = _NAMED.match(plain)
+    if match is None:
+        return {}
+    found = {key: value for key, value in match.groupdict().items() if value is not None}
+    slots = {"object": found.get("name") or _SINGULARS[found["plural"]]}
+    if "count" in found:
+        slots["count"] = COUNT_WORDS[found["count"]]
+    if "direction" in found:
+        slots["direction"] = found["direction"]
+    if "side" in found:
+        slots["side"] = _PHRASE_SIDES[found["side"]]
+    verb = found.get("verb", "move")
+    slots["action"] = "starts" if verb == "move" else f"{verb}s"
+    return slots
+
+
+def named_text(kind: EventKind, name: str, side: str, count: int = 1) -> str:
+    """The one sentence for what a named thing, or several of them, does: entering, leaving, starting or stopping.
+
+    >>> named_text(EventKind.ENTERS, "person", "left"), named_text(EventKind.STOPS, "bus", "centre", 2)
+    ('A person enters on the left.', 'Two buses stop in the centre.')
+    """
+    verb = "move" if kind is EventKind.STARTS else kind.value.removesuffix("s")
+    if count > 1:
+        number = next((word for word, digits in COUNT_WORDS.items() if digits == str(count)), "several")
+        return f"{capitalised(number)} {PLURALS[name]} {verb} {SIDE_PHRASES[side]}."
+    subject = a(name) if kind is EventKind.ENTERS else f"the {name}"
+    return f"{capitalised(subject)} {verb}s {SIDE_PHRASES[side]}."
 
 
 def event_slots(event: TruthEvent) -> dict[str, str]:
