@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from assistant.listeners import ListenerGuard
+
 if TYPE_CHECKING:
     from assistant.events import StreamEvent
     from assistant.store import EventSink
@@ -21,9 +23,10 @@ logger = logging.getLogger(__name__)
 class Broadcast:
     """One channel's events. Any thread may call it."""
 
-    def __init__(self, name: str, sinks: Sequence[EventSink]) -> None:
-        """`sinks` take every event before anyone is told."""
+    def __init__(self, name: str, sinks: Sequence[EventSink], guard: ListenerGuard | None = None) -> None:
+        """`sinks` take every event before anyone is told. guard: counts what those who listen raise."""
         self._name = name
+        self._guard = guard or ListenerGuard(name)
         self._sinks = tuple(sinks)
         self._lock = threading.Lock()
         self._subscribers: tuple[Callable[[StreamEvent], None], ...] = ()
@@ -45,10 +48,7 @@ class Broadcast:
             self.num_events += 1
             subscribers = self._subscribers
         for subscriber in subscribers:
-            try:
-                subscriber(event)
-            except Exception:  # one listener's failure is not the stream's
-                logger.exception("%s: a listener failed", self._name)
+            self._guard.tell(subscriber, event)
 
     def subscribe(self, subscriber: Callable[[StreamEvent], None]) -> Callable[[], None]:
         """Be told of every event, after it was stored; the subscriber returns at once. Call the result to end it."""

@@ -18,6 +18,7 @@ from assistant.errors import AssistantError, ConfigError
 from assistant.events import Answer, Detail, StatusEvent, StatusKind, StreamEvent
 from assistant.evidence import EvidenceFrame, EvidenceKeeper
 from assistant.inlet import Inlet, OpenSource
+from assistant.listeners import ListenerGuard
 from assistant.portrait import Portrait
 from assistant.questions import Asked, Unanswered
 from assistant.session import StreamSession
@@ -69,7 +70,8 @@ class Channel:
         self._config = config
         self._host = host
         self._clock: Clock = clock or SystemClock()
-        self._broadcast = Broadcast(config.name, sinks)
+        self._listeners = ListenerGuard(config.name)
+        self._broadcast = Broadcast(config.name, sinks, self._listeners)
         self._inlet = Inlet(config, self._clock, host.wake, opener)
         self._recall = recall
         self._keeper = evidence or EvidenceKeeper()
@@ -202,10 +204,11 @@ class Channel:
         """
         if not text.strip():
             raise ConfigError(f"question {text!r}: it is empty; ask in words")
-        asked = Asked(text, on_piece)
+        asked = Asked(text, on_piece, self._listeners)
         with self._lock:
             if self._left.is_set() or self.failure is not None:
-                asked.failed(Unanswered(f"{text!r}: {self.name} is watched no more; start it again"))
+                why = self.failure or "it was stopped"
+                asked.failed(Unanswered(f"{text!r}: {self.name} is watched no more ({why}); start it again"))
                 return asked
             watch = self._watch
             if watch is None:
@@ -253,7 +256,7 @@ class Channel:
 
     def add_viewer(self, viewer: Callable[[Frame], None]) -> Callable[[], None]:
         """Be shown every picture, masked, on the capture thread; the viewer returns at once. The result ends it."""
-        return self._inlet.viewers.add(viewer)
+        return self._inlet.viewers.add(self._listeners.guarded(viewer))
 
     def events(self, since: int = 0) -> tuple[int, list[StreamEvent]]:
         """The events from the one numbered `since` on, as far as they are kept, and the next number."""
@@ -288,6 +291,7 @@ class Channel:
             factor=self._factor,
             num_events=self._broadcast.num_events,
             num_unstored=self._broadcast.num_unstored,
+            num_listener_faults=self._listeners.num_faults,
         )
 
     # What the host calls, on the engine's thread.
@@ -324,7 +328,7 @@ class Channel:
             self._emit,
             instruction=config.instruct,
             questions=config.questions,
-            on_sight=self._see,
+            on_sight=self._listeners.guarded(self._see),
             zones=[region for _, region in config.zones],
             recall=self._look_up,
         )

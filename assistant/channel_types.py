@@ -155,6 +155,8 @@ class ChannelSnapshot:
     num_viewers: int
     num_unstored: int
     """Events that a sink did not take."""
+    num_listener_faults: int
+    """Times that somebody who listens or looks raised; no fault of the model."""
     evictions: int
     rebases: int
     tokens_per_frame: float

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from assistant.about import EMBEDDED, About, about_model
 from assistant.errors import AssistantError, ConfigError
 from assistant.events import Answer, Comment
+from assistant.model_faults import ModelBroken
 from assistant.pictures import picture_from_jpeg
 from assistant.probe import Probe, probe
 from assistant.sessions import TabRegistry
@@ -128,7 +129,10 @@ class Desk:
         if self._took_s is None:
             self._took_s = seconds
         if state == "failed":
-            return ModelNews(state, redact_text(f"The model could not be loaded: {self.host.failure}"), self._took_s)
+            failure = self.host.failure
+            worked = isinstance(failure, ModelBroken)
+            what = "The model does not work any more" if worked else "The model could not be loaded"
+            return ModelNews(state, redact_text(f"{what}: {failure}"), self._took_s)
         if state == "stopped":
             return ModelNews(state, "The model was stopped", self._took_s)
         info = self.host.describe()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from assistant.events import Alert, Answer, Comment, StatusEvent, StatusKind, StreamEvent
+from assistant.listeners import ListenerGuard
 
 MOST_ITEMS = 400
 """Items that are kept; older ones leave, answers under way aside."""
@@ -76,6 +77,7 @@ class Feed:
         self._version = 0
         self._lock = threading.Lock()
         self._listeners: tuple[Callable[[], None], ...] = ()
+        self._guard = ListenerGuard("feed")
 
     @property
     def version(self) -> int:
@@ -178,7 +180,7 @@ class Feed:
             self._version += 1
             listeners = self._listeners
         for listener in listeners:
-            listener()
+            self._guard.tell(listener)
 
 
 def badge_of(event: StreamEvent) -> Badge:

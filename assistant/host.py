@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from assistant.governor import Governor, RateChange
+from assistant.listeners import ListenerGuard
+from assistant.model_faults import MOST_IN_A_ROW, FaultCount, ModelBroken
 from assistant.seats import HostGone, HostState, ModelEngine, NoRoom, Seat
+from models.errors import ModelError
 from models.steps import Job, Steps
 from streaming.clock import Clock, SystemClock
 
@@ -67,8 +70,12 @@ class Host:
         max_memory_bytes: int | None = None,
         max_channels: int | None = None,
         stalled_s: float = STALLED_S,
+        most_faults: int = MOST_IN_A_ROW,
     ) -> None:
-        """`load` runs on the engine's thread. `max_memory_bytes` bounds what all caches together may come to take."""
+        """`load` runs on the engine's thread. `max_memory_bytes` bounds what all caches together may come to take.
+
+        most_faults: faults of the model in a row, over all channels, after which it is given up.
+        """
         self._load = load
         self._clock: Clock = clock or SystemClock()
         self._max_memory_bytes = max_memory_bytes
@@ -84,6 +91,8 @@ class Host:
         self._woken = False
         self._served: list[_Served] = []
         self._work: deque[_Work] = deque()
+        self._faults = FaultCount(most_faults)
+        self._guard = ListenerGuard("model")
         self._governor = Governor()
         self._looked_at_s = float("-inf")
         self._step_since_s: float | None = None
@@ -156,8 +165,7 @@ class Host:
     def attach(self, seat: Seat) -> None:
         """Serve a channel from now on. Raises `NoRoom` where there are too many, and `HostGone`."""
         with self._changed:
-            if self._state in (HostState.FAILED, HostState.STOPPED):
-                raise HostGone(f"the model is {self._state.value}: {self._failure or 'it was stopped'}; start another")
+            self._check_there()
             if self._max_channels is not None and len(self._served) >= self._max_channels:
                 raise NoRoom(f"{len(self._served)} channels are served; at most {self._max_channels} are; end another")
             if all(served.seat is not seat for served in self._served):
@@ -177,7 +185,7 @@ class Host:
             if not left and served in self._served:
                 self._served.remove(served)
         if not left:
-            seat.leave()
+            self._guard.tell(seat.leave)
         return left or not is_served
 
     def reserve(self, seat: Seat, settings: StreamSettings) -> None:
@@ -196,14 +204,16 @@ class Host:
         """Do something once beside the channels: steps that `make` gets from the engine. Pieces come on its thread."""
         work = _Work(make, Future(), on_piece or (lambda piece: None))
         with self._changed:
-            if self._state in (HostState.FAILED, HostState.STOPPED):
-                raise HostGone(f"the model is {self._state.value}; work needs a model; start another")
+            self._check_there()
             self._work.append(work)
         self.wake()
         return work.future
 
     def turn(self) -> bool:
-        """One round: a forward pass for everyone who has something to do; whether there was anything."""
+        """One round: a forward pass for everyone who has something to do; whether there was anything.
+
+        Raises `ModelBroken` where the model does not work any more.
+        """
         assert self._engine is not None, "a round without a model"
         with self._changed:
             round_of = list(self._served)
@@ -218,6 +228,10 @@ class Host:
         self._info = engine.info
         with self._changed:
             self._engine, self._state = engine, HostState.READY
+
+    def _check_there(self) -> None:
+        if self._state in (HostState.FAILED, HostState.STOPPED):
+            raise HostGone(f"the model is {self._state.value}: {self._failure or 'it was stopped'}; start another")
 
     def _run(self) -> None:
         try:
@@ -242,14 +256,21 @@ class Host:
 
     def _serve(self, engine: ModelEngine, served: _Served) -> bool:
         """One forward pass for a channel; one that fails outside its jobs leaves, and the others stay."""
+        if served not in self._served:  # it was let go of in the middle of the round
+            return False
         try:
             return self._serve_seat(engine, served)
+        except ModelBroken:
+            raise
+        except ModelError as error:  # the model refuses what this channel shows: no use in trying again
+            logger.error("%s: %s", served.seat.name, error)
+            self._dismiss(served, error)
         except Exception as error:
             logger.exception("%s: it failed outside its jobs", served.seat.name)
             if served.job is not None:
                 served.job.cancel()
             self._dismiss(served, error)
-            return True
+        return True
 
     def _serve_seat(self, engine: ModelEngine, served: _Served) -> bool:
         seat = served.seat
@@ -262,10 +283,25 @@ class Host:
                 self._dismiss(served)
             return False
         self._step(engine, served.job, counts=seat.is_live)
-        if served.job.done:
+        if served not in self._served:  # it was let go of during the pass
+            served.job.cancel()
+        elif served.job.done:
             job, served.job = served.job, None
             seat.settle(job)
+            self._judge(job)
         return True
+
+    def _judge(self, job: Job[Any]) -> None:
+        """Raise `ModelBroken` where a channel's job that is over shows that the model does not work any more."""
+        if job.error is not None:
+            self._note_fault(job.error)
+        elif job.num_passes:
+            self._faults.succeeded()
+
+    def _note_fault(self, error: BaseException, *, counts: bool = True) -> None:
+        broken = self._faults.note(error, counts=counts)
+        if broken is not None:
+            raise broken from error
 
     def _admit(self, engine: ModelEngine, served: _Served) -> bool:
         """Open a channel's session where there is room for it."""
@@ -277,6 +313,7 @@ class Host:
             seat.open(engine, settings)
         except Exception as error:  # a bad setting of one channel is not the others' business
             self._dismiss(served, error)
+            self._note_fault(error)
             return False
         with self._changed:
             served.num_bytes = num_bytes
@@ -300,12 +337,13 @@ class Host:
 
     def _dismiss(self, served: _Served, error: BaseException | None = None) -> None:
         with self._changed:
-            if served in self._served:
-                self._served.remove(served)
+            if served not in self._served:
+                return  # who took it away tells it so
+            self._served.remove(served)
             self._changed.notify_all()
         if error is not None:
-            served.seat.fail(error)
-        served.seat.leave()
+            self._guard.tell(served.seat.fail, error)
+        self._guard.tell(served.seat.leave)
 
     def _do_work(self, engine: ModelEngine) -> bool:
         if not self._work:
@@ -318,22 +356,26 @@ class Host:
             work.job = work.job or Job(work.make(engine))
             self._step(engine, work.job, counts=False)
             for piece in work.job.take_pieces():
-                work.on_piece(piece)
+                self._guard.tell(work.on_piece, piece)
             if work.job.done:
                 result = work.job.outcome()
                 self._work.popleft()
                 work.future.set_result(result)
+                self._judge(work.job)
         except Exception as error:  # whoever submitted it is told; nobody else
             self._work.popleft()
             if work.job is not None:
                 work.job.cancel()
             work.future.set_exception(error)
+            self._note_fault(error, counts=False)
         return True
 
     def _step(self, engine: ModelEngine, job: Job[Any], *, counts: bool) -> None:
         self._step_since_s = started_s = self._clock.now_s()
-        engine.step([job])
-        self._step_since_s = None
+        try:
+            engine.step([job])
+        finally:
+            self._step_since_s = None
         now_s = self._clock.now_s()
         self.busy_s += now_s - started_s
         if counts:
@@ -341,7 +383,7 @@ class Host:
         if self._stall_told:
             self._stall_told = False
             for seat in self.seats:
-                seat.stalled(None)
+                self._guard.tell(seat.stalled, None)
 
     def _govern(self) -> None:
         now_s = self._clock.now_s()
@@ -349,13 +391,15 @@ class Host:
             return
         self._looked_at_s = now_s
         live = [seat for seat in self.seats if seat.is_live]
-        counts = [seat.take_counts() for seat in live]
+        counts: list[tuple[int, int]] = []
+        for seat in live:
+            self._guard.tell(lambda seat: counts.append(seat.take_counts()), seat)
         self._governor.note(now_s, 0.0, sum(used for used, _ in counts), sum(lost for _, lost in counts))
         change = self._governor.look(now_s)
         if change is not None:
             logger.info("rate of all streams x%g: %s", change.factor, change.reason)
             for seat in self.seats:
-                seat.set_rate(change)
+                self._guard.tell(seat.set_rate, change)
 
     def _watch(self) -> None:
         """Say of steps that they hang; the watchdog's thread."""
@@ -372,13 +416,13 @@ class Host:
             self._stall_told = True
             logger.error("a step of the model has been running for %.0f s", stalled_s)
             for seat in self.seats:
-                seat.stalled(stalled_s)
+                self._guard.tell(seat.stalled, stalled_s)
 
     def _end(self, state: HostState, error: BaseException) -> None:
         """Nobody is served any more."""
         with self._changed:
-            self._state = state
             self._failure = error if state is HostState.FAILED else None
+            self._state = state  # last: who sees that it failed is to see why
             served, self._served = self._served, []
             work, self._work = list(self._work), deque()
             self._changed.notify_all()
@@ -387,8 +431,8 @@ class Host:
             if entry.job is not None:
                 entry.job.cancel()
             if state is HostState.FAILED:
-                entry.seat.fail(error)
-            entry.seat.leave()
+                self._guard.tell(entry.seat.fail, error)
+            self._guard.tell(entry.seat.leave)
         for item in work:
             if not item.future.cancel():
                 item.future.set_exception(error)

@@ -38,6 +38,7 @@ _COUNTERS: dict[str, tuple[str, Callable[[ChannelSnapshot], float]]] = {
     "answers": ("Answers.", lambda shot: shot.num_answers),
     "reconnects": ("Attempts to come back after a loss.", lambda shot: shot.num_reconnects),
     "model_faults": ("Steps of the model that went wrong.", lambda shot: shot.num_faults),
+    "listener_faults": ("Times that somebody who listens or looks raised.", lambda shot: shot.num_listener_faults),
     "evictions": ("Times that old tokens left the cache.", lambda shot: shot.evictions),
     "events": ("Events of all kinds.", lambda shot: shot.num_events),
     "events_not_stored": ("Events that a sink did not take.", lambda shot: shot.num_unstored),

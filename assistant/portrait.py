@@ -97,6 +97,7 @@ class Portrait:
         factor: float,
         num_events: int,
         num_unstored: int,
+        num_listener_faults: int,
     ) -> ChannelSnapshot:
         """The portrait as it is now."""
         seen, info, now_s = self._seen, inlet.info, self._clock.now_s()
@@ -138,6 +139,7 @@ class Portrait:
             num_reconnects=inlet.state.num_reconnects,
             num_viewers=len(inlet.viewers),
             num_unstored=num_unstored,
+            num_listener_faults=num_listener_faults,
             evictions=seen.evictions if seen is not None else 0,
             rebases=seen.rebases if seen is not None else 0,
             tokens_per_frame=self._num_kept / max(1, self._num_seen),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from assistant.errors import AssistantError
+from assistant.listeners import ListenerGuard
 
 if TYPE_CHECKING:
     from assistant.events import Answer
@@ -39,13 +40,18 @@ class Asked:
     (None, False, True)
     """
 
-    def __init__(self, text: str, on_piece: Callable[[str], None] | None = None) -> None:
-        """`on_piece` is called on the engine's thread with each piece of text as it comes; it returns at once."""
+    def __init__(
+        self, text: str, on_piece: Callable[[str], None] | None = None, guard: ListenerGuard | None = None
+    ) -> None:
+        """`on_piece` is called on the engine's thread with each piece of text as it comes; it returns at once.
+
+        guard: counts what it raises; the answer goes on without it.
+        """
         self.id = next(_ids)
         self.text = text
         self.future: Future[Answer] = Future()
         """The answer, or `Unanswered`, or what else went wrong. One that was stopped has the words said so far."""
-        self._on_piece = on_piece or (lambda piece: None)
+        self._on_piece = (guard or ListenerGuard("a question")).guarded(on_piece or (lambda piece: None))
         self._cancelled = threading.Event()
         self._has_begun = False
         self._lock = threading.Lock()

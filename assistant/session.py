@@ -6,6 +6,7 @@ engine may advance many streams side by side.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -39,6 +40,8 @@ MASKS_AFTER_S = 60.0
 """How long to watch before a mask is proposed: shorter, and whatever moves looks as lasting as a clock."""
 MASKS_EVERY = 32
 """Sampled frames between two looks at what might be masked."""
+
+logger = logging.getLogger(__name__)
 
 INSTRUCTION_CHECK = (
     'You were told: "{instruction}" Judging by the latest frames, should you say something now? Answer yes or no.'
@@ -355,7 +358,9 @@ class StreamSession:
             return None
         try:
             return self._recall(question.text, self._media_now_s(), self._model.remembered_s)
-        except StoreError as error:
+        except Exception as error:  # what was kept is nobody's memory: the model is asked instead
+            if not isinstance(error, StoreError):
+                logger.exception("what was kept could not be looked up")
             self.say_status(StatusKind.STORE, f"the timeline could not be asked: {error}")
             return None
 

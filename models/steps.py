@@ -59,6 +59,8 @@ class Job(Generic[T]):
     done: bool = False
     result: T | None = None
     error: Exception | None = None
+    num_passes: int = 0
+    """Forward passes that it was given the outcome of."""
     _pending: Forward | None = None
     _num_taken: int = 0
 
@@ -92,6 +94,7 @@ class Job(Generic[T]):
 
     def resume(self, output: Output) -> None:
         """Hand over what was asked for and run up to the next request."""
+        self.num_passes += 1
         self._advance(output)
 
     def fail(self, error: Exception) -> None:

@@ -5,6 +5,8 @@ The engine's thread appends; `close` is for the stream's owner.
 
 from __future__ import annotations
 
+import logging
+import threading
 import uuid
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,9 @@ from assistant.timeline.store import Timeline
 
 if TYPE_CHECKING:
     from assistant.clips import ClipRecorder
+    from assistant.timeline.records import ClipMark
+
+logger = logging.getLogger(__name__)
 
 
 class ChannelSink:
@@ -32,6 +37,8 @@ class ChannelSink:
         self._camera = camera
         self._keeper = keeper
         self._recorder = recorder
+        self._lock = threading.Lock()
+        self._is_closed = False
         self.run = uuid.uuid4().hex
         """This run of the stream; its media time is continuous."""
 
@@ -52,10 +59,24 @@ class ChannelSink:
             wall_s=frame.wall_s if frame else None,
             evidence=self._keeper.for_event(event) if self._keeper and has_picture else (),
             kept=event.frames or () if isinstance(event, Answer) else (),
-            clip=self._recorder.mark(event.time_s) if self._recorder and has_picture else None,
+            clip=self._mark(event.time_s) if has_picture else None,
         )
 
     def close(self) -> None:
         """Finish the clip that is being recorded; the timeline stays open for others."""
-        if self._recorder is not None:
-            self._recorder.finish()
+        with self._lock:
+            self._is_closed = True
+            if self._recorder is not None:
+                self._recorder.finish()
+
+    def _mark(self, time_s: float) -> ClipMark | None:
+        """The clip round an event, where one is recorded; one that cannot be begun costs no event."""
+        with self._lock:
+            if self._recorder is None or self._is_closed:  # nobody would finish it any more
+                return None
+            try:
+                return self._recorder.mark(time_s)
+            except Exception as error:
+                logger.exception("%s: a clip could not be begun", self._camera)
+                self._timeline.clip_refused(self._camera, f"{type(error).__name__}: {error}")
+                return None

@@ -16,7 +16,7 @@ from assistant.channel_types import ChannelState
 from assistant.config import AppConfig, load_config
 from assistant.errors import ConfigError
 from assistant.gallery import Region
-from assistant.host import Host
+from assistant.host import Host, HostState
 from assistant.monitor import Monitor, health
 from assistant.timeline.store import Timeline
 from streaming.clock import FakeClock
@@ -204,6 +204,21 @@ def test_a_model_that_is_gone_is_not_healthy(stage: Stage) -> None:
         assert caught.value.code == 503
         with pytest.raises(ConfigError, match="free port"):
             Monitor(stage.host, stage.cameras, port=monitor.port)
+
+
+def test_an_error_of_the_device_is_not_healthy_for_ever(stage: Stage, clip: str) -> None:
+    from assistant.model_faults import ModelBroken
+
+    stage.cameras.load(config(door={"url": clip}))
+    door = stage.cameras.stream("door")
+    turn_until(stage.host, lambda: door.snapshot().num_sampled > 0)
+    stage.engine.failing.append(RuntimeError("CUDA error: misaligned address"))
+    broken = pytest.raises(ModelBroken, turn_until, stage.host, lambda: False).value
+    stage.host._end(HostState.FAILED, broken)  # as its thread does
+    alive, facts = health(stage.host, stage.cameras, stage.timeline)
+    assert not alive and (facts["status"], facts["model"]) == ("down", "failed")
+    assert facts["cameras"]["door"]["state"] == "failed" and "new process" in facts["cameras"]["door"]["reason"]
+    assert "new process" in str(door.ask("What is there?").future.exception(0))
 
 
 def test_cards_show_masks_and_zones_in_parts_of_the_picture(stage: Stage, clip: str) -> None:

@@ -20,6 +20,7 @@ from assistant.channel import Channel
 from assistant.channel_types import ChannelConfig, ChannelSnapshot, ChannelState
 from assistant.errors import ConfigError
 from assistant.events import Comment, StatusEvent, StatusKind, StreamEvent
+from assistant.evidence import EvidenceKeeper
 from assistant.host import Host, NoRoom
 from assistant.inlet import Inlet, NotPlaying
 from assistant.questions import Asked, Unanswered
@@ -462,6 +463,42 @@ def test_a_sink_that_fails_is_counted_and_stops_nobody(stages: Any) -> None:
     stage.channel.start()
     stage.push(1)
     assert stage.shot.num_unstored == len(stage.sink.events) > 0
+
+
+def test_listeners_that_raise_are_counted_as_themselves_and_cost_no_memory(stages: Any) -> None:
+    class Blind(EvidenceKeeper):
+        def see(self, *args: Any, **kwargs: Any) -> None:
+            raise OSError("no thumbnail")
+
+    stage = stages(PUSHED, FakeModel(answers={"What?": "A red ball."}))
+    stage.channel = Channel(PUSHED, stage.host, clock=stage.clock, sinks=[stage.sink], evidence=Blind())
+    stage.channel.add_viewer(lambda frame: 1 / 0)
+    stage.channel.start()
+    stage.push(2)
+    for _ in range(4):
+        asked = stage.channel.ask("What?", on_piece=lambda piece: 1 / 0)
+        stage.until(lambda asked=asked: asked.done)
+        assert asked.future.result(0).text == "A red ball.", "the answer is there, though nobody heard its words"
+    stage.push(1)
+    assert "fault" not in stage.kinds() and len(stage.engine.opened) == 1
+    assert stage.shot.num_faults == 0 and stage.shot.health == "ok"
+    assert stage.shot.num_listener_faults == 4 * 3 + 2 * 3, "each word; each frame for the keeper and the viewer"
+
+
+def test_a_timeline_that_cannot_be_looked_up_in_leaves_the_question_to_the_model(stages: Any) -> None:
+    class Torn:
+        def answer(self, question: str, **times: Any) -> None:
+            raise RuntimeError("a page of the database is torn")
+
+    recall: Any = Torn()
+    stage = stages(PUSHED)
+    stage.channel = Channel(PUSHED, stage.host, clock=stage.clock, sinks=[stage.sink], recall=recall)
+    stage.channel.start()
+    stage.push(1)
+    asked = stage.channel.ask("What was there yesterday?")
+    stage.until(lambda: asked.done)
+    assert asked.future.result(0).text == "Yes." and stage.shot.num_faults == 0
+    assert "torn" in next(status.text for status in stage.sink.statuses() if status.kind is StatusKind.STORE)
 
 
 def test_the_embedded_model_watches_a_scene_on_threads_of_its_own(stages: Any) -> None:

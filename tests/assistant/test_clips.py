@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -191,6 +191,38 @@ def test_a_clip_that_cannot_be_written_is_said_and_its_event_stays(
     found = door.end()
     assert [f.event.text for f in found if not isinstance(f.event, StatusEvent)] == [remark(6).text]
     assert any("no clip could be begun" in f.event.text for f in found) and all(f.clip is None for f in found)
+
+
+class Recorder:
+    """Raises, or notes, what it is asked to record."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+        self.marks: list[float] = []
+
+    def mark(self, time_s: float) -> None:
+        if self.error is not None:
+            raise self.error
+        self.marks.append(time_s)
+
+    def finish(self) -> None:
+        self.marks.clear()
+
+
+def test_a_clip_that_cannot_be_begun_costs_no_event_and_none_is_begun_after_the_end(tmp_path: Path) -> None:
+    recorder: Any = Recorder(RuntimeError("the writer's thread has ended"))
+    with Timeline(tmp_path) as timeline:
+        sink = ChannelSink(timeline, "door", recorder=recorder)
+        sink.append(remark(1, "A ball."))
+        recorder.error = None
+        sink.append(remark(2, "A box."))
+        assert recorder.marks == [1.0]
+        sink.close()
+        sink.append(remark(4, "Told after the camera was stopped."))
+        assert recorder.marks == [], "nobody would finish it"
+        texts = [found.event.text for found in timeline.reader.search(Query(limit=50))]
+    assert {"A ball.", "A box.", "Told after the camera was stopped."} <= set(texts)
+    assert any("no clip could be begun: RuntimeError: the writer's thread" in text for text in texts)
 
 
 @pytest.mark.parametrize("keep_s", [0.0, -1.0, 31.0, float("nan")])

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant.host import Host, HostGone, HostState, NoRoom
+from assistant.model_faults import ModelBroken, breaks_the_process
+from models.errors import SettingsError
 from models.steps import Job, Steps
 from streaming.clock import FakeClock
 from tests.assistant.host_fakes import SESSION_BYTES, FakeModelEngine, FakeSeat, passes, saying, turn_until
@@ -193,10 +195,170 @@ def test_a_listener_or_a_channel_that_raises_takes_nobody_with_it() -> None:
 
     spoken, unmade = stage.host.submit(lambda engine: saying("word"), refuse), stage.host.submit(unable)
     stage.turns(4)
-    assert isinstance(spoken.exception(0), OSError) and isinstance(unmade.exception(0), ValueError)
+    assert spoken.result(0) == "word", "what was said is there, though one who listened has gone"
+    assert isinstance(unmade.exception(0), ValueError)
     assert bad.has_left and isinstance(bad.failure, RuntimeError)
     assert [job.done for job in good.settled] == [True]
     assert stage.host.state is HostState.READY
+
+
+class FaultySeat(FakeSeat):
+    """Raises whatever it is told or asked."""
+
+    def fail(self, error: BaseException) -> None:
+        raise RuntimeError("a bug of its own")
+
+    def leave(self) -> None:
+        self.has_left = True
+        raise RuntimeError("a bug of its own")
+
+    def take_counts(self) -> tuple[int, int]:
+        raise RuntimeError("a bug of its own")
+
+    def set_rate(self, change: Any) -> None:
+        raise RuntimeError("a bug of its own")
+
+    def stalled(self, seconds: float | None) -> None:
+        raise RuntimeError("a bug of its own")
+
+
+def test_one_channel_that_raises_whatever_it_is_told_costs_the_others_nothing() -> None:
+    bad, good = FaultySeat("bad", always=1), FakeSeat("good", always=1)
+    stage = Stage(bad, good, forward_s=0.5)
+
+    def hang() -> None:
+        stage.engine.on_step = lambda: None
+        stage.clock.advance(31)
+        stage.host.look_for_stall()
+
+    stage.engine.on_step = hang
+    stage.turns(60)
+    assert good.stalls == [31.5, None] or good.stalls == [31.0, None]
+    assert good.rates, "the others are told of the rate"
+    bad.refuses = NoRoom("too small a window")
+    stage.host.detach(bad, 0.0)
+    stage.host.attach(bad)
+    stage.turns(2)
+    assert bad.has_left and stage.host.seats == (good,)
+    stage.host.stop()
+    assert good.has_left and stage.host.state is HostState.STOPPED
+
+
+def test_a_step_that_raises_out_of_the_engine_is_not_taken_for_one_that_hangs() -> None:
+    def raise_() -> None:
+        raise RuntimeError("a bug of its own")
+
+    stage = Stage(FakeSeat("camera", always=1))
+    stage.engine.on_step = raise_
+    stage.turns(1)
+    stage.clock.advance(60)
+    assert stage.host.state is HostState.READY
+
+
+def test_a_channel_let_go_of_during_its_pass_is_left_alone_after_it() -> None:
+    leaving, other = FakeSeat("leaving", jobs=deque([passes(2)])), FakeSeat("other", always=1)
+    stage = Stage(leaving, other)
+
+    def let_go() -> None:
+        stage.engine.on_step = lambda: None
+        stage.host.detach(leaving, 0.0)
+
+    stage.turns(1)
+    stage.engine.on_step = let_go
+    stage.turns(3)
+    assert leaving.has_left and leaving.failure is None and not leaving.settled
+    assert stage.host.seats == (other,)
+
+
+ONE_PROCESS = [
+    "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be asynchronously reported",
+    "CUDA error: device-side assert triggered",
+    "CUDA error: unspecified launch failure",
+    "CUDA error: uncorrectable ECC error encountered",
+    "HIP error: the launch timed out and was terminated",
+]
+
+
+@pytest.mark.parametrize("text", ONE_PROCESS)
+def test_an_error_that_only_a_new_process_heals_ends_the_model_at_once(text: str) -> None:
+    door, yard = FakeSeat("door", jobs=deque([passes(2)])), FakeSeat("yard", always=1)
+    stage = Stage(door, yard)
+    stage.engine.failing.append(RuntimeError(text))
+    with pytest.raises(ModelBroken, match="only a new process heals this; start the program again") as caught:
+        stage.turns(3)
+    assert "\n" not in str(caught.value) and [type(job.error) for job in door.settled] == [RuntimeError]
+
+
+def test_an_error_of_the_device_is_known_by_its_number_and_from_what_it_caused() -> None:
+    numbered = RuntimeError("CUDA error: something new")
+    numbered.error_code = 719  # type: ignore[attr-defined]
+    caused = ValueError("the answer could not be closed")
+    caused.__context__ = RuntimeError(ONE_PROCESS[0])
+    assert breaks_the_process(numbered) and breaks_the_process(caused)
+    assert not breaks_the_process(RuntimeError("CUDA error: out of memory"))
+    assert not breaks_the_process(RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling cublasCreate"))
+    assert not breaks_the_process(ValueError("illegal memory access, says a caption"))
+
+
+def test_faults_in_a_row_over_all_channels_end_the_model() -> None:
+    seats = [FakeSeat(str(number), always=1) for number in range(4)]
+    stage = Stage(*seats, most_faults=6)
+    stage.engine.failing.extend(RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED") for _ in range(6))
+    with pytest.raises(ModelBroken, match="6 steps of the model in a row went wrong .* at most 5 may"):
+        stage.turns(2)
+
+
+def test_faults_between_which_something_works_go_on_and_so_do_refusals() -> None:
+    bad, good, still = FakeSeat("bad", always=1), FakeSeat("good", always=1), FakeSeat("still", always=0)
+    stage = Stage(bad, good, still, most_faults=3)
+    for _ in range(20):
+        stage.engine.failing.append(MemoryError("no room"))
+        stage.turns(1)
+    stage.engine.failing.extend(SettingsError("fps 5: lower it") for _ in range(8))
+    stage.turns(4)
+    assert stage.host.seats == (bad, good, still)
+
+
+def test_a_still_picture_that_needs_no_pass_heals_nothing() -> None:
+    class Alternating(FakeSeat):
+        """A job with a pass, then one without."""
+
+        def next_job(self) -> Job[Any]:
+            return Job(passes(len(self.settled) % 2 == 0))
+
+    stage = Stage(Alternating("camera"), most_faults=3)
+    stage.engine.failing.extend(MemoryError("no room") for _ in range(3))
+    with pytest.raises(ModelBroken, match="3 steps"):
+        stage.turns(6)
+
+
+def test_what_somebody_submitted_counts_only_where_it_breaks_the_process() -> None:
+    stage = Stage(most_faults=2)
+    for _ in range(4):
+        stage.engine.failing.append(MemoryError("no room for so large a clip"))
+        failed = stage.host.submit(lambda engine: passes(1))
+        stage.turns(1)
+        assert isinstance(failed.exception(0), MemoryError)
+    stage.engine.failing.append(RuntimeError(ONE_PROCESS[0]))
+    failed = stage.host.submit(lambda engine: passes(1))
+    with pytest.raises(ModelBroken):
+        stage.turns(1)
+    assert isinstance(failed.exception(0), RuntimeError)
+
+
+def test_a_broken_model_fails_every_channel_and_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = FakeModelEngine(FakeClock())
+    engine.failing.append(RuntimeError(ONE_PROCESS[0]))
+    host, seats = Host(lambda: engine), [FakeSeat("door", jobs=deque([passes(1)])), FakeSeat("yard")]
+    for seat in seats:
+        host.attach(seat)
+    host.start()
+    for thread in host._threads:
+        thread.join(10)
+    assert host.state is HostState.FAILED and isinstance(host.failure, ModelBroken) and engine.is_closed
+    assert all(seat.has_left and isinstance(seat.failure, ModelBroken) for seat in seats)
+    with pytest.raises(HostGone, match="only a new process"):
+        host.submit(lambda engine: passes(1))
 
 
 def test_a_model_that_does_not_load_fails_all_who_wait() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from typing import Any
 
 from assistant.channel import Channel
 from assistant.channel_types import ChannelConfig, ChannelState
 from assistant.events import StatusKind
 from assistant.host import Host, HostState
+from assistant.monitor import health
 from tests.faults.case import FAULTS, Measured
 from tests.faults.lab import Lab, Watched, hold, wait_until
 
@@ -59,7 +61,7 @@ def steps_keep_raising(lab: Lab) -> Measured:
 
     def spoil(cache: Any) -> None:
         if cache is spoiled:
-            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx`")
 
     num_yard, began_s = yard.now.num_sampled, time.monotonic()
     lab.trouble.before_pass = spoil
@@ -72,6 +74,45 @@ def steps_keep_raising(lab: Lab) -> Measured:
     hold("given up" in faults[-1].text, f"the last was said as: {faults[-1].text}")
     took_s = time.monotonic() - began_s
     return {"times_told": len(faults), "other_fps": round(fps, 2), "recovered_after_s": round(took_s, 1)}
+
+
+@FAULTS.add("""the model has failed within a second, so has each camera, with its reason; health says that the program
+    is down, and questions are answered with the reason""")
+def device_breaks(lab: Lab) -> Measured:
+    """One forward pass ends with an error of the device that only a new process heals."""
+    door, yard = _two_cameras(lab)
+
+    def break_(_: Any) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    lab.trouble.before_pass = break_
+    took_s = wait_until(lambda: lab.host().state is HostState.FAILED, 10.0, "the model has failed")
+    for watched in (door, yard):
+        broken, _ = watched.wait_for(StatusKind.BROKEN, 5.0)
+        hold("new process" in broken.text and "\n" not in broken.text, f"it was said as: {broken.text}")
+        wait_until(partial(_has_failed, watched), 5.0, "it is shown as failed")
+        why = str(watched.channel.ask("What is there?").future.exception(1.0))
+        hold("new process" in why, f"a question was answered with: {why}")
+    alive, facts = health(lab.host(), _Shown(door, yard), None)
+    hold(not alive and facts["status"] == "down", f"health is {facts}")
+    return {"failed_after_s": round(took_s, 2)}
+
+
+def _has_failed(watched: Watched) -> bool:
+    return watched.now.state is ChannelState.FAILED
+
+
+class _Shown:
+    """Two cameras as health looks at them."""
+
+    restart_needed = ()
+
+    def __init__(self, *watched: Watched) -> None:
+        self._watched = watched
+
+    def snapshots(self) -> list[Any]:
+        """Each as it is now."""
+        return [watched.now for watched in self._watched]
 
 
 @FAULTS.add("""seen within its limit (1 s here, 30 s usually) and said on every camera; capture goes on, and when the
