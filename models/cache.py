@@ -151,6 +151,11 @@ class RollingCache(Cache):
         return self.layers[0].length
 
     @property
+    def is_torn(self) -> bool:
+        """Whether its layers hold different numbers of tokens, as after a change that failed between two of them."""
+        return any(layer.length != self.length for layer in self.layers)
+
+    @property
     def num_bytes(self) -> int:
         """Memory of all buffers."""
         return sum(layer.num_bytes for layer in self.layers)
@@ -166,7 +171,11 @@ class RollingCache(Cache):
             layer.truncate(length)
 
     def keep(self, positions: np.ndarray) -> None:
-        """Keep these positions alone (int64, ascending) and close the gaps; each survivor moves by its own distance."""
+        """Keep these positions alone (int64, ascending) and close the gaps; each survivor moves by its own distance.
+
+        Where it fails, out of memory for one, some layers have moved and some have not: only positions that were not to
+        move are still right.
+        """
         if len(positions) and (positions[0] < 0 or positions[-1] >= self.length or (np.diff(positions) <= 0).any()):
             raise ValueError(f"positions to keep must ascend and lie in 0 to {self.length - 1}, got {positions}")
         shifted = positions != np.arange(len(positions))

@@ -1,10 +1,12 @@
 """A session's memory: cache and ledger moved together, so that each token in the cache belongs to a unit.
 
-The engine's thread owns it. Its steps are atomic: one that fails or is stopped leaves the cache as it found it.
+The engine's thread owns it. A step that fails or is stopped leaves the cache as it found it. Where it cannot, because
+an eviction failed after some layers had moved, the cache is stale, and prefilled anew before anything else.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -21,6 +23,8 @@ PREFILL_TOKENS = 1024
 PREFILL_TOKENS_CPU = 256
 """The same on a processor, where larger passes gain nothing: what a pass works on grows with its tokens times the
 cache's, and 1,024 at once made the process's memory rise by 17 MiB whenever the time was rebased."""
+
+logger = logging.getLogger(__name__)
 
 Chunks = Callable[[int], Sequence[int]]
 """How many tokens each forward pass takes: from a total to sizes that add up to it."""
@@ -59,11 +63,20 @@ class Context:
         """Time in forward passes so far."""
         self._valid: int | None = None
         self._on_fork = False
+        self._is_eviction_due = False
 
     @property
     def is_stale(self) -> bool:
         """Whether the cache lags behind the ledger and needs `rebuild`."""
         return self._valid is not None
+
+    def check(self, num_open: int) -> None:
+        """Mark the cache stale where a layer holds other than the ledger says and `num_open` tokens more."""
+        expected = len(self.ledger) + num_open
+        if self._valid is None and (self.cache.is_torn or self.cache.length != expected):
+            held = sorted({layer.length for layer in self.cache.layers})
+            logger.error("a session's cache held %s tokens where %d belong; it is prefilled anew", held, expected)
+            self._valid, self.last_logits = 0, None
 
     def set_window(self, window: WindowSettings) -> None:
         """Other watermarks from the next eviction on."""
@@ -95,10 +108,17 @@ class Context:
     def enter(self, span: Span) -> None:
         """Enter a unit whose tokens are the newest in the cache, or the next of those."""
         self.ledger.append(span)
+        self._is_eviction_due = self._is_eviction_due or not span.pinned
 
     def evict(self) -> None:
         """Bring the windows under their watermarks; survivors move up at once."""
+        self._is_eviction_due = False
         self._apply(self.ledger.evict())
+
+    def catch_up(self) -> None:
+        """`evict`, where a step that entered something was stopped or failed before it came to that."""
+        if self._is_eviction_due:
+            self.evict()
 
     def withdraw(self, num_tokens: int) -> None:
         """Take back the last tokens, which no unit was entered for."""
@@ -162,10 +182,13 @@ class Context:
         vision = span.vision if isinstance(span.vision, torch.Tensor) else None
         return self._runtime.embed_with_vision(span.ids, span.visual_offsets.tolist(), vision)
 
-    def _mark_stale(self) -> None:
+    def _mark_stale(self, num_right: int | None = None) -> None:
+        """Nothing of the cache is right but the pinned text it begins with, as far as it lies in `num_right` tokens."""
         valid = 0
         for span in self.ledger:
             if not span.pinned or span.kind is SpanKind.FRAME:
+                break
+            if num_right is not None and valid + len(span) > num_right:
                 break
             valid += len(span)
         self._valid = valid if self._valid is None else min(valid, self._valid)
@@ -174,8 +197,12 @@ class Context:
     def _apply(self, eviction: Eviction | None) -> None:
         if eviction is None:
             return
-        self.cache.keep(eviction.keep)
         self._count(eviction)
+        try:
+            self.cache.keep(eviction.keep)
+        except BaseException:
+            self._mark_stale(eviction.num_unmoved)
+            raise
 
     def _count(self, eviction: Eviction) -> None:
         self.evictions.append(eviction)

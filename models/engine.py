@@ -157,6 +157,8 @@ class Engine:
                 past_key_values=cache,
                 use_cache=True,
             ).last_hidden_state[0]
+        if cache.is_torn:
+            raise RuntimeError(f"a forward pass fed some layers of its cache alone: {num_tokens} tokens are taken back")
         rows = {"none": hidden[:0], "last": hidden[-1:], "all": hidden}[request.logits]
         logits = model.lm_head(rows)
         return Output(logits, 1e3 * (self._now() - started_at))

@@ -73,6 +73,8 @@ class Session:
         self._num_rebases = 0
         self._num_rebases_told = 0
         self._widened: WindowSettings | None = None
+        self._grid_changed = False
+        """Whether the grid changed since that was last told."""
         self._busy: str | None = None
 
     @property
@@ -130,7 +132,7 @@ class Session:
         """
         started_at = self._runtime.now()
         yield from self._settle()
-        grid, grid_changed = self._look(frame.image)
+        grid = self._look(frame.image)
         time_s = self._time.enter(frame.pts_s)
         yield from self._rebase(time_s)
         forward_ms, ready_at = self._context.elapsed_ms, self._runtime.now()
@@ -145,11 +147,11 @@ class Session:
                 span.frame_index = frame.index
                 encoded_at = self._runtime.now()
                 logits = yield from self._append(span)
+                self._frame_time_s = time_s
                 score = self._readings.score(logits)
                 if self._readings.might_speak(score, speak_above):
                     log_p = yield from self._readings.log_p_assistant()
                 self._context.evict()
-                self._frame_time_s = time_s
         except BaseException:
             # The view believes the frame is in the cache; the next one makes up for it.
             self._view.keep_next_whole()
@@ -166,7 +168,7 @@ class Session:
             num_tokens=0 if span is None else len(span),
             evictions=self._context.take_evictions(),
             rebased=self._take_rebased(),
-            grid_changed=grid_changed,
+            grid_changed=self._take_grid_changed(),
             widened=self._take_widened(),
             timings={
                 "prune": 1e3 * (pruned_at - ready_at),
@@ -246,9 +248,9 @@ class Session:
         old = [span for span in self._context.ledger if span.kind is SpanKind.INSTRUCTION]
         if text:
             self._turn(SpanKind.INSTRUCTION, text, pinned=True)  # refused before the old one leaves
-        self._context.remove(old, "standing instruction replaced" if text else "standing instruction withdrawn")
-        # As a pinned turn still to come: where this job is stopped here, the next one prefills it.
+        # As a pinned turn still to come: where this job fails or is stopped from here on, the next one prefills it.
         self._preamble.append((SpanKind.INSTRUCTION, text))
+        self._context.remove(old, "standing instruction replaced" if text else "standing instruction withdrawn")
         yield from self._start()
 
     @exclusive
@@ -273,9 +275,10 @@ class Session:
 
         Of a long gap only a few seconds count in the time that it is shown: its memory would be out of range otherwise.
         """
+        # First, whatever comes of the rest: with all of a long gap the next frame's time would take all memory away.
+        self._time.leave_out(max(0.0, seconds - MOST_GAP_S))
         yield from self._settle()
         yield from self._append(self._turn(SpanKind.GAP, f"(No picture for {seconds:.1f} seconds.)"))
-        self._time.leave_out(max(0.0, seconds - MOST_GAP_S))
         self._context.evict()
 
     @exclusive
@@ -311,12 +314,16 @@ class Session:
         Gives the kept cells, bool `[num_cells]`, and logits at each appended token, `[num_tokens, vocab]`.
         """
         yield from self._settle()
-        grid, _ = self._look(image)
+        grid = self._look(image)
         patches = self._view.patches(image)
-        pruning = self._prune(patches, grid, self._frame_time_s)
-        span = self._frame_span(patches, pruning, self._frame_time_s, head, tail)
-        logits = yield from self._append(span, logits_everywhere=True)
-        self._context.evict()
+        try:
+            pruning = self._prune(patches, grid, self._frame_time_s)
+            span = self._frame_span(patches, pruning, self._frame_time_s, head, tail)
+            logits = yield from self._append(span, logits_everywhere=True)
+            self._context.evict()
+        except BaseException:
+            self._view.keep_next_whole()
+            raise
         return pruning.keep, logits
 
     @exclusive
@@ -336,8 +343,12 @@ class Session:
 
     def _start(self) -> Steps[None]:
         """Bring a stale cache up to date; prefill the pinned turns once."""
+        self._context.check(self._speaker.num_cached)
         if self._context.is_stale:
+            self._speaker.uncache()
             yield from self._context.rebuild()
+        if not self._speaker.num_cached:
+            self._context.catch_up()
         while self._preamble:
             kind, text = self._preamble[0]
             if kind is SpanKind.SYSTEM and text is None:
@@ -351,22 +362,23 @@ class Session:
         yield from self._start()
         yield from self._speaker.close_open()
 
-    def _look(self, image: np.ndarray) -> tuple[CellGrid, bool]:
-        """The view's grid, fixed on the first picture and anew on each of another size; whether that was a change."""
+    def _look(self, image: np.ndarray) -> CellGrid:
+        """The view's grid, fixed on the first picture and anew on each of another size."""
         new = self._view.new_grid(image, self.settings.max_cells)
         old = self._view.grid
         if new is None:
             assert old is not None
-            return old, False
+            return old
         ledger = self._context.ledger
         window = self._window_of(self.settings, new) if old is None else self._later_window(new)
+        self._view.begin(image, new, replace(self.settings, window=window))
         if window.vision_low > ledger.window.vision_low:
             self._widened = window
-        self._view.begin(image, new, replace(self.settings, window=window))
         self._context.set_window(window)
         if old is not None:
             ledger.begin_view()
-        return new, old is not None
+            self._grid_changed = True
+        return new
 
     def _window_of(self, settings: StreamSettings, grid: CellGrid) -> WindowSettings:
         """The windows for a first grid: widened to it, or refused where somebody chose them."""
@@ -381,6 +393,11 @@ class Session:
         """The windows for another grid in the middle of a stream: memory stays, and they widen rather than end it."""
         fitted, present = self.settings.fitted(grid.num_cells, self.settings.fps).window, self._context.ledger.window
         return present if fitted.vision_low < present.vision_low else fitted
+
+    def _take_grid_changed(self) -> bool:
+        """Whether the grid changed since that was last told: with this frame, or with one that failed afterwards."""
+        taken, self._grid_changed = self._grid_changed, False
+        return taken
 
     def _take_widened(self) -> WindowSettings | None:
         taken, self._widened = self._widened, None
@@ -425,13 +442,17 @@ class Session:
         if self._time.shown(time_s) <= self.settings.max_shown_time_s:
             return
         base_s = round(time_s - self.settings.rebase_keep_s, 6)
+        heads = [
+            (span, self._codec.frame_head(self._time.shown(span.time_s, base_s)))
+            for span in self._context.ledger
+            if span.kind is SpanKind.FRAME and span.time_s is not None and span.time_s >= base_s
+        ]
+        # From here on nothing computes, so that base, ledger and wrappers change together; the cache is stale at once.
         self._time.rebase(base_s)
         self._context.evict_before(base_s, "older than the time that the model is shown")
-        for span in self._context.ledger:
-            if span.kind is SpanKind.FRAME and span.time_s is not None:
-                head = self._codec.frame_head(self._time.shown(span.time_s))
-                span.ids = head + span.ids[span.first_image :]
-                span.first_image = len(head)
+        for span, head in heads:
+            span.ids = head + span.ids[span.first_image :]
+            span.first_image = len(head)
         self._num_rebases += 1
         yield from self._context.rebuild()
 

@@ -137,6 +137,12 @@ class Eviction:
     num_turns: int
     reason: str
 
+    @property
+    def num_unmoved(self) -> int:
+        """How many positions at the beginning stay where they are."""
+        moved = np.flatnonzero(self.keep != np.arange(len(self.keep)))
+        return int(moved[0]) if len(moved) else len(self.keep)
+
 
 @dataclass(slots=True)
 class Ledger:
@@ -293,6 +299,7 @@ class Ledger:
     def _apply(self, blind: set[int], gone: set[int], num_frames: int, num_turns: int, reason: str) -> Eviction:
         keep: list[np.ndarray] = []
         survivors: list[Span] = []
+        blinded: list[Span] = []
         start = 0
         for span in self.spans:
             positions = np.arange(start, start + len(span))
@@ -301,12 +308,15 @@ class Ledger:
                 continue
             if id(span) in blind:
                 positions = np.delete(positions, span.visual_offsets)
-                span.drop_vision()
+                blinded.append(span)
             keep.append(positions)
             survivors.append(span)
-        self.spans = survivors
         kept = np.concatenate(keep) if keep else np.zeros(0, dtype=np.int64)
-        return Eviction(kept.astype(np.int64), start - len(kept), num_frames, num_turns, reason)
+        eviction = Eviction(kept.astype(np.int64), start - len(kept), num_frames, num_turns, reason)
+        for span in blinded:
+            span.drop_vision()
+        self.spans = survivors
+        return eviction
 
 
 def _oldest_over(spans: Sequence[Span], num_coming: int, low: int, high: int) -> int:

@@ -39,9 +39,10 @@ class StreamTime:
         if self._origin_s is not None:
             self._origin_s += seconds
 
-    def shown(self, time_s: float) -> float:
-        """What the model is shown for a media time, seconds."""
-        return round(time_s - (self._base_s or 0.0), 3)
+    def shown(self, time_s: float, base_s: float | None = None) -> float:
+        """What the model is shown for a media time, seconds; from another base where one is given."""
+        base_s = self._base_s if base_s is None else base_s
+        return round(time_s - (base_s or 0.0), 3)
 
     def rebase(self, base_s: float) -> None:
         """Show `base_s` as zero from now on."""

@@ -106,6 +106,16 @@ class Speaker:
         """Ids that would close the open turn; none where none is open."""
         return [*self._open.owed, *self._codec.closing] if self._open is not None else []
 
+    @property
+    def num_cached(self) -> int:
+        """How many tokens of the open turn are in the cache; they belong to no unit yet."""
+        return self._open.num_cached if self._open is not None else 0
+
+    def uncache(self) -> None:
+        """The cache is prefilled anew from the units, which the open turn is none of yet."""
+        if self._open is not None:
+            self._open.num_cached = 0
+
     def say(self, turn: OpenTurn, max_tokens: int) -> Steps[Utterance]:
         """Say a turn; it stays in memory, with its question before it."""
         self._open = turn
@@ -173,7 +183,7 @@ class Speaker:
         """Enter a turn with its end; one in which nothing was said leaves no trace, its question neither."""
         self._last = turn.spans(self._codec.closing) if turn.said else []
         if turn.said:
-            yield from self._context.extend(self._runtime.embed([*turn.owed, *self._codec.closing]))
+            yield from self._context.extend(self._owed_embeddings(turn))
             for span in self._last:
                 self._context.enter(span)
         else:
@@ -181,3 +191,10 @@ class Speaker:
         self._open = None
         self._context.evict()
         return turn.utterance(cut=cut)
+
+    def _owed_embeddings(self, turn: OpenTurn) -> torch.Tensor:
+        """`[n, hidden]`: what of a turn is not in the cache, and its end."""
+        if turn.num_cached or turn.question is None:
+            return self._runtime.embed([*turn.owed, *self._codec.closing])
+        rest = [*turn.opening, *turn.said, *self._codec.closing]
+        return torch.cat([self._context.embeddings(turn.question), self._runtime.embed(rest)])

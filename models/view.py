@@ -57,15 +57,13 @@ class View:
 
     def begin(self, image: np.ndarray, grid: CellGrid, settings: StreamSettings) -> None:
         """Look through `grid` from this picture on; the next frame is whole and the noise is learned anew."""
-        self._live = self.pruner(grid, settings)
-        self._paper = PaperDiffFP(grid)
+        self._live, self._paper = self.pruner(grid, settings), PaperDiffFP(grid)
         self._size, self._grid = (image.shape[0], image.shape[1]), grid
 
     def look_anew(self, settings: StreamSettings) -> None:
         """Begin anew with other settings through the same grid; nothing where there is none yet."""
         if self._grid is not None:
-            self._live = self.pruner(self._grid, settings)
-            self._paper = PaperDiffFP(self._grid)
+            self._live, self._paper = self.pruner(self._grid, settings), PaperDiffFP(self._grid)
 
     def patches(self, image: np.ndarray) -> torch.Tensor:
         """Float32 `[num_patches, values]` of a picture."""
