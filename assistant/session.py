@@ -22,7 +22,7 @@ from assistant.speak import Decision, DecisionCurve, Observation, Reason, Speaki
 from assistant.stats import StreamStats
 from assistant.zones import ZoneGate
 from models.errors import ModelError
-from models.steps import Steps
+from models.steps import Steps, let_go
 from streaming.types import Frame, Notice, NoticeKind
 
 if TYPE_CHECKING:
@@ -315,6 +315,7 @@ class StreamSession:
         except ModelError as error:
             if asked is None:
                 raise
+            let_go(error)
             self._leave(question, error, str(error))
             return
         except BaseException as error:

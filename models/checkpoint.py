@@ -377,5 +377,10 @@ def _placement(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
         dtype = "bfloat16" if torch_device.type == "cuda" else "float32"
     if dtype not in dtypes:
         raise CheckpointError(f"dtype {dtype!r}: auto, {', '.join(dtypes)}")
+    if dtype == "float16":
+        logger.warning(
+            "dtype float16: values above 65,504 overflow it, and the published weights were trained in bfloat16, which "
+            "reaches farther; use bfloat16, or float32 where the device has none"
+        )
     return torch_device, dtypes[dtype]
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +31,13 @@ def devices_present() -> list[Device]:
         found.append(Device(f"cuda:{index}", torch.cuda.get_device_name(index), total, free))
     found.append(Device("cpu", f"{torch.get_num_threads()} threads", None, None))
     return found
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done what was launched on it; processors have done it already."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

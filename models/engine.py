@@ -14,6 +14,7 @@ from models.attachments import Attachment, Clip
 from models.cache import KeyTap
 from models.codec import TextCodec
 from models.context import Chunks
+from models.errors import LogitsError
 from models.footprint import model_info, session_bytes
 from models.runtime import Runtime
 from models.sampling import Sampler
@@ -146,7 +147,7 @@ class Engine:
         job.resume(output)
 
     def _forward(self, request: Forward) -> Output:
-        started_at = self._now()
+        started_at = self._runtime.now_done()
         model, cache = self.checkpoint.model, request.cache
         num_tokens = len(request.embeddings)
         positions = torch.arange(cache.length, cache.length + num_tokens, device=request.embeddings.device)
@@ -161,5 +162,22 @@ class Engine:
             raise RuntimeError(f"a forward pass fed some layers of its cache alone: {num_tokens} tokens are taken back")
         rows = {"none": hidden[:0], "last": hidden[-1:], "all": hidden}[request.logits]
         logits = model.lm_head(rows)
-        return Output(logits, 1e3 * (self._now() - started_at))
+        check_numbers(logits)
+        return Output(logits, 1e3 * (self._runtime.now_done() - started_at))
+
+
+def check_numbers(logits: torch.Tensor) -> None:
+    """Raise `LogitsError` where logits are infinite or not a number: they would be chosen from without a word."""
+    if torch.isfinite(logits).all():
+        return
+    kind = str(logits.dtype).removeprefix("torch.")
+    if logits.dtype == torch.float16:
+        raise LogitsError(
+            f"the model's outputs are not numbers in {kind}: values above 65,504 overflow it; use --dtype bfloat16, "
+            "or float32 where the device has no bfloat16"
+        )
+    raise LogitsError(
+        f"the model's outputs are not numbers in {kind}, which holds what its weights were trained with: they may be "
+        "damaged; copy the checkpoint again"
+    )
 

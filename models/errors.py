@@ -7,6 +7,7 @@
     ├── PromptError            a template or conversation cannot be rendered
     ├── VisionError            a picture cannot be tokenized
     ├── SessionError           a session was asked for something its settings rule out
+    ├── LogitsError            the model's outputs are not numbers
     └── SettingsError          a value outside its rule
 """
 
@@ -39,6 +40,10 @@ class VisionError(ModelError):
 
 class SessionError(ModelError):
     """A session was asked for something its settings rule out."""
+
+
+class LogitsError(ModelError):
+    """The model's outputs are not numbers: its values overflow their type, or its weights are damaged."""
 
 
 class SettingsError(ModelError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from models.cache import RollingCache
+from models.devices import wait_for
 
 if TYPE_CHECKING:
     from models.checkpoint import Checkpoint
@@ -25,6 +26,11 @@ class Runtime:
     codec: TextCodec
     now: Callable[[], float]
     """Our clock, seconds."""
+
+    def now_done(self) -> float:
+        """Our clock, seconds, once the device has done all that was launched on it: launches alone take no time."""
+        wait_for(self.checkpoint.device)
+        return self.now()
 
     def new_cache(self, capacity: int) -> RollingCache:
         """An empty cache for the checkpoint's language model."""

@@ -145,7 +145,7 @@ class Session:
                 head = self._codec.frame_head(self._time.shown(time_s))
                 span = self._frame_span(patches, pruning, time_s, head, self._codec.frame_tail)
                 span.frame_index = frame.index
-                encoded_at = self._runtime.now()
+                encoded_at = self._runtime.now_done()
                 logits = yield from self._append(span)
                 self._frame_time_s = time_s
                 score = self._readings.score(logits)
@@ -174,7 +174,7 @@ class Session:
                 "prune": 1e3 * (pruned_at - ready_at),
                 "encode": 1e3 * (encoded_at - pruned_at) if span is not None else 0.0,
                 "prefill": self._context.elapsed_ms - forward_ms,
-                "total": 1e3 * (self._runtime.now() - started_at),
+                "total": 1e3 * (self._runtime.now_done() - started_at),
             },
         )
 

@@ -7,6 +7,7 @@ between two forward passes.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from models.cache import RollingCache
 
 T = TypeVar("T")
+
+NOTED_CALLS = 12
+"""How many of the last calls that an error came through are noted with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,7 @@ class Job(Generic[T]):
         except Exception as raised:  # the generator's own failure belongs to this job alone
             error = raised
         self.steps.close()
+        let_go(error)
         self._pending, self.error, self.done = None, error, True
 
     def _advance(self, output: Output | None) -> None:
@@ -121,4 +126,18 @@ class Job(Generic[T]):
         except StopIteration as stop:
             self.result, self.done = stop.value, True
         except Exception as error:  # belongs to this job alone; its owner raises it
+            let_go(error)
             self.error, self.done = error, True
+
+
+def let_go(error: BaseException | None) -> None:
+    """Take the traceback off an error and note it as text: its frames hold activations and pictures.
+
+    Who keeps the error, in a future for one, would keep all that alive; clearing the frames' variables is not enough,
+    since torch's calls hold theirs in closures.
+    """
+    while error is not None:
+        if error.__traceback__ is not None:
+            error.add_note("Raised at:\n" + "".join(traceback.format_tb(error.__traceback__, -NOTED_CALLS)).rstrip())
+            error.__traceback__ = None
+        error = error.__cause__ or error.__context__

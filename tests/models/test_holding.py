@@ -1,0 +1,110 @@
+"""What an error keeps alive, and what a stage's time measures on a device that works on by itself."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+
+import pytest
+import torch
+
+from models.checkpoint import Checkpoint
+from models.devices import wait_for
+from models.engine import Engine
+from models.steps import Job, Steps
+from tests.models.streams import frame, picture, small_settings, watch
+
+
+def run_out(checkpoint: Checkpoint, held: list[weakref.ref[Any]]) -> Any:
+    """Have the second layer run out of memory, with something large in its hands; the handle ends it."""
+
+    def failing(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        activations = inputs[0] * 2
+        held.extend([weakref.ref(activations), weakref.ref(inputs[0])])
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    layer = checkpoint.model.model.language_model.layers[1].mlp
+    return layer.register_forward_pre_hook(failing)
+
+
+def test_an_error_that_somebody_keeps_keeps_no_activations(engine: Engine, checkpoint: Checkpoint) -> None:
+    session = engine.open_session(small_settings())
+    watch(engine, session, 2)
+    held: list[weakref.ref[Any]] = []
+    handle = run_out(checkpoint, held)
+    job = Job(session.answer("What is it?", [picture(3)]))
+    while not job.done:
+        engine.step([job])
+    handle.remove()
+    gc.collect()
+    assert isinstance(job.error, torch.OutOfMemoryError)
+    assert "in failing" in "".join(job.error.__notes__), "where it came from can be told"
+    assert held and all(reference() is None for reference in held)
+    assert engine.run(session.answer("What is it?")).token_ids
+
+
+def test_an_error_of_another_error_keeps_nothing_either(engine: Engine, checkpoint: Checkpoint) -> None:
+    session = engine.open_session(small_settings())
+    watch(engine, session, 1)
+    held: list[weakref.ref[Any]] = []
+
+    def translated() -> Steps[None]:
+        large = torch.zeros(1000)
+        held.append(weakref.ref(large))
+        try:
+            yield from session.comment()
+        except torch.OutOfMemoryError as error:
+            raise ValueError("no room") from error
+
+    handle = run_out(checkpoint, held)
+    job = Job(translated())
+    while not job.done:
+        engine.step([job])
+    handle.remove()
+    gc.collect()
+    assert isinstance(job.error, ValueError) and isinstance(job.error.__cause__, torch.OutOfMemoryError)
+    assert len(held) == 3 and all(reference() is None for reference in held)
+
+
+class _Device:
+    """Takes work at once and does it when somebody waits: a pass 30 ms, a picture 20."""
+
+    def __init__(self) -> None:
+        self.now_ms = self.pending_ms = 0.0
+
+    def launch(self, takes_ms: float) -> None:
+        self.pending_ms += takes_ms
+
+    def wait(self, device: torch.device) -> None:
+        self.now_ms, self.pending_ms = self.now_ms + self.pending_ms, 0.0
+
+    def now_s(self) -> float:
+        return self.now_ms / 1e3
+
+
+def test_stage_times_are_those_of_the_work_and_not_of_its_launch(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = _Device()
+    monkeypatch.setattr("models.runtime.wait_for", device.wait)
+    engine = Engine(checkpoint, now=device.now_s)
+    session = engine.open_session(small_settings(), system="")
+    model = checkpoint.model.model
+    handles = [
+        model.language_model.register_forward_pre_hook(lambda *given: device.launch(30.0)),
+        model.vision_model.register_forward_pre_hook(lambda *given: device.launch(20.0)),
+    ]
+    sight = engine.run(session.see(frame(picture(0), 0, 0.0)))
+    for handle in handles:
+        handle.remove()
+    engine.close()
+    assert sight.timings == pytest.approx({"prune": 0.0, "encode": 20.0, "prefill": 30.0, "total": 50.0})
+
+
+def test_only_devices_that_work_by_themselves_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    wait_for(torch.device("cpu"))
+    wait_for(torch.device("cuda:1"))
+    assert waited == [torch.device("cuda:1")]
