@@ -214,8 +214,7 @@ class Channel:
             if watch is None:
                 self._early.append((asked, tuple(attachments), aside))
                 return asked
-        watch.stream.ask(text, attachments, aside=aside, asked=asked)
-        self._host.wake()
+        self._put(watch, asked, tuple(attachments), aside)
         return asked
 
     def push(self, image: np.ndarray, pts_s: float | None = None) -> bool:
@@ -297,6 +296,11 @@ class Channel:
     # What the host calls, on the engine's thread.
 
     @property
+    def is_answering(self) -> bool:
+        """Whether what it does now is to answer a question."""
+        return self._watch is not None and self._watch.stream.is_answering
+
+    @property
     def is_over(self) -> bool:
         """Whether its last job was given."""
         return self._watch is not None and self._watch.is_over
@@ -350,7 +354,7 @@ class Channel:
             return
         for asked, attachments, aside in early:
             try:
-                stream.ask(asked.text, attachments, aside=aside, asked=asked)
+                self._put(watch, asked, attachments, aside)
             except AssistantError as error:
                 asked.failed(error)
 
@@ -377,7 +381,9 @@ class Channel:
 
     def take_counts(self) -> tuple[int, int]:
         """Frames used and lost since the last call."""
-        return self._portrait.take_counts(self._inlet.num_dropped)
+        num_used, num_lost = self._portrait.take_counts(self._inlet.num_dropped)
+        has_answered = self._watch is not None and self._watch.stream.take_answered()
+        return num_used, 0 if has_answered else num_lost
 
     def fail(self, error: BaseException) -> None:
         """There is no model for it."""
@@ -400,6 +406,27 @@ class Channel:
         """A step hangs for so long; None where it came back."""
         reason = "the model answers again" if seconds is None else f"a step of the model hangs for {seconds:.0f} s now"
         self._tell(StatusKind.STALLED, reason, details={"stalled_s": seconds or 0.0})
+
+    def _put(self, watch: Watch, asked: Asked, attachments: tuple[Attachment, ...], aside: bool) -> None:
+        """Put a question to the stream; what comes with it is encoded first, in turns, while the stream goes on."""
+        if not attachments:
+            watch.stream.ask(asked.text, aside=aside, asked=asked)
+            self._host.wake()
+            return
+
+        def encode(engine: ModelEngine) -> Steps[None]:
+            encoded = yield from watch.stream.encode(attachments, lambda: asked.done or self._left.is_set())
+            if encoded is None:
+                asked.failed(Unanswered(f"{asked.text!r}: {self.failure or 'it was stopped'}"))
+            else:
+                watch.stream.ask(asked.text, encoded, aside=aside, asked=asked)
+
+        def on_done(future: Future[None]) -> None:
+            error = Unanswered("the model was stopped") if future.cancelled() else future.exception()
+            if error is not None:
+                asked.failed(error)
+
+        self._host.submit(encode).add_done_callback(on_done)
 
     def _order(self, order: Callable[[StreamSession], Steps[Any]]) -> Future[None]:
         """Have something done with the session; what is ordered before it is there is done by how it is opened."""

@@ -94,6 +94,8 @@ class Host:
         self._faults = FaultCount(most_faults)
         self._guard = ListenerGuard("model")
         self._governor = Governor()
+        self._has_worked = False
+        """Whether anything that was submitted had a turn since the last look at the load."""
         self._looked_at_s = float("-inf")
         self._step_since_s: float | None = None
         self._stall_told = False
@@ -282,7 +284,7 @@ class Host:
             if seat.is_over:
                 self._dismiss(served)
             return False
-        self._step(engine, served.job, counts=seat.is_live)
+        self._step(engine, served.job, counts=seat.is_live and not seat.is_answering)
         if served not in self._served:  # it was let go of during the pass
             served.job.cancel()
         elif served.job.done:
@@ -354,6 +356,7 @@ class Host:
             return True
         try:
             work.job = work.job or Job(work.make(engine))
+            self._has_worked = True
             self._step(engine, work.job, counts=False)
             for piece in work.job.take_pieces():
                 self._guard.tell(work.on_piece, piece)
@@ -394,7 +397,10 @@ class Host:
         counts: list[tuple[int, int]] = []
         for seat in live:
             self._guard.tell(lambda seat: counts.append(seat.take_counts()), seat)
-        self._governor.note(now_s, 0.0, sum(used for used, _ in counts), sum(lost for _, lost in counts))
+        # Frames that were lost to a question about files say nothing of how many streams are too many.
+        num_lost = 0 if self._has_worked else sum(lost for _, lost in counts)
+        self._has_worked = False
+        self._governor.note(now_s, 0.0, sum(used for used, _ in counts), num_lost)
         change = self._governor.look(now_s)
         if change is not None:
             logger.info("rate of all streams x%g: %s", change.factor, change.reason)

@@ -65,6 +65,10 @@ class Seat(Protocol):
     def is_live(self) -> bool: ...
 
     @property
+    def is_answering(self) -> bool:
+        """Whether what it does now is to answer a question: that is no overload."""
+
+    @property
     def is_over(self) -> bool: ...
 
     def settings(self, of_checkpoint: StreamSettings) -> StreamSettings:

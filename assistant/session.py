@@ -59,6 +59,8 @@ class ModelSession(Protocol):
         self, question: str, attachments: Sequence[Attachment] = (), *, aside: bool = False
     ) -> Steps[Utterance]: ...
 
+    def encode(self, attachments: Sequence[Attachment]) -> Steps[Sequence[Attachment]]: ...
+
     def check(self, question: str) -> Steps[Check]: ...
 
     def instruct(self, text: str | None) -> Steps[None]: ...
@@ -117,6 +119,7 @@ class StreamSession:
         self._zones = ZoneGate(zones)
         self._stopping = threading.Event()
         self._frame: Frame | None = None
+        self._is_answering = self._has_answered = False
         self._grid_told = False
         self._masks_told = False
         self._known_s = 0.0
@@ -131,6 +134,25 @@ class StreamSession:
         aside: leave no trace in memory. asked: who waits for the answer.
         """
         self._questions.ask(text, attachments, aside=aside, asked=asked)
+
+    def encode(
+        self, attachments: Sequence[Attachment], stop: Callable[[], bool]
+    ) -> Steps[Sequence[Attachment] | None]:
+        """Encode what will come with a question, beside the frames of the stream; None where `stop` left it off."""
+        listener = Listener(self._clock)
+        return (
+            yield from listener.left_off(self._model.encode(attachments), lambda: stop() or self._stopping.is_set())
+        )
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a question is being answered now."""
+        return self._is_answering
+
+    def take_answered(self) -> bool:
+        """Whether a question was being answered since the last call."""
+        taken, self._has_answered = self._has_answered, self._is_answering
+        return taken
 
     @property
     def is_asked(self) -> bool:
@@ -310,6 +332,7 @@ class StreamSession:
         asked = question.asked
         if asked is not None and not asked.begin():
             return
+        self._is_answering = self._has_answered = True
         try:
             answer = yield from self._say_answer(frame, question)
         except ModelError as error:
@@ -323,6 +346,8 @@ class StreamSession:
                 why = error if isinstance(error, Exception) else Unanswered(f"{question.text!r}: left off; ask again")
                 asked.failed(why)
             raise
+        finally:
+            self._is_answering = False
         if asked is not None:
             asked.answered(answer)
 

@@ -5,22 +5,26 @@ Images take merge size 1 and are `<image>` each; clips take merge size 2, DiffFP
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from models.codec import TextCodec
+from models.encoding import part_cost
 from models.errors import SessionError
 from models.prompt import IMAGE_TOKEN
 from models.runtime import Runtime
 from models.spans import Span, SpanKind
+from models.steps import Pause, Steps
 from models.vision import VisionSettings
 from streaming.difffp import CellGrid, PaperDiffFP
 
 MIN_PICTURE_TOKENS = 4
 """Below this a picture says nothing."""
+PIXELS_A_PATCH = 2048
+"""Pixels whose scaling to the grid takes about as long as a patch's encoding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,20 @@ class Clip:
             raise SessionError("a clip's frames are of several sizes: scale them to one")
 
 
-Attachment = np.ndarray | Clip
-"""A still image, uint8 RGB `[height, width, 3]`, or a clip."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """An attachment whose pictures were encoded beforehand."""
+
+    text: str
+    """How it stands in a turn, with a marker for each picture."""
+    num_tokens: tuple[int, ...]
+    """Visual tokens of each picture."""
+    embeddings: torch.Tensor
+    """`[num_visual, hidden]`, all pictures together."""
+
+
+Attachment = np.ndarray | Clip | Encoded
+"""A still image, uint8 RGB `[height, width, 3]`, a clip, or either encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +103,70 @@ class LaidOut:
     pictures: list[LaidPicture]
 
 
-def attach(runtime: Runtime, question: str, attachments: Sequence[Attachment], max_tokens: int) -> Attached:
+def attach(
+    runtime: Runtime, question: str, attachments: Sequence[Attachment], max_tokens: int
+) -> Steps[Attached]:
     """The user turn of a question with attachments, at most `max_tokens` visual tokens together.
 
     Each picture gets its share of the budget; grids shrink to fit. Raises `SessionError` where a share is below
     what a picture needs.
     """
-    checkpoint = runtime.checkpoint
-    laid = lay_out(runtime.codec, checkpoint.vision, checkpoint.special.image, question, attachments, max_tokens)
-    visual = []
-    for picture in laid.pictures:
-        patches = checkpoint.vision.cut(torch.from_numpy(picture.frame), picture.grid)
-        encoded = runtime.encoder.encode(patches, picture.grid)
-        visual.append(encoded[torch.from_numpy(picture.keep).to(encoded.device)])
-    return Attached(laid.ids, laid.offsets, torch.cat(visual))
+    encoded = yield from encode(runtime, attachments, max_tokens)
+    kept = [number for item in encoded for number in item.num_tokens]
+    text = _asked(runtime.codec, question, [item.text for item in encoded])
+    ids, offsets = _joined(runtime.codec, runtime.checkpoint.special.image, text, kept)
+    return Attached(ids, offsets, torch.cat([item.embeddings for item in encoded]))
+
+
+def encode(
+    runtime: Runtime, attachments: Sequence[Attachment], max_tokens: int
+) -> Steps[tuple[Encoded, ...]]:
+    """Attachments with their pictures encoded, in turns of a few pictures or of parts of a large one.
+
+    Those that are encoded already stay as they are. Raises `SessionError` like `attach`.
+    """
+    yield Pause()
+    vision, encoder = runtime.checkpoint.vision, runtime.encoder
+    share, turn = _share(attachments, max_tokens), _Turn(part_cost(runtime.checkpoint.device))
+    made: list[Encoded] = []
+    for item in attachments:
+        if isinstance(item, Encoded):
+            made.append(item)
+            continue
+        visual: list[torch.Tensor] = []
+        pictures = _pictures(vision, item, share)
+        for _ in range(_num_pictures(item)):
+            yield from turn.before(_num_pixels(item) / PIXELS_A_PATCH)
+            picture = next(pictures)
+            patches = vision.cut(torch.from_numpy(picture.frame), picture.grid)
+            tokens = yield from turn.through(encoder.pieces(patches, picture.grid, turn.most))
+            visual.append(tokens[torch.from_numpy(picture.keep).to(tokens.device)])
+        made.append(Encoded(_text(runtime.codec, item), tuple(map(len, visual)), torch.cat(visual)))
+    return tuple(made)
+
+
+class _Turn:
+    """What one turn may still do, in patches."""
+
+    def __init__(self, most: float) -> None:
+        self.most = most
+        self._spent = 0.0
+
+    def before(self, cost: float) -> Steps[None]:
+        """Work that costs so much comes now: in another turn, where it is too much for this one."""
+        if self._spent and self._spent + cost > self.most:
+            yield Pause()
+            self._spent = 0.0
+        self._spent += cost
+
+    def through(self, pieces: Generator[float, None, torch.Tensor]) -> Steps[torch.Tensor]:
+        """Work in pieces that say what they cost before they are done; gives what it comes to."""
+        while True:
+            try:
+                cost = next(pieces)
+            except StopIteration as done:
+                return done.value
+            yield from self.before(cost)
 
 
 def lay_out(
@@ -112,35 +178,70 @@ def lay_out(
     max_tokens: int,
 ) -> LaidOut:
     """`attach` without the encoder, as training needs it."""
-    num_pictures = sum(len(item.frames) if isinstance(item, Clip) else 1 for item in attachments)
+    share = _share(attachments, max_tokens)
+    pictures = [picture for item in attachments for picture in _pictures(vision, item, share)]
+    text = _asked(codec, question, [_text(codec, item) for item in attachments])
+    ids, offsets = _joined(codec, image_id, text, [int(picture.keep.sum()) for picture in pictures])
+    return LaidOut(ids, offsets, pictures)
+
+
+def _share(attachments: Sequence[Attachment], max_tokens: int) -> int:
+    """Visual tokens that each picture may take."""
+    num_pictures = sum(map(_num_pictures, attachments))
     share = max_tokens // max(1, num_pictures)
     if share < MIN_PICTURE_TOKENS:
         raise SessionError(
             f"{num_pictures} pictures for {max_tokens} visual tokens: at least {MIN_PICTURE_TOKENS} each; attach fewer"
         )
-    text, pictures = "", []
-    for item in attachments:
-        if isinstance(item, Clip):
-            text += codec.prompt.clip(item.times_s)
-            pictures += _clip_pictures(vision, item, share)
-        else:
-            text += codec.prompt.image()
-            pictures.append(_image_picture(vision, item, share))
+    return share
+
+
+def _num_pictures(item: Attachment) -> int:
+    if isinstance(item, Encoded):
+        return len(item.num_tokens)
+    return len(item.frames) if isinstance(item, Clip) else 1
+
+
+def _num_pixels(item: np.ndarray | Clip) -> int:
+    """Of one picture, as it was given."""
+    height, width = (item.frames[0] if isinstance(item, Clip) else item).shape[:2]
+    return height * width
+
+
+def _text(codec: TextCodec, item: Attachment) -> str:
+    if isinstance(item, Encoded):
+        return item.text
+    return codec.prompt.clip(item.times_s) if isinstance(item, Clip) else codec.prompt.image()
+
+
+def _asked(codec: TextCodec, question: str, texts: Sequence[str]) -> str:
     # The question is defused by `turn`; the pictures' own markers go in afterwards.
     turn = codec.prompt.turn("user", question)
     opening = codec.prompt.opening("user")
-    return _joined(codec, image_id, opening + text + turn.removeprefix(opening), pictures)
+    return opening + "".join(texts) + turn.removeprefix(opening)
 
 
-def _joined(codec: TextCodec, image_id: int, text: str, pictures: list[LaidPicture]) -> LaidOut:
+def _joined(
+    codec: TextCodec, image_id: int, text: str, kept: Sequence[int]
+) -> tuple[list[int], np.ndarray]:
+    """Token ids and the offsets of visual tokens; kept: how many each picture has."""
     pieces = [codec.encode(piece) for piece in text.split(IMAGE_TOKEN)]
-    assert len(pieces) == len(pictures) + 1, "one marker a picture"
+    assert len(pieces) == len(kept) + 1, "one marker a picture"
     ids, offsets = list(pieces[0]), []
-    for picture, piece in zip(pictures, pieces[1:], strict=True):
-        num_tokens = int(picture.keep.sum())
+    for num_tokens, piece in zip(kept, pieces[1:], strict=True):
         offsets.append(np.arange(len(ids), len(ids) + num_tokens))
         ids += [image_id] * num_tokens + piece
-    return LaidOut(ids, np.concatenate(offsets), pictures)
+    return ids, np.concatenate(offsets)
+
+
+def _pictures(vision: VisionSettings, item: Attachment, max_cells: int) -> Iterator[LaidPicture]:
+    """An attachment's pictures on their grids, one at a time."""
+    if isinstance(item, Encoded):
+        raise SessionError("an attachment that is encoded already cannot be laid out again: give its pictures")
+    if isinstance(item, Clip):
+        yield from _clip_pictures(vision, item, max_cells)
+    else:
+        yield _image_picture(vision, item, max_cells)
 
 
 def _image_picture(vision: VisionSettings, image: np.ndarray, max_cells: int) -> LaidPicture:
@@ -149,15 +250,13 @@ def _image_picture(vision: VisionSettings, image: np.ndarray, max_cells: int) ->
     return LaidPicture(vision.fitted(image, grid), grid, np.ones(grid.num_cells, dtype=bool))
 
 
-def _clip_pictures(vision: VisionSettings, clip: Clip, max_cells: int) -> list[LaidPicture]:
+def _clip_pictures(vision: VisionSettings, clip: Clip, max_cells: int) -> Iterator[LaidPicture]:
     """Each frame, with the cells that the published DiffFP keeps."""
     height, width = clip.frames[0].shape[:2]
     vision.check_picture(width, height)
     grid = vision.fit_grid(width, height, max_cells=max_cells)
     pruner = PaperDiffFP(grid)
-    laid = []
     for frame in clip.frames:
         fitted = vision.fitted(frame, grid)
         keep = pruner.push(vision.cut(torch.from_numpy(fitted), grid))
-        laid.append(LaidPicture(fitted, grid, keep.cpu().numpy()))
-    return laid
+        yield LaidPicture(fitted, grid, keep.cpu().numpy())

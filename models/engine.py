@@ -14,6 +14,7 @@ from models.attachments import Attachment, Clip
 from models.cache import KeyTap
 from models.codec import TextCodec
 from models.context import Chunks
+from models.devices import wait_for
 from models.errors import LogitsError
 from models.footprint import model_info, session_bytes
 from models.runtime import Runtime
@@ -21,7 +22,7 @@ from models.sampling import Sampler
 from models.session import Session
 from models.settings import StreamSettings
 from models.spans import WindowSettings
-from models.steps import Forward, Job, Output, Steps
+from models.steps import Forward, Job, Output, Pause, Steps
 from models.turns import Utterance
 from models.types import ModelInfo
 from models.view import PruningMode
@@ -93,16 +94,14 @@ class Engine:
         )
 
     def step(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
-        """Advance each unfinished job by one forward pass; gives those that are still unfinished.
+        """Advance each unfinished job by one forward pass, or one part of other work; gives those still unfinished.
 
         What goes wrong inside a job is kept in that job.
         """
         with torch.inference_mode():
             for job in jobs:
-                if not job.done and job.request is None:
-                    job.begin()
-                if job.request is not None:
-                    self._serve(job, job.request)
+                if not job.done:
+                    self._advance(job)
         return [job for job in jobs if not job.done]
 
     def run(self, steps: Steps[T], on_piece: Callable[[str], None] | None = None) -> T:
@@ -135,6 +134,20 @@ class Engine:
         pictures: list[Attachment] = [*images, *(Clip(frames, times_s) for frames, times_s in clips)]
         kept = bool(pictures)
         return (yield from session.answer(question, pictures, keep_attachments=kept, max_tokens=max_tokens))
+
+    def _advance(self, job: Job[Any]) -> None:
+        """One turn of a job, to the end of what it launched: who counts the time counts the work."""
+        if isinstance(job.request, Pause):
+            job.resume(None)
+        else:
+            if job.request is None:
+                job.begin()
+            if isinstance(job.request, Forward):
+                self._serve(job, job.request)
+        try:
+            wait_for(self.checkpoint.device)
+        except Exception as error:  # what was launched went wrong
+            job.fail(error)
 
     def _serve(self, job: Job[Any], request: Forward) -> None:
         before = request.cache.length

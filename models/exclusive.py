@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from models.errors import SessionError
-from models.steps import Forward, Output, Piece, Steps
+from models.steps import Forward, Output, Pause, Piece, Steps
 
 
 class Exclusive(Protocol):
@@ -26,7 +26,7 @@ def exclusive(method: Callable[Concatenate[S, P], Steps[T]]) -> Callable[Concate
     """Refuse a method, with a `SessionError`, from another's first step to its end or `close`."""
 
     @wraps(method)
-    def steps(self: S, *args: P.args, **kwargs: P.kwargs) -> Generator[Forward | Piece, Output | None, T]:
+    def steps(self: S, *args: P.args, **kwargs: P.kwargs) -> Generator[Forward | Piece | Pause, Output | None, T]:
         if self._busy is not None:
             raise SessionError(
                 f"{method.__name__} while {self._busy} is under way: a session does one thing at a time; "

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from models.attachments import Attachment, attach
+from models.attachments import Attachment, Encoded, attach, encode
 from models.context import Chunks, Context
 from models.errors import SessionError
 from models.exclusive import exclusive
@@ -214,13 +214,18 @@ class Session:
             say = self._speaker.say_aside(turn, asked, limit) if aside else self._speaker.say(turn, limit)
             return (yield from say)
         budget = self._context.ledger.window.vision_low // 4
-        attached = attach(self._runtime, question, attachments, budget).span(self._frame_time_s)
+        made = yield from attach(self._runtime, question, attachments, budget)
+        attached = made.span(self._frame_time_s)
         if aside:
             return (yield from self._speaker.say_aside(turn, attached, limit))
         if not keep_attachments:
             return (yield from self._speaker.say_on_fork(turn, attached, limit))
         turn.question = attached
         return (yield from self._speaker.say(turn, limit))
+
+    def encode(self, attachments: Sequence[Attachment]) -> Steps[tuple[Encoded, ...]]:
+        """Encode what will come with a question, in turns, beside whatever else this session does meanwhile."""
+        return (yield from encode(self._runtime, attachments, self._context.ledger.window.vision_low // 4))
 
     @exclusive
     def check(self, question: str) -> Steps[Check]:

@@ -50,7 +50,12 @@ class Piece:
     text: str
 
 
-Steps = Generator[Forward | Piece, Output | None, T]
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The end of a turn: work that is no forward pass was done, a part of some pictures' encoding for one."""
+
+
+Steps = Generator[Forward | Piece | Pause, Output | None, T]
 
 
 @dataclass(slots=True, eq=False)
@@ -65,7 +70,7 @@ class Job(Generic[T]):
     error: Exception | None = None
     num_passes: int = 0
     """Forward passes that it was given the outcome of."""
-    _pending: Forward | None = None
+    _pending: Forward | Pause | None = None
     _num_taken: int = 0
 
     def take_pieces(self) -> list[str]:
@@ -92,13 +97,13 @@ class Job(Generic[T]):
         self._advance(None)
 
     @property
-    def request(self) -> Forward | None:
-        """The forward pass it waits for; `None` before it began and after it ended."""
+    def request(self) -> Forward | Pause | None:
+        """The forward pass, or the next turn, that it waits for; `None` before it began and after it ended."""
         return self._pending
 
-    def resume(self, output: Output) -> None:
-        """Hand over what was asked for and run up to the next request."""
-        self.num_passes += 1
+    def resume(self, output: Output | None) -> None:
+        """Hand over what was asked for, nothing after a pause, and run up to the next request."""
+        self.num_passes += output is not None
         self._advance(output)
 
     def fail(self, error: Exception) -> None:
@@ -118,7 +123,7 @@ class Job(Generic[T]):
         try:
             while True:
                 request = self.steps.send(output)
-                if isinstance(request, Forward):
+                if not isinstance(request, Piece):
                     self._pending = request
                     return
                 self.pieces.append(request.text)

@@ -7,6 +7,7 @@ and the patch order: VideoLLaMA 3 (arXiv 2501.13106, section 2.1) and its publis
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -134,6 +135,19 @@ class VisionEncoder:
         )
         return self._model.projector(vision.last_hidden_state)
 
+    def pieces(self, patches: torch.Tensor, grid: CellGrid, most: float) -> Generator[float, None, torch.Tensor]:
+        """`encode` one picture in pieces of at most so much work; yields the work of each, in patches, before it.
+
+        A picture whose encoding is no more than that is one piece.
+        """
+        from models.encoding import picture_cost, pieces_of
+
+        cost = picture_cost(len(patches), self._model.vision_model.config.hidden_size)
+        if cost > most:
+            return (yield from pieces_of(self._model, patches.to(self._device, self._dtype), grid, most))
+        yield cost
+        return self.encode(patches, grid)
+
 
 def encode_frames(
     model: VideoLlama3Model, patches: torch.Tensor, grid: CellGrid, *, frozen: bool = False
@@ -176,7 +190,7 @@ def _through_layers(model: VideoLlama3Model, hidden: torch.Tensor, grid: CellGri
 
     tower = model.vision_model
     num_frames, num_patches = hidden.shape[:2]
-    cos, sin = tower.rotary_pos_emb(hidden, _patch_positions(grid).to(hidden.device))
+    cos, sin = tower.rotary_pos_emb(hidden, patch_positions(grid).to(hidden.device))
     for layer in (tower.encoder.layers[index] for index in layers):
         attention = layer.self_attn
         shape = (num_frames, num_patches, attention.num_heads, attention.head_dim)
@@ -192,7 +206,7 @@ def _through_layers(model: VideoLlama3Model, hidden: torch.Tensor, grid: CellGri
     return hidden
 
 
-def _patch_positions(grid: CellGrid) -> torch.Tensor:
+def patch_positions(grid: CellGrid) -> torch.Tensor:
     """Row and column of each patch, in the order of `VisionSettings.cut`: int64 `[num_patches, 2]`."""
     merge = grid.merge
     rows, cols = torch.meshgrid(torch.arange(grid.rows * merge), torch.arange(grid.cols * merge), indexing="ij")

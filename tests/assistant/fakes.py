@@ -13,7 +13,7 @@ from assistant.events import Alert, Answer, Comment, StatusEvent, StreamEvent
 from models.errors import SettingsError
 from models.sight import Check, Sight
 from models.spans import Eviction, WindowSettings
-from models.steps import Forward, Output, Piece, Steps
+from models.steps import Forward, Output, Pause, Piece, Steps
 from models.turns import Utterance
 from streaming.clock import FakeClock
 from streaming.pruning import CellGrid, Kind, Pruning
@@ -111,6 +111,12 @@ class FakeModel:
     def answer(self, question: str, attachments: Sequence[Any] = (), *, aside: bool = False) -> Steps[Utterance]:
         self.calls.append(f"answer {question}" + " aside" * aside + f" with {len(attachments)}" * bool(attachments))
         return (yield from self._say(self.answers.get(question, "Yes.")))
+
+    def encode(self, attachments: Sequence[Any]) -> Steps[Sequence[Any]]:
+        self.calls.append(f"encode {len(attachments)}")
+        for _ in attachments:
+            yield Pause()
+        return tuple(attachments)
 
     def check(self, question: str) -> Steps[Check]:
         self.calls.append(f"check {question}")

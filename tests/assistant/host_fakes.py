@@ -51,6 +51,8 @@ class FakeModelEngine:
                     job.fail(self.failing.popleft())
                 else:
                     job.resume(AN_OUTPUT)
+            elif job.request is not None:
+                job.resume(None)
         return [job for job in jobs if not job.done]
 
     def open_session(
@@ -87,6 +89,7 @@ class FakeSeat:
 
     name: str = "seat"
     is_live: bool = True
+    is_answering: bool = False
     is_over: bool = False
     jobs: deque[Steps[Any]] = field(default_factory=deque)
     always: int = 0

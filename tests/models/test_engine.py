@@ -17,7 +17,7 @@ from models.engine import Engine
 from models.errors import SessionError, SettingsError
 from models.sampling import Sampler, SamplingSettings
 from models.session import Session
-from models.steps import Forward, Job, Output, Piece, Steps
+from models.steps import Forward, Job, Output, Steps
 from tests.models.streams import Script, check_whole, frame, moving, noting, picture, read, small_settings
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "prompts.json").read_text(encoding="utf-8"))
@@ -243,7 +243,7 @@ def test_steps_can_be_driven_by_hand(engine: Engine) -> None:
     with torch.inference_mode():
         request = next(steps)
         while True:
-            assert not isinstance(request, Piece)
+            assert isinstance(request, Forward)
             try:
                 request = steps.send(engine._forward(request))
             except StopIteration as stop:

@@ -160,7 +160,7 @@ def test_a_pass_that_feeds_some_layers_alone_is_taken_back(
     watch(engine, session, 2)
     update = RollingLayer.update
 
-    def deaf(layer: RollingLayer, *states: torch.Tensor, **more: object) -> Any:
+    def deaf(layer: RollingLayer, *states: torch.Tensor, **more: Any) -> Any:
         made = update(layer, *states, **more)
         if layer is session.context.cache.layers[2]:
             layer.length -= 1
