@@ -25,7 +25,8 @@ class Sampler:
     """Takes the first frame at or after each tick of `fps`; ticks count from the first frame, so they never drift.
 
     A gap costs the ticks inside it and nothing more. Media time that jumps back starts the ticks anew. A rate above the
-    stream's own takes every frame; `fps=None` does too.
+    stream's own takes every frame; `fps=None` does too. A source that knows for how long each picture is shown also
+    asks at `next_s`, so that each tick gets the picture that stands there.
 
     >>> sampler = Sampler(2.0)
     >>> [pts_s for pts_s in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2) if sampler.take(pts_s)]
@@ -41,8 +42,11 @@ class Sampler:
         self._next_tick = 0
         self._slack_s = 0.0 if fps is None else min(_ROUNDING_S, _ROUNDING_OF_TICK / fps)
 
-    def take(self, pts_s: float) -> bool:
-        """Whether the frame at media time `pts_s` is the one for a tick; each frame is asked once, in order."""
+    def take(self, pts_s: float, *, is_repeated: bool = False) -> bool:
+        """Whether the frame at media time `pts_s` is the one for a tick; each frame is asked once, in order.
+
+        is_repeated: it is the picture of before, which still stands; it is taken like any other.
+        """
         if self.fps is None:
             return True
         if self._last_s == -math.inf or pts_s < self._last_s:
@@ -54,6 +58,13 @@ class Sampler:
         self._next_tick = tick + 1
         self._taken_s = pts_s
         return True
+
+    @property
+    def next_s(self) -> float:
+        """Media time of the next tick: -infinity before the first frame, infinity without a rate: it has no ticks."""
+        if self.fps is None:
+            return math.inf
+        return -math.inf if self._last_s == -math.inf else self._origin_s + self._next_tick / self.fps
 
     def reset(self) -> None:
         """Forget the stream: the next frame is taken and starts the ticks."""

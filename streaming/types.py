@@ -22,6 +22,8 @@ class Frame:
     """Our clock (`Clock.now_s`) when the frame left the decoder."""
     source: str
     """The source's display name; credentials are already redacted."""
+    is_repeated: bool = False
+    """Whether it is the picture of the frame before, which still stands: the same array."""
 
 
 class NoticeKind(StrEnum):

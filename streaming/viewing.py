@@ -71,10 +71,20 @@ class Tap:
         self._is_for_model = self._is_for_viewers = False
         self._decoded_at_s: deque[float] = deque(maxlen=1024)
 
-    def take(self, pts_s: float) -> bool:
-        """Whether anybody wants the picture at media time `pts_s`; the sampler that a source asks."""
+    @property
+    def next_s(self) -> float:
+        """As `Sampler.next_s`, for the model: nobody else has to be shown a standing picture again."""
+        self._sampler.set_fps(self.fps)
+        return self._sampler.next_s
+
+    def take(self, pts_s: float, *, is_repeated: bool = False) -> bool:
+        """Whether anybody wants the picture at media time `pts_s`; the sampler that a source asks.
+
+        is_repeated: it is the picture of before, which still stands.
+        """
         now_s = self._clock.now_s()
-        self._decoded_at_s.append(now_s)
+        if not is_repeated:
+            self._decoded_at_s.append(now_s)
         self._sampler.set_fps(self.fps)
         self._is_for_model = not self.is_shut and self._sampler.take(pts_s)
         self._is_for_viewers = len(self.viewers) > 0 and now_s - self._viewed_at_s >= self._view_every_s

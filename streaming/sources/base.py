@@ -72,7 +72,10 @@ class Source(Protocol):
 class FrameChooser(Protocol):
     """Chooses frames before they are converted (`streaming.sampling.Sampler`, `streaming.viewing.Tap`)."""
 
-    def take(self, pts_s: float) -> bool: ...
+    @property
+    def next_s(self) -> float: ...
+
+    def take(self, pts_s: float, *, is_repeated: bool = False) -> bool: ...
 
     def reset(self) -> None: ...
 
@@ -292,11 +295,13 @@ class BaseSource:
             codec=info.codec,
         )
 
-    def _framed(self, image: np.ndarray, pts_s: float, index: int) -> Iterator[Item]:
+    def _framed(
+        self, image: np.ndarray, pts_s: float, index: int, *, is_repeated: bool = False
+    ) -> Iterator[Item]:
         """`image` as a frame, after a notice where its size is another than before."""
         yield from self._tell_size(image)
         self._last_pts_s = pts_s
-        yield Frame(image, index, pts_s, self._clock.now_s(), self._name)
+        yield Frame(image, index, pts_s, self._clock.now_s(), self._name, is_repeated)
 
     def _tell_size(self, image: np.ndarray) -> Iterator[Notice]:
         """A notice where `image` has another size than the one before; raises `PictureTooNarrow`."""

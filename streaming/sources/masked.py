@@ -23,6 +23,8 @@ class MaskedSource:
         self._source = source
         self._masks = masks
         self._checked_px: tuple[int, int] | None = None
+        self._last: tuple[np.ndarray, np.ndarray] | None = None
+        """The last picture, bare and masked."""
 
     @property
     def name(self) -> str:
@@ -48,7 +50,13 @@ class MaskedSource:
     def frames(self) -> Iterator[Item]:
         """The items of the source behind, frames masked."""
         for item in self._source.frames():
-            yield dataclasses.replace(item, image=self._masked(item.image)) if isinstance(item, Frame) else item
+            yield dataclasses.replace(item, image=self._mask(item)) if isinstance(item, Frame) else item
+
+    def _mask(self, frame: Frame) -> np.ndarray:
+        """The frame's picture, masked; the same array again where it is repeated."""
+        if self._last is None or not frame.is_repeated or frame.image is not self._last[0]:
+            self._last = frame.image, self._masked(frame.image)
+        return self._last[1]
 
     def _masked(self, image: np.ndarray) -> np.ndarray:
         """`image` with the masks over it; raises `ConfigError` where they do not fit a picture of its size."""

@@ -22,18 +22,20 @@ class Picture:
     """One decoded picture, not converted yet: sampling skips most, and conversion costs as much as decoding."""
 
     stamp_s: float | None
-    """The container's timestamp in seconds after the stream's start; None where it has none."""
+    """The container's timestamp in seconds after the container's start; None where it has none."""
     duration_s: float
     """How long it is shown, 0.0 where that is not known."""
     size_px: tuple[int, int]
     """Width and height, upright."""
     to_rgb: Callable[[], np.ndarray]
     """Makes the array: uint8, `[height, width, 3]`, upright, alpha composited over black."""
+    is_spread: bool = False
+    """Whether the stamp was taken from the rate, as the container's lies at one time with many others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stamps:
-    """The timestamps of a picture that is not decoded, in seconds after the stream's start; None where it has none."""
+    """The timestamps of a picture that is not decoded, seconds after the container's start; None where it has none."""
 
     show_s: float | None
     decode_s: float | None

@@ -43,9 +43,14 @@ MAX_PIXELS = 8192 * 4352
 """Of one picture, from whatever source: an 8K camera's. More costs gigabytes, and a few bytes can ask for it."""
 
 _MAX_SANE_FPS = 1000.0
+_LEAST_USUAL_FPS, _MOST_USUAL_FPS = 1.0, 240.0
+_LEAST_LENGTH = 1.25
+"""Of a recording, in pictures."""
 
 # FFmpeg plays text files as the screen of an old terminal.
 _NOT_VIDEO_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
+# Their lists give each picture the time up to the next one, however long: there is no time without a picture.
+_FORMATS_WITHOUT_HOLES = frozenset({"mov", "gif", "apng", "avi", "webp", "webp_anim"})
 _PLAYLIST_FORMATS = frozenset({"hls", "dash"})
 _FORMATS_WITHOUT_TIME = frozenset({"mpjpeg", "mjpeg", "image2", "image2pipe", "jpeg_pipe", "png_pipe"})
 
@@ -95,7 +100,12 @@ class VideoReader:
         self._reorders = stream.codec_context.codec.reorder
         self._may_be_joined = bool(container.format.flags & cast("int", Flags.ts_discont.value))
         self._fps_declared = _rate_of(stream)
-        self._duration_s_declared = _length_of(stream, container)
+        self._start_s = _start_of(stream, container)
+        end_s = _end_of(stream, container, self._start_s)
+        # As long as one picture lasts: a still, or all its pictures lie at one time.
+        self._fps_usual = _usual_rate_of(stream)
+        self._is_length_true = end_s is None or end_s * (self._fps_usual or 1.0) >= _LEAST_LENGTH
+        self._duration_s_declared = end_s if self._is_length_true else None
         self._has_own_duration = (
             stream.duration is not None or "DURATION" in stream.metadata or len(container.streams) == 1
         )
@@ -120,8 +130,18 @@ class VideoReader:
 
     @property
     def duration_s_declared(self) -> float | None:
-        """Length by the header: the stream's own, else the container's; None where neither says."""
+        """By the header: media time at which the pictures end, else the whole container; None where neither says."""
         return self._duration_s_declared
+
+    @property
+    def fps_usual(self) -> float | None:
+        """A rate from 1 to 240 a second by the header, None where it says none: what it averages may be nonsense."""
+        return self._fps_usual
+
+    @property
+    def is_length_true(self) -> bool:
+        """Whether the header's length can be: else it is left out, and a seek by time would mislead."""
+        return self._is_length_true
 
     @property
     def has_own_duration(self) -> bool:
@@ -142,6 +162,11 @@ class VideoReader:
     def may_be_joined(self) -> bool:
         """Whether recordings in its format can be joined byte by byte, as FFmpeg sees it: then times may jump."""
         return self._may_be_joined
+
+    @property
+    def has_holes(self) -> bool:
+        """Whether its format can leave a time without a picture; else each picture is shown until the next."""
+        return not self._formats & _FORMATS_WITHOUT_HOLES
 
     @property
     def reorders(self) -> bool:
@@ -199,7 +224,7 @@ class VideoReader:
         return self._container.demux() if self._is_live else self._container.demux(self._stream)
 
     def seek(self, to_s: float) -> bool:
-        """Go to the last key frame at or before `to_s` after the stream's start; False where it cannot."""
+        """Go to the last key frame at or before `to_s` after the container's start; False where it cannot."""
         stream = self._stream
         if stream.time_base is None:
             return False
@@ -213,11 +238,6 @@ class VideoReader:
     def close(self) -> None:
         """Close the container; more than once does no harm."""
         self._container.close()
-
-    @property
-    def _start_s(self) -> float:
-        start, time_base = self._stream.start_time, self._stream.time_base
-        return 0.0 if start is None or time_base is None else float(start * time_base)
 
     def _choose_stream(self) -> VideoStream:
         container = self._container
@@ -322,16 +342,44 @@ def reason_of(error: av.FFmpegError) -> str:
 
 def _rate_of(stream: VideoStream) -> float | None:
     rate = stream.average_rate or stream.guessed_rate
-    return float(rate) if rate and 0 < rate <= _MAX_SANE_FPS else None
+    if rate and rate > _MAX_SANE_FPS:  # its pictures lie at one time
+        return _usual_rate_of(stream)
+    return float(rate) if rate and rate > 0 else None
 
 
-def _length_of(stream: VideoStream, container: InputContainer) -> float | None:
+def _usual_rate_of(stream: VideoStream) -> float | None:
+    """The first rate that a camera may have: by the timestamps, by the container, by the pictures' own data."""
+    rates = (stream.average_rate, stream.guessed_rate, stream.codec_context.framerate)
+    return next((float(rate) for rate in rates if rate and _LEAST_USUAL_FPS <= rate <= _MOST_USUAL_FPS), None)
+
+
+def _start_of(stream: VideoStream, container: InputContainer) -> float:
+    """The timestamp from which media time counts, seconds: the container's first, as in players, sound included."""
+    if container.start_time is not None:
+        return container.start_time / av.time_base
+    return _first_of(stream)
+
+
+def _first_of(stream: VideoStream) -> float:
+    start, time_base = stream.start_time, stream.time_base
+    return 0.0 if start is None or time_base is None else float(start * time_base)
+
+
+def _end_of(stream: VideoStream, container: InputContainer, start_s: float) -> float | None:
+    """Media time of the end by the header.
+
+    Matroska's DURATION is the last timestamp, not a length, but where mkvmerge wrote it among its statistics.
+    """
+    late_s = _first_of(stream) - start_s
     if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
+        return late_s + float(stream.duration * stream.time_base)
     of_matroska = _seconds_of(stream.metadata.get("DURATION", ""))
     if of_matroska is not None:
-        return of_matroska
-    return None if container.duration is None else container.duration / av.time_base
+        return of_matroska + (late_s if "_STATISTICS_TAGS" in stream.metadata else -start_s)
+    if container.duration is None:
+        return None
+    is_end = "matroska" in container.format.name
+    return container.duration / av.time_base - (start_s if is_end else 0.0)
 
 
 def _has_end(container: InputContainer, formats: frozenset[str]) -> bool:

@@ -6,41 +6,45 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
+import numpy as np
 
 from streaming.buffer import Item
 from streaming.clock import Clock
-from streaming.errors import (
-    ConfigError,
-    NotAVideo,
-    SourceError,
-    SourceNotFound,
-    SourceUnreadable,
-    TimesJumpBack,
-    TruncatedFile,
-)
+from streaming.errors import ConfigError, SourceError, TimesJumpBack
 from streaming.sources.base import BaseSource, FrameChooser, SourceOptions, check_aspect
-from streaming.sources.jumps import JumpBack, find_jump_back
+from streaming.sources.crowding import spread_crowds
+from streaming.sources.files import missing_bytes, missing_end, open_file
+from streaming.sources.jumps import MOST_PACKETS, JumpBack, find_jump_back
 from streaming.sources.pacing import Pacer
-from streaming.sources.pictures import Broken, Damage
-from streaming.sources.reading import VideoReader, open_reader, reason_of
+from streaming.sources.pictures import Broken, Damage, Picture
+from streaming.sources.reading import VideoReader, reason_of
 from streaming.sources.timestamps import RecordingTimeline, Timed, time_pictures
 from streaming.types import Notice, NoticeKind, SourceInfo
 
-# A playlist or a list of files may name any URL: only other files are opened for it.
-_FILE_OPTIONS = {"protocol_whitelist": "file"}
-
 _MAX_PEEKED = 256
 _ROUNDING_S = 0.001
-_MIN_MISSING_S = 1.0
-_MIN_MISSING_SHARE = 0.05
 
 Opener = Callable[[], VideoReader]
+
+
+@dataclass(slots=True)
+class _Standing:
+    """The picture that is shown now, up to the next or to its own end."""
+
+    picture: Picture
+    from_s: float
+    """The file's media time from which it is wanted: its own, or the start of the range."""
+    index: int | None = None
+    """Its number among those in range; None while it is from before."""
+    image: np.ndarray | None = None
+    """Once it was wanted."""
+    is_lost: bool = False
+    """Whether it could not be converted."""
 
 
 @dataclass(slots=True)
@@ -56,6 +60,7 @@ class _Pass:
     broken: str = ""
     """Why it broke off, empty where it did not."""
     reached_end_s: bool = False
+    standing: _Standing | None = None
 
 
 class ReplaySource(BaseSource):
@@ -73,16 +78,19 @@ class ReplaySource(BaseSource):
         self._reader: VideoReader | None = None
         self._pass: _Pass | None = None
         self._file_starts_s = 0.0
-        self._num_unstamped = self._num_late = 0
+        self._num_unstamped = self._num_late = self._num_spread = 0
         self._is_joined = False
         """Whether the timestamps are known to jump back: the header's length and a seek would then mislead."""
+        self._has_longer = False
+        """Whether pictures are known to lie after the end by the header."""
 
     def open(self) -> SourceInfo:
         """Open it and look at its first picture; raises `SourceError`, or `ConfigError` for a start after its end."""
         self.close()
         self._start()
         self._file_starts_s = 0.0
-        self._num_unstamped = self._num_late = 0
+        self._num_unstamped = self._num_late = self._num_spread = 0
+        self._has_longer = False
         return self._open_with(self._enter)
 
     def frames(self) -> Iterator[Item]:
@@ -159,15 +167,29 @@ class ReplaySource(BaseSource):
         )
 
     def _length_s(self, reader: VideoReader) -> float | None:
-        """By the header; None where it cannot know."""
-        return None if self._is_joined else reader.duration_s_declared
+        """By the header; None where it cannot know, or is known to be wrong."""
+        return None if self._is_joined or self._has_longer else reader.duration_s_declared
 
     def _check_start(self, reader: VideoReader) -> None:
         duration_s = self._length_s(reader)
-        if duration_s is not None and 0 < duration_s <= self._options.start_s:
+        start_s = self._options.start_s
+        if duration_s is not None and 0 < duration_s <= start_s and not self._reaches(reader, start_s):
             raise ConfigError(
                 f"start_s={self._options.start_s:g}", f"{self._name} is {duration_s:.1f} s long", "start earlier"
             )
+
+    def _reaches(self, reader: VideoReader, time_s: float) -> bool:
+        """Whether there are pictures at or after a time, whatever the header says; where it is a file, which is cheap.
+
+        A header is wrong where it counts the order of decoding, and after a copy that did not mend it.
+        """
+        if self._path is None or not self._path.is_file():
+            return False
+        stamps = itertools.islice(reader.stamps(), MOST_PACKETS)
+        self._has_longer = any(stamp.show_s is not None and stamp.show_s >= time_s for stamp in stamps)
+        reader.close()
+        self._reader = self._opener()
+        return self._has_longer
 
     def _describe(self, reader: VideoReader) -> SourceInfo:
         width_px, height_px = self._size_px or reader.coded_size_px
@@ -187,7 +209,8 @@ class ReplaySource(BaseSource):
         assert self._reader is not None
         start_s = self._options.start_s
         if not is_first or start_s > 0:
-            if not self._is_joined and self._reader.seek(start_s):
+            is_sought = self._reader.is_length_true and not self._is_joined
+            if is_sought and self._reader.seek(start_s):
                 state, first = self._peek(self._reader)
                 latest_s = max(start_s, self._file_starts_s) + _ROUNDING_S
                 if first is not None and first.is_stamped and first.placed.pts_s <= latest_s:
@@ -201,8 +224,8 @@ class ReplaySource(BaseSource):
 
     def _peek(self, reader: VideoReader) -> tuple[_Pass, Timed | None]:
         """A pass from where `reader` stands, and its first picture, which the pass gives too."""
-        timeline = RecordingTimeline(reader.fps_declared)
-        events = time_pictures(reader.events(), timeline)
+        timeline = RecordingTimeline(reader.fps_declared, has_holes=reader.has_holes)
+        events = time_pictures(spread_crowds(reader.events(), reader.fps_usual), timeline)
         peeked: list[Timed | Damage | Broken] = []
         first = None
         for event in itertools.islice(events, _MAX_PEEKED):
@@ -215,35 +238,64 @@ class ReplaySource(BaseSource):
 
     def _play(self, state: _Pass, sampler: FrameChooser, pacer: Pacer) -> Iterator[Item]:
         """Frames and notices of one pass, up to its end or `end_s`."""
-        closed, end_s = self._closed, self._options.end_s
+        closed, start_s, end_s = self._closed, self._options.start_s, self._options.end_s
         while (event := self._with_decoder(lambda: next(state.events, None))) is not None:
             if isinstance(event, Damage):
                 self._damage.add(event)
                 continue
             if isinstance(event, Broken):
                 state.broken = event.reason
-                return
-            if event.placed.pts_s < self._options.start_s - _ROUNDING_S:
-                continue
-            if end_s is not None and event.placed.pts_s >= end_s - _ROUNDING_S:
+                break
+            pts_s = event.placed.pts_s
+            yield from self._stand(state, pts_s - event.placed.hole_s, sampler, pacer)
+            state.standing = _Standing(event.picture, max(pts_s, start_s))
+            if end_s is not None and pts_s >= end_s - _ROUNDING_S:
                 state.reached_end_s = True
                 return
-            yield from self._tell_damage()
-            yield from self._deliver(event, state, sampler, pacer)
+            if pts_s >= start_s - _ROUNDING_S:
+                yield from self._tell_damage()
+                yield from self._deliver(event, state, sampler, pacer)
             if closed.is_set():
                 return
+        if not closed.is_set():
+            yield from self._stand(state, self._last_end_s(state), sampler, pacer)
 
     def _deliver(self, event: Timed, state: _Pass, sampler: FrameChooser, pacer: Pacer) -> Iterator[Item]:
         """One picture in range: as a frame if it is sampled, after what has to be said of it."""
+        assert state.standing is not None
         if state.first_s is None:
             state.first_s = event.placed.pts_s
         pts_s = event.placed.pts_s + state.offset_s
         yield from self._tell_time(event)
-        index = self._num_decoded
+        state.standing.index = self._num_decoded
         self._num_decoded += 1
-        if not sampler.take(pts_s):
+        if sampler.take(pts_s):
+            yield from self._give(state.standing, pts_s, pacer)
+        else:
             self._last_pts_s = pts_s
+
+    def _stand(self, state: _Pass, until_s: float, sampler: FrameChooser, pacer: Pacer) -> Iterator[Item]:
+        """The last picture again at each tick up to `until_s`, the file's media time until which it is shown.
+
+        One from before `start_s` that is still shown then begins there.
+        """
+        shown, end_s = state.standing, self._options.end_s
+        if shown is None:
             return
+        until_s = min(until_s, until_s if end_s is None else end_s) - _ROUNDING_S + state.offset_s
+        while not shown.is_lost and not self._closed.is_set():
+            pts_s = max(sampler.next_s, shown.from_s + state.offset_s)
+            if pts_s >= until_s or not sampler.take(pts_s, is_repeated=shown.index is not None):
+                return
+            if shown.index is None:
+                shown.index = self._num_decoded
+                self._num_decoded += 1
+            if state.first_s is None:
+                state.first_s = shown.from_s
+            yield from self._give(shown, pts_s, pacer)
+
+    def _give(self, shown: _Standing, pts_s: float, pacer: Pacer) -> Iterator[Item]:
+        """A picture as a frame, when its time has come."""
         late_s = pacer.wait(pts_s)
         if self._closed.is_set():
             return
@@ -253,12 +305,16 @@ class ReplaySource(BaseSource):
                 f"frames are used slower than speed {pacer.speed:g}; the media clock waits for them",
                 behind_s=late_s,
             )
-        try:
-            image = event.picture.to_rgb()
-        except av.FFmpegError as error:
-            self._damage.add(Damage(reason_of(error), num_lost=1))
-            return
-        yield from self._framed(image, pts_s, index)
+        is_repeated = shown.image is not None
+        if shown.image is None:
+            try:
+                shown.image = shown.picture.to_rgb()
+            except av.FFmpegError as error:
+                shown.is_lost = True
+                self._damage.add(Damage(reason_of(error), num_lost=1))
+                return
+        assert shown.index is not None
+        yield from self._framed(shown.image, pts_s, shown.index, is_repeated=is_repeated)
 
     def _tell_time(self, event: Timed) -> Iterator[Notice]:
         """What is to be said of a picture's timestamp."""
@@ -267,22 +323,41 @@ class ReplaySource(BaseSource):
             reason = f"timestamps jumped back by {-jump_s:.3f} s; media time goes on from the frame before"
             yield self._notice(NoticeKind.GAP, reason, jump_s=jump_s)
         elif jump_s > 0:
-            yield self._notice(NoticeKind.GAP, f"no frames for {jump_s:.1f} s", gap_s=jump_s, jump_s=jump_s)
+            hole_s = event.placed.hole_s
+            yield self._notice(NoticeKind.GAP, f"no frames for {hole_s:.1f} s", gap_s=hole_s, jump_s=jump_s)
         elif event.placed.late_s:
             self._num_late += 1
             if self._num_late == 1:
                 late_s = event.placed.late_s
                 reason = f"a timestamp lies {late_s:.3f} s before the last; media time waits for those that follow"
                 yield self._notice(NoticeKind.GAP, reason, late_s=late_s)
+        if event.picture.is_spread:
+            self._num_spread += 1
+            if self._num_spread == 1:
+                every_s = event.picture.duration_s
+                reason = f"pictures lie at one time; theirs are taken from the rate, {1 / every_s:.4g} a second"
+                yield self._notice(NoticeKind.DAMAGED, reason, spread=True)
         if not event.is_stamped:
             self._num_unstamped += 1
             if self._num_unstamped == 1:
                 reason = "frames have no timestamps; their times are worked out from their neighbours or the rate"
                 yield self._notice(NoticeKind.DAMAGED, reason, unstamped=True)
 
+    def _last_end_s(self, state: _Pass) -> float:
+        """The file's media time at which its last picture ends: by its own duration, but not after the file does.
+
+        Where the header ends before it, both count the order of decoding, and the usual interval is the better guess.
+        """
+        timeline, reader = state.timeline, self._reader
+        length_s = reader.duration_s_declared if reader is not None and not self._is_joined else None
+        if length_s is None:
+            return timeline.end_s
+        usual_s = timeline.last_s + timeline.typical_interval_s
+        return min(timeline.end_s, length_s if length_s > timeline.last_s else usual_s)
+
     def _end_of(self, state: _Pass) -> float:
         """The file's media time at which a pass is over."""
-        end_s = state.timeline.end_s
+        end_s = self._last_end_s(state)
         return min(end_s, self._options.end_s) if self._options.end_s is not None else end_s
 
     def _tell_end_of_pass(self, state: _Pass) -> Iterator[Notice]:
@@ -290,7 +365,7 @@ class ReplaySource(BaseSource):
         yield from self._tell_damage()
         reader = self._reader
         if reader is not None and not state.broken and not state.reached_end_s and state.first_s is not None:
-            state.broken = _missing_end(reader, state.timeline.end_s) or _missing_bytes(self._path)
+            state.broken = missing_end(reader, state.timeline.end_s) or missing_bytes(self._path)
         if state.broken:
             reason = f"it breaks off at {self._last_pts_s:.2f} s: {state.broken}"
             yield self._notice(NoticeKind.DAMAGED, reason, broken=True)
@@ -311,83 +386,6 @@ class ReplaySource(BaseSource):
             num_lost=num_lost,
             num_unstamped=self._num_unstamped,
             num_late=self._num_late,
+            num_spread=self._num_spread,
             slowed_s=pacer.total_slowed_s,
         )
-
-
-def open_file(name: str) -> VideoReader:
-    """Open the file at path `name`; raises what is wrong with it as a `SourceError`."""
-    path = Path(name).expanduser()
-    _check_file(path, name)
-    try:
-        return open_reader(str(path.absolute()), name, options=_FILE_OPTIONS)
-    except av.FFmpegError as error:
-        reason = reason_of(error)
-    except NotAVideo as error:
-        if not _lacks_index(path):
-            raise
-        reason = error.rule
-    if _lacks_index(path):
-        raise TruncatedFile(
-            name,
-            "its index (the moov atom) is missing, so its recording was cut off",
-            "repair it with a tool like untrunc, or record to Matroska, which survives a cut",
-        )
-    raise NotAVideo(name, f"it cannot be read as a video ({reason})", "give a video file that plays elsewhere")
-
-
-def _check_file(path: Path, name: str) -> None:
-    try:
-        exists, is_folder = path.exists(), path.is_dir()
-    except (OSError, ValueError):
-        exists, is_folder = False, False
-    if not exists:
-        raise SourceNotFound(name, "there is no such file", "check the path")
-    if is_folder:
-        raise SourceNotFound(name, "it is a folder", "give one of the files in it")
-    if not os.access(path, os.R_OK):
-        raise SourceUnreadable(name, "you may not read it", "ask its owner, or run chmod +r on it")
-    if path.is_file() and path.stat().st_size == 0:
-        raise NotAVideo(name, "it is empty (0 bytes)", "record or copy it again")
-
-
-def _lacks_index(path: Path) -> bool:
-    """Whether this is an MP4 or QuickTime file without a whole `moov`: the list of its outermost boxes says so."""
-    boxes: set[bytes] = set()
-    with path.open("rb") as file:
-        size_bytes = path.stat().st_size
-        position = 0
-        while position + 8 <= size_bytes and len(boxes) < 64:
-            file.seek(position)
-            header = file.read(16)
-            length = int.from_bytes(header[:4], "big")
-            if length == 1:
-                length = int.from_bytes(header[8:16], "big")
-            position += length
-            if length and position <= size_bytes:
-                boxes.add(header[4:8])
-            if length < 8:
-                break
-    return b"ftyp" in boxes and not boxes & {b"moov", b"moof"}
-
-
-def _missing_bytes(path: Path | None) -> str:
-    """What is missing of a file whose header counts its bytes (AVI: FFmpeg shortens its length to what is there)."""
-    if path is None or not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        header = file.read(12)
-    num_missing = int.from_bytes(header[4:8], "little") + 8 - path.stat().st_size
-    if header[:4] != b"RIFF" or header[8:] != b"AVI " or num_missing <= 8:
-        return ""
-    return f"{num_missing} bytes of it are missing"
-
-
-def _missing_end(reader: VideoReader, end_s: float) -> str:
-    """What is missing where the recording ends well before the length that its header declares, else empty."""
-    declared_s = reader.duration_s_declared
-    if declared_s is None or not reader.has_own_duration:
-        return ""
-    if declared_s - end_s <= max(_MIN_MISSING_S, _MIN_MISSING_SHARE * declared_s):
-        return ""
-    return f"it was to last {declared_s:.2f} s"

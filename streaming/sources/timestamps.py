@@ -17,7 +17,11 @@ DEFAULT_FPS = 25.0
 """Rate that is assumed where a stream has neither timestamps nor a rate."""
 
 FORWARD_GAP_S = 10.0
+"""A picture is taken to stand for so long where its container does not say how long."""
+MAX_STANDING_S = 86_400.0
+"""No picture is taken to stand for longer, whatever its container says: a damaged time may lie years ahead."""
 _FORWARD_GAP_INTERVALS = 10
+_ALIKE = 0.25
 _HOLD_S = 0.5
 _NUM_INTERVALS = 15
 _LIVE_DIVERGENCE_S = 30.0
@@ -36,6 +40,8 @@ class Placed:
     out this much (media time follows them). 0: nothing."""
     late_s: float = 0.0
     """What is to be told: the timestamp lies this much before the last, whose media time it is given. 0: nothing."""
+    hole_s: float = 0.0
+    """For so long before it nothing was shown. 0: the frame before stands until this one comes."""
 
 
 class Intervals:
@@ -44,11 +50,21 @@ class Intervals:
     def __init__(self, fps_declared: float | None) -> None:
         self._declared_s = 1.0 / (fps_declared or DEFAULT_FPS)
         self._recent_s: deque[float] = deque(maxlen=_NUM_INTERVALS)
+        self._longest_s = self._declared_s
+        self._leap_s = 0.0
 
     def add(self, interval_s: float) -> None:
         """Count one that was seen."""
         if interval_s > 0:
             self._recent_s.append(interval_s)
+            self._longest_s = max(self._longest_s, interval_s)
+
+    def is_leap(self, step_s: float) -> bool:
+        """Whether `step_s` is far longer than any interval so far: at its second of like length it is one itself."""
+        if step_s <= FORWARD_GAP_S or step_s <= _FORWARD_GAP_INTERVALS * self._longest_s:
+            return False
+        before_s, self._leap_s = self._leap_s, step_s
+        return abs(step_s - before_s) > _ALIKE * step_s
 
     @property
     def typical_s(self) -> float:
@@ -61,10 +77,15 @@ class RecordingTimeline:
 
     Timestamps that jump back (two recordings joined) are rebased, so that media time goes on by a usual interval.
     Those that are late by less than half a second are held instead: rebasing on every swapped pair would drift.
+
+    A picture stands until the next, however uneven the rate. A hole is only where a step is far longer than any before
+    and neither the frame's own duration nor the container, by what it is, says that the picture stood so long.
     """
 
-    def __init__(self, fps_declared: float | None) -> None:
+    def __init__(self, fps_declared: float | None, *, has_holes: bool = True) -> None:
+        """has_holes: whether the container can leave a time without a picture; else each stands until the next."""
         self._intervals = Intervals(fps_declared)
+        self._has_holes = has_holes
         self._offset_s = 0.0
         self._last_s = -math.inf
         self._last_duration_s = 0.0
@@ -73,7 +94,12 @@ class RecordingTimeline:
     @property
     def end_s(self) -> float:
         """Media time at which the last frame stops being shown."""
-        return self._last_s + (self._last_duration_s or self._intervals.typical_s)
+        return self._last_s + min(self._last_duration_s or self._intervals.typical_s, MAX_STANDING_S)
+
+    @property
+    def last_s(self) -> float:
+        """Media time of the last frame; -infinity before the first."""
+        return self._last_s
 
     @property
     def typical_interval_s(self) -> float:
@@ -82,7 +108,7 @@ class RecordingTimeline:
 
     def place(self, stamp_s: float, duration_s: float = 0.0) -> Placed:
         """Media time of the frame stamped `stamp_s`, which is shown for `duration_s` (0: not known)."""
-        self._last_duration_s = duration_s
+        before_s, self._last_duration_s = self._last_duration_s, duration_s
         if self._last_s == -math.inf:
             self._last_s = stamp_s
             return Placed(stamp_s)
@@ -90,13 +116,18 @@ class RecordingTimeline:
         if step_s < 0:
             return self._place_earlier(step_s)
         self._is_holding = False
-        jump_s = 0.0
-        if step_s > FORWARD_GAP_S and step_s > _FORWARD_GAP_INTERVALS * self._intervals.typical_s:
-            jump_s = step_s
-        else:
+        hole_s = self._hole_s(step_s, before_s)
+        if not hole_s:
             self._intervals.add(step_s)
         self._last_s += step_s
-        return Placed(self._last_s, jump_s)
+        return Placed(self._last_s, step_s if hole_s else 0.0, hole_s=hole_s)
+
+    def _hole_s(self, step_s: float, duration_s: float) -> float:
+        """How much of the step from a frame to the next shows nothing; the frame's own duration is `duration_s`."""
+        stands_s = step_s
+        if self._has_holes and step_s > duration_s + _ALIKE * step_s and self._intervals.is_leap(step_s):
+            stands_s = max(FORWARD_GAP_S, duration_s)
+        return step_s - min(stands_s, MAX_STANDING_S)
 
     def place_unstamped(self, num_frames: int, next_stamp_s: float | None) -> list[Placed]:
         """Media times of frames without timestamps: evenly up to the next that is stamped, else by usual intervals."""
