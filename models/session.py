@@ -137,7 +137,7 @@ class Session:
         yield from self._rebase(time_s)
         forward_ms, ready_at = self._context.elapsed_ms, self._runtime.now()
         try:
-            patches = self._view.patches(frame.image)
+            patches = self._view.patches(frame.image, is_repeated=frame.is_repeated)
             pruning = self._prune(patches, grid, time_s)
             pruned_at = self._runtime.now()
             span, score, log_p = None, None, None

@@ -32,6 +32,12 @@ class View:
         self._grid: CellGrid | None = None
         self._live: LiveDiffFP | None = None
         self._paper: PaperDiffFP | None = None
+        self._seen: tuple[np.ndarray, torch.Tensor] | None = None
+        """The last picture and its patches."""
+        self._pruned: torch.Tensor | None = None
+        """The patches that were pruned last; only a repeated picture gives the same again."""
+        self._encoded: tuple[torch.Tensor, torch.Tensor] | None = None
+        """The patches that were encoded last, and all their tokens."""
 
     @property
     def grid(self) -> CellGrid | None:
@@ -59,31 +65,42 @@ class View:
         """Look through `grid` from this picture on; the next frame is whole and the noise is learned anew."""
         self._live, self._paper = self.pruner(grid, settings), PaperDiffFP(grid)
         self._size, self._grid = (image.shape[0], image.shape[1]), grid
+        self._seen = self._pruned = self._encoded = None
 
     def look_anew(self, settings: StreamSettings) -> None:
         """Begin anew with other settings through the same grid; nothing where there is none yet."""
         if self._grid is not None:
             self._live, self._paper = self.pruner(self._grid, settings), PaperDiffFP(self._grid)
 
-    def patches(self, image: np.ndarray) -> torch.Tensor:
-        """Float32 `[num_patches, values]` of a picture."""
+    def patches(self, image: np.ndarray, *, is_repeated: bool = False) -> torch.Tensor:
+        """Float32 `[num_patches, values]` of a picture; the same tensor again for the last one `is_repeated`."""
         assert self._grid is not None, "patches before begin"
-        return self._vision.patches(image, self._grid)
+        if not is_repeated or self._seen is None or self._seen[0] is not image:
+            self._seen = image, self._vision.patches(image, self._grid)
+        return self._seen[1]
 
     def prune(self, patches: torch.Tensor, time_s: float, tokens_before: int, must_keep: np.ndarray) -> Pruning:
         """Which cells become tokens, and whether the frame is appended at all."""
         assert self._grid is not None and self._paper is not None, "prune before begin"
         if self._live is not None:
-            return self._live.push(patches, time_s, tokens_before=tokens_before, must_keep=must_keep)
+            is_repeated, self._pruned = patches is self._pruned, patches
+            return self._live.push(
+                patches, time_s, tokens_before=tokens_before, must_keep=must_keep, is_repeated=is_repeated
+            )
         changed = self._paper.push(patches).cpu().numpy()
         keep = changed if self._mode == "paper" else np.ones_like(changed)
         kind = Kind.WHOLE if keep.all() else Kind.CHANGED
         return Pruning(keep=keep, changed=changed, refreshed=keep & ~changed, kind=kind, noise_levels=0.0)
 
     def encode(self, patches: torch.Tensor, keep: np.ndarray, time_s: float) -> VisualTokens:
-        """Visual tokens of the kept cells. The whole frame is encoded: its patches attend to each other."""
+        """Visual tokens of the kept cells. The whole frame is encoded: its patches attend to each other.
+
+        A picture that stands costs nothing: the same patches have the same tokens.
+        """
         assert self._grid is not None, "encode before begin"
-        tokens = self._encoder.encode(patches, self._grid)
+        if self._encoded is None or self._encoded[0] is not patches:
+            self._encoded = patches, self._encoder.encode(patches, self._grid)
+        tokens = self._encoded[1]
         kept = torch.from_numpy(np.flatnonzero(keep)).to(tokens.device)
         return VisualTokens(embeddings=tokens[kept], keep_mask=keep, grid=self._grid, pts_s=time_s)
 

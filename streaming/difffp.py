@@ -107,16 +107,23 @@ class LiveDiffFP:
         self._whole_next = True
 
     def push(
-        self, patches: torch.Tensor, pts_s: float, *, tokens_before: int, must_keep: np.ndarray | None = None
+        self,
+        patches: torch.Tensor,
+        pts_s: float,
+        *,
+        tokens_before: int,
+        must_keep: np.ndarray | None = None,
+        is_repeated: bool = False,
     ) -> Pruning:
         """Decides about the next frame.
 
         `patches` is `[num_patches, patch_dim]`; `tokens_before` counts every token appended to the stream so far,
         text included; `must_keep` `[num_cells]` bool names cells whose tokens the caller is about to lose anyway:
-        they are refreshed, in a heartbeat if nothing else appends the frame.
+        they are refreshed, in a heartbeat if nothing else appends the frame. `is_repeated` says that these are the
+        patches of the frame before: a picture that stands says nothing about the camera's noise.
         """
         self._grid.check(patches.shape)
-        view = self._views.of(patches)
+        view = self._previous if is_repeated and self._previous is not None else self._views.of(patches)
         changed, strain = self._compare(view, pts_s)
         self._previous, self._seen_at_s = view, pts_s
         urgent = self._refresh.endangered(tokens_before)
@@ -163,7 +170,8 @@ class LiveDiffFP:
         if self._previous is None or self._reference is None:
             return np.ones(num_cells, dtype=bool), np.zeros(num_cells)
         since_frame, since_kept = view.differences(self._previous, self._reference)
-        self._noise.learn(since_frame, pts_s - self._seen_at_s)
+        if view is not self._previous:
+            self._noise.learn(since_frame, pts_s - self._seen_at_s)
         self._exposure_now += float(np.median(since_frame.shift))
         settings = self._settings
         shift = since_kept.shift.reshape(num_cells, -1)
