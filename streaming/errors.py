@@ -13,6 +13,7 @@
         │   └── NoVideoStream   sound or subtitles only
         ├── PictureTooNarrow    one side is more than 200 times the other
         ├── TimesJumpBack       the timestamps of a recording jump back, and are not to
+        ├── PlayedBefore        it came to its end, and what is there now is the same again
         ├── LoginRefused        the server wants another user or password
         ├── AddressRefused      the URL leads where this source may not connect to
         └── SourceUnreachable   the server does not answer, or not in its protocol
@@ -88,6 +89,10 @@ class PictureTooNarrow(SourceError):
 
 class TimesJumpBack(SourceError):
     """The timestamps of a recording jump back, and whoever opened it asked that they do not."""
+
+
+class PlayedBefore(SourceError):
+    """What was taken for live came to its end, and the server now sends the same again."""
 
 
 class LoginRefused(SourceError):

@@ -36,10 +36,18 @@ class CameraUrl:
 
 
 def parse_url(url: str) -> CameraUrl:
-    """`url` in its parts. Raises `AddressRefused` where it is not plainly one of the four kinds."""
+    """A stranger's `url` in its parts. Raises `AddressRefused` where it is not plainly one of the four kinds."""
     name = redact_url(url)
     if any(ord(sign) <= 0x20 or ord(sign) == 0x7F for sign in url) or "\\" in url:
         raise AddressRefused(name, "it holds spaces, control characters or backslashes", "leave them out")
+    parts = split_url(url)
+    parse_host(name, parts.host)
+    return parts
+
+
+def split_url(url: str) -> CameraUrl:
+    """The owner's `url` in its parts, to whatever host it leads. Raises `AddressRefused` where it names none."""
+    name = redact_url(url)
     bare, userinfo = split_userinfo(url)
     try:
         parts = urlsplit(bare)
@@ -50,7 +58,6 @@ def parse_url(url: str) -> CameraUrl:
         raise AddressRefused(name, f"{parts.scheme or 'no scheme'}:// is not a camera's", KINDS)
     if not host or "@" in parts.netloc:
         raise AddressRefused(name, "it names no host", KINDS)
-    parse_host(name, host)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     user, _, password = (userinfo or "").partition(":")
     login = None if userinfo is None else (unquote(user), unquote(password))

@@ -9,14 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
 
 import av
 
 from streaming.errors import (
     AddressRefused,
     LoginRefused,
-    NotAVideo,
     SourceError,
     SourceNotFound,
     SourceTimeout,
@@ -24,9 +22,11 @@ from streaming.errors import (
 )
 from streaming.reach import PinnedHosts, Reach
 from streaming.redact import redact_url
-from streaming.sources.addresses import KINDS, CameraUrl, parse_url
+from streaming.sources.addresses import CameraUrl, parse_url
 from streaming.sources.base import SourceOptions
-from streaming.sources.http_files import HttpFiles
+from streaming.sources.http_files import HttpFiles, make_client
+from streaming.sources.over_http import FilesReader, open_answer
+from streaming.sources.pinned import PinnedTransport
 from streaming.sources.reading import SAFE_FORMATS, VideoReader, reason_of
 from streaming.sources.relay import RtspRelay
 
@@ -44,24 +44,6 @@ def guarded_opener(url: str, options: SourceOptions, reach: Reach) -> Callable[[
         return open_it(name, parts, hosts, options)
 
     return connect
-
-
-class GuardedReader(VideoReader):
-    """A reader that also closes what its bytes came through, and tells its errors from FFmpeg's."""
-
-    def __init__(self, container: Any, name: str, rest: ExitStack, *, is_live: bool, is_finite: bool | None) -> None:
-        """`is_finite` None leaves the answer to the container."""
-        self._rest = rest
-        try:
-            super().__init__(container, name, is_live=is_live, is_finite=is_finite)
-        except BaseException:
-            rest.close()
-            raise
-
-    def close(self) -> None:
-        """Close the container, then what it read from."""
-        super().close()
-        self._rest.close()
 
 
 def _open_rtsp(name: str, parts: CameraUrl, hosts: PinnedHosts, options: SourceOptions) -> VideoReader:
@@ -84,7 +66,7 @@ def _open_rtsp(name: str, parts: CameraUrl, hosts: PinnedHosts, options: SourceO
                 timeout=(options.open_timeout_s, options.read_timeout_s / 2),
                 metadata_errors="replace",
             )
-            return GuardedReader(container, name, stack.pop_all(), is_live=True, is_finite=None)
+            return FilesReader(container, name, stack.pop_all(), is_live=True, is_finite=None)
         except av.FFmpegError as error:
             caught = error
         if relay.refusal:
@@ -94,29 +76,13 @@ def _open_rtsp(name: str, parts: CameraUrl, hosts: PinnedHosts, options: SourceO
 
 def _open_http(name: str, parts: CameraUrl, hosts: PinnedHosts, options: SourceOptions) -> VideoReader:
     with ExitStack() as stack:
-        files = stack.enter_context(HttpFiles(name, parts, hosts, options))
-        try:
-            container = av.open(
-                parts.text,
-                io_open=files.open,
-                options={
-                    "protocol_whitelist": _NO_PROTOCOL,
-                    "format_whitelist": SAFE_FORMATS,
-                    # Kept connections are FFmpeg's own business, which it has none of here.
-                    "http_persistent": "0",
-                },
-                timeout=(options.open_timeout_s, options.read_timeout_s),
-                metadata_errors="replace",
-            )
-        except av.error.ArgumentError:
-            raise NotAVideo(name, "what the server sends is no video that is read from URLs", KINDS) from None
-        except av.FFmpegError as error:
-            caught = error
-        else:
-            is_playlist = bool({"hls", "dash"} & set(container.format.name.split(",")))
-            is_finite = None if is_playlist or files.length_bytes is None else files.length_bytes > 0
-            return GuardedReader(container, name, stack.pop_all(), is_live=False, is_finite=is_finite)
-        raise NotAVideo(name, f"what the server sends is not a video ({reason_of(caught)})", "check it in a browser")
+        client = make_client(PinnedTransport(name, hosts))
+        files = stack.enter_context(HttpFiles(name, parts, client, options))
+        first = files.open_first()
+        stack.pop_all()
+    # Kept connections are FFmpeg's own business, which it has none of here.
+    av_options = {"protocol_whitelist": _NO_PROTOCOL, "format_whitelist": SAFE_FORMATS, "http_persistent": "0"}
+    return open_answer(name, first, files, options, av_options)
 
 
 def _mapped(

@@ -13,10 +13,9 @@ import av
 import httpx
 
 from streaming.errors import AddressRefused, LoginRefused, SourceNotFound, SourceTimeout, SourceUnreachable
-from streaming.reach import PinnedHosts
-from streaming.sources.addresses import CameraUrl, parse_url
+from streaming.sources.addresses import KINDS, CameraUrl, parse_url
 from streaming.sources.base import SourceOptions
-from streaming.sources.pinned import PinnedTransport
+from streaming.sources.pinned import trusting_context
 
 _AGENT = "streaming-video-assistant"
 _MAX_REDIRECTS = 5
@@ -27,28 +26,35 @@ _SKIPPED_BYTES = 262_144
 class HttpFiles:
     """Opens the files of one source, the first as well as those that a playlist names, through one client."""
 
-    def __init__(self, name: str, parts: CameraUrl, hosts: PinnedHosts, options: SourceOptions) -> None:
+    def __init__(self, name: str, parts: CameraUrl, client: httpx.Client, options: SourceOptions) -> None:
+        """`name` is the source's, for messages; `client` is closed with it."""
         self._name = name
         self._parts = parts
         self._options = options
-        limits = httpx.Timeout(options.read_timeout_s, connect=options.open_timeout_s)
-        self._client = httpx.Client(
-            transport=PinnedTransport(name, hosts),
-            follow_redirects=True,
-            max_redirects=_MAX_REDIRECTS,
-            timeout=limits,
-            trust_env=False,
-            headers={"User-Agent": _AGENT, "Accept": "*/*", "Accept-Encoding": "identity"},
-        )
+        self._client = client
         self._files: set[HttpFile] = set()
-        self.length_bytes: int | None = None
-        """Of the first file: None before it was opened, 0 where the server does not say."""
+        self._first: HttpFile | None = None
+
+    @property
+    def url(self) -> str:
+        """The source's own, without the login."""
+        return self._parts.text
+
+    def open_first(self) -> HttpFile:
+        """The source's own file; FFmpeg is given this one when it asks for it. Raises `SourceError`."""
+        self._first = first = HttpFile(self, self._parts.text, self._parts.login, (0, 0))
+        first.defers_failure = True
+        self._files.add(first)
+        return first
 
     def open(self, url: str | bytes, flags: int, options: dict[str, str]) -> HttpFile:
         """What FFmpeg calls for each file. Raises `SourceError`."""
         text = url.decode() if isinstance(url, bytes) else url
         if flags & 2:
             raise AddressRefused(self._name, "FFmpeg wants to write", "give another stream")
+        first, self._first = self._first, None
+        if first is not None:
+            return first
         parts = parse_url(text)
         if parts.scheme not in ("http", "https"):
             raise AddressRefused(self._name, f"a playlist leads to {parts.scheme}://", "give that address itself")
@@ -56,8 +62,6 @@ class HttpFiles:
         span = (int(options.get("offset", 0)), int(options.get("end_offset", 0)))
         opened = HttpFile(self, parts.text, self._parts.login if is_same else None, span)
         self._files.add(opened)
-        if self.length_bytes is None:
-            self.length_bytes = opened.length_bytes or 0
         return opened
 
     def forget(self, closed: HttpFile) -> None:
@@ -69,9 +73,11 @@ class HttpFiles:
         headers = {"Range": f"bytes={start}-{end - 1 if end else ''}"} if start or end else {}
         try:
             response = self._ask(url, login, headers)
+        except httpx.InvalidURL:
+            raise AddressRefused(self._name, "it is no address", KINDS) from None
         except httpx.TimeoutException:
             limit = f"no answer within {self._options.open_timeout_s:g} s"
-            raise SourceTimeout(self._name, limit, "check host, port and network") from None
+            raise SourceTimeout(self._name, limit, "check host, port and network, or raise open_timeout_s") from None
         except httpx.TooManyRedirects:
             raise AddressRefused(self._name, f"it redirects more than {_MAX_REDIRECTS} times", "check it") from None
         except httpx.HTTPError as error:
@@ -83,20 +89,32 @@ class HttpFiles:
         code = response.status_code
         if code in (401, 403):
             raise LoginRefused.of(self._name, was_given=self._parts.login is not None)
+        if code == 416:
+            rule = "the server offers parts of the file and refuses them (416)"
+            raise SourceUnreachable(self._name, rule, "download it and give the file")
         if code in (404, 410):
             raise SourceNotFound(self._name, f"the server has no such stream ({code})", "check the path in the URL")
         raise SourceUnreachable(self._name, f"the server answers {code}", "ask whoever runs it")
 
     def _ask(self, url: str, login: tuple[str, str] | None, headers: dict[str, str]) -> httpx.Response:
         """Ask, and once more with the login in the way that the server wants."""
-        request = self._client.build_request("GET", url, headers=headers)
-        response = self._client.send(request, stream=True)
+        response = self._send(url, headers, None)
         wanted = response.headers.get("WWW-Authenticate", "").lower()
         if response.status_code != 401 or login is None:
             return response
         response.close()
         auth: httpx.Auth = httpx.DigestAuth(*login) if wanted.startswith("digest") else httpx.BasicAuth(*login)
-        return self._client.send(self._client.build_request("GET", url, headers=headers), stream=True, auth=auth)
+        return self._send(url, headers, auth)
+
+    def _send(self, url: str, headers: dict[str, str], auth: httpx.Auth | None) -> httpx.Response:
+        """Ask once: an answer may take as long as opening may, and what follows it as long as reading."""
+        options = self._options
+        limits = httpx.Timeout(options.read_timeout_s, connect=options.open_timeout_s, read=options.open_timeout_s)
+        request = self._client.build_request("GET", url, headers=headers, timeout=limits)
+        response = self._client.send(request, stream=True, auth=auth)
+        # The limit on the body is read when its first bytes are.
+        response.request.extensions["timeout"]["read"] = options.read_timeout_s
+        return response
 
     def __enter__(self) -> HttpFiles:
         return self
@@ -105,6 +123,19 @@ class HttpFiles:
         for opened in tuple(self._files):
             opened.close()
         self._client.close()
+
+
+def make_client(transport: httpx.BaseTransport | None) -> httpx.Client:
+    """A client for `HttpFiles`; without a `transport` it goes where the owner's URLs lead, by the system's proxies."""
+    return httpx.Client(
+        transport=transport,
+        verify=trusting_context() if transport is None else True,
+        follow_redirects=True,
+        max_redirects=_MAX_REDIRECTS,
+        trust_env=transport is None,
+        # Some servers hang up after an answer and do not say so: a connection that is kept would fail the next request.
+        headers={"User-Agent": _AGENT, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"},
+    )
 
 
 class HttpFile:
@@ -116,8 +147,22 @@ class HttpFile:
         self._position = self._start
         self._chunks: Iterator[bytes] = iter(())
         self._rest = b""
-        self._response: httpx.Response | None = self._connect()
-        self.length_bytes = self._measured(self._response)
+        self._response: httpx.Response | None = None
+        self._response = response = self._connect()
+        self.length_bytes = self._measured(response)
+        """Of the whole file; None where the server does not say."""
+        self.failure: av.FFmpegError | None = None
+        """What broke it off; None while nothing did."""
+        self.defers_failure = False
+        """Whether a failure shows as an end, and is told by `failure` alone: FFmpeg then opens what there is."""
+        self.content_type: str = response.headers.get("Content-Type", "")
+        """As the server says, empty where it does not."""
+
+    def head(self) -> bytes:
+        """The first bytes that came, which `read` gives too; none where nothing comes."""
+        if not self._rest and not self._position:
+            self._rest = self._next()
+        return self._rest
 
     def readable(self) -> bool:
         """Always."""
@@ -125,7 +170,7 @@ class HttpFile:
 
     def seekable(self) -> bool:
         """Whether the server says how long it is, and gives parts of it."""
-        if self._response is None or not self.length_bytes:
+        if self._response is None or not self.length_bytes or _is_packed(self._response):
             return False
         return self._response.status_code == 206 or self._response.headers.get("Accept-Ranges", "") == "bytes"
 
@@ -164,7 +209,8 @@ class HttpFile:
 
     def _connect(self) -> httpx.Response:
         response = self._files.get(self._url, self._login, self._position, self._end)
-        self._chunks, self._rest = response.iter_raw(), b""
+        # Some servers pack whatever they send, though they are asked not to.
+        self._chunks, self._rest = response.iter_bytes() if _is_packed(response) else response.iter_raw(), b""
         if self._position and response.status_code != 206 and not self._skip(self._position):
             response.close()
             raise av.error.EOFError(errno.EPIPE, "the server gives no parts of it")
@@ -172,6 +218,8 @@ class HttpFile:
 
     def _measured(self, response: httpx.Response) -> int | None:
         """Bytes of the whole file, None where the server does not say."""
+        if _is_packed(response):
+            return None
         whole = response.headers.get("Content-Range", "").rpartition("/")[2]
         counted = whole if whole.isdecimal() else response.headers.get("Content-Length", "")
         if self._end:
@@ -192,15 +240,23 @@ class HttpFile:
         try:
             return next((chunk for chunk in self._chunks if chunk), b"")
         except httpx.TimeoutException:
-            raise av.error.ExitError(errno.ETIMEDOUT, "nothing came within the time limit") from None
-        except (httpx.HTTPError, httpx.StreamError):
-            raise av.error.ConnectionResetError(errno.ECONNRESET, "connection reset by peer") from None
+            self.failure = av.error.ExitError(errno.ETIMEDOUT, "nothing came within the time limit")
+        except (httpx.HTTPError, httpx.StreamError):  # what cannot be unpacked, too
+            self.failure = av.error.ConnectionResetError(errno.ECONNRESET, "connection reset by peer")
+        if self.defers_failure:
+            return b""
+        raise self.failure
 
     def _drop(self) -> None:
         response, self._response = self._response, None
         self._rest = b""
         if response is not None:
             response.close()
+
+
+def _is_packed(response: httpx.Response) -> bool:
+    """Whether the body is compressed on its way, so that its length says nothing and no part of it can be had."""
+    return response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity")
 
 
 def _reason(error: Exception) -> str:

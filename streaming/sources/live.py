@@ -15,7 +15,7 @@ import numpy as np
 
 from streaming.buffer import Item
 from streaming.clock import Clock
-from streaming.errors import LoginRefused, PictureTooNarrow, SourceError
+from streaming.errors import LoginRefused, PictureTooNarrow, PlayedBefore, SourceError
 from streaming.sources.base import BaseSource, SourceOptions, check_aspect
 from streaming.sources.frozen import Change, StillWatch
 from streaming.sources.pacing import Pacer
@@ -60,6 +60,11 @@ class Connection(Protocol):
         """Whether many seconds arrive at once, so that they are to be played in real time."""
         ...
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether its end is the source's, and no loss."""
+        ...
+
     def events(self) -> Iterator[Event]:
         """Pictures and damage until the connection ends."""
         ...
@@ -96,7 +101,7 @@ class LiveSource(BaseSource):
         self._num_attempts = 0
         self._connected_at_s = self._decoded_at_s = 0.0
         self._is_back = False
-        self._is_opened = False
+        self._is_opened = self._is_over = False
         self._still: StillWatch | None = None
         self._renew_at_s: float | None = None
         self._num_renewals = 0
@@ -111,7 +116,7 @@ class LiveSource(BaseSource):
         self._num_lost_before = 0
         self._sampler.reset()
         self._num_attempts = 0
-        self._is_back = False
+        self._is_back = self._is_over = False
         self._reset_still()
         self._is_opened = True
         if self._options.retry.from_start:
@@ -133,13 +138,17 @@ class LiveSource(BaseSource):
             reason = yield from self._receive(connection)
             yield from self._tell_damage()
             self._with_decoder(self._release)
+            if self._is_over:
+                break
             if not closed.is_set():
                 connection = yield from self._come_back(reason, at_once=self._is_renewing)
         if closed.is_set():
             return
         reason = f"lost, and not back after {self._num_attempts} attempts"
+        if self._is_over:
+            reason = f"{self._num_decoded} frame{'s' * (self._num_decoded != 1)} read; it is a recording, seen once"
         yield self._notice(
-            NoticeKind.ENDED, reason, self._num_decoded, broken=True, num_frames=self._num_decoded,
+            NoticeKind.ENDED, reason, self._num_decoded, broken=not self._is_over, num_frames=self._num_decoded,
             num_lost=self._damage.num_lost,
         )
 
@@ -192,6 +201,7 @@ class LiveSource(BaseSource):
             if self._damage.is_pending and now_s - told_at_s >= _DAMAGE_INTERVAL_S:
                 told_at_s = now_s
                 yield from self._tell_damage()
+        self._is_over = connection.is_finite
         return "the connection was ended by the other side"
 
     def _deliver(self, picture: Picture, stamp_s: float | None, now_s: float, pacer: Pacer) -> Iterator[Item]:
@@ -303,6 +313,9 @@ class LiveSource(BaseSource):
             connection, refusal = self._try_connecting(is_gap=True)
             if refusal is None:
                 return connection
+            if isinstance(refusal, PlayedBefore):
+                self._is_over = True
+                return None
             reason, login_refused = refusal.rule, isinstance(refusal, LoginRefused)
         return None
 

@@ -9,6 +9,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -20,12 +22,14 @@ from streaming.clock import Clock
 from streaming.errors import (
     LoginRefused,
     NotAVideo,
+    PlayedBefore,
     SourceError,
     SourceNotFound,
     SourceTimeout,
     SourceUnreachable,
 )
 from streaming.redact import redact_url, split_userinfo
+from streaming.sources.addresses import split_url
 from streaming.sources.base import SourceOptions
 from streaming.sources.hardware import HardwareDecoding
 from streaming.sources.live import LiveSource
@@ -39,6 +43,9 @@ HTTP_SCHEMES = ("http", "https")
 _RTSP_PROTOCOLS = {"tcp": "tcp,tls", "udp": "tcp,tls,udp,rtp"}
 _HTTP_PROTOCOLS = "http,https,tcp,tls,crypto,httpproxy"
 
+# What a file names besides itself comes through our client, which opens nothing else.
+_FILE_OPTIONS = {"protocol_whitelist": "none"}
+
 _LOGIN_ERRORS = (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError)
 _TIMEOUT_ERRORS = (av.error.ExitError, av.error.TimeoutError)
 
@@ -51,7 +58,7 @@ def network_source(url: str, options: SourceOptions, clock: Clock | None = None)
 
 
 class HttpSource:
-    """A URL that is a recording where the server says how long it is, and a live stream where it does not."""
+    """A URL that is a recording where it has an end (a length, a clean end, no camera's pace), else a live stream."""
 
     def __init__(self, url: str, options: SourceOptions, clock: Clock | None = None) -> None:
         self._url = url
@@ -60,6 +67,7 @@ class HttpSource:
         self._clock = clock
         self._connect = _connector(url, options)
         self._inner: ReplaySource | LiveSource | None = None
+        self._digest: bytes | None = None
         self._closed = threading.Event()
 
     @property
@@ -73,19 +81,26 @@ class HttpSource:
         return self._inner is not None and self._inner.is_live
 
     def open(self) -> SourceInfo:
-        """Connect, and find out which of the two it is. With `retry.from_start` it is taken for live, unseen."""
+        """Connect, and find out which of the two it is. With `retry.from_start` what cannot be reached yet is live."""
         self.close()
         self._closed = closed = threading.Event()
-        if self._options.retry.from_start:
-            self._inner = LiveSource(self._name, self._connect, self._options, self._clock)
+        options, retry = self._options, self._options.retry
+        self._digest = None
+        try:
+            reader = self._connect()
+        except SourceError as error:
+            if not retry.from_start:
+                raise
+            self._inner = LiveSource(self._name, _raise_then(error, self._connect_again), options, self._clock)
             return self._inner.open()
-        reader = self._connect()
-        opener = _first_then(reader, self._connect)
+        self._digest = reader.digest
         try:
             if reader.is_finite:
-                self._inner = ReplaySource(self._name, self._options, self._clock, opener)
+                self._inner = ReplaySource(self._name, options, self._clock, _first_then(reader, self._connect))
             else:
-                self._inner = LiveSource(self._name, opener, self._options, self._clock)
+                connected = replace(options, retry=replace(retry, from_start=False))
+                opener = _first_then(reader, self._connect_again)
+                self._inner = LiveSource(self._name, opener, connected, self._clock)
             info = self._inner.open()
         except BaseException:
             reader.close()
@@ -115,6 +130,15 @@ class HttpSource:
     ) -> None:
         self.close()
 
+    def _connect_again(self) -> VideoReader:
+        """A new connection; raises `PlayedBefore` where it begins as the first one did."""
+        reader = self._connect()
+        if reader.digest is not None and reader.digest == self._digest:
+            reader.close()
+            raise PlayedBefore(self._name, "it ended, and the server sends the same again", "it is a recording")
+        self._digest = self._digest or reader.digest
+        return reader
+
 
 def _connector(url: str, options: SourceOptions) -> Callable[[], VideoReader]:
     """What connects to `url`, each time again, remembering what the graphics card could not decode."""
@@ -123,7 +147,35 @@ def _connector(url: str, options: SourceOptions) -> Callable[[], VideoReader]:
 
         return guarded_opener(url, options, options.reach)
     hardware = HardwareDecoding(options.hardware)
+    if _scheme(url) in HTTP_SCHEMES:
+        return lambda: open_web(url, options, hardware)
     return lambda: open_stream(url, options, hardware)
+
+
+def open_web(url: str, options: SourceOptions, hardware: HardwareDecoding | None = None) -> VideoReader:
+    """Connect to the owner's `url` over HTTP; raises what went wrong as a `SourceError`, without credentials.
+
+    Playlists are FFmpeg's, and so are servers whose HTTP or TLS only FFmpeg understands.
+    """
+    from streaming.sources.http_files import HttpFiles, make_client
+    from streaming.sources.over_http import is_playlist, open_answer
+
+    name = redact_url(url)
+    with ExitStack() as stack:
+        files = stack.enter_context(HttpFiles(name, split_url(url), make_client(None), options))
+        try:
+            first = files.open_first()
+            is_ours = not is_playlist(first)
+        except SourceTimeout:
+            raise
+        except SourceUnreachable:
+            is_ours = False
+        if is_ours:
+            stack.pop_all()
+            return open_answer(name, first, files, options, _FILE_OPTIONS)
+    reader = open_stream(url, options, hardware)
+    reader.find_end(time.monotonic)
+    return reader
 
 
 def open_stream(url: str, options: SourceOptions, hardware: HardwareDecoding | None = None) -> VideoReader:
@@ -195,6 +247,18 @@ def _resolves(url: str) -> bool:
         return bool(host and socket.getaddrinfo(host, None))
     except (OSError, UnicodeError):
         return False
+
+
+def _raise_then(error: SourceError, others: Callable[[], VideoReader]) -> Callable[[], VideoReader]:
+    """A function that raises `error` once, and calls `others` after that."""
+    errors = iter([error])
+
+    def connect() -> VideoReader:
+        for known in errors:
+            raise known
+        return others()
+
+    return connect
 
 
 def _first_then(first: VideoReader, others: Callable[[], VideoReader]) -> Callable[[], VideoReader]:

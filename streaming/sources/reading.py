@@ -5,7 +5,7 @@ The facts about it are taken when it is opened: any thread may ask for them, aft
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 
 import av
@@ -14,6 +14,7 @@ from av.stream import Disposition
 
 from streaming.errors import NotAVideo, NoVideoStream
 from streaming.redact import escape_userinfo
+from streaming.sources.ahead import Glimpse, PacketsAhead, is_recording
 from streaming.sources.pictures import (
     UPRIGHT,
     Broken,
@@ -52,7 +53,11 @@ _NOT_VIDEO_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
 # Their lists give each picture the time up to the next one, however long: there is no time without a picture.
 _FORMATS_WITHOUT_HOLES = frozenset({"mov", "gif", "apng", "avi", "webp", "webp_anim"})
 _PLAYLIST_FORMATS = frozenset({"hls", "dash"})
-_FORMATS_WITHOUT_TIME = frozenset({"mpjpeg", "mjpeg", "image2", "image2pipe", "jpeg_pipe", "png_pipe"})
+# FFmpeg gives the pictures of these 25 a second, whatever the camera does.
+_FORMATS_WITHOUT_TIME = frozenset(
+    {"mpjpeg", "mjpeg", "image2", "image2pipe", "jpeg_pipe", "png_pipe"}
+    | {"h264", "hevc", "vvc", "m4v", "mpegvideo", "vc1", "cavsvideo", "dirac", "obu"}
+)
 
 # A graphics card that never gave a picture and refuses this many packets in a row cannot decode the stream.
 _MAX_REFUSED_BY_HARDWARE = 5
@@ -81,8 +86,9 @@ class VideoReader:
         self._container = container
         self._name = name
         self._formats = frozenset(container.format.name.split(","))
-        self._is_finite = _has_end(container, self._formats) if is_finite is None else is_finite
-        self._is_live = is_live or not self._is_finite
+        has_end = _has_end(container, self._formats) if is_finite is None else is_finite
+        self._is_finite = has_end and not is_live
+        self._is_live = not self._is_finite
         self._hardware = hardware
         self._num_refused = 0
         try:
@@ -99,7 +105,7 @@ class VideoReader:
         self._coded_size_px = (stream.width, stream.height)
         self._reorders = stream.codec_context.codec.reorder
         self._may_be_joined = bool(container.format.flags & cast("int", Flags.ts_discont.value))
-        self._fps_declared = _rate_of(stream)
+        self._fps_declared = _rate_of(stream) if self.has_timestamps or not self._is_live else None
         self._start_s = _start_of(stream, container)
         end_s = _end_of(stream, container, self._start_s)
         # As long as one picture lasts: a still, or all its pictures lie at one time.
@@ -109,6 +115,7 @@ class VideoReader:
         self._has_own_duration = (
             stream.duration is not None or "DURATION" in stream.metadata or len(container.streams) == 1
         )
+        self._packets = PacketsAhead(self._demux)
         self._converter = PictureConverter()
         self._oriented_kind: tuple[int, int, int] | None = None
         self._orientation = UPRIGHT
@@ -150,13 +157,13 @@ class VideoReader:
 
     @property
     def has_timestamps(self) -> bool:
-        """Whether its timestamps are a camera's: for a series of JPEGs FFmpeg makes them up."""
+        """Whether its timestamps are a camera's: for a series of pictures without any FFmpeg makes them up."""
         return not self._formats & _FORMATS_WITHOUT_TIME
 
     @property
     def is_bursty(self) -> bool:
         """Whether many seconds arrive at once, as in playlists of segments and from web servers that hold a file."""
-        return bool(self._formats & _PLAYLIST_FORMATS) or not self._is_live
+        return bool(self._formats & _PLAYLIST_FORMATS) or self._is_finite
 
     @property
     def may_be_joined(self) -> bool:
@@ -175,14 +182,14 @@ class VideoReader:
 
     @property
     def is_finite(self) -> bool:
-        """Whether the server says where it ends: it has a length, or its bytes are counted (and are no playlist)."""
+        """Whether it ends: it has a length, its bytes are counted (and are no playlist), or that was found out."""
         return self._is_finite
 
     def events(self) -> Iterator[Event]:
         """Everything from here to the end; `Broken` last where the stream breaks off."""
         broken = None
         try:
-            for packet in self._demux():
+            for packet in self._packets:
                 if packet.stream.index != self._stream.index:
                     yield Undecoded()
                     continue
@@ -233,7 +240,24 @@ class VideoReader:
         except (av.FFmpegError, OverflowError):
             return False
         self._context.flush_buffers()
+        self._packets.forget()
         return True
+
+    def can_begin(self) -> bool:
+        """Whether its first packet can be read; `events` gives it all the same."""
+        next(self._packets.look(), None)
+        return self._packets.failure is None
+
+    def find_end(self, now_s: Callable[[], float]) -> None:
+        """Find out whether what comes without a length is a recording: then it is finite. Takes two seconds at most."""
+        if self._is_finite or self._formats & _PLAYLIST_FORMATS:
+            return
+        self._is_finite = is_recording(map(self._glimpse, self._packets.look()), now_s) and not self._packets.failure
+
+    @property
+    def digest(self) -> bytes | None:
+        """Of its first packets, where they were looked at ahead: the same where the same comes again."""
+        return self._packets.digest
 
     def close(self) -> None:
         """Close the container; more than once does no harm."""
@@ -269,6 +293,11 @@ class VideoReader:
             return cast("av.VideoCodecContext", av.CodecContext.create(alpha_decoder, "r"))
         except av.FFmpegError:
             return own
+
+    def _glimpse(self, packet: Packet) -> Glimpse:
+        is_told = packet.stream.index == self._stream.index and self.has_timestamps
+        stamp, time_base = packet.pts if packet.pts is not None else packet.dts, packet.time_base
+        return Glimpse(float(stamp * time_base) if is_told and stamp is not None and time_base else None, packet.size)
 
     def _decode(self, packet: Packet | None) -> Iterator[Event]:
         """What `packet` gives (None or an empty one: what the decoder still holds)."""

@@ -47,6 +47,7 @@ class CameraConnection:
 
     has_timestamps = False
     is_bursty = False
+    is_finite = False
 
     def __init__(
         self, camera: Camera, first_image: np.ndarray, clock: Clock | None = None, read_timeout_s: float = 3.0

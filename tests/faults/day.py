@@ -149,6 +149,7 @@ class DayConnection:
     """Gives its pictures one by one, each once the model has seen the one before and said what it had to say."""
 
     codec, fps_declared, has_timestamps, is_bursty = "day", None, True, False
+    is_finite = False
 
     def __init__(self, camera: DayCamera) -> None:
         self._camera = camera

@@ -127,6 +127,7 @@ class Camera:
     """A connection whose picture freezes and thaws by the clock."""
 
     codec, coded_size_px, fps_declared, has_timestamps, is_bursty = "fake", (64, 48), 2.0, True, False
+    is_finite = False
 
     def __init__(self, clock: FakeClock, frozen_s: tuple[float, float], paint: str = "noise") -> None:
         self._clock, self._frozen_s, self._paint = clock, frozen_s, paint

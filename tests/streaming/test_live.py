@@ -38,6 +38,7 @@ class FakeConnection:
         self._script = script
         self.has_timestamps = has_timestamps
         self.is_bursty = is_bursty
+        self.is_finite = False
         self.num_closed = 0
 
     def events(self) -> Iterator[Event]:

@@ -1,0 +1,169 @@
+"""Opens what a web server sends: a series of JPEGs, a recording, or a live stream. One way for everybody's URLs.
+
+Threads as for `VideoReader`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import av
+
+from streaming.errors import NotAVideo, SourceTimeout, SourceUnreachable
+from streaming.sources.addresses import KINDS
+from streaming.sources.base import SourceOptions
+from streaming.sources.http_files import HttpFile, HttpFiles
+from streaming.sources.jpeg_series import JpegSeries, is_series
+from streaming.sources.pictures import Broken, Event
+from streaming.sources.reading import VideoReader, reason_of
+
+_PLAYLIST_TYPES = ("mpegurl", "dash+xml")
+_PLAYLIST_HEADS = (b"#EXTM3U", b"<MPD", b"<?xml")
+_PLAYLIST_FORMATS = frozenset({"hls", "dash"})
+_INDEXED_FORMATS = frozenset({"mov", "mp4"})
+
+
+class FilesReader(VideoReader):
+    """A reader that also closes what its bytes came through."""
+
+    def __init__(
+        self,
+        container: Any,
+        name: str,
+        rest: ExitStack,
+        *,
+        is_live: bool,
+        is_finite: bool | None,
+        first: HttpFile | None = None,
+    ) -> None:
+        """`is_finite` None leaves the answer to the container; `first` is the file that may have broken off."""
+        self._rest = rest
+        self._first = first
+        try:
+            super().__init__(container, name, is_live=is_live, is_finite=is_finite)
+        except BaseException:
+            rest.close()
+            raise
+
+    def events(self) -> Iterator[Event]:
+        """Everything from here to the end; `Broken` last where it breaks off, or did so while it was opened."""
+        event = None
+        for event in super().events():
+            yield event
+        failure = self._first.failure if self._first is not None else None
+        if failure is not None and not isinstance(event, Broken):
+            yield Broken(reason_of(failure))
+
+    def close(self) -> None:
+        """Close the container, then what it read from."""
+        super().close()
+        self._rest.close()
+
+
+def is_playlist(first: HttpFile) -> bool:
+    """Whether an answer names other files to be read in turn."""
+    kind = first.content_type.lower()
+    return any(wanted in kind for wanted in _PLAYLIST_TYPES) or first.head().lstrip().startswith(_PLAYLIST_HEADS)
+
+
+def open_answer(
+    name: str, first: HttpFile, files: HttpFiles, options: SourceOptions, av_options: Mapping[str, str]
+) -> VideoReader:
+    """A reader of the answer `first`, which takes over `files`; raises `SourceError`.
+
+    `av_options` are FFmpeg's, which opens whatever else it needs through `files`.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(files)
+        series = _series_of(name, first)
+        if not first.seekable() and stands_last(first.head()):
+            raise _index_last(name)
+        try:
+            container = _open(name, series, files, options, av_options)
+        except NotAVideo:
+            _check_came(name, first, options)
+            raise
+        first.defers_failure = False
+        is_list = bool(_PLAYLIST_FORMATS & set(container.format.name.split(",")))
+        is_live, is_finite = series is not None, _is_finite(first, is_series=series is not None, is_list=is_list)
+        reader = FilesReader(container, name, stack.pop_all(), is_live=is_live, is_finite=is_finite, first=first)
+    is_indexed = bool(_INDEXED_FORMATS & set(container.format.name.split(",")))
+    if is_indexed and not first.seekable() and not reader.can_begin():
+        reader.close()
+        raise _index_last(name)
+    if series is None and first.failure is None:
+        reader.find_end(time.monotonic)
+    return reader
+
+
+def _is_finite(first: HttpFile, *, is_series: bool, is_list: bool) -> bool | None:
+    """Whether the server says where it ends; None leaves the answer to the container, which may have a length."""
+    if is_series:
+        return False
+    return None if is_list or first.length_bytes is None else first.length_bytes > 0
+
+
+def stands_last(head: bytes) -> bool:
+    """Whether an MP4's pictures come before its index, by the outermost boxes in its first bytes (ISO 14496-12, 4.2).
+
+    >>> stands_last(b"\\0\\0\\0\\x0cftypisom\\0\\0\\1\\0mdat")
+    True
+    >>> stands_last(b"\\0\\0\\0\\x0cftypisom\\0\\0\\1\\0moov")
+    False
+    """
+    position = 0
+    while head[4:8] == b"ftyp" and position + 8 <= len(head):
+        length, kind = int.from_bytes(head[position : position + 4]), head[position + 4 : position + 8]
+        if kind in (b"mdat", b"moov", b"moof") or length < 8:
+            return kind == b"mdat"
+        position += length
+    return False
+
+
+def _open(
+    name: str, series: JpegSeries | None, files: HttpFiles, options: SourceOptions, av_options: Mapping[str, str]
+) -> Any:
+    try:
+        return av.open(
+            files.url,
+            format=None if series is None else "mpjpeg",
+            io_open=files.open if series is None else lambda *_: series,
+            options=dict(av_options),
+            timeout=(options.open_timeout_s, options.read_timeout_s),
+            metadata_errors="replace",
+        )
+    except av.error.ArgumentError:
+        raise NotAVideo(name, "what the server sends is no video that is read from URLs", KINDS) from None
+    except av.FFmpegError as error:
+        reason = reason_of(error)
+    raise NotAVideo(name, f"what the server sends is not a video ({reason})", "check the URL in a browser")
+
+
+def _series_of(name: str, first: HttpFile) -> JpegSeries | None:
+    is_endless = first.length_bytes is None and not first.content_type.lower().startswith("image/")
+    if is_series(first.content_type, first.head(), is_endless=is_endless):
+        return JpegSeries(name, first.content_type, first.read, first.close)
+    return None
+
+
+def _check_came(name: str, first: HttpFile, options: SourceOptions) -> None:
+    """Raise `SourceUnreachable` where what cannot be read broke off."""
+    if isinstance(first.failure, av.error.ExitError):
+        rule = f"it answers, and then no picture came within {options.read_timeout_s:g} s"
+        raise SourceTimeout(name, rule, "try again, or raise read_timeout_s")
+    if first.failure is not None:
+        rule = f"it breaks off before its first picture ({reason_of(first.failure)})"
+        raise SourceUnreachable(name, rule, "try again")
+
+
+def _index_last(name: str) -> NotAVideo:
+    return NotAVideo(
+        name,
+        "its index (moov) stands at its end, and the server gives no parts of the file (no Range requests), so there "
+        "is no way back to the pictures",
+        "write the index first (ffmpeg -i IN -c copy -movflags +faststart OUT), use a server that gives parts, or "
+        "download it and give the file",
+    )

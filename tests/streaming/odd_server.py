@@ -1,0 +1,179 @@
+"""A web server with the habits of recorders, proxies and cheap cameras; each answer is a function of the request."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from PIL import Image
+
+from tests.clips import numbered
+
+
+class Request(BaseHTTPRequestHandler):
+    """One request, and what may be answered to it."""
+
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+    def do_GET(self) -> None:  # noqa: N802
+        self.server.requests.append((self.path, self.headers.get("Range")))
+        with contextlib.suppress(ConnectionError, KeyError):
+            self.server.answers[self.path.strip("/").partition("?")[0]](self)
+        self.close_connection = True
+
+    def begin(self, *headers: tuple[str, str], status: int = 200) -> None:
+        """The head of an answer."""
+        self.send_response(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.end_headers()
+
+    def wait(self, seconds: float) -> None:
+        """Be slow, for as long as the server lives."""
+        self.wfile.flush()
+        self.server.closing.wait(seconds)
+
+
+Answer = Callable[[Request], None]
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False
+    answers: dict[str, Answer] = {}  # noqa: RUF012
+    requests: list[tuple[str, str | None]] = []  # noqa: RUF012
+    closing = threading.Event()
+
+
+class OddServer:
+    """Serves `answers` by their paths."""
+
+    def __init__(self, answers: dict[str, Answer]) -> None:
+        self._server = _Server(("127.0.0.1", 0), Request)
+        self._server.answers = answers
+        self.requests: list[tuple[str, str | None]] = []
+        """Paths and ranges asked for, in order."""
+        self._server.requests = self.requests
+        self._server.closing = threading.Event()
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="odd web server")
+
+    def url(self, path: str) -> str:
+        """The URL of `path`."""
+        return f"http://127.0.0.1:{self._server.server_port}/{path}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def chunked(data: bytes, kind: str = "video/mp4", *, cut: bool = False) -> Answer:
+    """In chunks, without a length; `cut` leaves out the last eighth of it and the end."""
+
+    def answer(request: Request) -> None:
+        request.begin(("Content-Type", kind), ("Transfer-Encoding", "chunked"))
+        sent = data[: len(data) * 7 // 8] if cut else data
+        for start in range(0, len(sent), 4096):
+            piece = sent[start : start + 4096]
+            request.wfile.write(b"%x\r\n" % len(piece) + piece + b"\r\n")
+        if not cut:
+            request.wfile.write(b"0\r\n\r\n")
+
+    return answer
+
+
+def until_closed(data: bytes, kind: str = "video/webm") -> Answer:
+    """As HTTP/1.0 has it: neither length nor chunks, the end of the connection is the end."""
+
+    def answer(request: Request) -> None:
+        request.begin(("Content-Type", kind), ("Connection", "close"))
+        request.wfile.write(data)
+
+    return answer
+
+
+def whole(data: bytes, *headers: tuple[str, str], head_late_s: float = 0.0, body_late_s: float = 0.0) -> Answer:
+    """All of it, whatever part is asked for."""
+
+    def answer(request: Request) -> None:
+        request.wait(head_late_s)
+        request.begin(("Content-Type", "video/mp4"), ("Content-Length", str(len(data))), *headers)
+        request.wait(body_late_s)
+        request.wfile.write(data)
+
+    return answer
+
+
+def packed(data: bytes) -> Answer:
+    """Packed, though nobody asked for that."""
+    return whole(gzip.compress(data), ("Content-Encoding", "gzip"))
+
+
+def refusing_parts(data: bytes) -> Answer:
+    """Claims to give parts, and refuses each with 416."""
+
+    def answer(request: Request) -> None:
+        if request.headers.get("Range", "bytes=0-") == "bytes=0-":
+            whole(data, ("Accept-Ranges", "bytes"))(request)
+        else:
+            request.begin(("Content-Length", "0"), status=416)
+
+    return answer
+
+
+def part_without_length(data: bytes) -> Answer:
+    """A part (206) of a file of unknown length, in chunks."""
+
+    def answer(request: Request) -> None:
+        headers = ("Content-Type", "video/webm"), ("Transfer-Encoding", "chunked")
+        request.begin(*headers, ("Content-Range", f"bytes 0-{len(data) - 1}/*"), status=206)
+        request.wfile.write(b"%x\r\n" % len(data) + data + b"\r\n0\r\n\r\n")
+
+    return answer
+
+
+def moved(to: str, status: int = 302) -> Answer:
+    """It is elsewhere."""
+    return lambda request: request.begin(("Location", to), ("Content-Length", "0"), status=status)
+
+
+def jpegs(num: int) -> Iterator[bytes]:
+    """Pictures that say their number, `tests.clips.number_of`."""
+    for index in range(num):
+        buffer = io.BytesIO()
+        Image.fromarray(np.asarray(numbered(index, 96, 64))).save(buffer, "JPEG", quality=90)
+        yield buffer.getvalue()
+
+
+def series(
+    pictures: list[bytes],
+    part: Callable[[int], bytes],
+    *headers: tuple[str, str],
+    kind: str = "multipart/x-mixed-replace; boundary=frame",
+    tail: bytes = b"\r\n",
+) -> Answer:
+    """A camera's series: `part` gives what stands before a picture of so many bytes."""
+
+    def answer(request: Request) -> None:
+        request.begin(*((("Content-Type", kind),) if kind else ()), *headers, ("Connection", "close"))
+        for picture in pictures:
+            request.wfile.write(part(len(picture)) + picture + tail)
+
+    return answer
