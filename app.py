@@ -54,6 +54,9 @@ def ui(
     ssl_self_signed: Annotated[
         bool, typer.Option("--ssl-self-signed", help="A certificate of its own, shown with a QR code for phones.")
     ] = False,
+    public_url: Annotated[
+        str | None, typer.Option(help="Where people find it behind a reverse proxy: https://camera.example.org")
+    ] = None,
     max_sessions: Annotated[int | None, typer.Option(min=1, help="How many viewers may watch at once.")] = None,
     max_memory: Annotated[float | None, typer.Option(help="GiB that all streams' memory may come to.")] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file: model, speaking, page, cameras.")] = None,
@@ -70,7 +73,7 @@ def ui(
             "page": given(max_sessions=max_sessions),
             "timeline": given(folder=data),
         }
-        serving = Serving(host, port, auth_file, open_to_all, ssl_certfile, ssl_keyfile, ssl_self_signed)
+        serving = Serving(host, port, auth_file, open_to_all, ssl_certfile, ssl_keyfile, ssl_self_signed, public_url)
         serving.check()
         from ui.serve import serve_page  # what is refused need not wait for it
 

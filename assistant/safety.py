@@ -50,14 +50,15 @@ class CameraPolicy:
     reach: Reach
 
     @classmethod
-    def bound_to(cls, host: str, networks: Sequence[str] = ()) -> CameraPolicy:
-        """The policy of an app that listens on `host`.
+    def bound_to(cls, host: str, networks: Sequence[str] = (), *, is_public: bool = False) -> CameraPolicy:
+        """The policy of an app that listens on `host`; `is_public` where a reverse proxy shows it to others.
 
         On the loopback interface its user sits at this machine and may reach what the machine reaches, private
         networks included. Elsewhere only `networks` (as 192.168.1.0/24), none by default. Raises `ConfigError`.
         """
         listed = tuple(parse_network(text) for text in networks)
-        return cls(Reach(None if is_loopback(host) and not listed else listed))
+        is_own = is_loopback(host) and not is_public
+        return cls(Reach(None if is_own and not listed else listed))
 
     def check(self, url: str) -> None:
         """Raise `streaming.errors.AddressRefused` where `url` is no camera's URL, or writes out a refused address.

@@ -7,18 +7,21 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from ui.public import LOCAL_HOSTS, PublicUrl, forget_claims, without_port
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _UNUSED = re.compile(
     r"/(?:gradio_api/)?(?:proxy=|vibe|undo-vibe|dev/|profiling|run-history|runs\b|process_recording|deep_link|custom_component)"
     r"|/monitoring|/svelte/"
 )
 """Gradio's own routes that this app has no use for."""
+REFUSAL_HEADER = b"x-refusal"
+"""Marks what the page is to show (`static/quiet.js`)."""
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -43,26 +46,43 @@ _OPENER = (b"cross-origin-opener-policy", b"same-origin")
 class Guard:
     """Refuses requests that another site's page sends, and names that were bent to this machine (DNS rebinding)."""
 
-    def __init__(self, app: App, *, is_local: bool, is_known: Callable[[Scope], bool] | None = None) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        is_local: bool,
+        is_known: Callable[[Scope], bool] | None = None,
+        public: PublicUrl | None = None,
+    ) -> None:
         """is_local: the app listens on the loopback interface, so only that interface's names may be asked for.
+
+        public: the name that a reverse proxy has for it, which may be asked for, too.
 
         is_known: whether who asks has logged in, for routes that Gradio does not look after; None where nobody need.
         """
         self._app = app
         self._is_local = is_local
         self._is_known = is_known
+        self._public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request or connection."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        refusal = self._refusal(scope)
+        public = self._public
+        is_public = public is not None and public.is_asked_for(_headers(scope))
+        if public is not None and is_public:
+            public.lay_on(scope)
+        else:
+            forget_claims(scope)
+        refusal = self._refusal(scope, is_public=is_public)
         if refusal:
             await _refuse(scope, receive, send, refusal)
             return
 
-        own = [*_HEADERS, _OPENER] if self._is_local or scope["scheme"] in ("https", "wss") else _HEADERS
+        is_secure = scope["scheme"] in ("https", "wss") or (self._is_local and not is_public)
+        own = [*_HEADERS, _OPENER] if is_secure else _HEADERS
 
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -72,38 +92,68 @@ class Guard:
 
         await self._app(scope, receive, send_on)
 
-    def _refusal(self, scope: Scope) -> str:
-        """Why the request is not answered, empty where it is."""
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+    def _refusal(self, scope: Scope, *, is_public: bool) -> str:
+        """Why the request is not answered, empty where it is: value, rule, remedy."""
+        headers = _headers(scope)
         host = headers.get(b"host", "").lower()
-        if self._is_local and _without_port(host) not in _LOCAL_HOSTS:
-            return "this app answers on the loopback interface alone; open it as http://127.0.0.1"
+        if self._is_local and not is_public and without_port(host) not in LOCAL_HOSTS:
+            return (
+                f"Host is {_shown(host)}: this app answers on the loopback interface alone, to {self._names()}. Open "
+                f"it as http://127.0.0.1; {self._remedy(f'https://{host}')}"
+            )
         if _UNUSED.match(scope["path"]):
             return "there is nothing here"
         origin = headers.get(b"origin")
         site = headers.get(b"sec-fetch-site", "")
         is_open = scope["type"] == "http" and scope["method"] in _SAFE_METHODS
         if origin is not None:
-            if urlsplit(origin.lower()).netloc != host:
-                return "another site's page sent this"
+            if not self._is_own(origin.lower(), host, is_public=is_public):
+                return (
+                    f"Origin is {_shown(origin)}, and this app was asked for as {_shown(host)}: another site's page "
+                    f"may not use it. Open {self._names()} itself; {self._remedy(origin)}"
+                )
         elif not is_open and site not in ("", "same-origin", "none"):
-            return "another site's page sent this"
+            return f"Sec-Fetch-Site is {_shown(site)}: another site's page may not use this app. Open the app itself"
         if self._is_known is not None and not self._is_known(scope):
             return "log in first"
         return ""
 
+    def _is_own(self, origin: str, host: str, *, is_public: bool) -> bool:
+        """Whether a page of `origin` is this app's: the scheme counts where it is known."""
+        if is_public and self._public is not None:
+            return origin == self._public.origin
+        return urlsplit(origin).netloc == host
 
-def _without_port(host: str) -> str:
-    name, colon, port = host.rpartition(":")
-    return name if colon and port.isdecimal() else host
+    def _names(self) -> str:
+        names = sorted(LOCAL_HOSTS)
+        return ", ".join(names if self._public is None else [*names, str(self._public)])
+
+    def _remedy(self, url: str) -> str:
+        if self._public is not None:
+            return "behind a reverse proxy, let it pass on the Host, and give what people type to --public-url"
+        return f"behind a reverse proxy, start with --public-url {_shown(url)}"
+
+
+def _headers(scope: Scope) -> dict[bytes, str]:
+    return {name: value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _shown(value: str) -> str:
+    """What a stranger wrote, for a message: one line, and not for long.
+
+    >>> _shown("evil\\n.example")
+    'evil .example'
+    """
+    return " ".join(value.split())[:80] or "missing"
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, reason: str) -> None:
+    body = reason.encode("utf-8", "replace")
     if scope["type"] == "websocket":
         await receive()
-        await send({"type": "websocket.close", "code": 1008, "reason": reason})
+        await send({"type": "websocket.close", "code": 1008, "reason": body[:120].decode("utf-8", "ignore")})
         return
-    body = reason.encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+    headers.append((REFUSAL_HEADER, b"1"))
     await send({"type": "http.response.start", "status": 403, "headers": [*headers, *_HEADERS]})
     await send({"type": "http.response.body", "body": body})

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from assistant.errors import AssistantError, ConfigError
 from assistant.passwords import Doorkeeper, read_users
 from assistant.safety import is_loopback
+from ui.public import PublicUrl
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -44,18 +45,23 @@ class Serving:
     ssl_certfile: Path | None = None
     ssl_keyfile: Path | None = None
     self_signed: bool = False
+    public_url: str | None = None
+    """Where people find it behind a reverse proxy."""
 
     @property
     def is_local(self) -> bool:
         """Whether it can be reached from this machine alone."""
-        return is_loopback(self.host)
+        return is_loopback(self.host) and self.public_url is None
 
     def check(self) -> None:
         """Raise `ConfigError` where the app must not or cannot start so."""
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"--port {self.port}: a port is from 0 to 65535; 7860 is usual")
+        if self.public_url is not None:
+            PublicUrl.parse(self.public_url)
         if not self.is_local and self.auth_file is None and not self.is_open:
-            raise ConfigError(f"--host {self.host}: {_NO_LOGIN}")
+            given = f"--host {self.host}" if self.public_url is None else f"--public-url {self.public_url}"
+            raise ConfigError(f"{given}: {_NO_LOGIN}")
         if self.auth_file is not None:
             if self.is_open:
                 raise ConfigError("--i-know-this-is-open: --auth-file asks for a login; leave one of them out")
@@ -110,6 +116,7 @@ def launch(
     from ui.opening import Opening
 
     serving.check()
+    public = None if serving.public_url is None else PublicUrl.parse(serving.public_url)
     certificate = _certificate(serving)
     port = serving.port or _free_port(serving.host)
     _check_free(serving.host, port)
@@ -137,7 +144,12 @@ def launch(
         app_kwargs={
             "routes": list(routes),
             "middleware": [
-                Middleware(Guard, is_local=serving.is_local, is_known=_known(blocks, serving, routes)),
+                Middleware(
+                    Guard,
+                    is_local=is_loopback(serving.host),
+                    is_known=_known(blocks, serving, routes),
+                    public=public,
+                ),
                 Middleware(Opening, html=opening()),
             ],
             "docs_url": None,
@@ -255,6 +267,8 @@ def _tell(serving: Serving, url: str, certificate: _Certificate | None, out: Tex
     from ui import tls
 
     print(f"watching at {url}", file=out)
+    if serving.public_url is not None:
+        print(f"behind a reverse proxy, at {serving.public_url}", file=out)
     if serving.is_open and not serving.is_local:
         print("open: everybody who can reach this machine may use it", file=out)
     if certificate is not None and certificate.fingerprint is not None:
@@ -265,6 +279,6 @@ def _tell(serving: Serving, url: str, certificate: _Certificate | None, out: Tex
             print("only this machine finds it there; for a phone give --host 0.0.0.0 and --auth-file, too", file=out)
         else:
             print(tls.qr_code(url), file=out)
-    elif not serving.is_local and certificate is None:
+    elif not serving.is_local and certificate is None and serving.public_url is None:
         print("a phone hands out its camera over https alone: give --ssl-self-signed", file=out)
     out.flush()

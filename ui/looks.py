@@ -32,7 +32,7 @@ def looks() -> dict[str, Any]:
 
 def opening() -> str:
     """What stands before all of Gradio's own in the head of each page, the one where one logs in among them."""
-    styles, script = static_text("opening.css"), static_text("quiet.js")
+    styles, script = static_text("opening.css"), static_text("quiet.js") + static_text("refusal.js")
     return f"<title>{TITLE}</title>\n<style>\n{styles}</style>\n<script>\n{script}</script>\n"
 
 

@@ -47,7 +47,7 @@ def serve_page(
         desk = Desk(
             host,
             config.model.name,
-            policy=CameraPolicy.bound_to(serving.host, config.page.networks),
+            policy=CameraPolicy.bound_to(serving.host, config.page.networks, is_public=serving.public_url is not None),
             uploads=uploads,
             max_sessions=config.page.max_sessions,
             gallery=cameras,
