@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.faults import cameras, model, program, storage
+from tests.faults import cameras, model, program, storage, web
 from tests.faults.case import FAULTS
 
-__all__ = ["FAULTS", "cameras", "model", "program", "storage"]
+__all__ = ["FAULTS", "cameras", "model", "program", "storage", "web"]
