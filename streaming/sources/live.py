@@ -18,10 +18,11 @@ from streaming.clock import Clock
 from streaming.errors import LoginRefused, PictureTooNarrow, PlayedBefore, SourceError
 from streaming.sources.base import BaseSource, SourceOptions, check_aspect
 from streaming.sources.frozen import Change, StillWatch
+from streaming.sources.live_time import LivePlaced, LiveTimeline
 from streaming.sources.pacing import Pacer
 from streaming.sources.pictures import Broken, Damage, Event, Picture
 from streaming.sources.reading import reason_of
-from streaming.sources.timestamps import LiveTimeline, MissingPictures
+from streaming.sources.timestamps import MissingPictures
 from streaming.types import NoticeKind, SourceInfo
 
 _DAMAGE_INTERVAL_S = 1.0
@@ -96,7 +97,7 @@ class LiveSource(BaseSource):
         self._timeline = LiveTimeline()
         self._missing = MissingPictures()
         self._num_lost_before = 0
-        self._num_jumps, self._told_jump_at_s = 0, float("-inf")
+        self._num_jumps, self._left_out_s, self._told_jump_at_s = 0, 0.0, float("-inf")
         self._sampler = options.frame_chooser()
         self._num_attempts = 0
         self._connected_at_s = self._decoded_at_s = 0.0
@@ -181,6 +182,7 @@ class LiveSource(BaseSource):
         """Items of one connection; returns why it ended."""
         events = connection.events()
         pacer = Pacer(self._clock, 1.0 if connection.is_bursty else None, self._closed)
+        self._timeline.is_bursty = connection.is_bursty
         told_at_s = float("-inf")
         while (event := self._with_decoder(lambda: next(events, None))) is not None:
             now_s = self._clock.now_s()
@@ -211,9 +213,9 @@ class LiveSource(BaseSource):
             gap_s = now_s - self._decoded_at_s
             yield self._notice(NoticeKind.GAP, f"it is back; {gap_s:.1f} s were not seen", gap_s=gap_s)
             self._is_back = False
-        elif placed.jump_s:
-            yield from self._tell_jump(placed.jump_s, now_s)
-        self._count_missing(stamp_s)
+        elif placed.told:
+            yield from self._tell_times(placed, now_s)
+        self._count_missing(stamp_s if placed.by_stamp else None)
         self._decoded_at_s = now_s
         if now_s - self._connected_at_s >= self._options.retry.steady_s:
             self._num_attempts = 0
@@ -233,13 +235,16 @@ class LiveSource(BaseSource):
         yield from self._look(image, now_s)
         yield from self._framed(image, placed.pts_s, index)
 
-    def _tell_jump(self, jump_s: float, now_s: float) -> Iterator[Item]:
-        """At most one notice a second: damaged packets have timestamps of any value."""
+    def _tell_times(self, placed: LivePlaced, now_s: float) -> Iterator[Item]:
+        """At most one notice a second on jumps: damaged packets have timestamps of any value."""
         self._num_jumps += 1
-        if now_s - self._told_jump_at_s >= _JUMP_INTERVAL_S:
+        self._left_out_s += placed.left_out_s
+        if placed.rate is not None or now_s - self._told_jump_at_s >= _JUMP_INTERVAL_S:
             count, self._num_jumps, self._told_jump_at_s = self._num_jumps, 0, now_s
-            reason = f"timestamps jumped by {jump_s:.1f} s; media time follows our clock"
-            yield self._notice(NoticeKind.GAP, reason, count, jump_s=jump_s)
+            left_out_s, self._left_out_s = self._left_out_s, 0.0
+            details: dict[str, float] = {"gap_s": left_out_s} if left_out_s else {}
+            details |= {"jump_s": placed.jump_s} if placed.rate is None else {"rate": placed.rate}
+            yield self._notice(NoticeKind.GAP, placed.told, count, **details)
 
     def _count_missing(self, stamp_s: float | None) -> None:
         """Count pictures that neither came nor failed to decode since the last one."""

@@ -15,7 +15,7 @@ from streaming.buffer import Item, LatestFrame
 from streaming.clock import Clock
 from streaming.errors import ConfigError, SourceError
 from streaming.sources.base import BaseSource, FrameChooser, SourceOptions, check_aspect
-from streaming.sources.timestamps import LiveTimeline
+from streaming.sources.live_time import LiveTimeline
 from streaming.types import Frame, NoticeKind, SourceInfo
 
 
@@ -52,6 +52,7 @@ class PushSource(BaseSource):
         self.close()
         self._start()
         self._timeline = LiveTimeline()
+        self._timeline.is_bursty = True  # a sender may send as fast as it is taken
         self._buffer = LatestFrame(self._clock)
         return SourceInfo(self._name, True, 0, 0, None, None, "pushed")
 

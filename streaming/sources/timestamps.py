@@ -24,7 +24,7 @@ _FORWARD_GAP_INTERVALS = 10
 _ALIKE = 0.25
 _HOLD_S = 0.5
 _NUM_INTERVALS = 15
-_LIVE_DIVERGENCE_S = 30.0
+_LONGEST_STEP_S = 30.0
 _MAX_WAITING = 8
 _EVEN = 0.2
 _SHARE_EVEN = 0.75
@@ -156,42 +156,6 @@ class RecordingTimeline:
         return Placed(self._last_s, step_s)
 
 
-class LiveTimeline:
-    """Media time of a live source over all its connections, in seconds since its first frame.
-
-    Within a connection it follows the camera's timestamps, which are steadier than arrival; a new connection, and
-    timestamps that lose touch with our clock, start anew from the time that has passed here.
-    """
-
-    def __init__(self) -> None:
-        self._first_at_s: float | None = None
-        self._last_s = 0.0
-        self._base_s: float | None = None
-        """Media time minus timestamp, for this connection."""
-
-    def reconnect(self) -> None:
-        """The next frame is the first of a new connection."""
-        self._base_s = None
-
-    def place(self, stamp_s: float | None, now_s: float) -> Placed:
-        """Media time of a frame stamped `stamp_s` (None: without) that arrived when our clock said `now_s`."""
-        if self._first_at_s is None:
-            self._first_at_s = now_s
-        arrival_s = now_s - self._first_at_s
-        if stamp_s is None:
-            self._last_s = max(self._last_s, arrival_s)
-            return Placed(self._last_s)
-        jump_s = 0.0
-        if self._base_s is None:
-            self._base_s = max(arrival_s, self._last_s) - stamp_s
-        step_s = stamp_s + self._base_s - self._last_s
-        if step_s < -_HOLD_S or abs(stamp_s + self._base_s - arrival_s) > _LIVE_DIVERGENCE_S:
-            jump_s = step_s
-            self._base_s = max(arrival_s, self._last_s) - stamp_s
-        self._last_s = max(self._last_s, stamp_s + self._base_s)
-        return Placed(self._last_s, jump_s)
-
-
 class MissingPictures:
     """Counts pictures that never came, by the holes in the timestamps of a camera whose rate is steady.
 
@@ -210,7 +174,7 @@ class MissingPictures:
     def add(self, stamp_s: float | None) -> int:
         """How many are missing between the last picture and the one stamped `stamp_s`; 0 where the rate is uneven."""
         last_s, self._last_s = self._last_s, stamp_s
-        if stamp_s is None or last_s is None or not 0 < stamp_s - last_s < _LIVE_DIVERGENCE_S:
+        if stamp_s is None or last_s is None or not 0 < stamp_s - last_s < _LONGEST_STEP_S:
             return 0
         step_s = stamp_s - last_s
         usual_s = statistics.median(self._steps_s) if len(self._steps_s) == _NUM_INTERVALS else 0.0

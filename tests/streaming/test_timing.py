@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from streaming.clock import FakeClock, SystemClock, sleep_until
 from streaming.sources.pacing import MAX_WAIT_S, Pacer
 from streaming.sources.pictures import Broken, Damage, Event, Picture
-from streaming.sources.timestamps import LiveTimeline, RecordingTimeline, Timed, time_pictures
+from streaming.sources.timestamps import RecordingTimeline, Timed, time_pictures
 
 
 def picture(stamp_s: float | None) -> Picture:
@@ -134,41 +134,6 @@ def test_waiting_for_a_timestamp_is_bounded_and_keeps_the_order() -> None:
     assert max(lags) <= 8
     assert kinds.count(Timed) == 21
     assert kinds[-1] is Broken
-
-
-def test_live_time_counts_from_the_first_frame_and_goes_on_over_connections() -> None:
-    timeline = LiveTimeline()
-    assert timeline.place(1000.0, now_s=50.0).pts_s == 0.0
-    assert timeline.place(1000.5, now_s=50.7).pts_s == 0.5
-    timeline.reconnect()
-    assert timeline.place(3.0, now_s=60.0).pts_s == 10.0
-    assert timeline.place(3.1, now_s=60.3).pts_s == pytest.approx(10.1)
-    timeline.reconnect()
-    back = timeline.place(4.0, now_s=70.0)
-    assert (back.pts_s, back.jump_s) == (20.0, 0.0)
-
-
-@given(
-    steps=st.lists(
-        st.tuples(st.floats(-50, 50), st.floats(0, 2), st.sampled_from(["ok", "none", "again"])), max_size=50
-    )
-)
-def test_live_time_never_runs_backwards_nor_away_from_our_clock(steps: list[tuple[float, float, str]]) -> None:
-    timeline, now_s, stamp_s, last_s = LiveTimeline(), 100.0, 0.0, 0.0
-    for jump_s, passed_s, what in steps:
-        now_s += passed_s
-        stamp_s += jump_s
-        if what == "again":
-            timeline.reconnect()
-        placed = timeline.place(None if what == "none" else stamp_s, now_s)
-        assert placed.pts_s >= last_s
-        assert placed.pts_s <= now_s - 100.0 + 31.0
-        last_s = placed.pts_s
-
-
-def test_without_timestamps_live_time_is_the_time_of_arrival() -> None:
-    timeline = LiveTimeline()
-    assert [timeline.place(None, now_s).pts_s for now_s in (7.0, 7.5, 9.0)] == [0.0, 0.5, 2.0]
 
 
 @pytest.mark.parametrize("speed", [0.5, 1.0, 4.0])
