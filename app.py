@@ -92,6 +92,11 @@ def replay(
     end: Annotated[float | None, typer.Option(help="Media time to end at, seconds.")] = None,
     loop: Annotated[int | None, typer.Option(help="How many times to play a recording.")] = None,
     jumps: Annotated[str | None, JUMPS] = None,
+    open_timeout: Annotated[float | None, typer.Option(help="Seconds that opening a URL may take; 5.")] = None,
+    read_timeout: Annotated[float | None, typer.Option(help="Seconds that nothing may come; 3.")] = None,
+    picture_timeout: Annotated[
+        float | None, typer.Option(help="Seconds that a camera may send no picture, as before its first key frame; 30.")
+    ] = None,
     instruct: Annotated[str | None, typer.Option(help='A standing instruction: "Tell me only when …".')] = None,
     ask: Annotated[list[str] | None, typer.Option(help="SECONDS:QUESTION, asked at that time; repeatable.")] = None,
     talkative: Annotated[float | None, typer.Option(help="More speaks more, less speaks less; 0 by default.")] = None,
@@ -119,6 +124,9 @@ def replay(
                 loop=loop,
                 jumps=jumps,
                 masks=each(parse_mask, mask),
+                open_timeout_s=open_timeout,
+                read_timeout_s=read_timeout,
+                picture_timeout_s=picture_timeout,
             ),
             "model": given(name=model, device=device, dtype=dtype, threads=threads),
             "speaking": given(talkative=talkative, instruct=instruct),

@@ -53,6 +53,7 @@ class CameraConfig(Component):
     transport: Literal["tcp", "udp"] = "tcp"
     open_timeout_s: float = Field(default=5.0, gt=0, le=60)
     read_timeout_s: float = Field(default=3.0, gt=0, le=60)
+    picture_timeout_s: float = Field(default=30.0, gt=0, le=600)
     frozen_after_s: float = Field(default=FROZEN_AFTER_S, ge=5, le=86400)
 
     @model_validator(mode="after")
@@ -146,6 +147,7 @@ def channel_config(
         frozen_after_s=camera.frozen_after_s if camera.is_live else None,
         open_timeout_s=camera.open_timeout_s,
         read_timeout_s=camera.read_timeout_s,
+        picture_timeout_s=camera.picture_timeout_s,
         rtsp_transport=camera.transport,
         **of_model,  # type: ignore[arg-type]
     )

@@ -65,6 +65,7 @@ class ChannelConfig:
     frozen_after_s: float | None = None
     open_timeout_s: float = 5.0
     read_timeout_s: float = 3.0
+    picture_timeout_s: float = 30.0
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
     view_fps: float = 30.0
     """Most pictures a second for viewers."""

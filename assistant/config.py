@@ -94,6 +94,12 @@ class SourceConfig(Component):
     """What nobody may see."""
     jumps: Literal["refuse", "follow"] = "refuse"
     """What becomes of a recording whose timestamps jump back."""
+    open_timeout_s: float = Field(default=5.0, gt=0, le=60)
+    """Network: how long opening may take."""
+    read_timeout_s: float = Field(default=3.0, gt=0, le=60)
+    """Network and webcams: how long nothing may come."""
+    picture_timeout_s: float = Field(default=30.0, gt=0, le=600)
+    """Live sources: for how long what comes may hold no picture, as before the first key frame."""
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from assistant.model_faults import ModelBroken
 from assistant.pictures import picture_from_jpeg
 from assistant.probe import Probe, probe
 from assistant.sessions import TabRegistry
-from assistant.tabs import Asked, SessionError, Stream, Tab, Wish
+from assistant.tabs import Asked, SessionError, Stream, Tab, TimeLimits, Wish
 from streaming.clock import Clock, SystemClock
 from streaming.errors import StreamingError
 from streaming.redact import redact_text, redact_url
@@ -163,14 +163,14 @@ class Desk:
             raise ConfigError(f"sample {name!r}: one of {', '.join(SAMPLES)}, or synthetic:SEED; choose one")
         return Wish("sample", spec, SAMPLE_TITLES.get(name, spec))
 
-    def camera(self, url: str) -> Wish:
-        """A camera by its address. Raises where viewers may not reach it."""
+    def camera(self, url: str, limits: TimeLimits | None = None) -> Wish:
+        """A camera by its address, and how long it is waited for. Raises where viewers may not reach it."""
         url = url.strip()
         if not url:
             raise ConfigError("camera address '': it is empty; give one as rtsp://user:password@192.168.1.20/stream")
         with translated():
             self.policy.check(url)
-        return Wish("camera", url, redact_url(url))
+        return Wish("camera", url, redact_url(url), limits=limits or TimeLimits())
 
     def file(self, tab: Tab, path: Path, name: str) -> Wish:
         """A clip that was sent; it moves into the tab's own folder. Raises `UploadRefused`."""
@@ -189,11 +189,13 @@ class Desk:
         return Wish("shared", name, name)
 
     def test(self, wish: Wish) -> Probe:
-        """Try a source; takes as long as it takes to answer, ten seconds at most for a camera."""
+        """Try a source; takes as long as it takes to answer, for a camera as long as its limits allow."""
         from assistant.samples import resolve_sample
+        from streaming.sources import SourceOptions
 
         try:
-            return probe(resolve_sample(wish.spec), guard=self._guard(wish), name=wish.title)
+            limits = SourceOptions(**asdict(wish.limits))
+            return probe(resolve_sample(wish.spec), guard=self._guard(wish), name=wish.title, options=limits)
         except AssistantError as error:
             return Probe(False, str(error))
 
@@ -348,6 +350,7 @@ class Desk:
             talkative=wish.talkative,
             instruct=wish.instruct,
             keep_trying=False,
+            **asdict(wish.limits),
         )
         sink = ChannelSink(tab.timeline, wish.title, keeper=keeper)
         recall = Recall(tab.timeline.reader, self._clock, camera=wish.title, run=sink.run)

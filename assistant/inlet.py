@@ -250,6 +250,7 @@ class Inlet:
             masks=Masks(config.masks) if config.masks else None,
             open_timeout_s=config.open_timeout_s,
             read_timeout_s=config.read_timeout_s,
+            picture_timeout_s=config.picture_timeout_s,
             frozen_after_s=config.frozen_after_s,
             rtsp_transport=config.rtsp_transport,
             retry=WATCH_RETRY if config.keep_trying else RetryPolicy(),

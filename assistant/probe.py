@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from streaming.errors import StreamingError
-from streaming.types import Frame, SourceInfo
+from streaming.types import Frame, NoticeKind, SourceInfo
 
 if TYPE_CHECKING:
     from streaming.sources import SourceOptions
@@ -26,15 +26,20 @@ class Probe:
 
 
 def probe(
-    spec: str, *, name: str | None = None, guard: Callable[[SourceOptions], SourceOptions] | None = None
+    spec: str,
+    *,
+    name: str | None = None,
+    guard: Callable[[SourceOptions], SourceOptions] | None = None,
+    options: SourceOptions | None = None,
 ) -> Probe:
     """Open `spec` and read its first picture. What a person could mend comes back as words, never as an error.
 
-    guard: lays limits on the options of a source that a viewer named.
+    guard: lays limits on the options of a source that a viewer named. options: how long it is waited for.
     """
     from streaming.sources import RetryPolicy, SourceOptions, open_source
 
-    options = SourceOptions(retry=RetryPolicy(max_retries=0))
+    options = replace(options or SourceOptions(), retry=RetryPolicy(max_retries=0))
+    reason = ""
     if guard is not None:
         options = guard(options)
     try:
@@ -45,10 +50,12 @@ def probe(
                 if isinstance(item, Frame):
                     height_px, width_px = item.image.shape[:2]
                     return Probe(True, f"{shown} works: {_described(width_px, height_px, info)}.")
+                if item.kind is NoticeKind.ENDED and item.details.get("broken"):
+                    reason = f" ({item.reason})"
     except StreamingError as error:
         return Probe(False, str(error))
     shown = name or "The source"
-    return Probe(False, f"{shown}: it opened, but no picture came. Check that it holds video, or try again.")
+    return Probe(False, f"{shown}: it opened, but no picture came{reason}. Check that it holds video, or try again.")
 
 
 def _described(width_px: int, height_px: int, info: SourceInfo) -> str:

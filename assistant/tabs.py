@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from assistant.errors import AssistantError
@@ -34,8 +35,27 @@ MOST_BEFORE = 40
 """Events of a watched camera that somebody who joins is shown."""
 
 
+MOST_LIMITS_S = MappingProxyType({"open_timeout_s": 30.0, "read_timeout_s": 30.0, "picture_timeout_s": 120.0})
+"""What a viewer may have a source waited for."""
+
+
 class SessionError(AssistantError):
     """A viewer asked for what its session cannot do now."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """How long a source on the network is waited for, in seconds."""
+
+    open_timeout_s: float = 5.0
+    read_timeout_s: float = 3.0
+    picture_timeout_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name, most_s in MOST_LIMITS_S.items():
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and 0 < value <= most_s):
+                raise SessionError(f"{name} {value}: it must be above 0 and at most {most_s:g} seconds; change it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +73,7 @@ class Wish:
     loop: int | None = 1
     talkative: float = 0.0
     instruct: str | None = None
+    limits: TimeLimits = field(default_factory=TimeLimits)
 
 
 class Asked(Protocol):

@@ -103,6 +103,9 @@ def _source_options(config: AppConfig, fps: float | None) -> SourceOptions:
         loop=wanted.loop,
         speed=None if wanted.speed == "max" else float(wanted.speed),
         masks=Masks(wanted.masks) if wanted.masks else None,
+        open_timeout_s=wanted.open_timeout_s,
+        read_timeout_s=wanted.read_timeout_s,
+        picture_timeout_s=wanted.picture_timeout_s,
     )
 
 

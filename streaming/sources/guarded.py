@@ -29,6 +29,7 @@ from streaming.sources.over_http import FilesReader, open_answer
 from streaming.sources.pinned import PinnedTransport
 from streaming.sources.reading import SAFE_FORMATS, VideoReader, reason_of
 from streaming.sources.relay import RtspRelay
+from streaming.sources.rtsp import open_rtsp
 
 _NO_PROTOCOL = "none"
 
@@ -47,6 +48,13 @@ def guarded_opener(url: str, options: SourceOptions, reach: Reach) -> Callable[[
 
 
 def _open_rtsp(name: str, parts: CameraUrl, hosts: PinnedHosts, options: SourceOptions) -> VideoReader:
+    return open_rtsp(lambda given: _open_relayed(name, parts, hosts, options, given))
+
+
+def _open_relayed(
+    name: str, parts: CameraUrl, hosts: PinnedHosts, options: SourceOptions, given: dict[str, str]
+) -> VideoReader:
+    """Connect once, with these options of FFmpeg's."""
     addresses = hosts.addresses(parts.host, parts.port)
     with ExitStack() as stack:
         relay = stack.enter_context(
@@ -56,13 +64,7 @@ def _open_rtsp(name: str, parts: CameraUrl, hosts: PinnedHosts, options: SourceO
         try:
             container = av.open(
                 f"rtsp://{parts.userinfo}127.0.0.1:{relay.port}{parts.target}",
-                options={
-                    "rtsp_transport": "tcp",
-                    "protocol_whitelist": "tcp",
-                    "fflags": "nobuffer",
-                    "flags": "low_delay",
-                    "fpsprobesize": "0",
-                },
+                options={**given, "rtsp_transport": "tcp", "protocol_whitelist": "tcp"},
                 timeout=(options.open_timeout_s, options.read_timeout_s / 2),
                 metadata_errors="replace",
             )
@@ -95,5 +97,5 @@ def _mapped(
         return SourceNotFound(name, "the server has no such stream (404)", "check the path in the URL")
     if isinstance(error, av.error.ExitError | av.error.TimeoutError) or elapsed_s >= 0.95 * options.open_timeout_s:
         limit = f"no answer within {options.open_timeout_s:g} s"
-        return SourceTimeout(name, limit, "check host, port and network")
+        return SourceTimeout(name, limit, "check host, port and network, or raise open_timeout_s")
     return SourceUnreachable(name, f"it does not answer as a camera does ({reason_of(error)})", "check host and port")

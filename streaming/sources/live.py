@@ -21,7 +21,7 @@ from streaming.sources.frozen import Change, StillWatch
 from streaming.sources.live_time import LivePlaced, LiveTimeline
 from streaming.sources.pacing import Pacer
 from streaming.sources.pictures import Broken, Damage, Event, Picture
-from streaming.sources.reading import reason_of
+from streaming.sources.reading import TIMED_OUT, reason_of
 from streaming.sources.timestamps import MissingPictures
 from streaming.types import NoticeKind, SourceInfo
 
@@ -99,7 +99,7 @@ class LiveSource(BaseSource):
         self._num_lost_before = 0
         self._num_jumps, self._left_out_s, self._told_jump_at_s = 0, 0.0, float("-inf")
         self._sampler = options.frame_chooser()
-        self._num_attempts = 0
+        self._num_attempts, self._num_at_connecting, self._lost_for = 0, 0, ""
         self._connected_at_s = self._decoded_at_s = 0.0
         self._is_back = False
         self._is_opened = self._is_over = False
@@ -145,7 +145,7 @@ class LiveSource(BaseSource):
                 connection = yield from self._come_back(reason, at_once=self._is_renewing)
         if closed.is_set():
             return
-        reason = f"lost, and not back after {self._num_attempts} attempts"
+        reason = f"lost: {self._lost_for}; not back after {self._num_attempts} attempts"
         if self._is_over:
             reason = f"{self._num_decoded} frame{'s' * (self._num_decoded != 1)} read; it is a recording, seen once"
         yield self._notice(
@@ -156,7 +156,8 @@ class LiveSource(BaseSource):
     def _connect_first(self) -> SourceInfo:
         connection = self._connected()
         self._connected_at_s = self._decoded_at_s = self._clock.now_s()
-        self._size_px = connection.coded_size_px
+        self._num_at_connecting = 0
+        self._size_px = _known(connection.coded_size_px)
         return self._describe(connection)
 
     def _connected(self) -> Connection:
@@ -187,7 +188,7 @@ class LiveSource(BaseSource):
         while (event := self._with_decoder(lambda: next(events, None))) is not None:
             now_s = self._clock.now_s()
             if isinstance(event, Broken):
-                return event.reason
+                return self._silence() if event.reason == TIMED_OUT else event.reason
             if isinstance(event, Damage):
                 self._damage.add(event)
             if isinstance(event, Picture):
@@ -197,7 +198,7 @@ class LiveSource(BaseSource):
                 except PictureTooNarrow as error:
                     return error.rule
             elif now_s - max(self._decoded_at_s, self._connected_at_s) > self._options.picture_timeout_s:
-                return f"no picture could be decoded for {self._options.picture_timeout_s:g} s"
+                return self._pictureless()
             if self._is_renewing:
                 return "its picture is frozen"
             if self._damage.is_pending and now_s - told_at_s >= _DAMAGE_INTERVAL_S:
@@ -205,6 +206,16 @@ class LiveSource(BaseSource):
                 yield from self._tell_damage()
         self._is_over = connection.is_finite
         return "the connection was ended by the other side"
+
+    def _silence(self) -> str:
+        return f"{TIMED_OUT}, {self._options.read_timeout_s:g} s (read_timeout_s)"
+
+    def _pictureless(self) -> str:
+        """Why a connection that brings data is given up."""
+        limit = f"{self._options.picture_timeout_s:g} s (picture_timeout_s)"
+        if self._num_decoded > self._num_at_connecting:
+            return f"no picture could be decoded for {limit}"
+        return f"no key frame came within {limit}; raise that, or set the camera's key frames closer together"
 
     def _deliver(self, picture: Picture, stamp_s: float | None, now_s: float, pacer: Pacer) -> Iterator[Item]:
         """One picture: as a frame if it is sampled, after what has to be said of it."""
@@ -322,6 +333,7 @@ class LiveSource(BaseSource):
                 self._is_over = True
                 return None
             reason, login_refused = refusal.rule, isinstance(refusal, LoginRefused)
+        self._lost_for = reason
         return None
 
     def _try_connecting(self, *, is_gap: bool) -> tuple[Connection | None, SourceError | None]:
@@ -334,8 +346,9 @@ class LiveSource(BaseSource):
     def _connect_again(self, is_gap: bool) -> Connection:
         connection = self._connected()
         if not self._num_decoded:
-            self._size_px = connection.coded_size_px
+            self._size_px = _known(connection.coded_size_px)
         self._connected_at_s = now_s = self._clock.now_s()
+        self._num_at_connecting = self._num_decoded
         self._timeline.reconnect()
         self._missing.reset()
         self._num_lost_before = self._damage.num_lost
@@ -344,3 +357,8 @@ class LiveSource(BaseSource):
         if self._still is not None:
             self._still.reconnected(now_s)
         return connection
+
+
+def _known(size_px: tuple[int, int]) -> tuple[int, int] | None:
+    """A size, None where it is not known yet."""
+    return size_px if all(size_px) else None

@@ -186,7 +186,8 @@ class LiveTimeline:
         self._rebase(stamp_s, arrival_s)
         self._last_s = max(arrival_s, before_s)
         left_out_s = self._last_s - before_s
-        return LivePlaced(self._last_s, f"{what}; media time follows our clock{_left_out(left_out_s)}", left_out_s, jump_s)
+        told = f"{what}; media time follows our clock{_left_out(left_out_s)}"
+        return LivePlaced(self._last_s, told, left_out_s, jump_s)
 
     def _leave_stamps(self, rate: float, arrival_s: float) -> LivePlaced:
         """Follow arrival from here on."""

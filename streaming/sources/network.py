@@ -35,6 +35,7 @@ from streaming.sources.hardware import HardwareDecoding
 from streaming.sources.live import LiveSource
 from streaming.sources.reading import VideoReader, open_reader, reason_of
 from streaming.sources.replay import ReplaySource
+from streaming.sources.rtsp import open_rtsp
 from streaming.types import SourceInfo
 
 RTSP_SCHEMES = ("rtsp", "rtsps")
@@ -183,16 +184,20 @@ def open_stream(url: str, options: SourceOptions, hardware: HardwareDecoding | N
     name = redact_url(url)
     is_rtsp = _scheme(url) in RTSP_SCHEMES
     began_s = time.monotonic()
-    try:
+
+    def open_with(given: dict[str, str]) -> VideoReader:
         return open_reader(
             url,
             name,
-            options=_rtsp_options(options) if is_rtsp else _http_options(options),
+            options={**given, **(_rtsp_options(options) if is_rtsp else _http_options(options))},
             is_live=is_rtsp,
             hardware=hardware,
             # FFmpeg's RTSP waits twice, the second time for the answer to its good-bye.
             timeout_s=(options.open_timeout_s, options.read_timeout_s / (2 if is_rtsp else 1)),
         )
+
+    try:
+        return open_rtsp(open_with) if is_rtsp else open_with({})
     except av.FFmpegError as error:
         caught = error
     # Raised out here so that FFmpeg's error, whose message quotes the URL, is not in the traceback.
@@ -203,12 +208,6 @@ def _rtsp_options(options: SourceOptions) -> dict[str, str]:
     return {
         "rtsp_transport": options.rtsp_transport,
         "protocol_whitelist": _RTSP_PROTOCOLS[options.rtsp_transport],
-        "fflags": "nobuffer",
-        "flags": "low_delay",
-        # Without this FFmpeg measures the rate for a second and a half before it gives the first frame.
-        "fpsprobesize": "0",
-        # What is not asked for cannot hide that the pictures have stopped.
-        "allowed_media_types": "video",
         "timeout": _socket_timeout_us(options),
     }
 

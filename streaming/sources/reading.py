@@ -43,6 +43,9 @@ SAFE_FORMATS = (
 MAX_PIXELS = 8192 * 4352
 """Of one picture, from whatever source: an 8K camera's. More costs gigabytes, and a few bytes can ask for it."""
 
+TIMED_OUT = "nothing came within the time limit"
+"""The reason of a `Broken` whose stream stayed silent."""
+
 _MAX_SANE_FPS = 1000.0
 _LEAST_USUAL_FPS, _MOST_USUAL_FPS = 1.0, 240.0
 _LEAST_LENGTH = 1.25
@@ -91,6 +94,8 @@ class VideoReader:
         self._is_live = not self._is_finite
         self._hardware = hardware
         self._num_refused = 0
+        self._awaits_key = self._is_live
+        """Whether it joined a stream under way and no key frame came yet: nothing decodes then, and nothing is lost."""
         try:
             self._stream = stream = self._choose_stream()
         except NotAVideo:
@@ -105,7 +110,8 @@ class VideoReader:
         self._coded_size_px = (stream.width, stream.height)
         self._reorders = stream.codec_context.codec.reorder
         self._may_be_joined = bool(container.format.flags & cast("int", Flags.ts_discont.value))
-        self._fps_declared = _rate_of(stream) if self.has_timestamps or not self._is_live else None
+        has_rate = self.has_timestamps or not self._is_live
+        self._fps_declared = _rate_of(stream, is_live=self._is_live) if has_rate else None
         self._start_s = _start_of(stream, container)
         end_s = _end_of(stream, container, self._start_s)
         # As long as one picture lasts: a still, or all its pictures lie at one time.
@@ -127,7 +133,7 @@ class VideoReader:
 
     @property
     def coded_size_px(self) -> tuple[int, int]:
-        """Width and height as they are coded, before rotation."""
+        """Width and height as they are coded, before rotation; 0 where a live stream has not said it yet."""
         return self._coded_size_px
 
     @property
@@ -275,7 +281,8 @@ class VideoReader:
             raise NoVideoStream(self._name, f"it has no video stream, only {found}{cover}", "give a file with pictures")
         best = container.streams.best("video")
         stream = next((video for video in videos if best is not None and video.index == best.index), videos[0])
-        if stream.codec_context is None or not stream.width or not stream.height:
+        has_size = stream.width > 0 and stream.height > 0
+        if stream.codec_context is None or not (has_size or self._is_live):
             raise NotAVideo(self._name, "its pictures have no size or no known codec", "check that it plays elsewhere")
         if stream.width * stream.height > MAX_PIXELS:
             size = f"{stream.width} x {stream.height}"
@@ -301,18 +308,22 @@ class VideoReader:
 
     def _decode(self, packet: Packet | None) -> Iterator[Event]:
         """What `packet` gives (None or an empty one: what the decoder still holds)."""
+        self._awaits_key = self._awaits_key and not (packet is not None and packet.is_keyframe)
         try:
             frames = self._context.decode(packet if packet is not None and packet.size else None)
         except av.EOFError:
             return
         except av.FFmpegError as error:
+            if self._awaits_key:
+                yield Undecoded()
+                return
             self._num_refused += 1
             yield Damage(reason_of(error), num_lost=1)
             return
         if not frames and self._is_live:
             yield Undecoded()
         for frame in frames:
-            self._num_refused, self._hardware = 0, None
+            self._num_refused, self._hardware, self._awaits_key = 0, None, False
             yield Damage("a picture was damaged", num_lost=1) if frame.is_corrupt else self._picture(frame)
 
     def _picture(self, frame: VideoFrame) -> Picture:
@@ -365,12 +376,13 @@ def open_reader(
 def reason_of(error: av.FFmpegError) -> str:
     """FFmpeg's own words for what went wrong, without the URL that its full message quotes."""
     if isinstance(error, av.error.ExitError):
-        return "nothing came within the time limit"
+        return TIMED_OUT
     return (error.strerror or type(error).__name__).rstrip(".").lower()
 
 
-def _rate_of(stream: VideoStream) -> float | None:
-    rate = stream.average_rate or stream.guessed_rate
+def _rate_of(stream: VideoStream, *, is_live: bool) -> float | None:
+    """By the header; FFmpeg's guess is of use for recordings alone, which it looks through."""
+    rate = stream.average_rate or (None if is_live else stream.guessed_rate)
     if rate and rate > _MAX_SANE_FPS:  # its pictures lie at one time
         return _usual_rate_of(stream)
     return float(rate) if rate and rate > 0 else None

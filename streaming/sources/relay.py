@@ -99,7 +99,7 @@ class RtspRelay:
                 failure = error
         if isinstance(failure, TimeoutError):
             limit = f"no answer within {self._options.open_timeout_s:g} s"
-            raise SourceTimeout(self._name, limit, "check host, port and network") from None
+            raise SourceTimeout(self._name, limit, "check host, port and network, or raise open_timeout_s") from None
         reason = (failure.strerror or str(failure)) if failure is not None else "it has no address"
         raise SourceUnreachable(
             self._name, f"it cannot be reached ({reason.lower()})", "check host, port and network"

@@ -15,6 +15,7 @@ from streaming.errors import ConfigError, LoginRefused, SourceError, SourceUnrea
 from streaming.sources.base import WATCH_RETRY, RetryPolicy, SourceOptions
 from streaming.sources.live import LiveSource
 from streaming.sources.pictures import Broken, Damage, Event, Picture, Undecoded
+from streaming.sources.reading import TIMED_OUT
 from streaming.types import Frame, Notice, NoticeKind
 
 SIZE_PX = (8, 6)
@@ -28,17 +29,22 @@ class FakeConnection:
     """Plays a script: an event, or seconds that pass before the next."""
 
     codec = "fake"
-    coded_size_px = SIZE_PX
     fps_declared = 10.0
 
     def __init__(
-        self, clock: FakeClock, script: list[Event | float], has_timestamps: bool = True, is_bursty: bool = False
+        self,
+        clock: FakeClock,
+        script: list[Event | float],
+        has_timestamps: bool = True,
+        is_bursty: bool = False,
+        size_px: tuple[int, int] = SIZE_PX,
     ) -> None:
         self._clock = clock
         self._script = script
         self.has_timestamps = has_timestamps
         self.is_bursty = is_bursty
         self.is_finite = False
+        self.coded_size_px = size_px
         self.num_closed = 0
 
     def events(self) -> Iterator[Event]:
@@ -177,6 +183,46 @@ def test_packets_that_never_give_a_picture_are_given_up() -> None:
     items = watch(FakeServer(FakeConnection(clock, script)), clock, **options)
     assert "no picture could be decoded for 8 s" in of_kind(items, NoticeKind.RECONNECTING)[0].reason
     assert clock.now_s() < 10.0
+    assert not of_kind(items, NoticeKind.DAMAGED)
+
+
+def test_a_camera_whose_first_key_frame_does_not_come_is_given_up_by_the_limit_that_is_named() -> None:
+    clock = FakeClock()
+    script: list[Event | float] = [event for _ in range(300) for event in (0.1, Undecoded())]
+    connection = FakeConnection(clock, script, size_px=(0, 0))
+    items = watch(FakeServer(connection), clock, retry=RetryPolicy(max_retries=0), picture_timeout_s=12.0)
+    assert "size not known yet" in of_kind(items, NoticeKind.OPENED)[0].reason
+    ended = of_kind(items, NoticeKind.ENDED)[0].reason
+    assert "no key frame came within 12 s (picture_timeout_s); raise that" in ended and "lost: " in ended
+    assert clock.now_s() == pytest.approx(12.1, abs=0.15)
+
+
+def test_a_size_that_comes_with_the_first_picture_is_no_change_of_size() -> None:
+    clock = FakeClock()
+    script: list[Event | float] = [5.0, Undecoded(), 3.0, picture(8.0), 0.1, picture(8.1)]
+    items = watch(FakeServer(FakeConnection(clock, script, size_px=(0, 0))), clock, retry=RetryPolicy(max_retries=0))
+    assert [item.kind for item in items if isinstance(item, Notice)] == [NoticeKind.OPENED, NoticeKind.ENDED]
+    assert sum(isinstance(item, Frame) for item in items) == 2
+
+
+def test_a_camera_that_falls_silent_is_told_with_the_limit_that_was_passed() -> None:
+    clock = FakeClock()
+    script: list[Event | float] = [picture(0.0), Broken(TIMED_OUT)]
+    options = {"retry": RetryPolicy(max_retries=1), "read_timeout_s": 7.0}
+    items = watch(FakeServer(FakeConnection(clock, script)), clock, **options)
+    assert "7 s (read_timeout_s)" in of_kind(items, NoticeKind.RECONNECTING)[0].reason
+
+
+def test_timestamps_at_another_rate_are_a_gap_with_what_was_left_out_and_nothing_is_called_lost() -> None:
+    clock = FakeClock()
+    script: list[Event | float] = [event for number in range(300) for event in (picture(0.04 * number), 0.1)]
+    items = watch(FakeServer(FakeConnection(clock, script)), clock, retry=RetryPolicy(max_retries=0))
+    (gap,) = of_kind(items, NoticeKind.GAP)
+    assert gap.details["rate"] == pytest.approx(0.4, abs=0.02)
+    assert 2.0 < float(gap.details["gap_s"]) < 4.0
+    assert f"{gap.details['gap_s']:.1f} s of media time were left out" in gap.reason
+    last = [item for item in items if isinstance(item, Frame)][-1]
+    assert last.pts_s == pytest.approx(29.9, abs=0.15)
     assert not of_kind(items, NoticeKind.DAMAGED)
 
 

@@ -50,8 +50,12 @@ def test_without_timestamps_live_time_is_the_time_of_arrival() -> None:
     assert [timeline.place(None, now_s).pts_s for now_s in (7.0, 7.5, 9.0)] == [0.0, 0.5, 2.0]
 
 
-def watch(stamp_of: Stamp, until_s: float, fps: float = 10.0, late: Stamp = lambda taken_s: 0.0) -> list[tuple[float, LivePlaced]]:
-    """Pictures taken at a steady rate, stamped by a clock of the camera's own and `late` by so much: our clock, place."""
+Seen = list[tuple[float, LivePlaced]]
+"""When pictures came, and where they were placed."""
+
+
+def watch(stamp_of: Stamp, until_s: float, fps: float = 10.0, late: Stamp = lambda taken_s: 0.0) -> Seen:
+    """Pictures taken at a steady rate, stamped by a clock of the camera's own, and `late` by so much."""
     timeline = LiveTimeline()
     placed, arrived_s = [], 0.0
     for number in range(int(until_s * fps)):
@@ -61,13 +65,14 @@ def watch(stamp_of: Stamp, until_s: float, fps: float = 10.0, late: Stamp = lamb
     return placed
 
 
-def told(placed: list[tuple[float, LivePlaced]]) -> Iterator[tuple[float, LivePlaced]]:
+def told(placed: Seen) -> Iterator[tuple[float, LivePlaced]]:
     """What was told, and when."""
     return ((at_s, place) for at_s, place in placed if place.told)
 
 
 @pytest.mark.parametrize(
-    ("rate", "within_s"), [(0.1, 6), (0.4, 6), (0.7, 6), (1.5, 6), (2.5, 6), (4.0, 6), (0.9, 15), (1.15, 15), (0.96, 50)]
+    ("rate", "within_s"),
+    [(0.1, 6), (0.4, 6), (0.7, 6), (1.5, 6), (2.5, 6), (4.0, 6), (0.9, 15), (1.15, 15), (0.96, 50)],
 )
 @pytest.mark.parametrize("fps", [5.0, 10.0, 25.0])
 def test_timestamps_at_another_rate_are_found_within_seconds_and_arrival_is_followed(
