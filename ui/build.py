@@ -9,6 +9,7 @@ import gradio as gr
 
 from assistant.desk import ANOTHER_SCENE, SAMPLE_TITLES, SAMPLES
 from assistant.feed import Badge
+from assistant.tabs import MOST_LIMITS_S, TimeLimits
 from ui.api import add_api
 from ui.callbacks import banner, wire
 from ui.events import EventsTab, build_events, wire_events
@@ -42,12 +43,14 @@ class Parts:
     webcam_test: gr.Button
     webcam_error: gr.Textbox
     url: gr.Textbox
+    limits: list[gr.Number]
     url_start: gr.Button
     url_test: gr.Button
     file: gr.File
     file_start: gr.Button
     file_test: gr.Button
-    result: gr.HTML
+    results: dict[str, gr.HTML]
+    """What a trial said, or what is wrong with a source; each source has its own."""
     viewer: gr.HTML
     pause: gr.Button
     speed: gr.Dropdown
@@ -84,7 +87,7 @@ def build_page(desk: Desk) -> gr.Blocks:
                     right = _right(about.questions)
             with gr.Tab("Cameras", id="cameras"):
                 grid = gr.HTML(html_template=static_text("grid.html"), js_on_load=MOUNT_GRID)
-            with gr.Tab("Events", id="events"):
+            with gr.Tab("Events", id="events") as events_page:
                 events = build_events()
         parts = Parts(
             tabs=tabs, banner=about_model, token=token, stop=stop, grid=grid, events=events, **left, **right
@@ -92,41 +95,13 @@ def build_page(desk: Desk) -> gr.Blocks:
         add_api(desk)  # first: whoever comes later gets another name where one is taken
         wire(blocks, desk, parts)
         wire_health(desk, parts.health)
-        wire_events(desk, events)
+        wire_events(desk, events, events_page, tabs)
     return blocks
 
 
 def _left() -> dict:
     """Sources, picture, and how it is watched."""
-    made: dict = {}
-    with gr.Accordion("What to watch", open=True, elem_id="sva-chooser") as made["chooser"]:
-        with gr.Tabs(elem_id="sva-sources"):
-            with gr.Tab("Sample"), gr.Row():
-                made["samples"] = [
-                    (name, gr.Button(title, variant="primary" if number == 0 else "secondary", min_width=120))
-                    for number, (name, title) in enumerate(
-                        [*((name, SAMPLE_TITLES[name]) for name in SAMPLES), (ANOTHER_SCENE, "Another scene")]
-                    )
-                ]
-                made["samples_test"] = gr.Button("Test samples", min_width=120)
-            with gr.Tab("Webcam"), gr.Row():
-                made["webcam_start"] = gr.Button("Start webcam", variant="primary", min_width=120)
-                made["webcam_test"] = gr.Button("Test webcam", min_width=120)
-                made["webcam_error"] = gr.Textbox(visible="hidden", label="Webcam result", elem_id="sva-webcam-error")
-            with gr.Tab("Camera URL"):
-                made["url"] = gr.Textbox(
-                    label="Camera URL", placeholder="rtsp://user:password@192.168.1.20/stream", max_lines=1,
-                    info="rtsp, rtsps, http or https; user and password are never shown again",
-                )  # fmt: skip
-                with gr.Row():
-                    made["url_start"] = gr.Button("Start camera", variant="primary", min_width=120)
-                    made["url_test"] = gr.Button("Test camera", min_width=120)
-            with gr.Tab("File"):
-                made["file"] = gr.File(label="Video file", file_types=["video"], height=110, elem_id="sva-file")
-                with gr.Row():
-                    made["file_start"] = gr.Button("Start file", variant="primary", min_width=120)
-                    made["file_test"] = gr.Button("Test file", min_width=120)
-        made["result"] = gr.HTML("", elem_id="sva-result")
+    made = _sources()
     made["viewer"] = gr.HTML(html_template=static_text("viewer.html"), js_on_load=MOUNT_VIEWER, elem_id="sva-viewer")
     with gr.Row(elem_id="sva-controls", equal_height=True):
         made["pause"] = gr.Button("Pause", size="sm", min_width=90, scale=0, interactive=False)
@@ -147,6 +122,67 @@ def _left() -> dict:
             made["instruct"] = gr.Button("Set instruction", size="sm", min_width=110, scale=0)
     made["health"] = build_health()
     return made
+
+
+def _sources() -> dict:
+    """What may be watched, each kind with what is said of it."""
+    results: dict[str, gr.HTML] = {}
+    made: dict = {"results": results}
+    with (
+        gr.Accordion("What to watch", open=True, elem_id="sva-chooser") as made["chooser"],
+        gr.Tabs(elem_id="sva-sources"),
+    ):
+        with gr.Tab("Sample"):
+            with gr.Row():
+                made["samples"] = [
+                    (name, gr.Button(title, variant="primary" if number == 0 else "secondary", min_width=120))
+                    for number, (name, title) in enumerate(
+                        [*((name, SAMPLE_TITLES[name]) for name in SAMPLES), (ANOTHER_SCENE, "Another scene")]
+                    )
+                ]
+                made["samples_test"] = gr.Button("Test samples", min_width=120)
+            results["sample"] = _result()
+        with gr.Tab("Webcam"):
+            with gr.Row():
+                made["webcam_start"] = gr.Button("Start webcam", variant="primary", min_width=120)
+                made["webcam_test"] = gr.Button("Test webcam", min_width=120)
+                made["webcam_error"] = gr.Textbox(
+                    visible="hidden", label="Webcam result", elem_id="sva-webcam-error"
+                )
+            results["webcam"] = _result()
+        with gr.Tab("Camera URL"):
+            made["url"] = gr.Textbox(
+                label="Camera URL", placeholder="rtsp://user:password@192.168.1.20/stream", max_lines=1,
+                info="rtsp, rtsps, http or https; user and password are never shown again",
+            )  # fmt: skip
+            with gr.Row():
+                made["url_start"] = gr.Button("Start camera", variant="primary", min_width=120)
+                made["url_test"] = gr.Button("Test camera", min_width=120)
+            results["url"] = _result()
+            made["limits"] = _limits()
+        with gr.Tab("File"):
+            made["file"] = gr.File(label="Video file", file_types=["video"], height=110, elem_id="sva-file")
+            with gr.Row():
+                made["file_start"] = gr.Button("Start file", variant="primary", min_width=120)
+                made["file_test"] = gr.Button("Test file", min_width=120)
+            results["file"] = _result()
+    return made
+
+
+def _result() -> gr.HTML:
+    return gr.HTML("", elem_classes="sva-result")
+
+
+def _limits() -> list[gr.Number]:
+    """How long a camera is waited for, by the names that messages give them."""
+    usual = TimeLimits()
+    with gr.Accordion("How long it is waited for (seconds)", open=False), gr.Row():
+        return [
+            gr.Number(getattr(usual, name), label=f"{label} ({name})", info=f"at most {most_s:g}", min_width=150)
+            for label, (name, most_s) in zip(
+                ("To connect", "While nothing comes", "For the first key frame"), MOST_LIMITS_S.items(), strict=True
+            )
+        ]
 
 
 def _right(questions: tuple[str, str, str]) -> dict:

@@ -12,6 +12,7 @@ import gradio as gr
 from assistant.desk import SAMPLES
 from assistant.errors import AssistantError
 from assistant.feed import Badge
+from assistant.tabs import TimeLimits
 from ui.render import messages
 from ui.safe import literal
 from ui.uploads import sent_file
@@ -26,6 +27,10 @@ QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibil
 SLOW: dict[str, Any] = {"concurrency_limit": 16, "show_progress": "hidden", "api_visibility": "private"}
 CLEAR_BOX = "(typed) => [typed, {text: '', files: []}]"
 """At once and in the browser, so that nothing typed after it is lost."""
+
+
+Start = Callable[["Tab", Callable[[], "Wish"]], tuple[str, Any]]
+"""Watches what is made, and gives what is to be shown in its place and the list of sources."""
 
 
 def tab_of(desk: Desk, request: gr.Request) -> Tab:
@@ -112,7 +117,7 @@ def _controls(desk: Desk, tab: Tab) -> tuple[Any, ...]:
 
 
 def _wire_sources(desk: Desk, parts: Parts) -> None:
-    started = [parts.result, parts.chooser]
+    results = parts.results
 
     def start(tab: Tab, make: Callable[[], Wish]) -> tuple[str, Any]:
         try:
@@ -130,14 +135,14 @@ def _wire_sources(desk: Desk, parts: Parts) -> None:
         return click
 
     for name, button in parts.samples:
-        button.click(start_sample(name), parts.speed, started, **QUICK)
+        button.click(start_sample(name), parts.speed, [results["sample"], parts.chooser], **QUICK)
 
     def test_samples() -> str:
         found = [desk.test(desk.sample(name)) for name in SAMPLES]
         return result_html(all(each.ok for each in found), "\n".join(each.text for each in found))
 
-    parts.samples_test.click(lambda: result_html(None, "Trying…"), None, parts.result, **QUICK).then(
-        test_samples, None, parts.result, **SLOW
+    parts.samples_test.click(lambda: result_html(None, "Trying…"), None, results["sample"], **QUICK).then(
+        test_samples, None, results["sample"], **SLOW
     )
 
     def start_webcam(wrong: str, request: gr.Request) -> tuple[str, Any]:
@@ -146,27 +151,38 @@ def _wire_sources(desk: Desk, parts: Parts) -> None:
         return start(tab_of(desk, request), desk.webcam)
 
     parts.webcam_start.click(None, None, parts.webcam_error, js="() => sva.webcam.start()").then(
-        start_webcam, parts.webcam_error, started, **QUICK
+        start_webcam, parts.webcam_error, [results["webcam"], parts.chooser], **QUICK
     )
     parts.webcam_test.click(None, None, parts.webcam_error, js="() => sva.webcam.test()").then(
-        lambda said: result_html("works" in said, said), parts.webcam_error, parts.result, **QUICK
+        lambda said: result_html("works" in said, said), parts.webcam_error, results["webcam"], **QUICK
     )
-    _wire_urls_and_files(desk, parts, start, started)
+    _wire_urls(desk, parts, start)
+    _wire_files(desk, parts, start)
 
 
-def _wire_urls_and_files(
-    desk: Desk, parts: Parts, start: Callable[[Tab, Callable[[], Wish]], tuple[str, Any]], started: list[Any]
-) -> None:
-    def start_url(url: str, request: gr.Request) -> tuple[str, Any]:
-        return start(tab_of(desk, request), lambda: desk.camera(url))
+def _wire_urls(desk: Desk, parts: Parts, start: Start) -> None:
+    def start_url(url: str, *given: Any) -> tuple[str, Any]:
+        *limits_s, request = given
+        return start(tab_of(desk, request), lambda: desk.camera(url, TimeLimits(*limits_s)))
 
-    def test_url(url: str) -> str:
+    def test_url(url: str, *limits_s: float) -> str:
         try:
-            found = desk.test(desk.camera(url))
+            found = desk.test(desk.camera(url, TimeLimits(*limits_s)))
         except AssistantError as error:
             return result_html(False, str(error))
         return result_html(found.ok, found.text)
 
+    wanted, result = [parts.url, *parts.limits], parts.results["url"]
+    parts.url_start.click(start_url, wanted, [result, parts.chooser], **SLOW)
+    parts.url.submit(start_url, wanted, [result, parts.chooser], **SLOW)
+    parts.url_test.click(lambda: result_html(None, "Trying…"), None, result, **QUICK).then(
+        test_url, wanted, result, **SLOW
+    )
+    # What was said of another address is not to stand under this one.
+    gr.on([parts.url.change, *(limit.change for limit in parts.limits)], lambda: "", None, result, **QUICK)
+
+
+def _wire_files(desk: Desk, parts: Parts, start: Start) -> None:
     def start_file(path: str | None, request: gr.Request) -> tuple[str, Any, Any]:
         if not path:
             return result_html(False, "No file was chosen: choose a video file first."), gr.skip(), gr.skip()
@@ -183,13 +199,10 @@ def _wire_urls_and_files(
             return result_html(False, str(error))
         return result_html(found.ok, found.text)
 
-    parts.url_start.click(start_url, parts.url, started, **SLOW)
-    parts.url.submit(start_url, parts.url, started, **SLOW)
-    parts.url_test.click(lambda: result_html(None, "Trying…"), None, parts.result, **QUICK).then(
-        test_url, parts.url, parts.result, **SLOW
-    )
-    parts.file_start.click(start_file, parts.file, [*started, parts.file], **SLOW)
-    parts.file_test.click(test_file, parts.file, parts.result, **SLOW)
+    result = parts.results["file"]
+    parts.file_start.click(start_file, parts.file, [result, parts.chooser, parts.file], **SLOW)
+    parts.file_test.click(test_file, parts.file, result, **SLOW)
+    gr.on([parts.file.upload, parts.file.clear, parts.file.delete], lambda: "", None, result, **QUICK)
 
 
 def _wire_stream(desk: Desk, parts: Parts) -> None:

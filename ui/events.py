@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 OWN, CAMERAS = "This tab", "Cameras"
 SINCE = [("all", ""), ("the last 10 minutes", "10m"), ("the last hour", "1h"), ("today", "today"), ("7 days", "7d")]
+REFRESH_S = 2.0
+"""So often new events are looked for while the tab is open."""
 PICK = "element.addEventListener('click', (event) => { const row = event.target.closest('[data-event]'); " \
     "if (row) trigger('picked', { id: Number(row.dataset.event) }); })"  # fmt: skip
 
@@ -40,6 +42,10 @@ class EventsTab:
     form: gr.Dropdown
     export: gr.Button
     file: gr.HTML
+    ticks: gr.Timer
+    """Runs while the tab is open."""
+    shown: gr.State
+    """What is in the list, so that nothing is drawn where nothing is new."""
 
 
 def build_events() -> EventsTab:
@@ -59,20 +65,42 @@ def build_events() -> EventsTab:
         form = gr.Dropdown(list(FORMATS.items()), value="jsonl", label="Export as", scale=0, min_width=220)
         export = gr.Button("Export", scale=0, min_width=110)
         file = gr.HTML("", elem_id="sva-export")
-    return EventsTab(where, text, since, types, button, found, detail, form, export, file)
+    ticks = gr.Timer(REFRESH_S, active=False)
+    return EventsTab(where, text, since, types, button, found, detail, form, export, file, ticks, gr.State(""))
 
 
-def wire_events(desk: Desk, tab_parts: EventsTab) -> None:
-    """Connect it to the desk."""
+def wire_events(desk: Desk, tab_parts: EventsTab, page: gr.Tab, pages: gr.Tabs) -> None:
+    """Connect it to the desk; `page` is where it stands, among `pages`."""
     wanted = [tab_parts.where, tab_parts.text, tab_parts.since, tab_parts.types]
 
-    def look(where: str, text: str, since: str, types: list[str], request: gr.Request) -> tuple[str, str, str]:
+    def listed(where: str, text: str, since: str, types: list[str], request: gr.Request) -> str:
         try:
             reader = desk.timeline(tab_of(desk, request), of_cameras=where == CAMERAS)
             events = find(reader, Search(text, since, "", tuple(types)), time.time()) if reader is not None else []
         except AssistantError as error:
-            return result_html(False, str(error)), "", ""
-        return found_html(events, has_any=reader is not None, of_cameras=where == CAMERAS), "", ""
+            return result_html(False, str(error))
+        return found_html(
+            events, has_any=reader is not None, of_cameras=where == CAMERAS, is_filtered=bool(text or since or types)
+        )
+
+    def look(where: str, text: str, since: str, types: list[str], request: gr.Request) -> tuple[str, ...]:
+        now = listed(where, text, since, types, request)
+        return now, now, "", ""
+
+    def come(where: str, text: str, since: str, types: list[str], request: gr.Request) -> tuple[Any, ...]:
+        """What there is, at once; of the cameras where nothing was watched in this tab."""
+        has_own = desk.timeline(tab_of(desk, request), of_cameras=False) is not None
+        if not has_own and where == OWN and desk.timeline(tab_of(desk, request), of_cameras=True) is not None:
+            where = CAMERAS
+        now = listed(where, text, since, types, request)
+        return where, now, now, gr.Timer(active=True)
+
+    def refresh(where: str, text: str, since: str, types: list[str], before: str, request: gr.Request) -> Any:
+        now = listed(where, text, since, types, request)
+        return (gr.skip(), gr.skip()) if now == before else (now, now)
+
+    def leave(data: gr.SelectData) -> Any:
+        return gr.skip() if data.value == page.label else gr.Timer(active=False)
 
     def pick(where: str, data: gr.EventData, request: gr.Request) -> str:
         tab = tab_of(desk, request)
@@ -93,17 +121,21 @@ def wire_events(desk: Desk, tab_parts: EventsTab) -> None:
             return result_html(False, str(error))
         return link_html(tab, name, data, f"Download {name} ({len(events)} events)")
 
-    shown = [tab_parts.found, tab_parts.detail, tab_parts.file]
+    listing = [tab_parts.found, tab_parts.shown]
+    shown = [*listing, tab_parts.detail, tab_parts.file]
+    page.select(come, wanted, [tab_parts.where, *listing, tab_parts.ticks], **QUICK)
+    pages.select(leave, None, tab_parts.ticks, **QUICK)
+    tab_parts.ticks.tick(refresh, [*wanted, tab_parts.shown], listing, **QUICK)
     gr.on([tab_parts.find.click, tab_parts.text.submit, tab_parts.since.input, tab_parts.types.input,
            tab_parts.where.input], look, wanted, shown, **QUICK)  # fmt: skip
     tab_parts.found.picked(pick, tab_parts.where, tab_parts.detail, **QUICK)
     tab_parts.export.click(export, [*wanted, tab_parts.form], tab_parts.file, **QUICK)
 
 
-def found_html(events: list[Found], *, has_any: bool, of_cameras: bool) -> str:
+def found_html(events: list[Found], *, has_any: bool, of_cameras: bool, is_filtered: bool) -> str:
     """A list of events, newest first."""
     if not events:
-        none = "No event matches." if has_any else (
+        none = ("No event matches." if is_filtered else "No events yet; they come as they happen.") if has_any else (
             "No cameras are watched here: start with --config cameras.yaml." if of_cameras
             else "Nothing was watched in this tab yet."
         )  # fmt: skip

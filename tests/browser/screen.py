@@ -160,8 +160,8 @@ class Screen:
 
     @property
     def outcome(self) -> Locator:
-        """What a trial said, or what is wrong with a source."""
-        return self.page.get_by_test_id("result")
+        """What a trial said, or what is wrong with the source that is chosen."""
+        return self.page.get_by_test_id("result").filter(visible=True)
 
     @property
     def feed(self) -> Locator:

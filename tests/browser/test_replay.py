@@ -67,6 +67,26 @@ def test_a_mark_shows_the_frames_behind_it(screen: Screen) -> None:
     screen.evidence.locator("img").first.wait_for()
 
 
+def test_the_newest_events_are_there_as_the_tab_opens_and_go_on_coming(screen: Screen) -> None:
+    screen.wait_model()
+    screen.choose("Events")
+    screen.page.get_by_text("Nothing was watched in this tab yet.").wait_for()
+    screen.choose("Watch")
+    screen.start_sample()
+    screen.wait_lines(1)
+    screen.choose("Events")
+    rows = screen.page.get_by_test_id("events").get_by_role("button")
+    rows.filter(has_text="Remark").first.wait_for()
+    newest = rows.first.get_attribute("data-event")
+    screen.wait(
+        "(before) => Number(document.querySelector('[data-testid=events] [data-event]').dataset.event) > before",
+        int(newest or 0),
+        within_s=30.0,
+    )
+    screen.page.get_by_label("Search").first.fill("no such word")
+    screen.page.get_by_text("No event matches.").wait_for()
+
+
 def test_events_are_found_played_and_exported(screen: Screen, tmp_path: Path) -> None:
     screen.wait_model()
     screen.start_sample(speed="4×")
@@ -75,7 +95,6 @@ def test_events_are_found_played_and_exported(screen: Screen, tmp_path: Path) ->
     screen.wait_lines(1, "Answer")
     screen.press("Pause")
     screen.choose("Events")
-    screen.press("Find events")
     rows = screen.page.get_by_test_id("events").get_by_role("button")
     rows.first.wait_for()
     assert rows.count() >= 3

@@ -74,6 +74,38 @@ def test_a_camera_by_http_is_watched(screen: Screen, tmp_path: Path) -> None:
         screen.wait_state("ENDED", within_s=30)
 
 
+def test_what_a_trial_said_stays_with_its_source_and_its_address(screen: Screen, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    screen.choose("Camera URL")
+    address = screen.page.get_by_label("Camera URL").last
+    with WebServer(tmp_path) as server:
+        address.fill(server.url("status/404"))
+        screen.press("Test camera")
+        screen.outcome.get_by_text("404").wait_for()
+        for other in ("File", "Sample", "Webcam"):
+            screen.choose(other)
+            expect(screen.outcome).to_have_count(0)
+        screen.choose("Camera URL")
+        screen.outcome.get_by_text("404").wait_for()
+        address.fill(server.url("status/500"))
+        expect(screen.outcome).to_have_count(0)
+
+
+def test_how_long_a_camera_is_waited_for_can_be_set_and_is_named(screen: Screen) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        screen.choose("Camera URL")
+        screen.page.get_by_label("Camera URL").last.fill(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/live")
+        screen.page.get_by_text("How long it is waited for").click()
+        limit = screen.page.get_by_label("To connect (open_timeout_s)")
+        limit.fill("1.5")
+        screen.press("Test camera")
+        screen.outcome.get_by_text("no answer within 1.5 s").get_by_text("raise open_timeout_s").wait_for()
+        limit.fill("600")
+        screen.press("Test camera")
+        screen.outcome.get_by_text("open_timeout_s 600: it must be above 0 and at most 30 seconds").wait_for()
+
+
 BAD_FILES = {
     "holiday.mp4": (b"this is no film", "not a video"),
     "list.mp4": (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n", "not a video"),

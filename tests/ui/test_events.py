@@ -10,7 +10,7 @@ import pytest
 from assistant.timeline.folder import Folder
 from assistant.timeline.records import Found, KeptClip
 from tests.assistant.streams import remark
-from ui.events import detail_html
+from ui.events import detail_html, found_html
 
 if TYPE_CHECKING:
     from assistant.tabs import Tab
@@ -30,3 +30,13 @@ def test_an_event_says_why_its_clip_cannot_be_played(
     shown = detail_html(cast("Tab", None), reader, found)  # a tab has no part in it
     assert f"The clip round it: {told}." in html.unescape(shown)
     assert "<video" not in shown and "<full>" not in shown
+
+
+def test_an_empty_list_says_why_it_is_empty() -> None:
+    def said(**how: bool) -> str:
+        return html.unescape(found_html([], **{"has_any": True, "of_cameras": False, "is_filtered": False, **how}))
+
+    assert "they come as they happen" in said()
+    assert "No event matches" in said(is_filtered=True)
+    assert "Nothing was watched in this tab yet" in said(has_any=False)
+    assert "--config" in said(has_any=False, of_cameras=True)
