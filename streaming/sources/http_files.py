@@ -8,14 +8,26 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import av
 import httpx
 
-from streaming.errors import AddressRefused, LoginRefused, SourceNotFound, SourceTimeout, SourceUnreachable
+from streaming.errors import (
+    AddressRefused,
+    LoginRefused,
+    SourceError,
+    SourceNotFound,
+    SourceTimeout,
+    SourceUnreachable,
+)
 from streaming.sources.addresses import KINDS, CameraUrl, parse_url
 from streaming.sources.base import SourceOptions
 from streaming.sources.pinned import trusting_context
+from streaming.sources.reading import reason_of
+
+if TYPE_CHECKING:
+    from streaming.sources.decrypted import DecryptedFile, Nothing
 
 _AGENT = "streaming-video-assistant"
 _MAX_REDIRECTS = 5
@@ -34,6 +46,7 @@ class HttpFiles:
         self._client = client
         self._files: set[HttpFile] = set()
         self._first: HttpFile | None = None
+        self._failure: SourceError | None = None
 
     @property
     def url(self) -> str:
@@ -47,26 +60,67 @@ class HttpFiles:
         self._files.add(first)
         return first
 
-    def open(self, url: str | bytes, flags: int, options: dict[str, str]) -> HttpFile:
-        """What FFmpeg calls for each file. Raises `SourceError`."""
-        text = url.decode() if isinstance(url, bytes) else url
-        if flags & 2:
-            raise AddressRefused(self._name, "FFmpeg wants to write", "give another stream")
+    def open(self, url: str | bytes, flags: int, options: dict[str, str]) -> HttpFile | DecryptedFile | Nothing:
+        """What FFmpeg calls for each file, without raising: `take_failure` says what is wrong with one."""
+        from streaming.sources.decrypted import Nothing
+
         first, self._first = self._first, None
-        if first is not None:
-            return first
-        parts = parse_url(text)
-        if parts.scheme not in ("http", "https"):
-            raise AddressRefused(self._name, f"a playlist leads to {parts.scheme}://", "give that address itself")
-        is_same = (parts.scheme, parts.host, parts.port) == (self._parts.scheme, self._parts.host, self._parts.port)
-        span = (int(options.get("offset", 0)), int(options.get("end_offset", 0)))
-        opened = HttpFile(self, parts.text, self._parts.login if is_same else None, span)
-        self._files.add(opened)
-        return opened
+        try:
+            if flags & 2:
+                raise AddressRefused(self._name, "FFmpeg wants to write", "give another stream")
+            return self._checked(first) if first is not None else self._open_part(
+                url.decode() if isinstance(url, bytes) else url, options
+            )
+        except SourceError as error:
+            self.note(error)
+            return Nothing()
+
+    def note(self, failure: SourceError) -> None:
+        """A part of it could not be had; the first failure is kept, which those after it often come from."""
+        self._failure = self._failure or failure
+
+    def take_failure(self) -> SourceError | None:
+        """What went wrong with a part since this was last asked."""
+        failure, self._failure = self._failure, None
+        return failure
 
     def forget(self, closed: HttpFile) -> None:
         """A file was closed."""
         self._files.discard(closed)
+        if closed.defers_failure and closed.failure is not None:
+            rule = f"a part of it broke off ({reason_of(closed.failure)})"
+            self.note(SourceUnreachable(self._name, rule, "try again"))
+
+    def _open_part(self, text: str, options: dict[str, str]) -> HttpFile | DecryptedFile:
+        """A file that a playlist names: another list, a key, or pictures, encrypted or not. Raises `SourceError`."""
+        from streaming.sources.decrypted import DecryptedFile
+
+        address = text.removeprefix("crypto+").removeprefix("crypto:")
+        scheme = address.partition(":")[0].lower()
+        if scheme not in ("http", "https"):
+            rule = f"a playlist leads to {scheme}:, and is followed to http and https alone"
+            raise AddressRefused(self._name, rule, "give that address itself")
+        parts = parse_url(address)
+        is_same = (parts.scheme, parts.host, parts.port) == (self._parts.scheme, self._parts.host, self._parts.port)
+        span = (int(options.get("offset", 0)), int(options.get("end_offset", 0)))
+        try:
+            opened = HttpFile(self, parts.text, self._parts.login if is_same else None, span)
+        except SourceError as error:
+            raise type(error)(error.value, f"a part of it, {parts.text}: {error.rule}", error.remedy) from None
+        opened.defers_failure = True
+        self._files.add(opened)
+        if address == text:
+            return self._checked(opened)
+        key, iv = (bytes.fromhex(options.get(name, "")) for name in ("key", "iv"))
+        return DecryptedFile(opened, self._name, key, iv, self.note)
+
+    def _checked(self, opened: HttpFile) -> HttpFile:
+        """The file itself; raises `NotAVideo` for a playlist that cannot be played."""
+        from streaming.sources.decrypted import check_keys
+
+        if opened.head().startswith(b"#EXTM3U"):
+            check_keys(self._name, opened.head())
+        return opened
 
     def get(self, url: str, login: tuple[str, str] | None, start: int, end: int) -> httpx.Response:
         """The answer to one request, not read yet; bytes from `start` to before `end` (0: to the last)."""

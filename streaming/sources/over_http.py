@@ -17,7 +17,7 @@ from streaming.sources.addresses import KINDS
 from streaming.sources.base import SourceOptions
 from streaming.sources.http_files import HttpFile, HttpFiles
 from streaming.sources.jpeg_series import JpegSeries, is_series
-from streaming.sources.pictures import Broken, Event
+from streaming.sources.pictures import Broken, Damage, Event
 from streaming.sources.reading import VideoReader, reason_of
 
 _PLAYLIST_TYPES = ("mpegurl", "dash+xml")
@@ -38,10 +38,13 @@ class FilesReader(VideoReader):
         is_live: bool,
         is_finite: bool | None,
         first: HttpFile | None = None,
+        files: HttpFiles | None = None,
     ) -> None:
-        """`is_finite` None leaves the answer to the container; `first` is the file that may have broken off."""
+        """`is_finite` None leaves the answer to the container; `first` is the file that may have broken off, `files`
+        knows of others that could not be had."""
         self._rest = rest
         self._first = first
+        self._files = files
         try:
             super().__init__(container, name, is_live=is_live, is_finite=is_finite)
         except BaseException:
@@ -52,7 +55,14 @@ class FilesReader(VideoReader):
         """Everything from here to the end; `Broken` last where it breaks off, or did so while it was opened."""
         event = None
         for event in super().events():
-            yield event
+            missing = self._files.take_failure() if self._files is not None else None
+            if missing is not None and not isinstance(event, Broken):
+                yield Damage(missing.rule, num_lost=0)
+            yield Broken(missing.rule) if missing is not None and isinstance(event, Broken) else event
+        missing = self._files.take_failure() if self._files is not None else None
+        if missing is not None and not isinstance(event, Broken):
+            yield Broken(missing.rule)
+            return
         failure = self._first.failure if self._first is not None else None
         if failure is not None and not isinstance(event, Broken):
             yield Broken(reason_of(failure))
@@ -84,12 +94,17 @@ def open_answer(
         try:
             container = _open(name, series, files, options, av_options)
         except NotAVideo:
+            if (failure := files.take_failure()) is not None:
+                raise failure from None
             _check_came(name, first, options)
             raise
         first.defers_failure = False
         is_list = bool(_PLAYLIST_FORMATS & set(container.format.name.split(",")))
-        is_live, is_finite = series is not None, _is_finite(first, is_series=series is not None, is_list=is_list)
-        reader = FilesReader(container, name, stack.pop_all(), is_live=is_live, is_finite=is_finite, first=first)
+        is_series = series is not None
+        is_finite = _is_finite(first, is_series=is_series, is_list=is_list)
+        reader = FilesReader(
+            container, name, stack.pop_all(), is_live=is_series, is_finite=is_finite, first=first, files=files
+        )
     is_indexed = bool(_INDEXED_FORMATS & set(container.format.name.split(",")))
     if is_indexed and not first.seekable() and not reader.can_begin():
         reader.close()

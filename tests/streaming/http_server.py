@@ -25,6 +25,8 @@ class _Handler(BaseHTTPRequestHandler):
         kind, _, rest = self.path.lstrip("/").partition("/")
         try:
             getattr(self, f"_send_{kind}")(rest.partition("?")[0])
+        except FileNotFoundError:
+            self._send_status("404")
         except (ConnectionError, AttributeError):
             self.close_connection = True
 
