@@ -1,4 +1,4 @@
-"""Turns decoded pictures into upright RGB arrays; one converter belongs to one stream and one thread."""
+"""Turns decoded pictures into upright RGB arrays as screens show them; one converter has one stream and one thread."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from streaming.levels import in_8_bits, top_of
+from streaming.sources.tones import is_standard, tone_map
+
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.sidedata.sidedata import SideData
 
 _MATRIX = "DISPLAYMATRIX"
 _FIXED_POINT = 1 << 16
+_DARKEST_BITS = 13
+"""16-bit grey video is brightened where it fits into so many bits, and so would be nearly black: depth, mostly."""
+_DEEP_GREYS = frozenset({"gray16le", "gray16be", "grayf32le", "grayf32be"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +32,9 @@ class Picture:
     duration_s: float
     """How long it is shown, 0.0 where that is not known."""
     size_px: tuple[int, int]
-    """Width and height, upright."""
+    """Width and height, upright, of square pixels."""
     to_rgb: Callable[[], np.ndarray]
-    """Makes the array: uint8, `[height, width, 3]`, upright, alpha composited over black."""
+    """Makes the array: uint8, `[height, width, 3]`, upright, of square pixels, see-through parts white."""
     is_spread: bool = False
     """Whether the stamp was taken from the rate, as the container's lies at one time with many others."""
 
@@ -72,25 +78,76 @@ class PictureConverter:
         from av.video.reformatter import VideoReformatter
 
         self._reformatter = VideoReformatter()
+        self._white = 0.0
+        """The value that is white in deep grey pictures; it only grows, so that a stream does not flicker."""
 
-    def to_rgb(self, frame: VideoFrame, orientation: Orientation) -> np.ndarray:
-        """`frame` as uint8, `[height, width, 3]`, laid upright, alpha composited over black, contiguous."""
+    def to_rgb(self, frame: VideoFrame, orientation: Orientation, size_px: tuple[int, int]) -> np.ndarray:
+        """`frame` as uint8, `[height, width, 3]`, laid upright, see-through parts white, contiguous.
+
+        size_px: width and height with square pixels, before it is laid upright. HDR and wide colours become BT.709's;
+        16-bit and floating-point grey is scaled to what its values need.
+        """
         pixels = frame.format
-        if pixels.has_palette or any(component.is_alpha for component in pixels.components):
-            rgba = self._reformatter.reformat(frame, format="rgba").to_ndarray()
-            image = composite_over_black(rgba)
+        has_alpha = pixels.has_palette or any(component.is_alpha for component in pixels.components)
+        if not is_standard(frame.color_trc, frame.color_primaries):
+            image = self._toned(frame, size_px, has_alpha=has_alpha)
+        elif has_alpha:
+            image = over_white(self._scaled(frame, size_px, "rgba"))
+        elif pixels.name in _DEEP_GREYS:
+            image = self._grey(frame, size_px)
         else:
-            image = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+            image = self._scaled(frame, size_px, "rgb24")
         return upright(image, orientation)
 
+    def _scaled(self, frame: VideoFrame, size_px: tuple[int, int], pixels: str) -> np.ndarray:
+        width_px, height_px = size_px
+        return self._reformatter.reformat(frame, width=width_px, height=height_px, format=pixels).to_ndarray()
 
-def composite_over_black(rgba: np.ndarray) -> np.ndarray:
-    """`[height, width, 4]` uint8 with straight alpha to `[height, width, 3]`, rounded."""
+    def _toned(self, frame: VideoFrame, size_px: tuple[int, int], *, has_alpha: bool) -> np.ndarray:
+        tones = tone_map(frame.color_trc, frame.color_primaries)
+        if not has_alpha:
+            return tones.apply(self._scaled(frame, size_px, "rgb48le"))
+        deep = self._scaled(frame, size_px, "rgba64le")
+        rgb = tones.apply(np.ascontiguousarray(deep[..., :3]))
+        return over_white(np.dstack([rgb, (deep[..., 3] >> 8).astype(np.uint8)]))
+
+    def _grey(self, frame: VideoFrame, size_px: tuple[int, int]) -> np.ndarray:
+        values = self._scaled(frame, size_px, frame.format.name)
+        self._white = max(self._white, top_of(values, most_bits=_DARKEST_BITS))
+        if self._white == (1.0 if values.dtype.kind == "f" else 65535.0):
+            return self._scaled(frame, size_px, "rgb24")
+        return in_8_bits(values, 0.0, self._white)
+
+
+def over_white(rgba: np.ndarray) -> np.ndarray:
+    """`[height, width, 4]` uint8 with straight alpha laid over white, `[height, width, 3]`, rounded."""
     alpha = rgba[..., 3:]
     if alpha.min() == 255:
         return np.ascontiguousarray(rgba[..., :3])
-    weighted = rgba[..., :3].astype(np.uint16) * alpha
+    weighted = rgba[..., :3].astype(np.uint16) * alpha + np.uint16(255) * (255 - alpha)
     return ((weighted + 127) // 255).astype(np.uint8)
+
+
+def square_pixel_size(width_px: int, height_px: int, pixel_aspect: float, most_pixels: int) -> tuple[int, int]:
+    """Width and height with square pixels, as browsers show it: the side that is too short grows.
+
+    pixel_aspect: width of a pixel over its height. Where it would have more than `most_pixels`, the other side shrinks.
+
+    >>> square_pixel_size(160, 240, 2.0, 10**6), square_pixel_size(720, 480, 8 / 9, 10**6)
+    ((320, 240), (720, 540))
+    """
+    if not 0 < pixel_aspect < float("inf") or pixel_aspect == 1:
+        return width_px, height_px
+    grows_wide = pixel_aspect > 1
+    if width_px * height_px * max(pixel_aspect, 1 / pixel_aspect) > most_pixels:
+        grows_wide = not grows_wide
+    if grows_wide == (pixel_aspect > 1):
+        factor = max(pixel_aspect, 1 / pixel_aspect)
+    else:
+        factor = min(pixel_aspect, 1 / pixel_aspect)
+    if grows_wide:
+        return max(1, round(width_px * factor)), height_px
+    return width_px, max(1, round(height_px * factor))
 
 
 @dataclass(frozen=True, slots=True)

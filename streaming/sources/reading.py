@@ -26,6 +26,7 @@ from streaming.sources.pictures import (
     Stamps,
     Undecoded,
     orientation_of,
+    square_pixel_size,
 )
 
 if TYPE_CHECKING:
@@ -107,7 +108,9 @@ class VideoReader:
         self._context.options = {**self._context.options, "max_pixels": str(MAX_PIXELS)}
         # A stream's facts lie in memory that goes with its container.
         self._codec = stream.codec_context.name
-        self._coded_size_px = (stream.width, stream.height)
+        self._declared_aspect = float(stream.sample_aspect_ratio or 1)
+        self._coded_aspect = self._context.sample_aspect_ratio
+        self._coded_size_px = self._square(stream.width, stream.height)
         self._reorders = stream.codec_context.codec.reorder
         self._may_be_joined = bool(container.format.flags & cast("int", Flags.ts_discont.value))
         has_rate = self.has_timestamps or not self._is_live
@@ -133,7 +136,7 @@ class VideoReader:
 
     @property
     def coded_size_px(self) -> tuple[int, int]:
-        """Width and height as they are coded, before rotation; 0 where a live stream has not said it yet."""
+        """Width and height by the header, with square pixels, before rotation; 0 where a live stream has not said it yet."""
         return self._coded_size_px
 
     @property
@@ -335,8 +338,19 @@ class VideoReader:
             if frame.pts is not None:
                 stamp_s = float(frame.pts * time_base) - self._start_s
         orientation = self._orientation_of(frame)
-        size_px = (frame.height, frame.width) if orientation.swaps_sides else (frame.width, frame.height)
-        return Picture(stamp_s, duration_s, size_px, lambda: self._converter.to_rgb(frame, orientation))
+        width_px, height_px = square = self._square(frame.width, frame.height)
+        size_px = (height_px, width_px) if orientation.swaps_sides else square
+        return Picture(stamp_s, duration_s, size_px, lambda: self._converter.to_rgb(frame, orientation, square))
+
+    def _square(self, width_px: int, height_px: int) -> tuple[int, int]:
+        """The size at which a picture of this coded size is shown.
+
+        What the container says of the pixels' form goes before the codec's, as in players, until the codec changes its.
+        """
+        coded = self._context.sample_aspect_ratio
+        if coded and coded != self._coded_aspect:
+            self._coded_aspect, self._declared_aspect = coded, float(coded)
+        return square_pixel_size(width_px, height_px, self._declared_aspect, MAX_PIXELS)
 
     def _orientation_of(self, frame: VideoFrame) -> Orientation:
         """How `frame` is to be laid; its matrix is looked at only where its rotation or size is a new one.

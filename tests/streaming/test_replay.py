@@ -14,7 +14,7 @@ import pytest
 from streaming.clock import FakeClock
 from streaming.errors import ConfigError, SourceError
 from streaming.sources.base import SourceOptions
-from streaming.sources.pictures import Event, Orientation, composite_over_black, orientation_from_matrix, upright
+from streaming.sources.pictures import Event, Orientation, orientation_from_matrix, over_white, upright
 from streaming.sources.reading import VideoReader, open_reader
 from streaming.sources.replay import ReplaySource
 from streaming.types import Frame, Notice, NoticeKind, SourceInfo
@@ -134,7 +134,7 @@ def test_all_eight_orientations(matrix: tuple[int, int, int, int], top_left: str
     ("name", "codec", "pix_fmt"),
     [("a.mov", "qtrle", "argb"), ("b.mov", "png", "rgba"), ("a.webm", "libvpx-vp9", "yuva420p")],
 )
-def test_transparency_is_laid_over_black(tmp_path: Path, name: str, codec: str, pix_fmt: str) -> None:
+def test_transparency_is_laid_over_white(tmp_path: Path, name: str, codec: str, pix_fmt: str) -> None:
     def half_transparent(index: int, width_px: int, height_px: int) -> np.ndarray:
         image = np.full((height_px, width_px, 4), 200, dtype=np.uint8)
         image[:, : width_px // 2, 3], image[:, width_px // 2 :, 3] = 0, 128
@@ -143,13 +143,13 @@ def test_transparency_is_laid_over_black(tmp_path: Path, name: str, codec: str, 
     path = write_clip(tmp_path / name, num_frames=3, codec=codec, pix_fmt=pix_fmt, paint=half_transparent)
     _, frames, _ = play(path)
     assert len(frames) == 3
-    assert frames[1].image[:, :24].max() <= 4
-    assert np.abs(frames[1].image[:, 40:].astype(int) - 100).max() <= 4
+    assert frames[1].image[:, :24].min() >= 251
+    assert np.abs(frames[1].image[:, 40:].astype(int) - 228).max() <= 4
 
 
 def test_compositing_rounds_and_leaves_opaque_pixels() -> None:
     rgba = np.array([[[255, 100, 3, 255], [255, 100, 3, 128], [255, 100, 3, 0]]], dtype=np.uint8)
-    assert composite_over_black(rgba).tolist() == [[[255, 100, 3], [128, 50, 2], [0, 0, 0]]]
+    assert over_white(rgba).tolist() == [[[255, 100, 3], [255, 177, 129], [255, 255, 255]]]
 
 
 @pytest.mark.parametrize(("size_px", "mode"), [((1, 1), "RGB"), ((1, 1), "L"), ((4000, 100), "RGB"), ((3, 5), "P")])
