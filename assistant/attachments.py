@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,11 @@ import numpy as np
 
 from assistant.aftermath import Aftermath
 from assistant.errors import AssistantError, NothingToSee
+from streaming.fitting import on_one_grid
 
 if TYPE_CHECKING:
     from streaming.sources.base import Jumps
+    from streaming.types import Frame
 
 MOST_FRAMES = 180
 """Frames of one clip, as the published processors take at most; a longer clip is sampled more coarsely."""
@@ -48,12 +50,18 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 def read_clip(
-    spec: str, fps: float, warn: Callable[[str], None] = lambda line: None, *, jumps: Jumps = "follow"
+    spec: str,
+    fps: float,
+    warn: Callable[[str], None] = lambda line: None,
+    *,
+    jumps: Jumps = "follow",
+    shown: str = "",
 ) -> tuple[list[np.ndarray], list[float]]:
     """Frames of a recording and their times, seconds, at `fps` or as coarsely as `MOST_FRAMES` asks.
 
-    warn: told, in a line each, where the recording breaks off or lost frames. jumps: what becomes of one whose
-    timestamps jump back.
+    Frames of several sizes are fitted into the largest. warn: told, in a line each, where the recording breaks off,
+    lost frames, changes its size, or is sampled more coarsely. jumps: what becomes of one whose timestamps jump back.
+    shown: its name in those lines, in place of `spec`.
 
     Where the length is not known beforehand, every other frame goes whenever there are too many, so memory stays
     bounded. Raises a `StreamingError` where it cannot be opened and `NothingToSee` where it gives no frame.
@@ -74,13 +82,34 @@ def read_clip(
             if not isinstance(item, Frame):
                 aftermath.note(item)
                 continue
-            if number % stride == 0 and (not taken or item.image.shape == taken[0].image.shape):
+            if number % stride == 0:
                 taken.append(item)
             number += 1
             if len(taken) > MOST_FRAMES:
                 taken, stride = taken[::2], 2 * stride
     if not taken:
         raise NothingToSee(f"{source.name}: no frame could be read; the file holds no picture that decodes")
-    for line in aftermath.warnings():
-        warn(f"{source.name}: {line}")
-    return [frame.image for frame in taken], [frame.pts_s for frame in taken]
+    images = on_one_grid([frame.image for frame in taken])
+    for line in [*aftermath.warnings(), *_tell_sizes(taken, images[0]), *_tell_stride(stride, fps)]:
+        warn(f"{shown or source.name}: {line}")
+    return images, [frame.pts_s for frame in taken]
+
+
+def _tell_sizes(taken: Sequence[Frame], fitted: np.ndarray) -> list[str]:
+    """What is to be said of frames of several sizes."""
+    changed = next((frame for frame in taken if frame.image.shape != taken[0].image.shape), None)
+    if changed is None:
+        return []
+    old, new, final = (f"{image.shape[1]} x {image.shape[0]}" for image in (taken[0].image, changed.image, fitted))
+    change = f"its picture changes from {old} to {new} at {changed.pts_s:.2f} s"
+    return [f"{change}; all frames were seen, fitted into {final}"]
+
+
+def _tell_stride(stride: int, fps: float) -> list[str]:
+    """What is to be said of a clip that is sampled more coarsely than was asked for."""
+    if stride == 1:
+        return []
+    return [
+        f"at {fps:g} frames a second it has more than {MOST_FRAMES}, the most that are taken, so one every "
+        f"{stride / fps:g} s was seen; ask about a part of it to see more"
+    ]

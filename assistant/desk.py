@@ -263,7 +263,10 @@ class Desk:
             raise ConfigError(f"a question of {len(text)} letters: at most {MOST_QUESTION} are read; shorten it")
         if len(files) > MOST_FILES:
             raise ConfigError(f"{len(files)} files: at most {MOST_FILES} come with a question; leave some out")
-        attachments = [self._attachment(path, name) for path, name in files]
+        warnings: list[str] = []
+        attachments = [self._attachment(path, name, warnings.append) for path, name in files]
+        for line in warnings:
+            tab.feed.note(line)
         attached = ", ".join(name for _, name in files)
         with translated():
             if tab.stream is not None:
@@ -361,7 +364,7 @@ class Desk:
     def _guard(self, wish: Wish) -> Callable[[Any], Any] | None:
         return self.policy.guard if wish.kind == "camera" else None
 
-    def _attachment(self, path: Path, name: str) -> Attachment:
+    def _attachment(self, path: Path, name: str, warn: Callable[[str], None]) -> Attachment:
         from assistant.attachments import read_clip
         from models.attachments import Clip
 
@@ -369,7 +372,7 @@ class Desk:
             return self.uploads.read_picture(path, name)
         self.uploads.check_clip(path, name)
         with translated():
-            return Clip(*read_clip(str(path), CLIP_FPS))
+            return Clip(*read_clip(str(path), CLIP_FPS, warn, shown=name))
 
     def _ask_alone(
         self, tab: Tab, text: str, attachments: Sequence[Attachment], attached: str

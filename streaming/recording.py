@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streaming.errors import ConfigError, StreamingError
+from streaming.fitting import fit_into
 from streaming.thumbnails import decode_jpeg
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ PART = ".part"
 MOST_QUEUED_BYTES = 32 << 20
 """Pictures that wait to be encoded, all clips together; past it, pictures are dropped and counted."""
 _TICKS_A_SECOND = 90_000
+_BT601, _LIMITED = 6, 1  # numbers of ITU-T H.273, and of FFmpeg
 
 
 class ClipNotWritten(StreamingError):
@@ -53,7 +55,7 @@ class ClipResult:
 
 
 class ClipFile:
-    """One clip while it is written, on one thread. Pictures of another size are scaled to the first one's."""
+    """One clip while it is written, on one thread. Pictures of another size are fitted into the first one's."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -80,9 +82,8 @@ class ClipFile:
                 self._open(image)
                 self.start_s = time_s
             assert self._container is not None and self._stream is not None
-            frame = VideoFrame.from_ndarray(_even(image), format="rgb24")
-            if (frame.width, frame.height) != (self._stream.width, self._stream.height):
-                frame = frame.reformat(width=self._stream.width, height=self._stream.height)
+            fitted = fit_into(_even(image), self._stream.width, self._stream.height)
+            frame = VideoFrame.from_ndarray(fitted, format="rgb24")
             frame.pts, frame.time_base = tick, Fraction(1, _TICKS_A_SECOND)
             self._container.mux(self._stream.encode(frame))
         except (FFmpegError, OSError) as error:
@@ -125,6 +126,8 @@ class ClipFile:
         height_px, width_px = _even(image).shape[:2]
         self._stream.width, self._stream.height = width_px, height_px
         self._stream.pix_fmt = "yuv420p"
+        # The matrix by which RGB is turned here; untold, players take another for large pictures.
+        self._stream.codec_context.colorspace, self._stream.codec_context.color_range = _BT601, _LIMITED
         self._stream.time_base = self._stream.codec_context.time_base = Fraction(1, _TICKS_A_SECOND)
         self._stream.codec_context.thread_count = 1
         self._stream.options = {"crf": str(CLIP_QUALITY), "preset": "veryfast", "g": "50", "bf": "0"}

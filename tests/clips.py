@@ -106,6 +106,29 @@ def write_joined(path: Path, lengths: Sequence[int]) -> Path:
     return path
 
 
+def write_resized(path: Path, sizes: Sequence[tuple[int, int]], paint: Callable[[int, int, int], np.ndarray]) -> Path:
+    """A second of VP8 at 5 a second in each of the sizes, one after another in one stream, as a call is recorded."""
+    with av.open(str(path), "w", format="webm", options={"live": "1"}) as container:
+        stream = None
+        for number, size_px in enumerate(sizes):
+            part = write_clip(
+                path.with_name(f"{path.stem}.{number}.webm"),
+                num_frames=5,
+                stamps_s=[index / 5 for index in range(5)],
+                size_px=size_px,
+                codec="libvpx",
+                paint=paint,
+            )
+            with av.open(str(part)) as source:
+                stream = stream or container.add_stream_from_template(source.streams.video[0])
+                for packet in source.demux(video=0):
+                    if packet.size and packet.pts is not None and packet.time_base is not None:
+                        packet.pts = packet.dts = round(1000 * (float(packet.pts * packet.time_base) + number))
+                        packet.time_base, packet.stream = Fraction(1, 1000), stream
+                        container.mux(packet)
+    return path
+
+
 def damage(path: Path, first: float, last: float) -> Path:
     """Overwrite this stretch of the file, in parts of its length, with noise."""
     data = bytearray(path.read_bytes())

@@ -10,6 +10,7 @@ from PIL import Image
 
 from assistant.desk import Desk
 from assistant.errors import AssistantError
+from assistant.feed import Badge
 from assistant.host import Host, HostState
 from assistant.tabs import SessionError
 from models.loading import Loading
@@ -18,6 +19,7 @@ from models.turns import Utterance
 from streaming.thumbnails import encode_jpeg
 from tests.assistant.host_fakes import FakeModelEngine, saying, turn_until
 from tests.assistant.streams import remark
+from tests.clips import quadrants, write_resized
 from tests.ui.desks import Office
 
 
@@ -114,6 +116,32 @@ def test_a_picture_can_be_asked_about_without_a_stream(picture: tuple[Path, str]
     turn_until(host, asked.future.done)
     assert asked.future.result(1).text == "A big cat." and tab.feed.num_open == 0
     assert tab.stop_answers() == 0
+
+
+class AskingAboutClips(Asking):
+    """Answers with how many frames it was given, and of what size."""
+
+    def ask(self, question: str, images: Sequence[Any] = (), clips: Sequence[Any] = ()) -> Steps[Any]:
+        (frames, _), = clips
+        text = f"{len(frames)} of {frames[-1].shape}"
+        yield from saying(text)
+        return Utterance(text, (), 0.0, False, False, None)
+
+
+def test_what_a_clip_had_to_be_fitted_for_is_said_on_the_page(tmp_path: Path) -> None:
+    office = Office()
+    host = Host(lambda: AskingAboutClips(office.clock), clock=office.clock)
+    host.open()
+    office.desk.host = host
+    tab = office.desk.tabs.of("a")
+    path = write_resized(tmp_path / "x.webm", [(64, 48), (128, 96), (128, 96)], quadrants)
+    _, asked = office.desk.ask(tab, "What is this?", [(path, "call.webm")])
+    turn_until(host, asked.future.done)
+    assert asked.future.result(1).text == "3 of (96, 128, 3)"
+    notes = [item.text for item in tab.feed.items() if item.badge is Badge.STATUS]
+    assert notes == [
+        "call.webm: its picture changes from 64 x 48 to 128 x 96 at 1.00 s; all frames were seen, fitted into 128 x 96"
+    ]
 
 
 def test_a_question_about_a_picture_alone_can_be_stopped(picture: tuple[Path, str]) -> None:

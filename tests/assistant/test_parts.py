@@ -22,7 +22,7 @@ from assistant.speak import Reason
 from assistant.stats import NUM_TIMED, StreamStats, peak_memory_bytes
 from streaming.errors import SourceNotFound
 from streaming.masks import MaskRegion, Masks
-from tests.clips import write_clip, write_joined
+from tests.clips import QUADRANTS, quadrants, write_clip, write_joined, write_resized
 
 
 @given(st.data(), st.integers(1, 9), st.integers(1, 16))
@@ -93,9 +93,11 @@ def test_a_long_clip_is_sampled_more_coarsely(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(attachments, "MOST_FRAMES", 6)
     for name in ("clip.mp4", "clip.ts"):
         path = write_clip(tmp_path / name, num_frames=100)
-        _, times_s = read_clip(str(path), 5.0)
+        told: list[str] = []
+        _, times_s = read_clip(str(path), 5.0, told.append)
         steps = np.diff(times_s)
         assert 3 <= len(times_s) <= 7 and np.allclose(steps, steps[0]) and times_s[-1] >= 2.0
+        assert "more than 6" in told[-1]
 
 
 def test_a_joined_clip_is_read_whole_and_its_jump_told(tmp_path: Path) -> None:
@@ -105,6 +107,20 @@ def test_a_joined_clip_is_read_whole_and_its_jump_told(tmp_path: Path) -> None:
     _, times_s = read_clip(str(path), 5.0, told.append)
     assert times_s == sorted(times_s) and times_s[-1] > 2.0
     assert len(told) == 2 and "jump back once" in told[1]
+
+
+def test_frames_of_every_size_are_seen_on_one_grid_and_the_change_is_told(tmp_path: Path) -> None:
+    path = write_resized(tmp_path / "call.webm", [(64, 48), (128, 96), (48, 96)], quadrants)
+    told: list[str] = []
+    frames, times_s = read_clip(str(path), 5.0, told.append, shown="call.webm")
+    assert len(frames) == len(times_s) == 15 and {frame.shape for frame in frames} == {(96, 128, 3)}
+    for frame in frames[:10]:
+        assert np.abs(frame[8, 8].astype(int) - QUADRANTS["top left"]).max() < 60
+        assert np.abs(frame[88, 8].astype(int) - QUADRANTS["bottom left"]).max() < 60
+    upright = frames[12]
+    assert upright[:, :36].max() < 30 and np.abs(upright[8, 48].astype(int) - QUADRANTS["top left"]).max() < 60
+    (line,) = told
+    assert line.startswith("call.webm: its picture changes from 64 x 48 to 128 x 96 at 1.00 s; all frames")
 
 
 def test_clips_that_are_not_there_or_never_end_are_refused() -> None:

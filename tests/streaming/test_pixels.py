@@ -77,7 +77,7 @@ def test_pixels_that_are_not_square_are_scaled_before_the_picture_is_turned(
     path = tmp_path / "wide.mp4"
     frames = [VideoFrame.from_ndarray(quadrants(0, 64, 48), format="rgb24") for _ in range(3)]
     with av.open(str(path), "w") as container:
-        stream = cast(av.VideoStream, container.add_stream("libx264", rate=5))
+        stream = container.add_stream("libx264", rate=5)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.set_display_rotation(rotation)
         tune(stream.codec_context)

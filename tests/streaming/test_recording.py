@@ -55,6 +55,23 @@ def test_any_size_can_be_recorded(tmp_path: Path, size: tuple[int, int]) -> None
     assert len(levels(result.path)) == 2
 
 
+def test_a_picture_of_another_size_keeps_its_form_in_the_clip(tmp_path: Path) -> None:
+    upright = np.full((96, 32, 3), 200, np.uint8)
+    result = encode_clip(tmp_path / "clip.mp4", [(picture(90), 0.0), (upright, 0.1)])
+    with av.open(str(result.path)) as container:
+        second = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)][1]
+    assert second.shape == (48, 64, 3)
+    assert second[:, :20].max() < 30 and second[:, 44:].max() < 30 and second[:, 28:36].min() > 170
+
+
+def test_a_clip_says_by_which_matrix_its_colours_were_made(tmp_path: Path) -> None:
+    result = encode_clip(tmp_path / "clip.mp4", [(np.full((720, 64, 3), (205, 40, 40), np.uint8), 0.0)])
+    with av.open(str(result.path)) as container:
+        (frame,) = container.decode(video=0)
+        assert (frame.colorspace, frame.color_range) == (6, 1)
+        assert np.abs(frame.to_ndarray(format="rgb24")[300, 30].astype(int) - (205, 40, 40)).max() <= 4
+
+
 def test_part_of_a_clip_can_be_cut_out(tmp_path: Path) -> None:
     encode_clip(tmp_path / "clip.mp4", steps(12))
     cut = cut_clip(tmp_path / "clip.mp4", tmp_path / "cut.mp4", 1.0, 2.0)
