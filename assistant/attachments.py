@@ -27,9 +27,16 @@ class BadPicture(AssistantError):
     """A file is no picture."""
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """A still picture, upright, uint8 RGB `[height, width, 3]`; see-through parts turn white. Raises `BadPicture`."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+def read_picture(path: Path, warn: Callable[[str], None] = lambda line: None, *, shown: str = "") -> np.ndarray:
+    """A still picture as screens show it (`streaming.sources.photos`), uint8 RGB `[height, width, 3]`.
+
+    warn: told, in a line, where only the first of several pictures is seen. shown: its name there, in place of `path`.
+    Raises `BadPicture`.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    from streaming.sources.kinds import kind_of
+    from streaming.sources.photos import as_seen
 
     try:
         with Image.open(path) as opened:
@@ -37,16 +44,28 @@ def read_picture(path: Path) -> np.ndarray:
                 raise BadPicture(
                     f"{path}: {opened.width} x {opened.height}; at most {MOST_PIXELS:,} pixels are read; scale it down"
                 )
-            upright = ImageOps.exif_transpose(opened)
-            if upright.has_transparency_data:
-                ground = Image.new("RGBA", upright.size, "white")
-                upright = Image.alpha_composite(ground, upright.convert("RGBA"))
-            return np.asarray(upright.convert("RGB"))
+            image, num_pictures = as_seen(opened), getattr(opened, "n_frames", 1)
     except UnidentifiedImageError as error:
-        raise BadPicture(f"{path}: not a picture that can be read; give a JPEG, PNG or WebP file") from error
+        kind = kind_of(path)
+        reason, remedy = (kind.said, kind.remedy) if kind else ("not a picture", "give a JPEG, PNG or WebP file")
+        raise BadPicture(f"{path}: {reason}, so it cannot be read; {remedy}") from error
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise BadPicture(f"{path}: {reason}; a picture file is wanted; check its name and that it is whole") from error
+    if num_pictures > 1:
+        warn(f"{shown or path}: the first of its {num_pictures} pictures was seen; give it as a clip to have all seen")
+    return image
+
+
+def is_animated(path: Path) -> bool:
+    """Whether a GIF, a PNG or a WebP holds several pictures, to be shown one after another; False for what is none."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=("GIF", "PNG", "WEBP")) as opened:
+            return bool(getattr(opened, "is_animated", False))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
 
 
 def read_clip(

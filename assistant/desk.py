@@ -51,7 +51,7 @@ MOST_QUESTION = 2000
 MOST_FILES = 4
 """Files that come with one question."""
 CLIP_FPS = 1.0
-PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
+PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".pgm", ".ppm"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,11 +365,11 @@ class Desk:
         return self.policy.guard if wish.kind == "camera" else None
 
     def _attachment(self, path: Path, name: str, warn: Callable[[str], None]) -> Attachment:
-        from assistant.attachments import read_clip
+        from assistant.attachments import is_animated, read_clip
         from models.attachments import Clip
 
-        if path.suffix.lower() in PICTURES:
-            return self.uploads.read_picture(path, name)
+        if path.suffix.lower() in PICTURES and not is_animated(path):
+            return self.uploads.read_picture(path, name, warn)
         self.uploads.check_clip(path, name)
         with translated():
             return Clip(*read_clip(str(path), CLIP_FPS, warn, shown=name))

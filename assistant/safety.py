@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from streaming.reach import Network, Reach
 if TYPE_CHECKING:
     from streaming.sources import SourceOptions
 
-_PICTURE_KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+_PICTURE_KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 _MIB = 1024 * 1024
 
 
@@ -124,8 +124,8 @@ class UploadLimits:
         try:
             clip = look_at(path)
         except StreamingError as error:
-            rule = getattr(error, "rule", str(error))
-            raise UploadRefused(f"{name}: {rule}; give a video file, as MP4 or WebM") from None
+            remedy = error.remedy or "give a video file, as MP4 or WebM"
+            raise UploadRefused(f"{name}: {error.rule}; {remedy}") from None
         if clip.width_px * clip.height_px > self.max_pixels:
             raise UploadRefused(
                 f"{name}: its picture is {clip.width_px} x {clip.height_px}; at most {self.max_pixels / 1e6:.0f} "
@@ -138,11 +138,12 @@ class UploadLimits:
             )
         return ClipFacts(clip.width_px, clip.height_px, clip.duration_s, clip.codec)
 
-    def read_picture(self, path: Path, shown: str = "") -> np.ndarray:
-        """A still picture, uint8 RGB `[height, width, 3]`. Raises `UploadRefused`."""
+    def read_picture(self, path: Path, shown: str = "", warn: Callable[[str], None] = lambda line: None) -> np.ndarray:
+        """A still picture, uint8 RGB `[height, width, 3]`; `warn` is told what was left out. Raises `UploadRefused`."""
         from PIL import Image, UnidentifiedImageError
 
         from assistant.attachments import BadPicture, read_picture
+        from streaming.sources.kinds import kind_of
 
         name = shown or path.name
         self._check_size(path, name, self.max_picture_bytes)
@@ -150,14 +151,17 @@ class UploadLimits:
             with Image.open(path, formats=_PICTURE_KINDS) as header:
                 width_px, height_px = header.size
         except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
-            raise UploadRefused(f"{name}: it is no picture that can be read; give a JPEG, PNG or WebP file") from None
+            kind = kind_of(path)
+            reason = f"{kind.said}, and no picture that can be read" if kind else "it is no picture that can be read"
+            remedy = kind.remedy if kind else "give a JPEG, PNG or WebP file"
+            raise UploadRefused(f"{name}: {reason}; {remedy}") from None
         if width_px * height_px > self.max_pixels:
             raise UploadRefused(
                 f"{name}: it is {width_px} x {height_px}; at most {self.max_pixels / 1e6:.0f} megapixels are taken; "
                 "scale it down"
             )
         try:
-            return read_picture(path)
+            return read_picture(path, warn, shown=name)
         except BadPicture:
             raise UploadRefused(f"{name}: it cannot be read to its end; check that the file is whole") from None
 

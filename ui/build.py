@@ -161,7 +161,8 @@ def _sources() -> dict:
             results["url"] = _result()
             made["limits"] = _limits()
         with gr.Tab("File"):
-            made["file"] = gr.File(label="Video file", file_types=["video"], height=110, elem_id="sva-file")
+            # Of any type: browsers know no type for recorders' own formats, and what is none is refused in words.
+            made["file"] = gr.File(label="Video file", height=110, elem_id="sva-file")
             with gr.Row():
                 made["file_start"] = gr.Button("Start file", variant="primary", min_width=120)
                 made["file_test"] = gr.Button("Test file", min_width=120)
@@ -203,7 +204,7 @@ def _right(questions: tuple[str, str, str]) -> dict:
         made["stop_answer"] = gr.Button("Stop answer", size="sm", min_width=80, visible=False, variant="stop")
     made["box"] = gr.MultimodalTextbox(
         label="Question", show_label=False, placeholder="Ask; attach pictures or a clip.",
-        file_count="multiple", file_types=["image", "video"], sources=["upload"], max_plain_text_length=2000, lines=1,
+        file_count="multiple", sources=["upload"], max_plain_text_length=2000, lines=1,
         max_lines=5, elem_id="sva-question",
     )  # fmt: skip
     made["sent"] = gr.MultimodalTextbox(visible="hidden", label="Sent question", elem_id="sva-sent")

@@ -22,8 +22,8 @@ def answer_question(question: str, config: AppConfig, images: Sequence[Path], vi
     """Print the answer as it comes. images: files; videos: files and samples."""
     if not question.strip():
         raise ConfigError(f'question {question!r}: it is empty; ask in words, as "What is on the left?"')
-    pictures = [read_picture(path) for path in images]
     warnings: list[str] = []
+    pictures = [read_picture(path, warnings.append) for path in images]
     read = partial(read_clip, fps=config.source.fps or CLIP_FPS, warn=warnings.append, jumps=config.source.jumps)
     clips = [read(resolve_sample(spec)) for spec in videos]
 

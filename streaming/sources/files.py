@@ -11,6 +11,8 @@ from pathlib import Path
 import av
 
 from streaming.errors import NotAVideo, SourceNotFound, SourceUnreadable, TruncatedFile
+from streaming.sources.animations import is_animated_webp, open_animation
+from streaming.sources.kinds import no_video
 from streaming.sources.reading import VideoReader, open_reader, reason_of
 
 # A playlist or a list of files may name any URL: only other files are opened for it.
@@ -24,14 +26,19 @@ def open_file(name: str) -> VideoReader:
     """Open the file at path `name`; raises what is wrong with it as a `SourceError`."""
     path = Path(name).expanduser()
     _check_file(path, name)
+    if is_animated_webp(path):
+        return open_animation(path, name)
     try:
         return open_reader(str(path.absolute()), name, options=_FILE_OPTIONS)
     except av.FFmpegError as error:
         reason = reason_of(error)
     except NotAVideo as error:
-        if not _lacks_index(path):
+        if not _lacks_index(path) and no_video(path) is None:
             raise
         reason = error.rule
+    kind = no_video(path)
+    if kind is not None:
+        raise NotAVideo(name, f"{kind.said}, and it cannot be read as a video ({reason})", kind.remedy)
     if _lacks_index(path):
         raise TruncatedFile(
             name,

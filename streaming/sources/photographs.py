@@ -67,11 +67,18 @@ def palette_of(picture: np.ndarray, count: int = 5) -> tuple[tuple[float, float,
 @lru_cache(maxsize=64)
 def _opened(path: str) -> np.ndarray:
     import cv2
+    from PIL import Image
 
-    picture = cv2.imread(path, cv2.IMREAD_COLOR)
-    if picture is None:
-        raise ConfigError(f"photographs={path}", "it can't be read as a picture", "take it out of the folder")
+    from streaming.sources.photos import as_seen
+
+    try:
+        with Image.open(path) as opened:
+            picture = as_seen(opened)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise ConfigError(
+            f"photographs={path}", "it can't be read as a picture", "take it out of the folder"
+        ) from None
     scale = _LARGEST_PX / max(picture.shape[:2])
     if scale < 1:
         picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(picture[:, :, ::-1])
+    return np.ascontiguousarray(picture)

@@ -169,7 +169,10 @@ UPRIGHT = Orientation(mirrored=False, quarter_turns=0)
 
 def orientation_of(frame: VideoFrame) -> Orientation:
     """How `frame` is to be laid, from the display matrix that its container or its codec attached."""
-    matrix = cast("SideData | None", frame.side_data.get(_MATRIX))
+    try:
+        matrix = cast("SideData | None", frame.side_data.get(_MATRIX))
+    except ValueError:  # PyAV 18.1 knows no name for some things that lie beside the matrix, as a photograph's Exif
+        return Orientation(mirrored=False, quarter_turns=round(frame.rotation / 90) % 4)
     return UPRIGHT if matrix is None else orientation_from_matrix(bytes(matrix))
 
 

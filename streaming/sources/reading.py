@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from streaming.sources.hardware import HardwareDecoding
 
 SAFE_FORMATS = (
-    "mov,matroska,mpegts,mpeg,mpegvideo,avi,flv,ogg,asf,mxf,nut,wtv,ivf,obu,h264,hevc,m4v,gif,apng,mjpeg,mpjpeg,hls"
+    "mov,matroska,mpegts,mpeg,mpegvideo,avi,flv,ogg,asf,mxf,nut,wtv,ivf,obu,h264,hevc,m4v,gif,apng,mjpeg,mpjpeg,hls,"
+    "dhav,dv,rm,yuv4mpegpipe,vvc,vc1"
 )
 """FFmpeg's names of the formats that strangers may send: pictures in a container, and playlists of those."""
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import av
 
 from streaming.errors import NotAVideo
-from streaming.sources.reading import SAFE_FORMATS, open_reader, reason_of
+from streaming.sources.animations import is_animated_webp, open_animation
+from streaming.sources.kinds import no_video
+from streaming.sources.reading import SAFE_FORMATS, VideoReader, open_reader, reason_of
 
 _OPEN_TIMEOUT_S = 10.0
 _FORMATS = ",".join(name for name in SAFE_FORMATS.split(",") if name != "hls")
@@ -26,21 +28,34 @@ class Looked:
 
 def look_at(path: Path) -> Looked:
     """Open `path` and say what it is. Raises `NotAVideo` for other files, playlists and lists of files among them."""
-    name = path.name
+    reader = _open(path)
     try:
-        reader = open_reader(
+        width_px, height_px = reader.coded_size_px
+        return Looked(width_px, height_px, reader.duration_s_declared, reader.codec)
+    finally:
+        reader.close()
+
+
+def _open(path: Path) -> VideoReader:
+    name, kind = path.name, no_video(path)
+    if is_animated_webp(path):
+        return open_animation(path, name)
+    try:
+        return open_reader(
             str(path.absolute()),
             name,
             options={"protocol_whitelist": "file", "format_whitelist": _FORMATS},
             timeout_s=(_OPEN_TIMEOUT_S, _OPEN_TIMEOUT_S),
         )
     except av.error.ArgumentError:
-        raise NotAVideo(name, "it is a playlist or another text, not a video", "give a video file") from None
+        rule = "it is of a kind that is not read from strangers"
+    except NotAVideo as error:
+        if kind is None:
+            raise
+        rule = error.rule
     except (av.FFmpegError, OSError) as error:
         reason = reason_of(error) if isinstance(error, av.FFmpegError) else str(error.strerror)
-        raise NotAVideo(name, f"it is not a video that can be read ({reason})", "give a video file") from None
-    try:
-        width_px, height_px = reader.coded_size_px
-        return Looked(width_px, height_px, reader.duration_s_declared, reader.codec)
-    finally:
-        reader.close()
+        rule = f"it is not a video that can be read ({reason})"
+    if kind is not None:
+        raise NotAVideo(name, f"{kind.said}, not a video that can be read", kind.remedy)
+    raise NotAVideo(name, rule, "give a video file, as MP4 or WebM")

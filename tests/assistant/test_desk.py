@@ -144,6 +144,19 @@ def test_what_a_clip_had_to_be_fitted_for_is_said_on_the_page(tmp_path: Path) ->
     ]
 
 
+def test_a_picture_that_moves_is_asked_about_as_a_clip(tmp_path: Path) -> None:
+    office = Office()
+    host = Host(lambda: AskingAboutClips(office.clock), clock=office.clock)
+    host.open()
+    office.desk.host = host
+    path = tmp_path / "a.gif"
+    pictures = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue", "green")]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=1000)
+    _, asked = office.desk.ask(office.desk.tabs.of("a"), "What is this?", [(path, "a.gif")])
+    turn_until(host, asked.future.done)
+    assert asked.future.result(1).text == "3 of (48, 64, 3)"
+
+
 def test_a_question_about_a_picture_alone_can_be_stopped(picture: tuple[Path, str]) -> None:
     desk, host = asking_office()
     tab = desk.tabs.of("a")
