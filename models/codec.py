@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 YES_WORDS = ("Yes", "yes", "YES")
 NO_WORDS = ("No", "no", "NO")
 _UNFINISHED = "\ufffd"
+_FEW_TOKENS = 4096
 
 
 class TextCodec:
@@ -67,6 +68,11 @@ class TextCodec:
         return self.encode("assistant")
 
     @cached_property
+    def parts_sentences(self) -> bool:
+        """Whether capitals begin sentences alone: in a vocabulary of few words, which has no names such as YouTube."""
+        return len(self.tokenizer) <= _FEW_TOKENS
+
+    @cached_property
     def yes_no(self) -> tuple[list[int], list[int]]:
         """Ids that an answer of yes begins with, and of no: the first tokens of the words' spellings.
 
@@ -83,16 +89,28 @@ class TextCodec:
 
 
 class Detokenizer:
-    """Turns the ids of one turn into text piece by piece; a character split over tokens waits until it is whole."""
+    """Turns the ids of one turn into text piece by piece; a character split over tokens waits until it is whole.
+
+    Where the vocabulary is a small checkpoint's, in which a capital begins a sentence, a space goes before one that the
+    model set right behind a word: it began a second sentence without ending the first ("NothingOne.").
+    """
 
     def __init__(self, codec: TextCodec) -> None:
         self._codec = codec
         self._ids: list[int] = []
         self._start = 0
         self._shown = ""
+        self._last = ""
 
     def push(self, token: int) -> str:
         """The text that the next token adds, empty while a character is incomplete."""
+        piece = self._decoded(token)
+        if self._codec.parts_sentences and piece[:1].isupper() and (self._last.islower() or self._last in tuple(".!?")):
+            piece = " " + piece
+        self._last = piece[-1:] or self._last
+        return piece
+
+    def _decoded(self, token: int) -> str:
         self._ids.append(token)
         text = self._codec.decode(self._ids[self._start :])
         if text.endswith(_UNFINISHED):

@@ -62,7 +62,7 @@ def open_animation(path: Path, name: str) -> VideoReader:
         file.close()
         raise
     file.seek(0)
-    return AnimationReader(av.open(file, format="mov"), name, is_live=False)
+    return AnimationReader(av.open(file, "r", format="mov"), name, is_live=False)
 
 
 def _check_size(opened: Image, name: str) -> None:

@@ -121,6 +121,31 @@ def test_pieces_of_generated_text_join_to_the_whole(checkpoint: Checkpoint) -> N
     assert "".join(broken.push(token) for token in ids[:-1]) == "a" and broken.rest() == "\ufffd"
 
 
+def test_two_sentences_are_never_run_together(checkpoint: Checkpoint) -> None:
+    codec = TextCodec(checkpoint)
+
+    def said(*pieces: str) -> str:
+        detokenizer = Detokenizer(codec)
+        ids = [token for piece in pieces for token in codec.encode(piece)]
+        return "".join(detokenizer.push(token) for token in ids) + detokenizer.rest()
+
+    assert codec.parts_sentences
+    assert said("Nothing", "One", ".") == "Nothing One."
+    assert said("None", ".", "One", ".") == "None. One."
+    assert said("A red circle", " enters", ".", " A", " blue one") == "A red circle enters. A blue one"
+    assert said("Noth", "ing at 3.5 s.", "\n", "One") == "Nothing at 3.5 s.\nOne"
+
+
+def test_names_with_capitals_inside_stay_whole_in_a_large_vocabulary(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.codec._FEW_TOKENS", 10)
+    codec = TextCodec(checkpoint)
+    detokenizer = Detokenizer(codec)
+    pieces = [detokenizer.push(token) for piece in ("You", "Tube") for token in codec.encode(piece)]
+    assert "".join(pieces) + detokenizer.rest() == "YouTube"
+
+
 def test_yes_and_no_are_told_apart_in_all_their_spellings(checkpoint: Checkpoint) -> None:
     codec = TextCodec(checkpoint)
     yes, no = codec.yes_no
