@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from streaming.errors import ConfigError
+from streaming.exposure import Exposure
 from streaming.noise import Difference, NoiseFloor
 from streaming.pruning import NUM_CHANNELS, CellGrid, Kind, LiveSettings, Pruning
 from streaming.refresh import RefreshClock
@@ -97,8 +98,7 @@ class LiveDiffFP:
         self._whole_next = True
         settings = self._settings
         self._noise = NoiseFloor(grid.num_patches, settings.contrast_levels, settings.detail_levels)
-        self._exposure_now = 0.0
-        self._exposure_kept = np.zeros(grid.num_cells)
+        self._exposure = Exposure(grid.num_patches, settings.brightness_levels / 3, settings.exposure_levels)
         self._refresh = RefreshClock(grid.num_cells, self._settings.window_low_tokens)
         self._activity = _Activity(grid.num_cells)
 
@@ -163,8 +163,8 @@ class LiveDiffFP:
     def _compare(self, view: _View, pts_s: float) -> tuple[np.ndarray, np.ndarray]:
         """Which cells changed, `[num_cells]` bool, and how far each one's brightness is on its way there, 0 to 1.
 
-        The exposure of the whole picture is followed from frame to frame as the median patch's shift, so that a
-        camera that adjusts itself is not taken for a change of everything.
+        The exposure of the whole picture is followed by the patches whose texture stayed, so that a camera that
+        adjusts itself is not taken for a change of everything.
         """
         num_cells = self._grid.num_cells
         if self._previous is None or self._reference is None:
@@ -172,13 +172,11 @@ class LiveDiffFP:
         since_frame, since_kept = view.differences(self._previous, self._reference)
         if view is not self._previous:
             self._noise.learn(since_frame, pts_s - self._seen_at_s)
-        self._exposure_now += float(np.median(since_frame.shift))
-        settings = self._settings
-        shift = since_kept.shift.reshape(num_cells, -1)
-        local = shift - (self._exposure_now - self._exposure_kept)[:, None]
-        strain = np.maximum(np.abs(local) / settings.brightness_levels, np.abs(shift) / settings.exposure_levels)
+        settings, shift = self._settings, since_kept.shift
         passed = self._noise.passed(since_kept) | (since_kept.colour > settings.colour_levels)
-        strain = strain.max(axis=1)
+        self._exposure.follow(shift, view.levels(), stayed=~passed)
+        local = np.abs(shift - self._exposure.expected) / settings.brightness_levels
+        strain = np.maximum(local, np.abs(shift) / settings.exposure_levels).reshape(num_cells, -1).max(axis=1)
         return (strain > 1) | passed.reshape(num_cells, -1).any(axis=1), strain
 
     def _kind(self, changed: np.ndarray, urgent: np.ndarray, pts_s: float) -> Kind:
@@ -202,11 +200,12 @@ class LiveDiffFP:
         return worst & (strain > STALE_STRAIN)
 
     def _commit(self, view: _View, keep: np.ndarray, kind: Kind, pts_s: float, tokens_before: int) -> None:
+        patches = keep.repeat(self._grid.merge**2)
         if self._reference is None:
             self._reference = view.copy()
         else:
-            self._reference.take(view, keep.repeat(self._grid.merge**2))
-        self._exposure_kept[keep] = self._exposure_now
+            self._reference.take(view, patches)
+        self._exposure.kept(patches)
         self._refresh.appended(keep, tokens_before)
         self._whole_next = False
         if kind in (Kind.WHOLE, Kind.CHANGED):
@@ -229,6 +228,10 @@ class _View:
         """How this frame's patches differ from each of the others'."""
         found = torch.stack([self._statistics(other) for other in others]).cpu().numpy()
         return [Difference(*rows) for rows in found]
+
+    def levels(self) -> np.ndarray:
+        """The mean of each patch, counted from the checkpoint's mean, `[num_patches]`."""
+        return self.blocks.mean(dim=(1, 2)).cpu().numpy()
 
     def _statistics(self, other: _View) -> torch.Tensor:
         """`[4, num_patches]`, in the order of `Difference`."""

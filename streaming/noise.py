@@ -86,12 +86,10 @@ class NoiseFloor:
         Frames of real events, and patches in which something plainly moves, teach nothing. Noise and intra-coded
         frames are everywhere in a frame, so a patch learns no more than its frame's quiet patches support.
         """
-        shift = since_frame.shift - np.median(since_frame.shift)
-        quiet = (
-            (since_frame.contrast <= QUIET_CONTRAST)
-            & (np.abs(shift) <= QUIET_SHIFT)
-            & (since_frame.colour <= QUIET_COLOUR)
-        )
+        quiet = (since_frame.contrast <= QUIET_CONTRAST) & (since_frame.colour <= QUIET_COLOUR)
+        if quiet.mean() < QUIET_SHARE:
+            return
+        quiet &= np.abs(since_frame.shift - np.median(since_frame.shift[quiet])) <= QUIET_SHIFT
         if quiet.mean() < QUIET_SHARE:
             return
         self._envelope *= 0.5 ** (min(max(elapsed_s, 0.0), HALF_LIFE_S) / HALF_LIFE_S)
