@@ -340,10 +340,12 @@ class Channel:
         def reopen() -> ModelSession:
             fresh = new_session()
             self._portrait.opened(fresh)
+            self._inlet.fit = fresh.fitter
             return fresh
 
         watch = Watch(stream, self._inlet, self._clock, self._tell, reopen, keep_trying=config.keep_trying)
         self._portrait.opened(session)
+        self._inlet.fit = session.fitter
         self._inlet.set_fps(settings.fps * self._factor)
         with self._lock:
             self._watch, early, self._early = watch, self._early, []

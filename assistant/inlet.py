@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,7 @@ from streaming.errors import CaptureStuck, StreamingError
 from streaming.masks import Masks
 from streaming.sources import WATCH_RETRY, RetryPolicy, Source, SourceOptions, open_source
 from streaming.sources.pacing import Playback
+from streaming.thumbnails import scaled_down
 from streaming.types import Frame, Notice, NoticeKind, SourceInfo
 from streaming.viewing import Tap, Viewers
 
@@ -76,6 +77,8 @@ class Inlet:
         self._num_dropped_before = 0
         self._last_index = -1
         self._size_px = (0, 0)
+        self.fit: Callable[[Frame], Frame] | None = None
+        """Scales each frame to the model's grid, on the capture thread; None before there is a session."""
         self.num_begun = 0
         """Openings so far: what was got before the last of them says nothing about it."""
         self.name = ""
@@ -145,6 +148,7 @@ class Inlet:
                 pass_on=lambda item: self._pass_on(tap, item),
                 on_item=self._on_item,
             )
+            capture.prepare = self._prepare
             self.num_begun += 1  # first: what ran before seems drained from here on
             self._let_go()
             self._tap, self._capture = tap, capture
@@ -277,6 +281,11 @@ class Inlet:
         if self.state.state in (ChannelState.OPENING, ChannelState.RECONNECTING):
             self._run("")
         return tap.pass_on(item)
+
+    def _prepare(self, frame: Frame) -> Frame:
+        """Scale a frame for the model and for keeping, on the capture thread: large ones would hold up the engine."""
+        frame = replace(frame, thumbnail=scaled_down(frame.image))
+        return self.fit(frame) if self.fit is not None else frame
 
     def _note(self, notice: Notice) -> None:
         num = self.state.num_reconnects

@@ -82,6 +82,9 @@ class ModelSession(Protocol):
     @property
     def remembered_s(self) -> float: ...
 
+    @property
+    def fitter(self) -> Callable[[Frame], Frame]: ...
+
 
 class StreamSession:
     """Watches one stream."""

@@ -15,6 +15,7 @@ from models.attachments import Attachment, Encoded, attach, encode
 from models.context import Chunks, Context
 from models.errors import SessionError
 from models.exclusive import exclusive
+from models.fitter import Fitter
 from models.readings import Readings
 from models.runtime import Runtime
 from models.sampling import Sampler
@@ -109,6 +110,11 @@ class Session:
         """The view's grid; `None` before the first frame."""
         return self._view.grid
 
+    @property
+    def fitter(self) -> Fitter:
+        """Scales frames to the grid that `see` will look through, ahead of it and on another thread."""
+        return Fitter(self._runtime.checkpoint.vision, self.settings.max_cells)
+
     def check_size(self, width_px: int, height_px: int) -> None:
         """Refuse a source whose pictures have this size before it begins: a `VisionError` or a `SettingsError`."""
         self._runtime.checkpoint.vision.check_picture(width_px, height_px)
@@ -137,7 +143,7 @@ class Session:
         yield from self._rebase(time_s)
         forward_ms, ready_at = self._context.elapsed_ms, self._runtime.now()
         try:
-            patches = self._view.patches(frame.image, is_repeated=frame.is_repeated)
+            patches = self._view.patches(frame.image, frame.on_grid, is_repeated=frame.is_repeated)
             pruning = self._prune(patches, grid, time_s)
             pruned_at = self._runtime.now()
             span, score, log_p = None, None, None

@@ -72,12 +72,23 @@ class View:
         if self._grid is not None:
             self._live, self._paper = self.pruner(self._grid, settings), PaperDiffFP(self._grid)
 
-    def patches(self, image: np.ndarray, *, is_repeated: bool = False) -> torch.Tensor:
-        """Float32 `[num_patches, values]` of a picture; the same tensor again for the last one `is_repeated`."""
+    def patches(
+        self, image: np.ndarray, on_grid: np.ndarray | None = None, *, is_repeated: bool = False
+    ) -> torch.Tensor:
+        """Float32 `[num_patches, values]` of a picture; the same tensor again for the last one `is_repeated`.
+
+        on_grid: the picture `VisionSettings.fitted` to a grid before.
+        """
         assert self._grid is not None, "patches before begin"
         if not is_repeated or self._seen is None or self._seen[0] is not image:
-            self._seen = image, self._vision.patches(image, self._grid)
+            self._seen = image, self._cut(image, on_grid, self._grid)
         return self._seen[1]
+
+    def _cut(self, image: np.ndarray, on_grid: np.ndarray | None, grid: CellGrid) -> torch.Tensor:
+        side = grid.patch_px * grid.merge
+        if on_grid is not None and on_grid.shape[:2] == (grid.rows * side, grid.cols * side):
+            return self._vision.cut(torch.from_numpy(on_grid), grid)
+        return self._vision.patches(image, grid)
 
     def prune(self, patches: torch.Tensor, time_s: float, tokens_before: int, must_keep: np.ndarray) -> Pruning:
         """Which cells become tokens, and whether the frame is appended at all."""

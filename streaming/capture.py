@@ -47,6 +47,8 @@ class Capture:
         """
         self._source = source
         self._pass_on = pass_on
+        self.prepare: Callable[[Frame], Frame] | None = None
+        """What is done in the thread to each frame that is handed over, scaling it for one; may be set at any time."""
         self._on_item = on_item or (lambda: None)
         self._is_over = False
         self._closing = threading.Lock()
@@ -204,6 +206,8 @@ class Capture:
             self.hand_over_ms = 1000 * max(0.0, self.clock.now_s() - item.captured_at_s)
         if not wanted:
             return True
+        if isinstance(item, Frame) and self.prepare is not None:
+            item = self.prepare(item)
         if not buffer.put(item):
             return False
         self._on_item()

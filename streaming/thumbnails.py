@@ -32,14 +32,26 @@ def encode_jpeg(image: np.ndarray, *, max_side_px: int = THUMBNAIL_PX, quality: 
     import cv2
 
     height_px, width_px = image.shape[:2]
-    scale = min(1.0, max_side_px / max(height_px, width_px))
-    if scale < 1.0:
-        size = (max(1, round(width_px * scale)), max(1, round(height_px * scale)))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    image = scaled_down(image, max_side_px)
     written, data = cv2.imencode(".jpg", np.ascontiguousarray(image[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not written:
         raise ConfigError(f"a picture of {width_px} x {height_px}", "it cannot be written as JPEG", "give another")
     return Jpeg(data.tobytes(), image.shape[1], image.shape[0])
+
+
+def scaled_down(image: np.ndarray, max_side_px: int = THUMBNAIL_PX) -> np.ndarray:
+    """The picture with at most `max_side_px` on its longer side; itself where it is no larger.
+
+    image: uint8 RGB `[height, width, 3]`.
+    """
+    import cv2
+
+    height_px, width_px = image.shape[:2]
+    scale = min(1.0, max_side_px / max(height_px, width_px))
+    if scale == 1.0:
+        return image
+    size = (max(1, round(width_px * scale)), max(1, round(height_px * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def decode_jpeg(data: bytes) -> np.ndarray:

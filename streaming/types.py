@@ -24,6 +24,10 @@ class Frame:
     """The source's display name; credentials are already redacted."""
     is_repeated: bool = False
     """Whether it is the picture of the frame before, which still stands: the same array."""
+    on_grid: np.ndarray | None = None
+    """The picture scaled to the model's grid, where the capture thread has done that already; uint8 RGB."""
+    thumbnail: np.ndarray | None = None
+    """The picture scaled down for keeping, where the capture thread has done that already; uint8 RGB."""
 
 
 class NoticeKind(StrEnum):

@@ -42,6 +42,7 @@ def replay_source(spec: str, config: AppConfig, *, as_json: bool) -> None:
         session = engine.open_session(
             settings, system=wanted.system, instruction=config.speaking.instruct, pruning=wanted.pruning
         )
+        capture.prepare = session.fitter
         if capture.info.width_px:
             with named(capture.name):
                 session.check_size(capture.info.width_px, capture.info.height_px)

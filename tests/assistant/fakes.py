@@ -160,6 +160,10 @@ class FakeModel:
     def remembered_s(self) -> float:
         return 60.0
 
+    @property
+    def fitter(self) -> Callable[[Frame], Frame]:
+        return lambda frame: frame
+
     def hot_cells(self) -> np.ndarray:
         return self.hot
 

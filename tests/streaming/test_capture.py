@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -216,3 +217,20 @@ def test_masks_lie_over_what_a_capture_gives(tmp_path: Path) -> None:
     assert len(images) == 3
     assert all((image[:24] == MID_GREY).all() for image in images)
     assert not any((image[24:] == MID_GREY).all() for image in images)
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+def test_what_takes_long_with_a_frame_is_done_in_the_thread(is_live: bool) -> None:
+    source = Scripted(1, is_live=is_live)
+    capture = Capture(source)
+    threads: list[str] = []
+
+    def prepare(frame: Frame) -> Frame:
+        threads.append(threading.current_thread().name)
+        return replace(frame, on_grid=frame.image[:1])
+
+    capture.prepare = prepare
+    with capture:
+        (frame,) = (item for item in capture if isinstance(item, Frame))
+    assert threads == [source.thread_name] == ["capture:scripted"]
+    assert frame.on_grid is not None and frame.on_grid.shape == (1, 2, 3)

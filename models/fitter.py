@@ -1,0 +1,27 @@
+"""Scales a frame's picture to the model's grid ahead of its turn, on whatever thread has time for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from models.errors import VisionError
+from models.vision import VisionSettings
+from streaming.types import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Fitter:
+    """What `Session.see` does to a picture before its patches are cut, to the bit. Any thread; it holds no session."""
+
+    vision: VisionSettings
+    max_cells: int
+    """The session's budget of merged cells a frame."""
+
+    def __call__(self, frame: Frame) -> Frame:
+        """The frame with `on_grid` filled in; as it is where no grid fits it, which `see` then refuses."""
+        height_px, width_px = frame.image.shape[:2]
+        try:
+            grid = self.vision.fit_grid(width_px, height_px, max_cells=self.max_cells)
+        except VisionError:
+            return frame
+        return replace(frame, on_grid=self.vision.fitted(frame.image, grid))
