@@ -413,6 +413,7 @@ class Channel:
         """Put a question to the stream; what comes with it is encoded first, in turns, while the stream goes on."""
         if not attachments:
             watch.stream.ask(asked.text, aside=aside, asked=asked)
+            self._inlet.look_now()
             self._host.wake()
             return
 
@@ -422,6 +423,7 @@ class Channel:
                 asked.failed(Unanswered(f"{asked.text!r}: {self.failure or 'it was stopped'}"))
             else:
                 watch.stream.ask(asked.text, encoded, aside=aside, asked=asked)
+                self._inlet.look_now()
 
         def on_done(future: Future[None]) -> None:
             error = Unanswered("the model was stopped") if future.cancelled() else future.exception()

@@ -178,6 +178,17 @@ class Inlet:
         if self._tap is not None:
             self._tap.fps = fps
 
+    @property
+    def is_showing(self) -> bool:
+        """Whether it is live and gives pictures: the next one is a moment away."""
+        is_open = self.is_live is True and self.state.state is ChannelState.LIVE
+        return is_open and not (self.is_paused or self.is_drained)
+
+    def look_now(self) -> None:
+        """Give the model the next picture of a live source, whether or not it is time for one."""
+        if self.is_showing and self._tap is not None:
+            self._tap.look_now()
+
     def pause(self) -> bool:
         """Give the model nothing more; a recording stands still. Whether it ran before."""
         with self._lock:

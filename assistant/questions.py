@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from assistant.errors import AssistantError
@@ -107,6 +108,8 @@ class Question:
     """Whether question and answer leave no trace in the stream's memory."""
     asked: Asked | None = field(default=None, compare=False)
     """Who waits for the answer; None for those that were planned."""
+    put_at_s: float = field(default=-math.inf, compare=False)
+    """Our clock when somebody asked it: pictures taken before then are too old to answer it from."""
 
 
 class QuestionBox:
@@ -118,16 +121,22 @@ class QuestionBox:
         self._lock = threading.Lock()
 
     def ask(
-        self, text: str, attachments: Sequence[Attachment] = (), *, aside: bool = False, asked: Asked | None = None
+        self,
+        text: str,
+        attachments: Sequence[Attachment] = (),
+        *,
+        aside: bool = False,
+        asked: Asked | None = None,
+        put_at_s: float = -math.inf,
     ) -> None:
-        """Ask now. Raises `TooManyQuestions` where too many wait."""
+        """Ask at `put_at_s` by our clock. Raises `TooManyQuestions` where too many wait."""
         with self._lock:
             self._asked = deque(each for each in self._asked if each.asked is None or not each.asked.done)
             if len(self._asked) >= MOST_WAITING:
                 raise TooManyQuestions(
                     f"{len(self._asked)} questions wait; {MOST_WAITING} may; ask again when some are answered"
                 )
-            self._asked.append(Question(0.0, text, tuple(attachments), aside, asked))
+            self._asked.append(Question(0.0, text, tuple(attachments), aside, asked, put_at_s))
 
     @property
     def num_asked(self) -> int:
@@ -138,12 +147,23 @@ class QuestionBox:
         """Whether a question waits at media time `now_s`."""
         return bool(self._asked) or bool(self._planned) and self._planned[0].at_s <= now_s
 
-    def take(self, now_s: float) -> Question | None:
-        """The next question at media time `now_s`, earlier ones first, then as given; None where none waits."""
+    @property
+    def oldest_put_at_s(self) -> float | None:
+        """Our clock when the first of the questions that people wait for was asked; None where none waits."""
+        with self._lock:
+            return self._asked[0].put_at_s if self._asked else None
+
+    def take(self, now_s: float, seen_at_s: float = math.inf) -> Question | None:
+        """The next question at media time `now_s`, earlier ones first, then as given; None where none waits.
+
+        Of those that people ask now, only what was put by `seen_at_s`, our clock when the newest picture was taken.
+        """
         if self._planned and self._planned[0].at_s <= now_s:
             return self._planned.popleft()
         with self._lock:
-            return self._now(now_s, self._asked.popleft()) if self._asked else None
+            if not self._asked or self._asked[0].put_at_s > seen_at_s:
+                return None
+            return self._now(now_s, self._asked.popleft())
 
     def take_rest(self, now_s: float) -> list[Question]:
         """All that still wait: for a media time that never came, or, as asked at `now_s`, for their turn."""
@@ -157,4 +177,4 @@ class QuestionBox:
     @staticmethod
     def _now(now_s: float, question: Question) -> Question:
         # A time just before a frame's is that frame's to a reader.
-        return Question(round(now_s, 6), question.text, question.attachments, question.aside, question.asked)
+        return replace(question, at_s=round(now_s, 6))

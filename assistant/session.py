@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from streaming.clock import Clock
     from streaming.masks import MaskRegion
 
+LOOK_FIRST_S = 1.0
+"""How long a question about what is seen now waits, at most, for a picture that was taken after it was put."""
 MASKS_AFTER_S = 60.0
 """How long to watch before a mask is proposed: shorter, and whatever moves looks as lasting as a clock."""
 MASKS_EVERY = 32
@@ -123,6 +125,7 @@ class StreamSession:
         self._stopping = threading.Event()
         self._frame: Frame | None = None
         self._is_answering = self._has_answered = False
+        self._seen_at_s = -math.inf
         self._grid_told = False
         self._masks_told = False
         self._known_s = 0.0
@@ -136,7 +139,7 @@ class StreamSession:
 
         aside: leave no trace in memory. asked: who waits for the answer.
         """
-        self._questions.ask(text, attachments, aside=aside, asked=asked)
+        self._questions.ask(text, attachments, aside=aside, asked=asked, put_at_s=self._clock.now_s())
 
     def encode(
         self, attachments: Sequence[Attachment], stop: Callable[[], bool]
@@ -162,6 +165,12 @@ class StreamSession:
         """Whether a question is due that could be answered now."""
         return self._frame is not None and self._questions.is_due(self._media_now_s())
 
+    @property
+    def asked_since_s(self) -> float | None:
+        """Our clock when the first of the questions was put that wait for a newer picture than was seen; None: none."""
+        since_s = self._questions.oldest_put_at_s
+        return since_s if since_s is not None and since_s > self._seen_at_s else None
+
     def renew(self, model: ModelSession) -> None:
         """Go on with another session of the model, which knows nothing of what was."""
         self._model = model
@@ -172,11 +181,14 @@ class StreamSession:
         self._stopping.set()
 
     def on_frame(self, frame: Frame) -> Steps[None]:
-        """See a frame, decide about it, and say what there is to say."""
-        yield from self._answer_due(math.nextafter(frame.pts_s, -math.inf))
+        """See a frame, decide about it, and say what there is to say.
+
+        Who asks now asks about what is there now: the frame is seen first. Planned questions come at their own time.
+        """
+        yield from self._answer_due(math.nextafter(frame.pts_s, -math.inf), seen_at_s=-math.inf)
         started_s = self._clock.now_s()
         sight = yield from self._model.see(frame, speak_above=self._policy.speak_above)
-        self._frame = frame
+        self._frame, self._seen_at_s = frame, max(frame.captured_at_s, started_s - LOOK_FIRST_S)
         self._note(frame, sight)
         self._propose_masks(sight)
         decision = self._policy.decide(_observation(frame, sight))
@@ -186,7 +198,7 @@ class StreamSession:
             decision = self.curve.amend(decision, Reason.OUTSIDE_ZONES)
         self._on_sight(frame, sight, decision)
         self.stats.took(1000 * (self._clock.now_s() - started_s))
-        yield from self._answer_due(self._media_now_s())
+        yield from self._answer_due(self._media_now_s(), seen_at_s=self._seen_at_s)
         if decision.speak and (yield from self._is_called_for(decision)):
             yield from self._comment(frame, decision)
 
@@ -320,12 +332,15 @@ class StreamSession:
             # Nobody heard it: the model is not to think that it was said.
             yield from self._model.retract()
         self._note_utterance(said, "a remark")
-        yield from self._answer_due(self._media_now_s())
+        yield from self._answer_due(self._media_now_s(), seen_at_s=self._seen_at_s)
 
-    def _answer_due(self, now_s: float) -> Steps[None]:
-        """Answer every question that has reached the assistant by media time `now_s`."""
+    def _answer_due(self, now_s: float, seen_at_s: float = math.inf) -> Steps[None]:
+        """Answer every question that has reached the assistant by media time `now_s`.
+
+        What people ask now waits for a newer picture where it was put after `seen_at_s`, by our clock.
+        """
         while (frame := self._frame) is not None and not self._stopping.is_set():
-            question = self._questions.take(now_s)
+            question = self._questions.take(now_s, seen_at_s)
             if question is None:
                 return
             yield from self._answer(frame, question)

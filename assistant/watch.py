@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from assistant.events import StatusKind
 from assistant.inlet import Inlet
-from assistant.session import StreamSession
+from assistant.session import LOOK_FIRST_S, StreamSession
 from models.errors import ModelError
 from models.steps import Job, Steps
 from streaming.clock import Clock
@@ -175,6 +175,9 @@ class Watch:
 
     def _from_questions(self) -> _Doing | None:
         self.stream.pace = self._pace()
+        since_s = self.stream.asked_since_s
+        if since_s is not None and self._inlet.is_showing and self._clock.now_s() - since_s < LOOK_FIRST_S:
+            return None
         return _Doing(Job(self.stream.on_idle())) if self.stream.is_asked else None
 
     def _pace(self) -> float:

@@ -63,6 +63,7 @@ class Tap:
         """Frames a second for the model; may be set at any time."""
         self.is_shut = False
         """While set, the model gets nothing; viewers do."""
+        self._is_asked_for = False
         self.viewers = viewers if viewers is not None else Viewers()
         self._sampler = Sampler(fps)
         self._clock: Clock = clock or SystemClock()
@@ -77,6 +78,10 @@ class Tap:
         self._sampler.set_fps(self.fps)
         return self._sampler.next_s
 
+    def look_now(self) -> None:
+        """Give the model the next picture, whether or not it is time for one."""
+        self._is_asked_for = True
+
     def take(self, pts_s: float, *, is_repeated: bool = False) -> bool:
         """Whether anybody wants the picture at media time `pts_s`; the sampler that a source asks.
 
@@ -86,7 +91,11 @@ class Tap:
         if not is_repeated:
             self._decoded_at_s.append(now_s)
         self._sampler.set_fps(self.fps)
-        self._is_for_model = not self.is_shut and self._sampler.take(pts_s)
+        if not self.is_shut:
+            is_due = self._sampler.take(pts_s)
+            self._is_for_model, self._is_asked_for = is_due or self._is_asked_for, False
+        else:
+            self._is_for_model = False
         self._is_for_viewers = len(self.viewers) > 0 and now_s - self._viewed_at_s >= self._view_every_s
         return self._is_for_model or self._is_for_viewers
 

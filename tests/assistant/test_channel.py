@@ -24,6 +24,7 @@ from assistant.evidence import EvidenceKeeper
 from assistant.host import Host, NoRoom
 from assistant.inlet import Inlet, NotPlaying
 from assistant.questions import Asked, Unanswered
+from assistant.session import LOOK_FIRST_S
 from models.errors import SessionError
 from streaming.clock import FakeClock, SystemClock
 from streaming.errors import SourceError
@@ -134,6 +135,63 @@ def test_an_answer_comes_in_pieces_and_whole(stages: Any) -> None:
     assert pieces == ["A", " red", " ball."] and asked.future.result(0).text == "A red ball."
     assert model.calls[-1] == "answer What? aside with 1"
     assert [answer.question for answer in stage.sink.answers()] == ["What?"]
+
+
+def test_a_question_to_a_camera_waits_for_a_picture_of_now_but_not_long(stages: Any) -> None:
+    model = FakeModel(answers={"What?": "A blue square."})
+    stage = stages(PUSHED, model)
+    stage.channel.start()
+    stage.push(1)
+    stage.clock.advance(0.1)
+    asked = stage.channel.ask("What?")
+    while stage.host.turn():
+        pass
+    assert not asked.done
+    stage.clock.advance(0.1)
+    assert stage.channel.push(np.full((8, 8, 3), 9, np.uint8))
+    stage.until(lambda: asked.done)
+    assert asked.future.result(0).frame_index == 1 and model.calls[2:] == ["answer What?"]
+    stage.clock.advance(0.1)
+    asked = stage.channel.ask("What?")
+    stage.clock.advance(LOOK_FIRST_S)
+    while stage.host.turn():
+        pass
+    assert asked.done and model.calls[3:] == ["answer What?"]
+
+
+def test_a_question_to_a_camera_that_is_paused_is_answered_at_once(stages: Any) -> None:
+    stage = stages(PUSHED, FakeModel())
+    stage.channel.start()
+    stage.push(1)
+    stage.channel.pause()
+    stage.clock.advance(0.1)
+    asked = stage.channel.ask("What?")
+    while stage.host.turn():
+        pass
+    assert asked.done
+
+
+def test_frames_reach_the_model_scaled_to_its_grid_and_kept_pictures_are_scaled_too(stages: Any) -> None:
+    seen: list[Frame] = []
+
+    class Looking(FakeModel):
+        @property
+        def fitter(self) -> Any:
+            return lambda frame: replace(frame, on_grid=frame.image[:4, :4])
+
+        def see(self, frame: Frame, **options: Any) -> Any:
+            seen.append(frame)
+            return (yield from super().see(frame, **options))
+
+    stage = stages(PUSHED, Looking())
+    stage.channel.start()
+    stage.push(1)
+    stage.clock.advance(1.0)
+    assert stage.channel.push(np.zeros((600, 800, 3), np.uint8))
+    stage.until(lambda: len(seen) == 2)
+    assert seen[1].on_grid is not None and seen[1].on_grid.shape == (4, 4, 3)
+    assert seen[1].thumbnail is not None and seen[1].thumbnail.shape == (240, 320, 3)
+    assert seen[1].image.shape == (600, 800, 3)
 
 
 def test_a_question_that_waits_is_stopped_at_once_and_never_asked(stages: Any) -> None:

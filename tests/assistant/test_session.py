@@ -90,6 +90,53 @@ def test_the_policy_tells_the_model_where_log_p_matters() -> None:
     assert stage.model.thresholds == [CalibratedPolicy(TRAINED, fps=2.0).speak_above]
 
 
+def test_who_asks_now_is_answered_from_what_is_there_now() -> None:
+    """The square that has just turned blue is seen first."""
+    model = FakeModel(answers={"What?": "A blue square."})
+    stage = Stage(model)
+    stage.see(frame(0.0))
+    stage.stream.ask("What?")
+    stage.see(frame(1.0))
+    assert model.calls == ["see 0", "see 1", "answer What?"]
+    (answer,) = stage.sink.answers()
+    assert (answer.time_s, answer.frame_index) == (1.0, 30)
+
+
+def test_a_picture_taken_before_the_question_is_too_old_to_answer_it() -> None:
+    """It waited while the engine had other things to do; but nobody waits for a better one for ever."""
+    model = FakeModel(answers={"What?": "A blue square."})
+    stage = Stage(model)
+    stage.see(frame(0.0))
+    old = replace(frame(1.0), captured_at_s=stage.clock.now_s())
+    stage.clock.advance(0.4)
+    stage.stream.ask("What?")
+    stage.engine.run(stage.stream.on_frame(old))
+    assert model.calls == ["see 0", "see 1"] and stage.stream.asked_since_s == 0.4
+    stage.clock.advance(0.1)
+    stage.see(frame(1.5))
+    assert model.calls[2:] == ["see 1.5", "answer What?"] and stage.stream.asked_since_s is None
+    stage.stream.ask("What?")
+    late = replace(frame(2.0), captured_at_s=0.0)
+    stage.clock.advance(1.5)
+    stage.engine.run(stage.stream.on_frame(late))
+    assert model.calls[4:] == ["see 2", "answer What?"]
+
+
+def test_a_question_that_comes_while_a_frame_is_seen_waits_for_the_next() -> None:
+    model = FakeModel({0.0: LOUD}, deque(["one two three"]))
+    stage = Stage(model, forward_s=0.1)
+
+    def ask_once() -> None:
+        stage.engine.on_forward = lambda: None
+        stage.stream.ask("What?")
+
+    stage.engine.on_forward = ask_once
+    stage.see(frame(0.0))
+    assert not stage.sink.answers()
+    stage.see(frame(1.0))
+    assert model.calls[-2:] == ["see 1", "answer What?"]
+
+
 def test_a_planned_question_is_asked_between_the_frames_it_lies_between() -> None:
     model = FakeModel(answers={"Where?": "On the left."})
     stage = Stage(model, questions=[Question(0.7, "Where?")])

@@ -50,6 +50,21 @@ class Watched:
 TIMES = [number / 25 for number in range(100)]
 
 
+def test_the_model_is_shown_the_next_picture_where_somebody_asks() -> None:
+    watched = Watched(2.0)
+    watched.play(TIMES[:3])
+    watched.tap.look_now()
+    watched.play(TIMES[3:14])
+    assert watched.modelled == [0.0, 0.12, 0.52]  # and goes on at its own rate
+    watched.tap.is_shut = True
+    watched.tap.look_now()
+    watched.play(TIMES[14:20])
+    assert watched.modelled[3:] == []
+    watched.tap.is_shut = False
+    watched.play(TIMES[20:22])
+    assert watched.modelled[3:] == [0.8]
+
+
 def test_the_model_gets_the_same_frames_whoever_looks() -> None:
     alone, seen = Watched(2.0), Watched(2.0)
     seen.tap.viewers.add(lambda frame: seen.shown.append(frame.pts_s))
