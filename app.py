@@ -321,16 +321,21 @@ def calibrate(
 ) -> None:
     """Calibrate when a checkpoint speaks, on rendered scenes, and show how well the odds hold."""
     with clear_errors():
+        from assistant.calibration import NotTrained, reliability_as_table, write_calibration, write_refusal
         from assistant.calibration import calibrate as run_calibration
-        from assistant.calibration import reliability_as_table, write_calibration
         from assistant.report import chosen_seeds, scene_settings
         from models.checkpoint import load_checkpoint
         from models.engine import Engine
 
         settings = scene_settings("shapes,motion,light,view", None, seconds)
         engine = Engine(load_checkpoint(folder, progress=is_terminal()))
-        platt, curve = run_calibration(engine, chosen_seeds(seeds), settings)
-        write_calibration(engine.checkpoint.folder, platt)
+        try:
+            platt, curve, reason = run_calibration(engine, chosen_seeds(seeds), settings)
+        except NotTrained as error:
+            write_refusal(engine.checkpoint.folder, str(error))
+            raise
+        write_calibration(engine.checkpoint.folder, platt, reason)
+        print(f"trained: {reason}")
         print(f"scale {platt.scale:.3f}, shift {platt.shift:.3f}\n{reliability_as_table(curve)}")
 
 

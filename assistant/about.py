@@ -29,20 +29,31 @@ EMBEDDED = About(
 )
 
 TRAINED_CANNOT = "It can be wrong about small things, numbers and what left the picture a while ago."
-STAND_IN = (
-    "Nobody trained it to decide when to speak, so a simple rule does: it speaks when the picture changes after quiet."
+STAND_IN = "A simple rule decides when it speaks: when the picture changes after quiet."
+NOT_MEASURED = (
+    "whether it was trained to decide that itself was not measured; python app.py calibrate FOLDER measures it"
 )
 
 
-def about_model(name: str, *, embedded: bool, decision: str) -> About:
-    """What to say of a checkpoint. decision: `trained`, or `stand_in` where a simple rule decides when to speak."""
+def decision_in_words(decision: str, reason: str) -> str:
+    """How a checkpoint decides when to speak, and why so."""
+    if decision == "trained":
+        return f"It decides itself when to speak ({reason or 'its settings say that it was trained to'})."
+    return f"{STAND_IN.removesuffix('.')} ({reason or NOT_MEASURED})."
+
+
+def about_model(name: str, *, embedded: bool, decision: str, reason: str = "") -> About:
+    """What to say of a checkpoint. decision: `trained`, or `stand_in` where a simple rule decides when to speak.
+
+    reason: what was measured of its decision; empty where nothing was.
+    """
     if embedded:
         return EMBEDDED
     return About(
         title=f"{name} is watching",
         can="It describes what it sees and answers questions about the last minutes, and about pictures and clips "
         "that you attach.",
-        cannot=f"{TRAINED_CANNOT} {STAND_IN}" if decision == "stand_in" else TRAINED_CANNOT,
+        cannot=f"{TRAINED_CANNOT} {decision_in_words(decision, reason)}",
         other="",
         questions=("What is happening?", "Who or what is in the picture?", "What changed in the last minute?"),
     )

@@ -145,7 +145,9 @@ class Desk:
         if info is None:
             is_embedded = self.model_name == "embedded"
             return EMBEDDED if is_embedded else about_model(self.model_name, embedded=False, decision="stand_in")
-        return about_model(info.name, embedded=info.embedded, decision=info.decision)
+        return about_model(
+            info.name, embedded=info.embedded, decision=info.decision, reason=info.decision_reason
+        )
 
     def model_info(self) -> ModelInfo | None:
         """The model's facts; None before it is there."""

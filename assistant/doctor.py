@@ -82,6 +82,7 @@ def examine(model: str) -> Report:
             _library("libGL", "GL", "only a desktop build of OpenCV needs it, not the headless one installed here"),
             _timeline(),
             _model(model),
+            *_speaking(model),
         )
     )
 
@@ -152,6 +153,24 @@ def _model(name: str) -> Finding:
     if summary.problem is not None:
         return Finding("model", f"{name} would not load", False, summary.problem)
     return Finding("model", f"{name}: {size}, from {summary.folder}", True)
+
+
+def _speaking(name: str) -> list[Finding]:
+    """How the model decides when to speak; nothing where there is none to ask."""
+    try:
+        from assistant.about import decision_in_words
+        from models.checkpoint import describe_checkpoint
+        from models.errors import ModelError
+        from models.settings import StreamSettings
+
+        folder = describe_checkpoint(name).folder
+        speaking = StreamSettings.of_checkpoint(folder).speaking if folder is not None else None
+    except (ImportError, OSError, ModelError):
+        return []  # told by the model's own line
+    if speaking is None:
+        return []
+    told = decision_in_words(speaking.decision, speaking.decision_reason)
+    return [Finding("speaking", f"{speaking.decision}: {told}", True, needed=False)]
 
 
 def _timeline() -> Finding:

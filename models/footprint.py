@@ -29,6 +29,7 @@ def model_info(checkpoint: Checkpoint) -> ModelInfo:
         fps=checkpoint.stream.fps,
         num_parameters=sum(parameter.numel() for parameter in checkpoint.model.parameters()),
         bytes_per_token=bytes_per_token(checkpoint),
+        decision_reason=checkpoint.stream.speaking.decision_reason,
     )
 
 

@@ -18,6 +18,7 @@ from models.spans import WindowSettings
 from streaming.refresh import FRAME_OVERHEAD_TOKENS
 
 STREAM_CONFIG_NAME = "stream_config.json"
+PROCESSOR_CONFIG_NAME = "processor_config.json"
 TRAINED_TOKENS = 16384
 """Longest context of the released checkpoints' training."""
 LONGEST_SHOWN_TIME_S = 9999.0
@@ -34,7 +35,9 @@ class SpeakingSettings:
 
     decision: Literal["trained", "stand_in"] = "stand_in"
     """`trained`: the checkpoint's own stream decision. `stand_in`: a policy on change and time, for checkpoints whose
-    decision was never trained."""
+    decision was not measured, or measured and found wanting (`models.decision`; `calibrate` measures)."""
+    decision_reason: str = ""
+    """What was measured, in a person's words; empty where nothing was."""
     platt_scale: float = 1.0
     platt_shift: float = 0.0
     """The score s becomes platt_scale · s + platt_shift, the log-odds of speaking under balanced classes."""
@@ -178,9 +181,27 @@ class StreamSettings:
         """Read `stream_config.json` of a checkpoint folder; the defaults where there is none."""
         path = folder / STREAM_CONFIG_NAME
         try:
-            return cls.from_dict(read_json(path)) if path.is_file() else cls()
+            return cls.from_dict(read_json(path)) if path.is_file() else cls._of_processor(folder)
         except (AttributeError, TypeError, ValueError) as error:
             raise CheckpointDamaged(f"{path}: a value has a wrong type ({error}); copy the file again") from error
+
+    @classmethod
+    def _of_processor(cls, folder: Path) -> StreamSettings:
+        """Rate and longest time of a folder's processor configuration, as the released checkpoints have one."""
+        path = folder / PROCESSOR_CONFIG_NAME
+        values = read_json(path) if path.is_file() else {}
+        plain = cls()
+        fps, max_frames = values.get("fps"), values.get("max_frames")
+        fps = float(fps) if isinstance(fps, int | float) and not isinstance(fps, bool) else None
+        if fps is not None and not 0 < fps <= 30:
+            raise CheckpointDamaged(f"{path}: fps {fps:g}; above 0 and at most 30; copy the file again")
+        if not isinstance(max_frames, int) or isinstance(max_frames, bool):
+            return plain if fps is None else replace(plain, fps=fps)
+        if max_frames < 1:
+            raise CheckpointDamaged(f"{path}: max_frames {max_frames}; at least 1; copy the file again")
+        longest_s = min(max_frames / (fps or plain.fps), LONGEST_SHOWN_TIME_S)
+        keep_s = min(plain.rebase_keep_s, MOST_KEPT * longest_s)
+        return replace(plain, fps=fps or plain.fps, max_shown_time_s=longest_s, rebase_keep_s=keep_s)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` reads them back."""

@@ -53,3 +53,5 @@ class ModelInfo:
     num_parameters: int
     bytes_per_token: int
     """What one token takes in a session's cache."""
+    decision_reason: str = ""
+    """What was measured of its decision to speak; empty where nothing was."""

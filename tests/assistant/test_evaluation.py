@@ -67,7 +67,7 @@ def test_calibration_takes_the_first_frame_at_which_a_remark_is_true() -> None:
 
 
 def test_a_calibration_is_written_into_the_stream_settings(tmp_path: Path) -> None:
-    write_calibration(tmp_path, Platt(0.5, -1.25))
+    write_calibration(tmp_path, Platt(0.5, -1.25), "measured")
     speaking = StreamSettings.of_checkpoint(tmp_path).speaking
     assert (speaking.platt_scale, speaking.platt_shift) == (0.5, -1.25)
 

@@ -1,0 +1,93 @@
+"""Who decides when to speak: a checkpoint that was found trained to, or a simple rule; and what is said of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from assistant import calibration
+from assistant.about import about_model, decision_in_words
+from assistant.calibration import NotTrained, calibrate, measure, write_calibration, write_refusal
+from assistant.doctor import examine
+from assistant.evaluation import Watched
+from models.checkpoint import load_checkpoint
+from models.decision import DecisionMass
+from models.engine import Engine
+from models.fake import make_checkpoint
+from models.settings import StreamSettings
+from models.training.calibrate import Platt
+from models.training.remarks import remarks
+from streaming.sources.scenario import SceneSettings
+from streaming.sources.synthetic import Scene
+
+SETTINGS = SceneSettings(duration_s=30.0)
+SEED = 11
+
+
+def watched(sign: float) -> Watched:
+    """Scores that rise (or fall) where a remark is due."""
+    due = [remark.speak_s for remark in remarks(Scene(SEED, SETTINGS))]
+    times = [index / SETTINGS.fps for index in range(int(SETTINGS.duration_s * SETTINGS.fps))]
+    is_due = [any(0 <= time_s - at < 1 / SETTINGS.fps for at in due) for time_s in times]
+    scores = tuple((time_s, sign * (3.0 if found else -3.0)) for time_s, found in zip(times, is_due, strict=True))
+    return Watched((), (), scores)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, mass: DecisionMass, sign: float) -> Any:
+    monkeypatch.setattr(calibration, "measure", lambda engine: mass)
+    monkeypatch.setattr(calibration, "watch", lambda *given, **options: watched(sign))
+    return calibrate(cast(Engine, None), [SEED], SETTINGS)
+
+
+def test_a_decision_that_is_there_and_rises_at_events_is_calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    platt, curve, reason = run(monkeypatch, DecisionMass(0.98, 0.1), 1.0)
+    assert platt.scale > 0 and curve
+    assert reason.startswith("the decision has 0.9800 of the probability after a frame, and its score is 3.0 at events")
+
+
+@pytest.mark.parametrize(
+    ("mass", "sign", "said"),
+    [
+        (DecisionMass(0.002, 0.003), 1.0, "has 0.0030 of the probability after a frame; at least 0.5"),
+        (DecisionMass(0.002, 0.97), 1.0, "0.9700 in the wording of the training code"),
+        (DecisionMass(0.98, 0.1), -1.0, "its score is -3.0 at events and 3.0 in quiet; it must be higher at events"),
+    ],
+)
+def test_a_decision_that_is_not_is_refused(
+    monkeypatch: pytest.MonkeyPatch, mass: DecisionMass, sign: float, said: str
+) -> None:
+    with pytest.raises(NotTrained, match=said):
+        run(monkeypatch, mass, sign)
+
+
+def test_what_was_found_is_kept_beside_the_weights_and_told(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "made")
+
+    def told() -> str:
+        (finding,) = (found for found in examine(str(folder)).findings if found.name == "speaking")
+        return finding.found
+
+    assert told().startswith("stand_in: ") and "was not measured; python app.py calibrate" in told()
+    write_calibration(folder, Platt(0.5, -1.25), "the decision has 0.98")
+    speaking = StreamSettings.of_checkpoint(folder).speaking
+    assert (speaking.decision, speaking.platt_scale, speaking.platt_shift) == ("trained", 0.5, -1.25)
+    assert told() == "trained: It decides itself when to speak (the decision has 0.98)."
+    write_refusal(folder, "the decision has 0.002")
+    speaking = StreamSettings.of_checkpoint(folder).speaking
+    assert (speaking.decision, speaking.platt_scale) == ("stand_in", 0.5)
+    assert told().startswith("stand_in: A simple rule") and "the decision has 0.002" in told()
+
+
+def test_the_page_says_who_decides_and_why() -> None:
+    assert "python app.py calibrate" in about_model("x", embedded=False, decision="stand_in").cannot
+    assert "(0.002)" in about_model("x", embedded=False, decision="stand_in", reason="0.002").cannot
+    assert "It decides itself" in about_model("x", embedded=False, decision="trained", reason="0.98").cannot
+    assert "its settings say" in decision_in_words("trained", "")
+
+
+def test_packaged_clips_show_that_untrained_weights_were_not_trained_to_decide(tmp_path: Path) -> None:
+    pytest.importorskip("gradio")
+    mass = measure(Engine(load_checkpoint(make_checkpoint(tmp_path / "made"), progress=False)))
+    assert max(mass.live, mass.training_code) < 0.1
