@@ -409,7 +409,8 @@ class Desk:
                         Answer(source="", time_s=0.0, text=said.text, reason=reason, question=text, asked_at_s=0.0)
                     )
 
-            self.host.submit(steps).add_done_callback(on_done)
+            submitted = self.host.submit(steps, size=lambda engine: engine.ask_bytes(text, pictures, clips))
+            submitted.add_done_callback(on_done)
             return asked
 
         return tab.ask_alone(text, attached, begin)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from assistant.governor import Governor, RateChange
 from assistant.listeners import ListenerGuard
 from assistant.model_faults import MOST_IN_A_ROW, FaultCount, ModelBroken
+from assistant.questions import TooManyQuestions
 from assistant.seats import HostGone, HostState, ModelEngine, NoRoom, Seat
 from models.errors import ModelError
 from models.steps import Job, Steps
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MOST_WORK = 16
+"""Questions about files, and pictures of others, that may wait at once."""
 IDLE_S = 0.2
 """How long to wait for news before looking after what is due by the clock."""
 LOOK_S = 1.0
@@ -56,6 +59,10 @@ class _Work:
     make: Callable[[Any], Steps[Any]]
     future: Future[Any]
     on_piece: Callable[[str], None]
+    size: Callable[[Any], int]
+    """The most memory that it may come to take."""
+    num_bytes: int = 0
+    """That, once it has begun."""
     job: Job[Any] | None = None
 
 
@@ -128,9 +135,10 @@ class Host:
 
     @property
     def reserved_bytes(self) -> int:
-        """What the sessions that are open may come to take."""
+        """What the sessions that are open, and the work under way, may come to take."""
         with self._changed:
-            return sum(served.num_bytes or 0 for served in self._served)
+            of_work = sum(work.num_bytes for work in self._work)
+            return of_work + sum(served.num_bytes or 0 for served in self._served)
 
     def describe(self) -> ModelInfo:
         """What the model is. Raises `HostGone` where it is not loaded."""
@@ -201,12 +209,23 @@ class Host:
             served.num_bytes = num_bytes
 
     def submit(
-        self, make: Callable[[Any], Steps[T]], on_piece: Callable[[str], None] | None = None
+        self,
+        make: Callable[[Any], Steps[T]],
+        on_piece: Callable[[str], None] | None = None,
+        size: Callable[[Any], int] = lambda engine: 0,
     ) -> Future[T]:
-        """Do something once beside the channels: steps that `make` gets from the engine. Pieces come on its thread."""
-        work = _Work(make, Future(), on_piece or (lambda piece: None))
+        """Do something once beside the channels: steps that `make` gets from the engine. Pieces come on its thread.
+
+        size: the most memory that it may come to take, in bytes; where that does not fit, the future raises `NoRoom`.
+        Raises `TooManyQuestions` where too much waits.
+        """
+        work = _Work(make, Future(), on_piece or (lambda piece: None), size)
         with self._changed:
             self._check_there()
+            if len(self._work) >= MOST_WORK:
+                raise TooManyQuestions(
+                    f"{len(self._work)} questions wait for the model; {MOST_WORK} may; ask again when some are answered"
+                )
             self._work.append(work)
         self.wake()
         return work.future
@@ -228,6 +247,8 @@ class Host:
         """Load the model; on the engine's thread."""
         engine = self._load()
         self._info = engine.info
+        if self._max_memory_bytes is None:
+            self._max_memory_bytes = engine.memory_limit
         with self._changed:
             self._engine, self._state = engine, HostState.READY
 
@@ -323,6 +344,14 @@ class Host:
             seat.set_rate(RateChange(self._governor.factor, "there is too much to do already"))
         return True
 
+    def _set_aside(self, engine: ModelEngine, work: _Work) -> None:
+        """Reserve what work may come to take. Raises `NoRoom`."""
+        num_bytes = work.size(engine)
+        if num_bytes:
+            self._check_room("a question about files", num_bytes, beside=self.reserved_bytes)
+        with self._changed:
+            work.num_bytes = num_bytes
+
     def _check_room(self, name: str, num_bytes: int, *, beside: int) -> None:
         """Raise `NoRoom` where so much does not fit beside what the others may come to take."""
         if self._max_memory_bytes is None:
@@ -334,7 +363,8 @@ class Host:
             free = max(0, limit - beside)
             raise NoRoom(
                 f"{name}: its cache may come to {_mib(num_bytes)}, and {_mib(free)} of {_mib(limit)} are free; "
-                f"{of_all} such streams fit in all, {fit} beside those that run; raise the limit, or lower its window"
+                f"{of_all} such streams fit in all, {fit} beside those that run; raise --max-memory, free memory "
+                "of the device, or lower its window"
             )
 
     def _dismiss(self, served: _Served, error: BaseException | None = None) -> None:
@@ -355,7 +385,9 @@ class Host:
             self._work.popleft()
             return True
         try:
-            work.job = work.job or Job(work.make(engine))
+            if work.job is None:
+                self._set_aside(engine, work)
+                work.job = Job(work.make(engine))
             self._has_worked = True
             self._step(engine, work.job, counts=False)
             for piece in work.job.take_pieces():

@@ -160,6 +160,11 @@ class RollingCache(Cache):
         """Memory of all buffers."""
         return sum(layer.num_bytes for layer in self.layers)
 
+    @property
+    def capacity(self) -> int:
+        """Tokens up to which the buffers double."""
+        return self.layers[0].capacity
+
     def set_capacity(self, capacity: int) -> None:
         """Tokens up to which the buffers double from now on."""
         for layer in self.layers:

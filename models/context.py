@@ -14,8 +14,9 @@ from typing import Literal
 
 import torch
 
+from models.errors import SessionError
 from models.runtime import Runtime
-from models.spans import Eviction, Ledger, Span, SpanKind, WindowSettings
+from models.spans import Eviction, Ledger, Span, SpanKind, WindowSettings, window_tokens
 from models.steps import Forward, Output, Steps
 
 PREFILL_TOKENS = 1024
@@ -48,12 +49,24 @@ def chunks_on(device: torch.device) -> Chunks:
 class Context:
     """Cache and ledger of one session."""
 
-    def __init__(self, runtime: Runtime, window: WindowSettings, chunks: Chunks | None = None) -> None:
-        """chunks: how prefills are split; None for what suits the checkpoint's device."""
+    def __init__(
+        self,
+        runtime: Runtime,
+        window: WindowSettings,
+        max_cells: int,
+        chunks: Chunks | None = None,
+        most_tokens: int | None = None,
+    ) -> None:
+        """max_cells: most visual tokens of a frame. chunks: how prefills are split; None for what suits the device.
+
+        most_tokens: what the cache may ever hold; None for what its windows come to (`models.footprint.most_tokens`).
+        """
         self._runtime = runtime
         self._chunks = chunks or chunks_on(runtime.checkpoint.device)
         self.ledger = Ledger(window)
-        self.cache = runtime.new_cache(window.capacity + PREFILL_TOKENS)
+        self._max_cells = max_cells
+        self._most_tokens = most_tokens
+        self.cache = runtime.new_cache(most_tokens or window_tokens(window, max_cells))
         self.last_logits: torch.Tensor | None = None
         """`[1, vocab]` at the last token that stays; `None` after the cache was changed otherwise."""
         self.evictions: list[Eviction] = []
@@ -81,11 +94,19 @@ class Context:
     def set_window(self, window: WindowSettings) -> None:
         """Other watermarks from the next eviction on."""
         self.ledger.window = window
-        self.cache.set_capacity(window.capacity + PREFILL_TOKENS)
+        self.cache.set_capacity(self._most_tokens or window_tokens(window, self._max_cells))
 
     def extend(self, embeddings: torch.Tensor, logits: Literal["last", "all"] = "last") -> Steps[torch.Tensor]:
-        """Append embeddings `[n, hidden]` to the cache; gives logits `[1, vocab]` or `[n, vocab]`."""
-        mark = self.cache.length
+        """Append embeddings `[n, hidden]` to the cache; gives logits `[1, vocab]` or `[n, vocab]`.
+
+        Raises `SessionError` where that is more than was set aside for the session.
+        """
+        mark, most = self.cache.length, self.cache.capacity
+        if mark + len(embeddings) > most:
+            raise SessionError(
+                f"{len(embeddings)} tokens behind {mark}: a session of these windows holds {most} at most; "
+                "shorten the text, attach fewer pictures, or widen the windows"
+            )
         rows: list[torch.Tensor] = []
         sizes = list(self._chunks(len(embeddings)))
         try:

@@ -16,7 +16,14 @@ from models.codec import TextCodec
 from models.context import Chunks
 from models.devices import wait_for
 from models.errors import LogitsError
-from models.footprint import model_info, session_bytes
+from models.footprint import (
+    cache_bytes,
+    default_limit,
+    embedding_bytes,
+    model_info,
+    question_tokens,
+    session_bytes,
+)
 from models.runtime import Runtime
 from models.sampling import Sampler
 from models.session import Session
@@ -33,6 +40,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+ClipParts = tuple[Sequence[np.ndarray], Sequence[float]]
+"""Frames, uint8 RGB `[height, width, 3]`, and their times in seconds."""
 MAX_ASK_TOKENS = 12288
 """Visual tokens of a question outside any session, all pictures together; the trained context is 16,384."""
 
@@ -65,6 +74,21 @@ class Engine:
         """The most memory that a session with these settings may come to take."""
         return session_bytes(self.checkpoint, settings)
 
+    def ask_bytes(self, question: str, images: Sequence[np.ndarray] = (), clips: Sequence[ClipParts] = ()) -> int:
+        """The most memory that `ask` may come to take, with the pictures themselves where they lie in the same one."""
+        checkpoint, num_pictures = self.checkpoint, len(images) + sum(len(frames) for frames, _ in clips)
+        num_bytes = cache_bytes(checkpoint, self._ask_tokens(question, num_pictures, None))
+        num_bytes += (MAX_ASK_TOKENS * (num_pictures > 0)) * embedding_bytes(checkpoint)
+        if checkpoint.device.type == "cpu":
+            num_bytes += sum(image.nbytes for image in images)
+            num_bytes += sum(frame.nbytes for frames, _ in clips for frame in frames)
+        return num_bytes
+
+    @property
+    def memory_limit(self) -> int | None:
+        """What all sessions together may come to take unless somebody says; None for no limit."""
+        return default_limit(self.checkpoint)
+
     def open_session(
         self,
         settings: StreamSettings | None = None,
@@ -74,12 +98,13 @@ class Engine:
         pruning: PruningMode = "live",
         sampler: Sampler | None = None,
         chunks: Chunks | None = None,
+        most_tokens: int | None = None,
     ) -> Session:
         """A session for one stream, nothing prefilled yet.
 
         settings: the checkpoint's own where `None`. A window that differs from the checkpoint's was somebody's choice
         and is refused where it is too small for the grid; otherwise it is widened. system: an empty string for none.
-        sampler: greedy where `None`.
+        sampler: greedy where `None`. most_tokens: what its memory may ever hold; what the windows come to where `None`.
         """
         settings = settings or self.checkpoint.stream
         return Session(
@@ -91,6 +116,7 @@ class Engine:
             pruning=pruning,
             sampler=sampler,
             chunks=chunks,
+            most_tokens=most_tokens,
         )
 
     def step(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
@@ -118,7 +144,7 @@ class Engine:
         self,
         question: str,
         images: Sequence[np.ndarray] = (),
-        clips: Sequence[tuple[Sequence[np.ndarray], Sequence[float]]] = (),
+        clips: Sequence[ClipParts] = (),
         *,
         system: str | None = None,
         max_tokens: int | None = None,
@@ -129,11 +155,20 @@ class Engine:
         at most 12,288 visual tokens; their grids shrink to that.
         """
         room = 4 * MAX_ASK_TOKENS
-        window = WindowSettings(vision_low=room, vision_high=2 * room, text_low=2048, text_high=4096)
-        session = self.open_session(replace(self.checkpoint.stream, window=window), system=system)
+        window = WindowSettings(vision_low=room, vision_high=2 * room, text_low=4096, text_high=8192)
         pictures: list[Attachment] = [*images, *(Clip(frames, times_s) for frames, times_s in clips)]
+        num_pictures = len(images) + sum(len(frames) for frames, _ in clips)
+        session = self.open_session(
+            replace(self.checkpoint.stream, window=window),
+            system=system,
+            most_tokens=self._ask_tokens(question + (system or ""), num_pictures, max_tokens),
+        )
         kept = bool(pictures)
         return (yield from session.answer(question, pictures, keep_attachments=kept, max_tokens=max_tokens))
+
+    def _ask_tokens(self, question: str, num_pictures: int, max_answer: int | None) -> int:
+        limit = max_answer or self.checkpoint.stream.speaking.max_answer_tokens
+        return question_tokens(question, num_pictures, MAX_ASK_TOKENS, limit)
 
     def _advance(self, job: Job[Any]) -> None:
         """One turn of a job, to the end of what it launched: who counts the time counts the work."""

@@ -21,7 +21,7 @@ from models.runtime import Runtime
 from models.sampling import Sampler
 from models.settings import StreamSettings
 from models.sight import Check, Sight, Usage
-from models.spans import Eviction, Span, SpanKind, WindowSettings, frame_span
+from models.spans import ATTACHED_WORDS, Eviction, Span, SpanKind, WindowSettings, frame_span
 from models.steps import Steps
 from models.stream_time import StreamTime
 from models.turns import OpenTurn, Speaker, Utterance
@@ -50,17 +50,19 @@ class Session:
         pruning: PruningMode = "live",
         sampler: Sampler | None = None,
         chunks: Chunks | None = None,
+        most_tokens: int | None = None,
     ) -> None:
         """widen_window: fit the vision window to the grid; otherwise a window too small for it is refused.
 
-        system: `None` for the checkpoint's default, an empty string for no system turn.
+        system: `None` for the checkpoint's default, an empty string for no system turn. most_tokens: what its memory
+        may ever hold; `None` for what the windows come to.
         """
         self.settings = settings
         self._runtime = runtime
         self._codec = runtime.codec
         self._special = runtime.checkpoint.special
         self._widen_window = widen_window
-        self._context = Context(runtime, settings.window, chunks)
+        self._context = Context(runtime, settings.window, settings.max_cells, chunks, most_tokens)
         self._view = View(runtime.checkpoint.vision, runtime.encoder, pruning)
         self._sampler = sampler or Sampler()
         self._speaker = Speaker(runtime, self._context, self._sampler)
@@ -222,6 +224,7 @@ class Session:
         budget = self._context.ledger.window.vision_low // 4
         made = yield from attach(self._runtime, question, attachments, budget)
         attached = made.span(self._frame_time_s)
+        self._check_words(attached)
         if aside:
             return (yield from self._speaker.say_aside(turn, attached, limit))
         if not keep_attachments:
@@ -475,12 +478,21 @@ class Session:
         self._context.enter(span)
         return logits
 
+    def _check_words(self, attached: Span) -> None:
+        """Refuse attachments with more words round their pictures than were set aside for them."""
+        num_words, limit = len(attached) - attached.num_visual, ATTACHED_WORDS * self._context.ledger.window.text_low
+        if num_words > limit:
+            raise SessionError(
+                f"a question with {num_words} tokens besides its pictures: at most {limit}; attach fewer pictures, "
+                "shorten the question, or raise text_low"
+            )
+
     def _turn(self, kind: SpanKind, text: str, *, pinned: bool = False) -> Span:
         role = "system" if kind is SpanKind.SYSTEM else "user"
         ids = self._codec.encode(self._codec.prompt.turn(role, text))
         span = Span(kind, ids, time_s=None if pinned else self._frame_time_s, pinned=pinned)
         limit = self._context.ledger.window.text_low
-        if len(span) > limit and kind is not SpanKind.SYSTEM:
+        if len(span) > limit:
             raise SessionError(
                 f"{kind} of {len(span)} tokens: at most {limit} fit the text window; shorten it, or raise text_low"
             )

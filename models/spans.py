@@ -15,6 +15,12 @@ from enum import StrEnum
 import numpy as np
 
 from models.errors import SettingsError
+from streaming.refresh import FRAME_OVERHEAD_TOKENS
+
+TURN_MARKS = 64
+"""Tokens of the marks round turns, and of a wrapper that stays with one."""
+ATTACHED_WORDS = 2
+"""How many turns' worth of words may come with attachments: the question, and the time of each picture."""
 
 
 class SpanKind(StrEnum):
@@ -123,6 +129,19 @@ class WindowSettings:
     def capacity(self) -> int:
         """Most tokens the two windows hold together, pinned text aside."""
         return self.vision_high + self.text_high
+
+
+def window_tokens(window: WindowSettings, max_cells: int) -> int:
+    """The most tokens that a session with these windows may ever hold, whatever it is shown, told and asked.
+
+    Both windows at their high watermarks, or what was said last where that is longer; two pinned turns; and, before it
+    is evicted or forgotten again, the largest of what can come at once: a frame, or a question of any kind.
+    """
+    turn = window.text_low
+    said = max(window.text_high, 2 * turn) + TURN_MARKS
+    attached = window.vision_low // 4 + ATTACHED_WORDS * turn
+    coming = max(max_cells + FRAME_OVERHEAD_TOKENS, turn, attached) + turn + TURN_MARKS
+    return 2 * turn + window.vision_high + said + coming
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,10 @@ class FakeModelEngine:
         default_factory=lambda: StreamSettings(speaking=SpeakingSettings(decision="trained"))
     )
     info: ModelInfo = INFO
+    memory_limit: int | None = None
+
+    def ask_bytes(self, *given: Any) -> int:
+        return self.bytes_a_session
 
     def step(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
         for job in jobs:

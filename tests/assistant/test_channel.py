@@ -576,7 +576,8 @@ def test_the_embedded_model_watches_a_scene_on_threads_of_its_own(stages: Any) -
     remarks = [[e for e in channel.events()[1] if isinstance(e, Comment)] for channel in channels]
     assert remarks[1] and all(remark.score is not None for remark in remarks[1])
     told = host.describe()
-    assert told.embedded and 0 < host.reserved_bytes <= len(channels) * 4096 * told.bytes_per_token
+    # With what questions and their pictures come to: the windows alone are 2,800 tokens.
+    assert told.embedded and 0 < host.reserved_bytes <= len(channels) * 8704 * told.bytes_per_token
     assert channels[1].snapshot().cache.vision > 0
     assert all(channel.stop() for channel in channels) and host.stop()
 
