@@ -137,7 +137,7 @@ class VideoReader:
 
     @property
     def coded_size_px(self) -> tuple[int, int]:
-        """Width and height by the header, with square pixels, before rotation; 0 where a live stream has not said it yet."""
+        """Width and height by the header, of square pixels, before rotation; 0 where a live stream has not said it."""
         return self._coded_size_px
 
     @property
