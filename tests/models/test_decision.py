@@ -36,11 +36,12 @@ def test_each_wording_is_asked_where_it_has_its_decision(tmp_path: Path, wording
     checkpoint = load_checkpoint(make_checkpoint(tmp_path / "made"), progress=False)
     engine = Engine(checkpoint)
     step = engine._forward
+    assert checkpoint.tokenizer is not None
     newline = checkpoint.tokenizer.encode("\n", add_special_tokens=False)[-1]
     last = checkpoint.special.stream_end if wording == "live" else newline
     last_embedding = checkpoint.model.get_input_embeddings()(torch.tensor([last], device=checkpoint.device))[0]
 
-    def forward(request):  # type: ignore[no-untyped-def]
+    def forward(request):
         output = step(request)
         if torch.equal(request.embeddings[-1], last_embedding) and len(output.logits):
             output.logits[-1] = 0.0
