@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ import torch
 
 from models.checkpoint import load_checkpoint
 from models.errors import SettingsError
+from models.settings import STREAM_CONFIG_NAME, StreamSettings
 from models.training.blueprint import EMBEDDED_SIZES, Sizes, new_model, random_model
 from models.training.scenes import CORPUS
 
@@ -26,13 +29,16 @@ _INNER = ("mlp.gate_proj.weight", "mlp.up_proj.weight", "mlp.down_proj.weight", 
 """Parameters whose size is the inner width of a feed-forward part."""
 
 
-def grow(old: Path, new: Path, sizes: Sizes, *, seed: int = 0, same_tokens: bool = False) -> Path:
+def grow(
+    old: Path, new: Path, sizes: Sizes, *, seed: int = 0, same_tokens: bool = False, max_cells: int | None = None
+) -> Path:
     """Write `new`, a checkpoint of these sizes that computes what `old` computes; returns it.
 
-    Layers of the language model can be added, and feed-forward parts made wider. What is added adds nothing yet: the
+    Layers can be added, and feed-forward parts made wider. What is added adds nothing yet: the
     last product of an added layer's attention and feed-forward part is zero, and so is that of what widens one
     (Net2Net, arXiv 1511.05641). The tokenizer is today's, and tokens that `old` lacks keep their random vectors;
     with same_tokens it is that of `old`, and so are the folder's other files.
+    max_cells: of the grid that it asks for; None for that of `old`, or of a new folder's files.
     Raises `SettingsError` where `old` has more layers or other widths.
     """
     layers = sizes.layers
@@ -50,7 +56,15 @@ def grow(old: Path, new: Path, sizes: Sizes, *, seed: int = 0, same_tokens: bool
         model = new_model(new, CORPUS(), sizes, seed)
     tokens, known = _tokenizer(new).get_vocab(), (before.tokenizer or _tokenizer(old)).get_vocab()
     weights = model.state_dict()
-    places = [number * layers // had for number in range(had)]
+    seen = len(before.model.model.vision_model.encoder.layers)
+    if sizes.vision_layers < seen:
+        raise SettingsError(
+            f"vision layers {sizes.vision_layers}: {old} has {seen}, and none are taken away; give {seen} or more"
+        )
+    places = {
+        "language_model.layers.": [number * layers // had for number in range(had)],
+        "vision_model.encoder.layers.": [number * sizes.vision_layers // seen for number in range(seen)],
+    }
     with torch.no_grad():
         for name, values in before.model.state_dict().items():
             name = _moved(name, places)
@@ -66,11 +80,19 @@ def grow(old: Path, new: Path, sizes: Sizes, *, seed: int = 0, same_tokens: bool
             else:
                 shapes = f"{tuple(values.shape)} in {old}, {tuple(weights[name].shape)} wanted"
                 raise SettingsError(f"{name}: {shapes}; only layers and inner widths grow; take such a checkpoint")
-        for number in set(range(layers)) - set(places):
+        for number in set(range(layers)) - set(places["language_model.layers."]):
             for part in ("self_attn.o_proj", "mlp.down_proj"):
                 weights[f"model.language_model.layers.{number}.{part}.weight"].zero_()
+        for number in set(range(sizes.vision_layers)) - set(places["vision_model.encoder.layers."]):
+            for part in ("self_attn.out_proj", "mlp.fc2"):
+                for values in ("weight", "bias"):
+                    weights[f"model.vision_model.encoder.layers.{number}.{part}.{values}"].zero_()
     model.load_state_dict(weights)
     model.save_pretrained(new)
+    if max_cells is not None:
+        path = new / STREAM_CONFIG_NAME
+        settings = replace(StreamSettings.of_checkpoint(new), max_cells=max_cells)
+        path.write_text(json.dumps(settings.to_dict(), indent=2) + "\n", encoding="utf-8")
     return new
 
 
@@ -78,12 +100,14 @@ def _fits(values: torch.Tensor, among: torch.Tensor) -> bool:
     return values.ndim == among.ndim and all(a <= b for a, b in zip(values.shape, among.shape, strict=True))
 
 
-def _moved(name: str, places: list[int]) -> str:
-    head, _, tail = name.partition("language_model.layers.")
-    if not tail:
-        return name
-    number, _, rest = tail.partition(".")
-    return f"{head}language_model.layers.{places[int(number)]}.{rest}"
+def _moved(name: str, places: dict[str, list[int]]) -> str:
+    """Where a parameter goes. places: for each stack of layers, by what its names hold, where each of them goes."""
+    for stack, numbers in places.items():
+        head, _, tail = name.partition(stack)
+        if tail:
+            number, _, rest = tail.partition(".")
+            return f"{head}{stack}{numbers[int(number)]}.{rest}"
+    return name
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -103,10 +127,18 @@ def main() -> int:
         "--inner", type=int, default=EMBEDDED_SIZES.inner, help="width within the language model's feed-forward parts"
     )
     parser.add_argument("--vision-inner", type=int, default=EMBEDDED_SIZES.vision_inner, help="of the vision tower")
+    parser.add_argument("--vision-layers", type=int, default=EMBEDDED_SIZES.vision_layers)
+    parser.add_argument("--max-cells", type=int, help="of the grid that the checkpoint asks for")
     parser.add_argument("--same-tokens", action="store_true", help="keep the tokenizer and the other files of OLD")
     arguments = parser.parse_args()
-    sizes = Sizes(layers=arguments.layers, inner=arguments.inner, vision_inner=arguments.vision_inner)
-    print(f"checkpoint: {grow(arguments.old, arguments.new, sizes, same_tokens=arguments.same_tokens)}")
+    sizes = Sizes(
+        layers=arguments.layers,
+        inner=arguments.inner,
+        vision_inner=arguments.vision_inner,
+        vision_layers=arguments.vision_layers,
+    )
+    made = grow(arguments.old, arguments.new, sizes, same_tokens=arguments.same_tokens, max_cells=arguments.max_cells)
+    print(f"checkpoint: {made}")
     return 0
 
 

@@ -41,6 +41,22 @@ def test_what_is_added_changes_nothing_until_it_learns(tmp_path: Path) -> None:
     torch.testing.assert_close(seen[1], seen[0], atol=1e-5, rtol=0)
 
 
+def test_a_tower_grows_and_asks_for_a_larger_grid(tmp_path: Path) -> None:
+    old = load_checkpoint(EMBEDDED, device="cpu", progress=False)
+    had = len(old.model.model.vision_model.encoder.layers)
+    inner, vision_inner = _inner_widths(EMBEDDED)
+    sizes = Sizes(inner=inner, vision_inner=vision_inner, vision_layers=had + 2)
+    new = load_checkpoint(grow(EMBEDDED, tmp_path, sizes, same_tokens=True, max_cells=96), device="cpu", progress=False)
+    assert len(new.model.model.vision_model.encoder.layers) == had + 2
+    assert (new.stream.max_cells, new.stream.window) == (96, old.stream.window)
+    grid, patches = CellGrid(rows=2, cols=3, merge=2, patch_px=14), torch.randn(24, 588)
+    seen = [VisionEncoder(one.model).encode(patches, grid) for one in (old, new)]
+    torch.testing.assert_close(seen[1], seen[0], atol=1e-5, rtol=0)
+
+
 def test_layers_are_not_taken_away(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="none are taken away"):
         grow(EMBEDDED, tmp_path, Sizes(layers=1))
+    inner, vision_inner = _inner_widths(EMBEDDED)
+    with pytest.raises(SettingsError, match="vision layers 2: .* none are taken away"):
+        grow(EMBEDDED, tmp_path, Sizes(inner=inner, vision_inner=vision_inner, vision_layers=2))
