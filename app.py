@@ -352,6 +352,9 @@ def train(
         str, typer.Option(help="Where to train: cpu, cuda, or auto.")
     ] = "cpu",
     bf16: Annotated[bool, typer.Option("--bf16", help="Products in bfloat16, where the machine is faster so.")] = False,
+    footage: Annotated[
+        Path | None, typer.Option(help="Folder of labelled photographs and cut-outs, for stages that name real things.")
+    ] = None,
     finetune: Annotated[
         Path | None, typer.Option(help="Fine-tune by LoRA on this folder's clips and their transcripts instead.")
     ] = None,
@@ -370,6 +373,7 @@ def train(
         made = run_training(
             folder,
             plan or PLAN_PATH,
+            footage=footage,
             minutes=minutes,
             threads=threads,
             workers=workers,

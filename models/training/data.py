@@ -107,6 +107,14 @@ class Mixture:
     """Share of still lifes that are close-ups of one plain shape."""
     grounds: tuple[str, ...] = ()
     """Kinds of ground; empty for the usual ones."""
+    named_share: float = 0.0
+    """With `stills`: share of the groups that are photographs and cut-outs of real things, asked for their names."""
+    footage: str = ""
+    """Folder of labelled photographs and cut-outs that those are made of."""
+    held_sources: tuple[str, ...] = ()
+    """Sources of that folder that are kept back as a whole, beside a tenth of the others."""
+    view_sizes: tuple[tuple[int, int], ...] = ()
+    """Widths and heights of the views; empty for the usual ones."""
     photographs: str = ""
     """Folder of photographs that grounds of the kind photo are cut from."""
 
@@ -242,7 +250,7 @@ class SceneMaker:
         return SceneSettings(
             duration_s=float(rng.uniform(*duration_s)),
             fps=fps,
-            view_sizes=VIEW_SIZES,
+            view_sizes=self._mixture.view_sizes or VIEW_SIZES,
             families=frozenset(Family(name) for name in self._mixture.families),
             grounds=self._mixture.ground_kinds,
             photographs=self._photographs,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import nn
 
 from models.training.data import STATE_SIZES
 from models.training.history import HISTORY_SIZES
+from models.training.named import NAME_SIZES
 from models.training.sight import CELL_SIZES, MASK_SIDE, UNSURE
 
 if TYPE_CHECKING:
@@ -29,18 +30,27 @@ class Heads(nn.Module):
     The masks of things, asked of the patches halfway up the tower, are what forms are then told by.
     """
 
-    def __init__(self, hidden: int, vision_hidden: int) -> None:
+    def __init__(self, hidden: int, vision_hidden: int, *, named: bool = False) -> None:
+        """named: whether to ask for the names of real things, too, of cells and of a whole picture."""
         super().__init__()
         self.masks = nn.Sequential(nn.LayerNorm(vision_hidden), nn.Linear(vision_hidden, MASK_SIDE**2))
         num_others = len(STATE_SIZES) - 1
         self.cells = _Answers(hidden, CELL_SIZES, _CELL_WEIGHTS, (1.0, 1.0, 0.2, 0.2, *[1.0] * 7))
         self.histories = _Answers(hidden, HISTORY_SIZES, (1.5, 1.0, 1.0, 1.5), (0.3, 0.3, 0.5, 0.2))
         self.states = _Answers(hidden, STATE_SIZES, (1.0,) * (num_others + 1), (0.1, *[1.0] * num_others))
+        self.names = _Answers(hidden, NAME_SIZES, (1.0, 1.0), (0.3, 0.3)) if named else None
+        self.mains = _Answers(hidden, NAME_SIZES, (1.0, 1.0), (1.0, 1.0)) if named else None
 
     @classmethod
-    def of(cls, model: VideoLlama3ForConditionalGeneration) -> Heads:
+    def of(cls, model: VideoLlama3ForConditionalGeneration, *, named: bool = False) -> Heads:
         """Fresh ones of the model's widths."""
-        return cls(int(model.lm_head.in_features), int(model.model.vision_model.post_layernorm.weight.shape[0]))
+        widths = int(model.lm_head.in_features), int(model.model.vision_model.post_layernorm.weight.shape[0])
+        return cls(*widths, named=named)
+
+    def load_known(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take what an earlier stage has learnt; questions that it did not ask keep their fresh weights."""
+        own = self.state_dict()
+        self.load_state_dict(own | {name: values for name, values in state.items() if name in own})
 
 
 class _Answers(nn.Module):
@@ -74,6 +84,11 @@ class _Answers(nn.Module):
         """Weighted loss over the questions. vectors: `[..., hidden]`; labels: int `[..., num_questions]`."""
         vectors, labels = vectors.flatten(0, -2), labels.flatten(0, -2)
         return self.of_owners(vectors, labels, torch.zeros(len(labels), dtype=torch.int64, device=labels.device), 1)
+
+    def odds(self, vectors: torch.Tensor) -> list[torch.Tensor]:
+        """Logits of each question's answers, `[..., num_answers]` each. vectors: `[..., hidden]`."""
+        vectors = self.norm(vectors)
+        return [head(vectors) for head in self.heads]
 
     def of_owners(
         self, vectors: torch.Tensor, labels: torch.Tensor, owners: torch.Tensor, num_owners: int

@@ -22,9 +22,8 @@ from models.errors import SettingsError
 from models.training.data import TrainingScene
 from models.training.heads import Heads
 from models.training.looks import LOOKS
-from models.training.losses import Features, Losses, batch_losses, mean_known
+from models.training.losses import Example, Features, Losses, batch_losses, mean_known
 from models.training.packed import Row, packed_losses
-from models.training.sight import Stills
 
 if TYPE_CHECKING:
     from transformers import VideoLlama3ForConditionalGeneration
@@ -54,6 +53,8 @@ class Stage:
     """Weight of the language model's own objective: what is where, what moves, what has just happened."""
     history_weight: float = 0.3
     """Weight of what is asked of each visual token: what was there before, what the thing there does."""
+    names_weight: float = 0.0
+    """Weight of the encoder's objective on real things: what is on a cell called, and a picture's main thing."""
     language_weight: float = 1.0
     """0 trains the encoder and the projector alone."""
     answers_weight: float = 2.0
@@ -123,7 +124,7 @@ class Trainer:
         self.folder = folder
         self.step = 0
         self._decision_ids = decision_ids
-        self.heads = Heads.of(model).to(model.device)
+        self.heads = Heads.of(model, named=stage.names_weight > 0).to(model.device)
         freeze(model, stage.trains)
         self._optimiser = torch.optim.AdamW(_parameter_groups(model, self.heads, stage), betas=(0.9, 0.98))
         self._features = Features()
@@ -135,11 +136,11 @@ class Trainer:
         if self._state.is_file():
             self._load()
         elif (folder / "heads.pt").is_file():
-            self.heads.load_state_dict(torch.load(folder / "heads.pt", map_location=model.device, weights_only=True))
+            self.heads.load_known(torch.load(folder / "heads.pt", map_location=model.device, weights_only=True))
 
     def run(
         self,
-        batches: Iterator[Sequence[TrainingScene | Stills]],
+        batches: Iterator[Sequence[Example]],
         *,
         save_every: int = 100,
         stop_at_s: float | None = None,
@@ -159,7 +160,7 @@ class Trainer:
         self.save()
         return self.step >= self.stage.num_steps
 
-    def _one_step(self, batch: Sequence[TrainingScene | Stills]) -> float:
+    def _one_step(self, batch: Sequence[Example]) -> float:
         """One update; gives the loss before it."""
         began = time.monotonic()
         rate = self.stage.rate_at(self.step)
@@ -184,7 +185,7 @@ class Trainer:
             self._write_log(rate)
         return total
 
-    def _groups(self, batch: Sequence[TrainingScene | Stills]) -> Iterator[Sequence[Any]]:
+    def _groups(self, batch: Sequence[Example]) -> Iterator[Sequence[Any]]:
         """What goes through the model together: one by one, or scenes of like length as far as memory allows."""
         if not self._packed:
             yield from ([item] for item in batch)

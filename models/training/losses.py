@@ -29,6 +29,7 @@ from models.training.looks import (
     recalling,
     telling,
 )
+from models.training.named import NamedPictures
 from models.training.sight import UNSURE, Stills
 from models.vision import VisionSettings, early_features, encode_frames, finished_features, merged_features
 from streaming.difffp import CellGrid
@@ -38,7 +39,11 @@ if TYPE_CHECKING:
 
     from models.training.loop import Stage
 
+Example = TrainingScene | Stills | NamedPictures
+"""What a batch is made of."""
 _MASK_WEIGHT = 3.0
+_OF_STILLS = 0.3
+"""Weight of asking for names where shapes are, beside asking for them where real things are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,10 @@ class Losses:
 
     total: torch.Tensor
     cells: float = math.nan
+    names: float = math.nan
+    """Of real things' names."""
+    names_right: float = math.nan
+    """Share of pictures whose main thing's group is told rightly."""
     history: float = math.nan
     state: float = math.nan
     text: float = math.nan
@@ -74,7 +83,7 @@ class Losses:
 def batch_losses(
     model: VideoLlama3ForConditionalGeneration,
     heads: Heads,
-    batch: Sequence[TrainingScene | Stills],
+    batch: Sequence[Example],
     stage: Stage,
     decision_ids: tuple[int, int],
     *,
@@ -89,8 +98,9 @@ def batch_losses(
     each = []
     for example in batch:
         if isinstance(example, Stills):
-            cells = _still_loss(model, heads, example)
-            each.append(Losses(stage.cells_weight * cells, cells=cells.item()))
+            each.append(_still_losses(model, heads, example, stage))
+        elif isinstance(example, NamedPictures):
+            each.append(_named_losses(model, heads, example, stage))
         else:
             each.append(_scene_losses(model, heads, example, stage, decision_ids, train_vision, features))
     figures = [losses.as_dict() for losses in each]
@@ -291,8 +301,36 @@ class Features:
         return made.float()
 
 
-def _still_loss(model: VideoLlama3ForConditionalGeneration, heads: Heads, stills: Stills) -> torch.Tensor:
-    """The encoder's own loss over a group of still lifes: what is on each cell, and early on where things are."""
+def _named_losses(
+    model: VideoLlama3ForConditionalGeneration, heads: Heads, pictures: NamedPictures, stage: Stage
+) -> Losses:
+    """The encoder's loss over pictures with real things: what is on each cell, and what the main thing is."""
+    assert heads.names is not None and heads.mains is not None, "a stage with named pictures has a names_weight"
+    patches = VisionSettings().cut(_tensor(pictures.frames, model), pictures.grid)
+    tokens = encode_frames(model.model, patches, pictures.grid)
+    mains = _tensor(pictures.mains, model)
+    pooled = pooled_over(tokens, _tensor(pictures.main_cells, model))
+    names = heads.names(tokens, _tensor(pictures.cell_names, model)) + heads.mains(pooled, mains)
+    known = mains[:, 0] != UNSURE
+    right = (heads.mains.odds(pooled.detach())[0].argmax(dim=-1) == mains[:, 0])[known]
+    return Losses(
+        stage.names_weight * names,
+        names=names.item(),
+        names_right=right.float().mean().item() if len(right) else math.nan,
+    )
+
+
+def pooled_over(tokens: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+    """The mean of the visual tokens of chosen cells: `[num_frames, num_cells, h]`, bool `[num_frames, num_cells]`."""
+    shares = cells.to(tokens.dtype) / cells.sum(dim=1, keepdim=True).clamp_min(1)
+    return (tokens * shares.unsqueeze(-1)).sum(dim=1)
+
+
+def _still_losses(model: VideoLlama3ForConditionalGeneration, heads: Heads, stills: Stills, stage: Stage) -> Losses:
+    """The encoder's own losses over a group of still lifes.
+
+    What is on each cell, and early on where things are. Where names are asked, nothing in them has one.
+    """
     patches = VisionSettings().cut(_tensor(stills.frames, model), stills.grid)
     num_early = max(len(model.model.vision_model.encoder.layers) // 2, 1)
     early = early_features(model.model, patches, stills.grid, num_early)
@@ -301,7 +339,12 @@ def _still_loss(model: VideoLlama3ForConditionalGeneration, heads: Heads, stills
     known = masks != UNSURE
     mask_loss = nn.functional.binary_cross_entropy_with_logits(heads.masks(early)[known], masks[known].float())
     cells_loss: torch.Tensor = heads.cells(tokens, _tensor(stills.cell_labels, model))
-    return cells_loss + _MASK_WEIGHT * mask_loss if known.any() else cells_loss
+    cells = cells_loss + _MASK_WEIGHT * mask_loss if known.any() else cells_loss
+    total = stage.cells_weight * cells
+    if stage.names_weight and heads.names is not None:
+        nothing = torch.where(_tensor(stills.cell_labels, model)[..., 2:4] == UNSURE, UNSURE, 0)
+        total = total + stage.names_weight * _OF_STILLS * heads.names(tokens, nothing)
+    return Losses(total, cells=cells.item())
 
 
 def _encode(

@@ -20,7 +20,7 @@ from models.training.stores import Batches, SceneStore, StillStore, Store
 if TYPE_CHECKING:
     from models.checkpoint import Checkpoint
     from models.training.loop import Stage
-    from models.training.sight import Stills
+    from models.training.losses import Example
 
 STAGES_PATH = Path(__file__).parent / "stages"
 SEED = 7
@@ -119,11 +119,11 @@ class RowBatches:
         num_steps = stage.stage.num_steps
         shares = np.array([row.share for row in stage.present])
         self._rows = np.random.default_rng([seed, 78]).choice(len(shares), size=num_steps, p=shares / shares.sum())
-        self._batches: list[Batches[TrainingScene | Stills]] = []
+        self._batches: list[Batches[Example]] = []
         for number, row in enumerate(stage.present):
             assert row.mixture is not None
             own = seed + 10 + number
-            store: Store[TrainingScene | Stills]
+            store: Store[Example]
             if row.mixture.stills:
                 store = StillStore(checkpoint, row.mixture, own)
             else:
@@ -137,13 +137,13 @@ class RowBatches:
         """Which of the rows with a counterpart a step takes."""
         return int(self._rows[step])
 
-    def __getitem__(self, step: int) -> list[TrainingScene | Stills]:
+    def __getitem__(self, step: int) -> list[Example]:
         number = self.row_at(step)
         before = int((self._rows[:step] == number).sum())
         return [_numbered(example, number) for example in self._batches[number][before]]
 
 
-def _numbered(example: TrainingScene | Stills, row: int) -> TrainingScene | Stills:
+def _numbered(example: Example, row: int) -> Example:
     if isinstance(example, TrainingScene):
         return replace(example, number=example.number + row * _NUMBERS_OF_A_ROW)
     return example

@@ -9,10 +9,14 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from models.checkpoint import Checkpoint
+from models.errors import SettingsError
 from models.training.data import VIEW_SIZES, Mixture, SceneMaker, TrainingScene, first_scene_seed
 from models.training.examples import Asides, Pictures, StreamExample
+from models.training.named import NamedPictures, make_named
 from models.training.sight import Stills, make_stills
 from streaming.difffp import CellGrid
+from streaming.sources.closeups import CloseUps
+from streaming.sources.footage import read_footage
 from streaming.sources.scenario import SceneSettings
 
 CLOSE_SIZES = ((84, 84), (84, 84), (56, 56), (84, 56), (112, 84))
@@ -59,24 +63,39 @@ class StillStore:
         self._mixture = mixture
         self._first_seed = first_scene_seed(seed)
         self._photographs = mixture.photograph_files
-        self._kept: OrderedDict[int, Stills] = OrderedDict()
+        self._close_ups = _close_ups(mixture) if mixture.named_share else None
+        self._kept: OrderedDict[int, Stills | NamedPictures] = OrderedDict()
 
-    def get(self, index: int) -> Stills:
+    def get(self, index: int) -> Stills | NamedPictures:
         """Group number `index`: eight pictures of one ground; `close_share` of them small with one plain shape each."""
-        if index in self._kept:
-            return self._kept[index]
-        mixture = self._mixture
+        if index not in self._kept:
+            self._kept[index] = self._made(index)
+            if len(self._kept) > _STILLS_KEPT:
+                self._kept.popitem(last=False)
+        return self._kept[index]
+
+    def _made(self, index: int) -> Stills | NamedPictures:
+        mixture, views = self._mixture, self._mixture.view_sizes or VIEW_SIZES
+        draw = np.random.default_rng([self._first_seed, index, 80]).random()
+        if self._close_ups is not None and draw < mixture.named_share:
+            return make_named(self._first_seed + index, self._close_ups, self._vision, self._max_cells, views)
         easy = np.random.default_rng([self._first_seed, index, 79]).random() < mixture.close_share
-        sizes = CLOSE_SIZES if easy else VIEW_SIZES
+        sizes = CLOSE_SIZES if easy else views
         noise = (0.0, 2.0) if easy else mixture.noise_sigma
         settings = SceneSettings(
             view_sizes=sizes, noise_sigma=noise, grounds=mixture.ground_kinds, photographs=self._photographs
         )
-        made = make_stills(self._first_seed + index, settings, self._vision, self._max_cells, close=easy)
-        self._kept[index] = made
-        if len(self._kept) > _STILLS_KEPT:
-            self._kept.popitem(last=False)
-        return made
+        return make_stills(self._first_seed + index, settings, self._vision, self._max_cells, close=easy)
+
+
+def _close_ups(mixture: Mixture) -> CloseUps:
+    """What real things are shown from. Raises `SettingsError` where no folder of them is given."""
+    if not mixture.footage:
+        raise SettingsError(
+            f"named_share {mixture.named_share:g}: such pictures are made of labelled footage, and none is given; "
+            "train with --footage DIR, or set named_share to 0"
+        )
+    return CloseUps(read_footage(Path(mixture.footage), held_sources=mixture.held_sources))
 
 
 class Batches(Generic[Example]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,8 @@ from models.files import refuse_unknown
 
 if TYPE_CHECKING:
     from models.checkpoint import Checkpoint
-    from models.training.data import TrainingScene
     from models.training.loop import Trainer
-    from models.training.sight import Stills
+    from models.training.losses import Example
     from models.training.stage_plans import RowBatches
     from models.training.stores import Batches, Store
 
@@ -49,17 +48,36 @@ def read_plan(path: Path) -> Plan:
     for entry in values["stages"]:
         entry = dict(entry)
         given = entry.pop("mixture", {})
-        mixture: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
+        mixture: dict[str, Any] = {key: _frozen(value) for key, value in given.items()}
         refuse_unknown(mixture, {field.name for field in fields(Mixture)}, f"mixture of {entry.get('name')}")
         refuse_unknown(entry, {field.name for field in fields(Stage)}, f"stage {entry.get('name')}")
         stages.append((Stage(**entry), Mixture(**mixture)))
     return Plan(values["seed"], values["batch_size"], values["new_per_batch"], tuple(stages))
 
 
+def _frozen(value: Any) -> Any:
+    """Lists as tuples, all the way down."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def with_footage(plan: Plan, footage: Path | None) -> Plan:
+    """The plan with a folder of labelled footage in every mixture that takes named pictures of it."""
+    from models.training.data import Mixture
+
+    if footage is None:
+        return plan
+    stages = [
+        (stage, replace(mixture, footage=str(footage)) if isinstance(mixture, Mixture) else mixture)
+        for stage, mixture in plan.stages
+    ]
+    return replace(plan, stages=tuple(stages))
+
+
 def train(
     folder: Path,
     plan_path: Path = PLAN_PATH,
     *,
+    footage: Path | None = None,
     minutes: float | None = None,
     threads: int = 1,
     workers: int = 1,
@@ -71,7 +89,8 @@ def train(
     """Train in `folder` until the plan is done or `minutes` have passed. Returns the checkpoint folder.
 
     A second call goes on at the step where the first one stopped, with the same batches. The folder holds the log of
-    the losses, and their curves as `loss.png`. device: as torch names it, "cuda" for one. bf16: products in bfloat16,
+    the losses, and their curves as `loss.png`. footage: folder of labelled photographs and cut-outs (docs/footage.md),
+    for stages with `named_share`. device: as torch names it, "cuda" for one. bf16: products in bfloat16,
     which GPUs and processors with AVX-512 BF16 or AMX do faster. On a GPU the scenes of a batch go through the model
     together. progress: show a bar.
     """
@@ -81,7 +100,7 @@ def train(
     from models.training.curves import draw_curves
     from models.training.loop import Trainer
 
-    plan = read_plan(plan_path)
+    plan = with_footage(read_plan(plan_path), footage)
     stop_at_s = None if minutes is None else time.monotonic() + minutes * 60
     checkpoint = _checkpoint(folder / "model", plan.seed, device)
     torch.set_num_threads(threads)  # after loading, which chooses for live use
@@ -124,7 +143,7 @@ def _batches(checkpoint: Checkpoint, plan: Plan, number: int, folder: Path) -> B
     seed = plan.seed + number
     if not isinstance(mixture, Mixture):
         return RowBatches(checkpoint, mixture, folder, seed, plan.batch_size, plan.new_per_batch)
-    store: Store[TrainingScene | Stills]
+    store: Store[Example]
     if mixture.stills:
         store = StillStore(checkpoint, mixture, seed)
     else:
