@@ -16,4 +16,12 @@
     if (answer.status === 403 && answer.headers.get("x-refusal")) answer.clone().text().then(show, () => {});
     return answer;
   };
+  // Where the page's own scripts and styles do not come there is nothing else to say why: what is sent is refused likewise.
+  let isAsked = false;
+  const ask = (event) => {
+    if (isAsked || !["SCRIPT", "LINK"].includes(event.target.tagName)) return;
+    isAsked = true;
+    window.fetch(location.href, { method: "POST" }).catch(() => {});
+  };
+  window.addEventListener("error", ask, true);
 })();
