@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from assistant.camera_config import channel_config
@@ -19,6 +20,7 @@ from assistant.evidence import EvidenceKeeper
 from assistant.gallery import Card, Region
 from assistant.inlet import OpenSource
 from assistant.regions import regions_yaml, with_drawn
+from models.errors import ModelError
 from streaming.clock import Clock, SystemClock
 from streaming.errors import StreamingError
 from streaming.sources import open_source
@@ -140,9 +142,7 @@ class Cameras:
                 if name not in self._cameras:
                     if self._start(channel, config, refused):
                         added.append(name)
-                elif self._cameras[name].channel.config != channel:
-                    self._cameras[name].channel.reconfigure(channel)
-                    self._cameras[name].configured = channel
+                elif self._cameras[name].channel.config != channel and self._change(channel, refused):
                     changed.append(name)
             self._cameras = {name: self._cameras[name] for name in config.cameras if name in self._cameras}
         for reason in refused:
@@ -246,6 +246,18 @@ class Cameras:
         self._cameras[name] = _Camera(channel_config, channel, tuple(sinks), recorder)
         return True
 
+    def _change(self, channel_config: ChannelConfig, refused: list[str]) -> bool:
+        """Watch a camera by another configuration; whether that could be tried."""
+        name = channel_config.name
+        camera = self._cameras[name]
+        try:
+            camera.channel.reconfigure(channel_config).add_done_callback(partial(_log_refusal, name))
+        except (AssistantError, StreamingError) as error:
+            refused.append(f"{name}: {error}")
+            return False
+        camera.configured = channel_config
+        return True
+
     def _recorder(self, name: str, keep_s: float | None) -> ClipRecorder | None:
         if self._clips is None or self._timeline is None or keep_s is None:
             return None
@@ -283,6 +295,13 @@ class Cameras:
             jpeg=newest.picture.data if newest is not None else b"",
             regions=tuple(regions),
         )
+
+
+def _log_refusal(name: str, done: Future[None]) -> None:
+    """What the session of a camera refused of its new configuration."""
+    error = None if done.cancelled() else done.exception()
+    if isinstance(error, AssistantError | ModelError):
+        logger.error("not watched as configured: %s: %s", name, error)
 
 
 def _relative(region: MaskRegion, shot: ChannelSnapshot) -> tuple[tuple[float, float], ...]:

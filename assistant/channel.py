@@ -9,11 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from assistant.broadcast import Broadcast
-from assistant.channel_types import ChannelConfig, ChannelSnapshot
+from assistant.changes import BY_SESSION, WITHOUT_OPENING, Changes
+from assistant.channel_types import ChannelConfig, ChannelSnapshot, check_talkative
 from assistant.errors import AssistantError, ConfigError
 from assistant.events import Answer, Detail, StatusEvent, StatusKind, StreamEvent
 from assistant.evidence import EvidenceFrame, EvidenceKeeper
@@ -23,9 +24,9 @@ from assistant.portrait import Portrait
 from assistant.questions import Asked, Unanswered
 from assistant.session import StreamSession
 from assistant.speak import Decision, policy_for
-from assistant.watch import Watch
-from models.errors import ModelError
+from assistant.watch import Order, Watch
 from streaming.clock import Clock, SystemClock
+from streaming.errors import StreamingError
 from streaming.sources import open_source
 from streaming.types import Frame, Notice, NoticeKind
 
@@ -43,10 +44,8 @@ if TYPE_CHECKING:
     from models.steps import Job, Steps
 
 
-_OF_SESSION = ("name", "system", "pruning", "stream")
-"""What of a configuration a running session cannot change."""
-_WITHOUT_OPENING = ("talkative", "instruct", "questions", "fps", "zones")
-"""What changes without opening the source anew."""
+MOST_EARLY = 64
+"""Changes that may wait for the session to be there."""
 
 
 class Channel:
@@ -67,7 +66,6 @@ class Channel:
 
         `recall` answers questions about times that the model's memory does not reach.
         """
-        self._config = config
         self._host = host
         self._clock: Clock = clock or SystemClock()
         self._listeners = ListenerGuard(config.name)
@@ -77,13 +75,11 @@ class Channel:
         self._keeper = evidence or EvidenceKeeper()
         self._portrait = Portrait(self._clock)
         self._watch: Watch | None = None
-        self._of_checkpoint: StreamSettings | None = None
-        self._settings: StreamSettings | None = None
-        """As its session was opened, or was changed since."""
-        self._stream_fps = config.fps or 0.0
-        self._factor = 1.0
+        self._changes = Changes(config, self._inlet, self._tell, lambda settings: host.reserve(self, settings))
         self._lock = threading.Lock()
+        """Held where something is handed to the watch, or kept for it, so that none of it falls between two threads."""
         self._early: list[tuple[Asked, tuple[Attachment, ...], bool]] = []
+        self._early_orders: list[tuple[Order, Future[None]]] = []
         self._failure: BaseException | None = None
         self._started = False
         self._left = threading.Event()
@@ -93,12 +89,12 @@ class Channel:
     @property
     def name(self) -> str:
         """What people call it."""
-        return self._config.name
+        return self._changes.config.name
 
     @property
     def config(self) -> ChannelConfig:
         """As it is now."""
-        return self._config
+        return self._changes.config
 
     @property
     def is_live(self) -> bool:
@@ -157,6 +153,7 @@ class Channel:
 
     def seek(self, media_s: float) -> None:
         """Play a recording from another place. Raises `NotPlaying` for a live stream, `ConfigError` past its end."""
+        self._check_watched()
         self._inlet.check_recording()
         info = self._inlet.info
         length_s = info.duration_s_declared if info is not None else None
@@ -174,16 +171,17 @@ class Channel:
 
     def set_talkative(self, talkative: float) -> None:
         """Log-odds in favour of speaking, from the next frame on."""
-        if not -20 <= talkative <= 20:
-            raise ConfigError(f"talkative {talkative:g}: from -20 to 20; 0 is usual, 1 speaks more")
-        self._config = replace(self._config, talkative=talkative)
-        self._order(lambda stream: self._tune(stream, f"talkativeness is {talkative:+g}"))
+        check_talkative(talkative)
+        self._changes.put(talkative=talkative)
+        self._order(lambda stream: self._changes.tune(stream, f"talkativeness is {talkative:+g}"))
 
     def instruct(self, text: str | None) -> Future[None]:
-        """Replace the standing instruction; None takes it away. The future raises where it is too long."""
+        """Replace the standing instruction; None takes it away.
+
+        The future raises where it is refused, as for its length; the one before stays in force then, and that is said.
+        """
         text = (text or "").strip() or None
-        self._config = replace(self._config, instruct=text)
-        return self._order(lambda stream: stream.instruct(text))
+        return self._order(lambda stream: self._changes.instruct(stream, text))
 
     def forget(self) -> Future[None]:
         """Forget all that was seen and said but the instruction; thumbnails too."""
@@ -206,48 +204,38 @@ class Channel:
             raise ConfigError(f"question {text!r}: it is empty; ask in words")
         asked = Asked(text, on_piece, self._listeners)
         with self._lock:
-            if self._left.is_set() or self.failure is not None:
-                why = self.failure or "it was stopped"
-                asked.failed(Unanswered(f"{text!r}: {self.name} is watched no more ({why}); start it again"))
-                return asked
             watch = self._watch
-            if watch is None:
+            has_gone = self._left.is_set() or self.failure is not None
+            if watch is None and not has_gone:
                 self._early.append((asked, tuple(attachments), aside))
-                return asked
-        self._put(watch, asked, tuple(attachments), aside)
+        if has_gone:
+            asked.failed(Unanswered(f"{text!r}: {self._gone()}"))
+        elif watch is not None:
+            self._put(watch, asked, tuple(attachments), aside)
         return asked
 
     def push(self, image: np.ndarray, pts_s: float | None = None) -> bool:
         """A frame of a pushed stream, uint8 RGB `[height, width, 3]`; False once it takes no more."""
         return self._inlet.push(image, pts_s)
 
-    def reconfigure(self, config: ChannelConfig) -> None:
+    def reconfigure(self, config: ChannelConfig) -> Future[None]:
         """Watch by another configuration and keep the memory; the source is opened anew where it must be.
 
-        Raises `ConfigError` for what a session cannot change: its name, system turn, pruning and stream settings.
+        Raises, with all left as it was, for what cannot be: another name, system turn, pruning or stream settings, a
+        mask beside the picture, a source that is none. The future raises where the session refuses its rate or its
+        instruction, which then stay as they were. Refusals are said, too.
         """
-        before = self._config
-        for name in _OF_SESSION:
-            if getattr(config, name) != getattr(before, name):
-                raise ConfigError(
-                    f"{self.name}: {name} {getattr(config, name)!r}: a session keeps what it began with, "
-                    f"{getattr(before, name)!r}; leave it, or stop the channel and start another"
-                )
-        self._config = config
-        if replace(before, **{name: getattr(config, name) for name in _WITHOUT_OPENING}) != config:
-            # A recording goes on where it is.
-            is_under_way = self._inlet.is_live is False and self._watch is not None and not self._watch.has_drained
-            self._inlet.begin(config, start_s=self._portrait.media_s if is_under_way else None)
-            if self._watch is not None:
-                self._watch.restarted(keep_trying=config.keep_trying)
-        if config.fps != before.fps:
-            self._order(lambda stream: self._set_fps(stream, before.fps))
-        if config.talkative != before.talkative:
-            self._order(lambda stream: self._tune(stream, "set by a new configuration"))
-        if config.zones != before.zones and self._watch is not None:
-            self._watch.stream.set_zones([region for _, region in config.zones])
-        if config.instruct != before.instruct:
-            self._order(lambda stream: stream.instruct(config.instruct))
+        self._check_watched()
+        before = self.config
+        try:
+            self._changes.check(config)
+            if replace(before, **{name: getattr(config, name) for name in WITHOUT_OPENING}) != config:
+                self._open_anew(config)
+        except (AssistantError, StreamingError) as error:
+            self._order(_say(StatusKind.REFUSED, f"all stays as it was configured: {error}"))
+            raise
+        self._changes.put(**{f.name: getattr(config, f.name) for f in fields(config) if f.name not in BY_SESSION})
+        return self._order(lambda stream: self._changes.adopt(stream, config, before))
 
     def subscribe(self, subscriber: Callable[[StreamEvent], None]) -> Callable[[], None]:
         """Be told of every event, after it was stored; the subscriber returns at once. Call the result to end it."""
@@ -280,14 +268,14 @@ class Channel:
     def snapshot(self) -> ChannelSnapshot:
         """How it is doing now."""
         return self._portrait.take(
-            self._config,
+            self.config,
             self._inlet,
             self._watch,
             host_state=self._host.state,
             failure=self.failure,
             has_left=self._left.is_set(),
-            fps_wanted=self._stream_fps,
-            factor=self._factor,
+            fps_wanted=self._changes.stream_fps,
+            factor=self._changes.factor,
             num_events=self._broadcast.num_events,
             num_unstored=self._broadcast.num_unstored,
             num_listener_faults=self._listeners.num_faults,
@@ -303,39 +291,28 @@ class Channel:
     @property
     def is_over(self) -> bool:
         """Whether its last job was given."""
-        return self._watch is not None and self._watch.is_over
+        return self._left.is_set() or (self._watch is not None and self._watch.is_over)
 
     def settings(self, of_checkpoint: StreamSettings) -> StreamSettings:
         """What its session is to be like."""
-        from assistant.config import ModelConfig
-
-        config, self._of_checkpoint = self._config, of_checkpoint
-        return ModelConfig(stream=config.stream).stream_settings(of_checkpoint, config.fps)
+        return self._changes.settings(of_checkpoint, self.config.fps)
 
     def open(self, engine: ModelEngine, settings: StreamSettings) -> None:
-        """Make its session, and put the questions that came before it."""
-
-        self._settings = settings
+        """Make its session, and put the questions that came before it. Raises what the model refuses of it."""
+        self._changes.opened(settings)
 
         def new_session() -> ModelSession:
-            config = self._config
-            return engine.open_session(
-                self._settings, system=config.system, instruction=config.instruct, pruning=config.pruning
+            config = self.config
+            session = engine.open_session(
+                self._changes.session_settings,
+                system=config.system,
+                instruction=config.instruct,
+                pruning=config.pruning,
             )
+            session.check_instruction(config.instruct)
+            return session
 
-        config, self._stream_fps = self._config, settings.fps
         session = new_session()
-        stream = StreamSession(
-            session,
-            policy_for(settings.speaking, fps=settings.fps, talkativeness=config.talkative),
-            self._clock,
-            self._emit,
-            instruction=config.instruct,
-            questions=config.questions,
-            on_sight=self._listeners.guarded(self._see),
-            zones=[region for _, region in config.zones],
-            recall=self._look_up,
-        )
 
         def reopen() -> ModelSession:
             fresh = new_session()
@@ -343,43 +320,60 @@ class Channel:
             self._inlet.fit = fresh.fitter
             return fresh
 
-        watch = Watch(stream, self._inlet, self._clock, self._tell, reopen, keep_trying=config.keep_trying)
+        stream = self._stream(session, settings)
+        watch = Watch(stream, self._inlet, self._clock, self._tell, reopen, keep_trying=self.config.keep_trying)
         self._portrait.opened(session)
         self._inlet.fit = session.fitter
-        self._inlet.set_fps(settings.fps * self._factor)
+        self._inlet.set_fps(settings.fps * self._changes.factor)
         with self._lock:
-            self._watch, early, self._early = watch, self._early, []
+            early, self._early = self._early, []
+            orders, self._early_orders = self._early_orders, []
             has_left = self._left.is_set()
+            if not has_left:
+                self._watch = watch
+                for order, future in orders:
+                    watch.order(order, future)
         if has_left:  # it was stopped while its session was made
-            watch.leave()
+            watch.leave(self._gone())
             self._portrait.closed()
-            return
         for asked, attachments, aside in early:
             try:
                 self._put(watch, asked, attachments, aside)
             except AssistantError as error:
                 asked.failed(error)
 
+    def _stream(self, session: ModelSession, settings: StreamSettings) -> StreamSession:
+        """What is said and done about what its session sees, as it is configured now."""
+        config = self.config
+        return StreamSession(
+            session,
+            policy_for(settings.speaking, fps=settings.fps, talkativeness=config.talkative),
+            self._clock,
+            self._emit,
+            instruction=config.instruct,
+            # With somebody who waits for it, a question that is refused ends itself alone.
+            questions=[replace(planned, asked=planned.asked or Asked(planned.text)) for planned in config.questions],
+            on_sight=self._listeners.guarded(self._see),
+            zones=[region for _, region in config.zones],
+            recall=self._look_up,
+        )
+
     def next_job(self) -> Job[Any] | None:
         """What to do next, where there is anything."""
-        return self._watch.next_job() if self._watch is not None else None
+        watch = self._watch
+        return watch.next_job() if watch is not None and not self._left.is_set() else None
 
     def settle(self, job: Job[Any]) -> None:
-        """A job is done."""
-        if self._watch is not None:
+        """A job is done. Raises the `ModelError` with which what it shows was refused for good."""
+        if self._watch is not None and not self._left.is_set():
             self._watch.settle(job)
 
     def set_rate(self, change: RateChange) -> None:
         """All streams are given another rate; recordings as fast as they are used are not."""
-        self._factor = change.factor
+        self._changes.factor = change.factor
         if not self.is_live and self._inlet.playback.speed is None:
             return
-        fps = self._stream_fps * change.factor
-        self._inlet.set_fps(fps)
-        if self._watch is not None:
-            self._watch.stream.tune(fps=fps, talkativeness=self._config.talkative)
-        reason = f"{fps:.3g} of {self._stream_fps:.3g} frames a second are used: {change.reason}"
-        self._tell(StatusKind.RATE, reason, details={"factor": change.factor, "fps": fps})
+        self._changes.slow(self._watch.stream if self._watch is not None else None, change)
 
     def take_counts(self) -> tuple[int, int]:
         """Frames used and lost since the last call."""
@@ -393,14 +387,21 @@ class Channel:
         self._tell(StatusKind.BROKEN, str(error))
 
     def leave(self) -> None:
-        """It is served no more."""
+        """It is served no more; what is said twice has no effect."""
         with self._lock:
+            if self._left.is_set():
+                return
             self._left.set()
             early, self._early = self._early, []
+            orders, self._early_orders = self._early_orders, []
+            watch = self._watch
+        why = str(self.failure or "it was stopped")
         for asked, _, _ in early:
-            asked.failed(Unanswered(f"{asked.text!r}: {self.failure or 'it was stopped'}"))
-        if self._watch is not None:
-            self._watch.leave()
+            asked.failed(Unanswered(f"{asked.text!r}: {why}"))
+        for _, future in orders:
+            future.cancel()
+        if watch is not None:
+            watch.leave(why)
         self._portrait.closed()
         self._inlet.let_go()
 
@@ -412,9 +413,7 @@ class Channel:
     def _put(self, watch: Watch, asked: Asked, attachments: tuple[Attachment, ...], aside: bool) -> None:
         """Put a question to the stream; what comes with it is encoded first, in turns, while the stream goes on."""
         if not attachments:
-            watch.stream.ask(asked.text, aside=aside, asked=asked)
-            self._inlet.look_now()
-            self._host.wake()
+            self._hand_over(watch, asked, (), aside)
             return
 
         def encode(engine: ModelEngine) -> Steps[None]:
@@ -422,8 +421,7 @@ class Channel:
             if encoded is None:
                 asked.failed(Unanswered(f"{asked.text!r}: {self.failure or 'it was stopped'}"))
             else:
-                watch.stream.ask(asked.text, encoded, aside=aside, asked=asked)
-                self._inlet.look_now()
+                self._hand_over(watch, asked, encoded, aside)
 
         def on_done(future: Future[None]) -> None:
             error = Unanswered("the model was stopped") if future.cancelled() else future.exception()
@@ -432,16 +430,46 @@ class Channel:
 
         self._host.submit(encode).add_done_callback(on_done)
 
-    def _order(self, order: Callable[[StreamSession], Steps[Any]]) -> Future[None]:
-        """Have something done with the session; what is ordered before it is there is done by how it is opened."""
-        watch = self._watch
-        if watch is None or self._left.is_set():
-            future: Future[None] = Future()
-            future.set_result(None)
-            return future
-        future = watch.order(order)
+    def _hand_over(self, watch: Watch, asked: Asked, attachments: Sequence[Attachment], aside: bool) -> None:
+        with self._lock:
+            has_left = self._left.is_set()
+            if not has_left:
+                watch.stream.ask(asked.text, attachments, aside=aside, asked=asked)
+                self._inlet.look_now()
+        if has_left:
+            asked.failed(Unanswered(f"{asked.text!r}: {self._gone()}"))
+        self._host.wake()
+
+    def _order(self, order: Order) -> Future[None]:
+        """Have something done with the session between two frames, as soon as it is there."""
+        future: Future[None] = Future()
+        with self._lock:
+            if self._left.is_set():
+                future.set_exception(AssistantError(self._gone()))
+            elif self._watch is not None:
+                self._watch.order(order, future)
+            elif len(self._early_orders) < MOST_EARLY:
+                self._early_orders.append((order, future))
+            else:
+                most = f"{MOST_EARLY} changes wait for the model; no more may; try again once it is there"
+                future.set_exception(AssistantError(f"{self.name}: {most}"))
         self._host.wake()
         return future
+
+    def _gone(self) -> str:
+        return f"{self.name} is watched no more ({self.failure or 'it was stopped'}); start it again"
+
+    def _check_watched(self) -> None:
+        if self._left.is_set():
+            raise ConfigError(self._gone())
+
+    def _open_anew(self, config: ChannelConfig) -> None:
+        """Open the source by another configuration; a recording goes on where it is."""
+        watch = self._watch
+        is_under_way = self._inlet.is_live is False and watch is not None and not watch.has_drained
+        self._inlet.begin(config, start_s=self._portrait.media_s if is_under_way else None)
+        if watch is not None:
+            watch.restarted(keep_trying=config.keep_trying)
 
     def _look_up(self, question: str, media_s: float, remembered_s: float) -> Recalled | None:
         """What the timeline says to a question about a time that the model does not remember."""
@@ -451,31 +479,6 @@ class Channel:
         recalled = self._recall.answer(question, media_s=media_s, oldest_s=oldest_s, is_live=self.is_live)
         # The small checkpoint knows nothing of pictures out of their time.
         return replace(recalled, asks_model=not self._host.describe().embedded) if recalled is not None else None
-
-    def _tune(self, stream: StreamSession, reason: str) -> Steps[None]:
-        config = self._config
-        stream.tune(fps=self._stream_fps * self._factor, talkativeness=config.talkative)
-        self._tell(StatusKind.TALKATIVE, reason, details={"talkative": config.talkative})
-        yield from ()
-
-    def _set_fps(self, stream: StreamSession, before: float | None) -> Steps[None]:
-        """Another rate for the model, where its memory is made for it; else all stays as it was, and that is said."""
-        assert self._of_checkpoint is not None and self._settings is not None, "an order before the session"
-        try:
-            settings = self.settings(self._of_checkpoint)
-            self._host.reserve(self, settings)
-            yield from stream.expect(settings.fps)
-        except (AssistantError, ModelError) as error:
-            self._host.reserve(self, self._settings)
-            self._config = replace(self._config, fps=before)
-            reason = f"{self._stream_fps:g} frames a second stay: {error}"
-        else:
-            self._settings, self._stream_fps = settings, settings.fps
-            reason = f"{settings.fps:g} frames a second are wanted now"
-        fps = self._stream_fps * self._factor
-        self._inlet.set_fps(fps)
-        stream.tune(fps=fps, talkativeness=self._config.talkative)
-        self._tell(StatusKind.RATE, reason, details={"factor": self._factor, "fps": fps})
 
     def _gap(self, reason: str, gap_s: float) -> Notice:
         return Notice(NoticeKind.GAP, self.name, self._portrait.media_s, reason, details={"gap_s": gap_s})

@@ -37,6 +37,12 @@ class ChannelState(StrEnum):
 Health = Literal["ok", "degraded", "down"]
 
 
+def check_talkative(talkative: float) -> None:
+    """Raise `ConfigError` for log-odds of speaking outside their range."""
+    if not -20 <= talkative <= 20:
+        raise ConfigError(f"talkative {talkative:g}: from -20 to 20; 0 is usual, 1 speaks more")
+
+
 @dataclass(frozen=True, slots=True)
 class ChannelConfig:
     """One stream and how it is watched."""
@@ -80,6 +86,7 @@ class ChannelConfig:
             raise ConfigError(f"channel name {self.name!r}: it is empty; give it a name, as door")
         if self.fps is not None and not 0 < self.fps <= 30:
             raise ConfigError(f"{self.name}: fps {self.fps:g}: above 0 and at most 30; 2 suits most cameras")
+        check_talkative(self.talkative)
 
 
 @dataclass(frozen=True, slots=True)

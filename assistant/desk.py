@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from assistant.about import EMBEDDED, About, about_model
 from assistant.errors import AssistantError, ConfigError
 from assistant.events import Answer, Comment
+from assistant.host import HostState
 from assistant.model_faults import ModelBroken
 from assistant.pictures import picture_from_jpeg
 from assistant.probe import Probe, probe
@@ -47,7 +48,9 @@ SAMPLE_TITLES = {SCENE: "Synthetic scene", "clip": "Real clip (a title)", "world
 MOST_SEEDS = 1_000_000
 """Training takes its scenes from here on."""
 MOST_QUESTION = 2000
-"""Letters of a question."""
+"""Letters of a question, or of a standing instruction."""
+REFUSAL_S = 3.0
+"""How long somebody who sets an instruction waits for its refusal."""
 MOST_FILES = 4
 """Files that come with one question."""
 CLIP_FPS = 1.0
@@ -247,9 +250,24 @@ class Desk:
             tab.require_own("forgetting").forget()
 
     def instruct(self, tab: Tab, text: str | None) -> None:
-        """Replace the standing instruction. Raises where it is too long."""
+        """Replace the standing instruction. Raises where it is refused; the one before stays in force then.
+
+        Where the model is busy for longer than `REFUSAL_S`, or not there yet, a refusal is an event alone.
+        """
+        if text and len(text) > MOST_QUESTION:
+            raise ConfigError(f"an instruction of {len(text)} letters: at most {MOST_QUESTION} are read; shorten it")
         with translated():
-            tab.instruct(text)
+            told = tab.instruct(text)
+        try:
+            told.result(REFUSAL_S if self.host.state is HostState.READY else 0.0)
+        except TimeoutError:
+            return
+        except CancelledError:
+            raise SessionError("the standing instruction: the stream ended before it was set; start it again") from None
+        except AssistantError:
+            raise
+        except Exception as error:
+            raise SessionError(f"the standing instruction stays as it was: {redact_text(str(error))}") from error
 
     # Questions.
 

@@ -39,6 +39,7 @@ class StatusKind(StrEnum):
     FAULT = "fault"
     STALLED = "stalled"
     UNASKED = "unasked"
+    REFUSED = "refused"
     MASK_PROPOSED = "mask_proposed"
     BROKEN = "broken"
     STORE = "store"

@@ -73,6 +73,7 @@ class Inlet:
         self._fps = config.fps
         self._paused_at_s: float | None = None
         self._num_free = 0
+        self._is_over = False
         self._num_before = 0
         self._num_dropped_before = 0
         self._last_index = -1
@@ -107,7 +108,8 @@ class Inlet:
     @property
     def is_drained(self) -> bool:
         """Whether there is nothing more to get, now or later."""
-        return self._capture is not None and self._capture.is_drained
+        capture = self._capture
+        return capture is not None and capture.is_drained
 
     @property
     def num_read(self) -> int:
@@ -117,7 +119,8 @@ class Inlet:
     @property
     def num_dropped(self) -> int:
         """Frames for the model that came faster than they were taken."""
-        return self._num_dropped_before + (self._capture.num_dropped if self._capture is not None else 0)
+        capture = self._capture
+        return self._num_dropped_before + (capture.num_dropped if capture is not None else 0)
 
     @property
     def size_px(self) -> tuple[int, int]:
@@ -127,19 +130,26 @@ class Inlet:
     @property
     def hand_over_ms(self) -> float:
         """What masks and viewers took of the last frame."""
-        return self._capture.hand_over_ms if self._capture is not None else 0.0
+        capture = self._capture
+        return capture.hand_over_ms if capture is not None else 0.0
 
     def fps_in(self) -> float:
         """Pictures a second that the source gives."""
         return self._tap.fps_decoded(self._clock.now_s()) if self._tap is not None else 0.0
 
     def begin(self, config: ChannelConfig | None = None, *, start_s: float | None = None) -> None:
-        """Open the source anew, in its own thread; what ran before is let go of. `start_s`: as after a seek."""
+        """Open the source anew, in its own thread; what ran before is let go of. `start_s`: as after a seek.
+
+        Raises, and leaves all as it was, for a source that is none, and `NotPlaying` where it was stopped.
+        """
         with self._lock:
-            self._config = config or self._config
-            tap = Tap(self._fps, self.viewers, clock=self._clock, view_fps=self._config.view_fps)
+            config = config or self._config
+            if self._is_over:
+                raise NotPlaying(f"{config.name}: it was stopped; start another")
+            tap = Tap(self._fps, self.viewers, clock=self._clock, view_fps=config.view_fps)
             tap.is_shut = self.is_paused and bool(self.is_live)
-            source = self._make(tap, start_s)
+            source = self._make(config, tap, start_s)
+            self._config = config  # what is refused is not tried again at the next loss
             self.name = source.name
             capture = Capture(
                 source,
@@ -227,14 +237,17 @@ class Inlet:
             raise NotPlaying(f"{self._config.name}: it is live; only a recording can be sought or sped up; pause it")
 
     def let_go(self) -> None:
-        """Close the source without waiting; `stop` waits."""
-        capture = self._capture
+        """Close the source for good, without waiting; `stop` waits."""
+        with self._lock:
+            self._is_over = True
+            capture = self._capture
         if capture is not None:
             capture.let_go()
 
     def stop(self, timeout_s: float) -> bool:
         """Let go of the source and wait for its threads; whether they ended in time."""
         with self._lock:
+            self._is_over = True
             self._let_go()
             self._capture = self._pushed = None
         ends_s = self._clock.now_s() + timeout_s
@@ -256,8 +269,7 @@ class Inlet:
             self._old = [capture for capture in self._old if capture.is_running]
             self._old.append(self._capture)
 
-    def _make(self, tap: Tap, start_s: float | None) -> Source:
-        config = self._config
+    def _make(self, config: ChannelConfig, tap: Tap, start_s: float | None) -> Source:
         options = SourceOptions(
             start_s=config.start_s if start_s is None else start_s,
             end_s=config.end_s,

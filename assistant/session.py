@@ -53,6 +53,10 @@ INSTRUCTION_CHECK = (
 class ModelSession(Protocol):
     """What a stream needs of the model's side (`models.session.Session`)."""
 
+    def check_size(self, width_px: int, height_px: int) -> None: ...
+
+    def check_instruction(self, text: str | None) -> None: ...
+
     def see(self, frame: Frame, *, speak_above: float | None = None) -> Steps[Sight]: ...
 
     def comment(self) -> Steps[Utterance]: ...
@@ -181,10 +185,12 @@ class StreamSession:
         self._stopping.set()
 
     def on_frame(self, frame: Frame) -> Steps[None]:
-        """See a frame, decide about it, and say what there is to say.
+        """See a frame, decide about it, and say what there is to say. Raises a `ModelError` for one that is refused.
 
         Who asks now asks about what is there now: the frame is seen first. Planned questions come at their own time.
         """
+        if self._frame is None:  # one whose picture turns too narrow later on goes on
+            self._model.check_size(frame.image.shape[1], frame.image.shape[0])
         yield from self._answer_due(math.nextafter(frame.pts_s, -math.inf), seen_at_s=-math.inf)
         started_s = self._clock.now_s()
         sight = yield from self._model.see(frame, speak_above=self._policy.speak_above)
@@ -245,13 +251,18 @@ class StreamSession:
         for question in self._questions.take_rest(self._known_s):
             self._leave(question, Unanswered(f"{question.text!r}: {why}; ask again while it is watched"), why)
 
+    @property
+    def waits_in_vain(self) -> bool:
+        """Whether questions wait although nothing was seen that they could be answered from."""
+        return self._frame is None and self.num_waiting > 0
+
     def set_zones(self, zones: Sequence[MaskRegion]) -> None:
         """Other parts of the picture where something must change, from the next frame on."""
         self._zones = ZoneGate(zones)
 
     def close(self) -> None:
-        """Let go of the model's session and of its memory; nothing can be asked any more."""
-        del self._model
+        """Let go of the model's session and of its memory; nothing can be asked any more. May be called twice."""
+        vars(self).pop("_model", None)
 
     def expect(self, fps: float) -> Steps[None]:
         """Get the model ready for another rate of frames. Raises `SettingsError` where that is beyond its memory."""

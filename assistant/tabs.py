@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from assistant.channel_types import check_talkative
 from assistant.errors import AssistantError
 from assistant.events import Answer, StreamEvent
 from assistant.feed import Feed, FeedItem
@@ -262,15 +263,24 @@ class Tab:
     def tune(self, *, talkative: float | None = None) -> None:
         """Set how much is said, for the stream that runs and for later ones."""
         if talkative is not None:
+            check_talkative(talkative)
             if self.stream is not None:
                 self.require_own("talkativeness").set_talkative(talkative)
             self.talkative = talkative
 
-    def instruct(self, text: str | None) -> None:
-        """Replace the standing instruction, for the stream that runs and for later ones."""
-        if self.stream is not None:
-            self.require_own("a standing instruction").instruct(text)
-        self.instruction = text
+    def instruct(self, text: str | None) -> Future[None]:
+        """Replace the standing instruction, for the stream that runs and for later ones.
+
+        The future raises what that stream refuses; the one before stays then, for later streams too.
+        """
+        if self.stream is None:
+            self.instruction = text
+            there: Future[None] = Future()
+            there.set_result(None)
+            return there
+        future = self.require_own("a standing instruction").instruct(text)
+        future.add_done_callback(lambda done: self._on_instructed(text, done))
+        return future
 
     def settled(self, wish: Wish) -> Wish:
         """A wish with this tab's own settings."""
@@ -334,6 +344,10 @@ class Tab:
                 timeline.close()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _on_instructed(self, text: str | None, done: Future[None]) -> None:
+        if done.cancelled() or done.exception() is None:  # a stream that ends has not refused it
+            self.instruction = text
 
     def _on_event(self, event: StreamEvent) -> None:
         if not isinstance(event, Answer):  # those come to whoever asked

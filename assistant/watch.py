@@ -8,9 +8,11 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from assistant.errors import AssistantError
 from assistant.events import StatusKind
 from assistant.inlet import Inlet
 from assistant.session import LOOK_FIRST_S, StreamSession
@@ -88,9 +90,9 @@ class Watch:
         self.taken_at_s = 0.0
         """Our clock when the last frame's turn came."""
 
-    def order(self, order: Order) -> Future[None]:
-        """Have something done between two frames; any thread."""
-        future: Future[None] = Future()
+    def order(self, order: Order, future: Future[None] | None = None) -> Future[None]:
+        """Have something done between two frames, and `future` told how that ended; any thread."""
+        future = future or Future()
         self._orders.append((order, future))
         return future
 
@@ -112,24 +114,30 @@ class Watch:
         return doing.job if doing is not None else None
 
     def settle(self, job: Job[Any]) -> None:
-        """A job is done: tell who waited for it, and see what went wrong."""
+        """A job is done: tell who waited for it, and see what went wrong.
+
+        Raises the `ModelError` with which what the stream shows was refused: trying again would not help.
+        """
         doing, self._doing = self._doing, None
         error = job.error
         if doing is not None and doing.order is not None:
             self._settle_order(doing.order, error)
-            if isinstance(error, ModelError):
+            if isinstance(error, ModelError | AssistantError):
                 return
+        if isinstance(error, ModelError):
+            raise error
         if error is not None:
             self._fault(error)
         elif doing is not None and doing.is_frame:
             self._num_in_row = 0
 
-    def leave(self) -> None:
-        """Nothing is done any more: tell all who wait."""
+    def leave(self, why: str) -> None:
+        """Nothing is done any more: tell all who wait why. The engine's thread may be in the middle of a job."""
         self.is_over = True
-        while self._orders:
-            self._orders.popleft()[1].cancel()
-        self.stream.give_up("it was stopped")
+        with suppress(IndexError):
+            while True:
+                self._orders.popleft()[1].cancel()
+        self.stream.give_up(why)
         self.stream.close()
 
     @property
@@ -145,7 +153,10 @@ class Watch:
 
     def _from_orders(self) -> _Doing | None:
         while self._orders:
-            order, future = self._orders.popleft()
+            try:
+                order, future = self._orders.popleft()
+            except IndexError:  # whoever let go of it took them
+                return None
             if future.set_running_or_notify_cancel():
                 return _Doing(Job(order(self.stream)), order=future)
         return None
@@ -174,6 +185,8 @@ class Watch:
         return None
 
     def _from_questions(self) -> _Doing | None:
+        if self.stream.waits_in_vain and (self.failure is not None or self.has_drained):
+            self.stream.give_up(str(self.failure or "it came to its end before a picture was seen"))
         self.stream.pace = self._pace()
         since_s = self.stream.asked_since_s
         if since_s is not None and self._inlet.is_showing and self._clock.now_s() - since_s < LOOK_FIRST_S:
@@ -222,12 +235,13 @@ class Watch:
         self.stream.give_up(reason)
 
     def _open_again(self) -> None:
-        if self._open_again_at_s is None or self._clock.now_s() < self._open_again_at_s:
-            return
-        self._open_again_at_s = None
+        with self._restarting:  # another opening, by a seek or a new configuration, takes its place
+            if self._open_again_at_s is None or self._clock.now_s() < self._open_again_at_s:
+                return
+            self._open_again_at_s = None
         try:
             self._inlet.begin()
-        except StreamingError as error:
+        except (StreamingError, AssistantError) as error:
             self._broken(error, self._inlet.num_begun)
 
     def _fault(self, error: Exception) -> None:

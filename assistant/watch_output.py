@@ -10,7 +10,16 @@ from assistant.console import shown_text
 from assistant.events import Answer, StatusEvent, StatusKind, StreamEvent
 from streaming.clock import Clock
 
-GRAVE = frozenset({StatusKind.BROKEN, StatusKind.FAULT, StatusKind.STALLED, StatusKind.FROZEN, StatusKind.STORE})
+GRAVE = frozenset(
+    {
+        StatusKind.BROKEN,
+        StatusKind.FAULT,
+        StatusKind.STALLED,
+        StatusKind.FROZEN,
+        StatusKind.STORE,
+        StatusKind.REFUSED,
+    }
+)
 """Kinds that somebody should look at."""
 
 logger = logging.getLogger("assistant.events")

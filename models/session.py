@@ -123,6 +123,11 @@ class Session:
         grid = self._runtime.checkpoint.vision.fit_grid(width_px, height_px, max_cells=self.settings.max_cells)
         self._view.pruner(grid, replace(self.settings, window=self._window_of(self.settings, grid)))
 
+    def check_instruction(self, text: str | None) -> None:
+        """Refuse a standing instruction that does not fit the text window, with a `SessionError`."""
+        if text:
+            self._turn(SpanKind.INSTRUCTION, text, pinned=True)
+
     def take_evictions(self) -> tuple[Eviction, ...]:
         """What left the memory since the last frame, or since the last call."""
         return self._context.take_evictions()
@@ -256,12 +261,11 @@ class Session:
 
         A checkpoint that judges its drafts (`SpeakingSettings.remark_check`) is asked about it then and not shown it.
         """
+        self.check_instruction(text)  # refused before the old one leaves
         if not self._shows_instructions:
             return
         yield from self._settle()
         old = [span for span in self._context.ledger if span.kind is SpanKind.INSTRUCTION]
-        if text:
-            self._turn(SpanKind.INSTRUCTION, text, pinned=True)  # refused before the old one leaves
         # As a pinned turn still to come: where this job fails or is stopped from here on, the next one prefills it.
         self._preamble.append((SpanKind.INSTRUCTION, text))
         self._context.remove(old, "standing instruction replaced" if text else "standing instruction withdrawn")

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from models.errors import CheckpointDamaged, SettingsError
 from models.files import read_json, refuse_unknown
 from models.spans import WindowSettings
+from streaming.pruning import LiveSettings
 from streaming.refresh import FRAME_OVERHEAD_TOKENS
 
 STREAM_CONFIG_NAME = "stream_config.json"
@@ -130,6 +131,20 @@ class StreamSettings:
                 f"rebase_keep_s {self.rebase_keep_s:g}: from 0 to three quarters of max_shown_time_s "
                 f"{self.max_shown_time_s:g}, or most of the time would go into rebasing; lower rebase_keep_s"
             )
+        self.live_pruning()
+
+    def live_pruning(self) -> LiveSettings:
+        """How live DiffFP prunes in these windows. Raises `SettingsError` for overrides that are none."""
+        known = [name for name in _names(LiveSettings) if name != "window_low_tokens"]
+        for name, value in self.pruning.items():
+            if name not in known:
+                raise SettingsError(f"pruning {name}: known are {', '.join(known)}; remove or rename it")
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise SettingsError(f"pruning {name} {value!r}: a number is wanted; leave it out for the default")
+        try:
+            return LiveSettings(window_low_tokens=self.window.vision_low, **self.pruning)
+        except ValueError as error:
+            raise SettingsError(f"pruning: {error}") from error
 
     def check_window(self, num_cells: int, fps: float) -> None:
         """Refuse windows that break the guarantees of refresh and dense vision for a grid of `num_cells` at `fps`.

@@ -14,7 +14,7 @@ from models.errors import SettingsError
 from models.settings import StreamSettings
 from models.types import VisualTokens
 from models.vision import VisionEncoder, VisionSettings
-from streaming.difffp import CellGrid, Kind, LiveDiffFP, LiveSettings, PaperDiffFP, Pruning
+from streaming.difffp import CellGrid, Kind, LiveDiffFP, PaperDiffFP, Pruning
 
 PruningMode = Literal["live", "paper", "none"]
 
@@ -56,9 +56,8 @@ class View:
         if self._mode != "live":
             return None
         try:
-            live = LiveSettings(window_low_tokens=settings.window.vision_low, **settings.pruning)
-            return LiveDiffFP(grid, live, self._vision.std)
-        except (TypeError, ValueError) as error:
+            return LiveDiffFP(grid, settings.live_pruning(), self._vision.std)
+        except ValueError as error:
             raise SettingsError(f"pruning: {error}") from error
 
     def begin(self, image: np.ndarray, grid: CellGrid, settings: StreamSettings) -> None:

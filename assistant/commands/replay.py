@@ -43,6 +43,7 @@ def replay_source(spec: str, config: AppConfig, *, as_json: bool) -> None:
             settings, system=wanted.system, instruction=config.speaking.instruct, pruning=wanted.pruning
         )
         capture.prepare = session.fitter
+        session.check_instruction(config.speaking.instruct)
         if capture.info.width_px:
             with named(capture.name):
                 session.check_size(capture.info.width_px, capture.info.height_px)

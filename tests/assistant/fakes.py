@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from assistant.events import Alert, Answer, Comment, StatusEvent, StreamEvent
-from models.errors import SettingsError
+from models.errors import ModelError, SessionError, SettingsError
 from models.sight import Check, Sight
 from models.spans import Eviction, WindowSettings
 from models.steps import Forward, Output, Pause, Piece, Steps
@@ -91,11 +91,22 @@ class FakeModel:
     late_evictions: Sequence[Eviction] = ()
     """What left memory after the last frame."""
     most_fps: float = 30.0
+    longest_instruction: int = 1000
+    refuses: ModelError | None = None
+    """What is wrong with whatever it is shown."""
     num_openings: int = 0
     """Forward passes before the first word of a turn, besides its own."""
     calls: list[str] = field(default_factory=list)
     thresholds: list[float | None] = field(default_factory=list)
     _under_way: list[str] | None = None
+
+    def check_size(self, width_px: int, height_px: int) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+
+    def check_instruction(self, text: str | None) -> None:
+        if text and len(text) > self.longest_instruction:
+            raise SessionError(f"instruction of {len(text)} tokens: at most {self.longest_instruction} fit; shorten it")
 
     def see(self, frame: Frame, *, speak_above: float | None = None) -> Steps[Sight]:
         assert self._under_way is None, "a turn was left open"
@@ -125,6 +136,7 @@ class FakeModel:
         return Check(yes, 1.0 if yes else -1.0)
 
     def instruct(self, text: str | None) -> Steps[None]:
+        self.check_instruction(text)
         self.calls.append(f"instruct {text}")
         yield A_FORWARD
 

@@ -60,6 +60,8 @@ class FakeStream:
         self.subscribers: list[Callable[[StreamEvent], None]] = []
         self.frames: tuple[EvidenceFrame, ...] = ()
         self.viewed = threading.Event()
+        self.refuses: Exception | None = None
+        """What becomes of an instruction."""
         self._failure = failure
 
     def start(self) -> None:
@@ -88,7 +90,11 @@ class FakeStream:
 
     def instruct(self, text: str | None) -> Future[None]:
         self.calls.append(f"instruct {text}")
-        return _done()
+        if self.refuses is None:
+            return _done()
+        refused: Future[None] = Future()
+        refused.set_exception(self.refuses)
+        return refused
 
     def forget(self) -> Future[None]:
         self.calls.append("forget")

@@ -62,6 +62,29 @@ def test_settings_are_kept_for_the_next_stream_and_act_on_this_one() -> None:
     assert office.streams[0].snapshot().is_paused
 
 
+def test_an_instruction_that_the_stream_refuses_is_said_where_it_was_typed_and_not_kept() -> None:
+    from models.errors import SessionError as Refused
+
+    office = Office()
+    tab = office.desk.tabs.of("a")
+    office.desk.instruct(tab, "Only doors.")
+    office.desk.watch(tab, office.desk.sample("scene"))
+    office.streams[0].refuses = Refused("instruction of 900 tokens: at most 512 fit the text window; shorten it")
+    with pytest.raises(SessionError, match="at most 512 fit"):
+        office.desk.instruct(tab, "A very long one")
+    assert tab.instruction == "Only doors.", "the next stream is not blinded by it"
+    office.streams[0].refuses = None
+    office.desk.instruct(tab, "Only balls.")
+    assert tab.instruction == "Only balls."
+    with pytest.raises(AssistantError, match="2001 letters: at most 2000"):
+        office.desk.instruct(tab, "x" * 2001)
+    for talkative in (21.0, float("nan")):
+        with pytest.raises(AssistantError, match="from -20 to 20"):
+            tab.tune(talkative=talkative)
+        with pytest.raises(AssistantError, match="from -20 to 20"):
+            office.desk.tabs.of("without a stream").tune(talkative=talkative)
+
+
 def test_controls_without_a_stream_say_so() -> None:
     desk = Office().desk
     tab = desk.tabs.of("a")
