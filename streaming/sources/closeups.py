@@ -188,7 +188,7 @@ def worn(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     """A picture as some camera gives it: dark or bright, grey at night, soft, noisy, compressed."""
     import cv2
 
-    worn_out = picture.astype(np.float32)
+    worn_out: np.ndarray = picture.astype(np.float32)
     if rng.random() < 0.15:
         grey = worn_out @ np.array([0.299, 0.587, 0.114], np.float32)
         worn_out = np.repeat(grey[..., None], 3, axis=2)

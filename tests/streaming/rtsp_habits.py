@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 import av
 import numpy as np
@@ -157,7 +157,7 @@ def _packets(units: list[bytes]) -> list[tuple[bytes, bool]]:
 
 def _encoded(pictures: Sequence[np.ndarray], gop: int) -> list[list[bytes]]:
     """The units of each picture; the parameter sets stand before each key frame."""
-    context = cast("av.VideoCodecContext", av.CodecContext.create("libx264", "w"))
+    context = av.CodecContext.create("libx264", "w")
     context.height, context.width = pictures[0].shape[:2]
     context.pix_fmt, context.time_base, context.thread_count = "yuv420p", Fraction(1, 10), 1
     keys = f"repeat-headers=1:keyint={gop}:min-keyint={gop}:scenecut=0"
