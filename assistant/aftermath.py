@@ -15,6 +15,9 @@ class Aftermath:
         self._num_jumps = 0
         self._first_jump: Notice | None = None
         self._first_late: Notice | None = None
+        self._num_leaps = 0
+        self._first_leap: Notice | None = None
+        self._unwatched = ""
 
     @property
     def broken(self) -> str | None:
@@ -36,6 +39,11 @@ class Aftermath:
         elif notice.kind is NoticeKind.GAP and float(details.get("jump_s", 0.0)) < 0:
             self._num_jumps += 1
             self._first_jump = self._first_jump or notice
+        elif notice.kind is NoticeKind.GAP and float(details.get("jump_s", 0.0)) > 0:
+            self._num_leaps += 1
+            self._first_leap = self._first_leap or notice
+        elif notice.kind is NoticeKind.OPENED:
+            self._unwatched = str(details.get("unwatched", ""))
         elif notice.kind is NoticeKind.GAP and float(details.get("late_s", 0.0)) > 0:
             self._first_late = self._first_late or notice
 
@@ -55,6 +63,14 @@ class Aftermath:
                 f"its timestamps jump back {jumps}, first at {self._first_jump.pts_s:.2f} s; media time went on "
                 "from the frame before, so later times are not the file's own"
             )
+        if (leap := self._first_leap) is not None:
+            leaps = "once" if self._num_leaps == 1 else f"{self._num_leaps} times"
+            found.append(
+                f"its timestamps leap ahead {leaps}, first by {float(leap.details['jump_s']):.1f} s after "
+                f"{leap.pts_s:.2f} s; nothing is shown in between, and where a clock was set, later times are not true"
+            )
+        if self._unwatched:
+            found.append(f"only one of its picture tracks was watched; not watched: {self._unwatched}")
         if self._first_late is not None:
             found.append(f"its timestamps are out of order, first at {self._first_late.pts_s:.2f} s; the rest was seen")
         return found

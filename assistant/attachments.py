@@ -11,10 +11,11 @@ import numpy as np
 
 from assistant.aftermath import Aftermath
 from assistant.errors import AssistantError, NothingToSee
+from assistant.spreading import FrameSpread
 from streaming.fitting import on_one_grid
 
 if TYPE_CHECKING:
-    from streaming.sources.base import Jumps
+    from streaming.sources.base import Jumps, SourceOptions
     from streaming.types import Frame
 
 MOST_FRAMES = 180
@@ -83,35 +84,45 @@ def read_clip(
     shown: its name in those lines, in place of `spec`.
 
     Where the length is not known beforehand, every other frame goes whenever there are too many, so memory stays
-    bounded. Raises a `StreamingError` where it cannot be opened and `NothingToSee` where it gives no frame.
+    bounded; a recording whose pictures are far fewer than its length says is read again, each of them. Raises a
+    `StreamingError` where it cannot be opened and `NothingToSee` where it gives no frame.
     """
-    from streaming.sources import SourceOptions, open_source
-    from streaming.types import Frame
+    from streaming.sources import SourceOptions
 
     options = SourceOptions(sample_fps=fps, jumps=jumps)
+    spread, aftermath, stride, name = _read(spec, options, None)
+    true_stride = max(1, math.ceil(spread.num_pictures / MOST_FRAMES))
+    if true_stride < stride:
+        spread, aftermath, _, _ = _read(spec, options, true_stride)
+    taken = spread.frames()
+    images = on_one_grid([frame.image for frame in taken])
+    for line in [*aftermath.warnings(), *_tell_sizes(taken, images[0]), *_tell_stride(spread.stride, fps)]:
+        warn(f"{shown or name}: {line}")
+    return images, [frame.pts_s for frame in taken]
+
+
+def _read(spec: str, options: SourceOptions, stride: int | None) -> tuple[FrameSpread, Aftermath, int, str]:
+    """One pass over a recording: of so many frames one, by its length where `stride` is None. Gives the stride, too."""
+    from streaming.sources import open_source
+    from streaming.types import Frame
+
     source = open_source(spec, options=options)
     if source.is_live:
         raise BadPicture(f"{source.name}: live, so it has no end; a clip is a recording; record some of it first")
     with source:
         info = source.open()
-        stride = max(1, math.ceil((info.duration_s_declared or 0.0) * fps / MOST_FRAMES))
-        taken: list[Frame] = []
-        aftermath, number = Aftermath(), 0
+        if stride is None:
+            num_frames = (info.duration_s_declared or 0.0) * (options.sample_fps or 0.0)
+            stride = max(1, math.ceil(num_frames / MOST_FRAMES))
+        spread, aftermath = FrameSpread(MOST_FRAMES, stride), Aftermath()
         for item in source.frames():
             if not isinstance(item, Frame):
                 aftermath.note(item)
-                continue
-            if number % stride == 0:
-                taken.append(item)
-            number += 1
-            if len(taken) > MOST_FRAMES:
-                taken, stride = taken[::2], 2 * stride
-    if not taken:
+            else:
+                spread.add(item)
+    if not spread.num_pictures:
         raise NothingToSee(f"{source.name}: no frame could be read; the file holds no picture that decodes")
-    images = on_one_grid([frame.image for frame in taken])
-    for line in [*aftermath.warnings(), *_tell_sizes(taken, images[0]), *_tell_stride(stride, fps)]:
-        warn(f"{shown or source.name}: {line}")
-    return images, [frame.pts_s for frame in taken]
+    return spread, aftermath, stride, source.name
 
 
 def _tell_sizes(taken: Sequence[Frame], fitted: np.ndarray) -> list[str]:

@@ -64,4 +64,6 @@ def _described(width_px: int, height_px: int, info: SourceInfo) -> str:
         parts.append(f"{info.fps_declared:.4g} pictures a second")
     length_s = info.duration_s_declared
     parts.append("live" if info.is_live else f"{length_s:.1f} s long" if length_s else "")
+    if info.unwatched:
+        parts.append(f"of its picture tracks not watched: {', '.join(info.unwatched)}")
     return ", ".join(part for part in parts if part)

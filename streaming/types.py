@@ -73,3 +73,5 @@ class SourceInfo:
     duration_s_declared: float | None
     """From the container's header; None for live sources and where the header does not say."""
     codec: str
+    unwatched: tuple[str, ...] = ()
+    """Further picture tracks of the container, in words: one is watched."""

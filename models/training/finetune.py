@@ -94,8 +94,21 @@ def pieces_of(recordings: Sequence[Recording], piece_s: float) -> list[Piece]:
         length_s = _length_s(recording.path)
         count = max(1, round(length_s / piece_s))
         edges = np.linspace(0.0, length_s, count + 1)
-        pieces += [Piece(recording, float(a), float(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        # Pictures may begin after the sound, and a clock that was set leaves hours without one.
+        shown = np.histogram(_times_s(recording.path), edges)[0] > 0
+        whole = zip(edges[:-1], edges[1:], shown, strict=True)
+        pieces += [Piece(recording, float(a), float(b)) for a, b, is_shown in whole if is_shown]
     return pieces
+
+
+def _times_s(path: Path) -> list[float]:
+    """Media times at which something is shown, four a second."""
+    from streaming.sources import SourceOptions, open_source
+    from streaming.types import Frame
+
+    with open_source(str(path), options=SourceOptions(sample_fps=4.0)) as source:
+        source.open()
+        return [item.pts_s for item in source.frames() if isinstance(item, Frame)]
 
 
 def _length_s(path: Path) -> float:

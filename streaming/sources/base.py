@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal, Protocol, Self, TypeVar, get_args
+from typing import Any, Literal, Protocol, Self, TypeVar, get_args
 
 import numpy as np
 
@@ -286,13 +286,17 @@ class BaseSource:
         length = f", {info.duration_s_declared:.1f} s" if info.duration_s_declared else ""
         kind = "live" if info.is_live else "a recording"
         size = f"{info.width_px} x {info.height_px}" if info.width_px else "size not known yet"
+        unwatched = ", ".join(info.unwatched)
+        others = f"; not watched: {unwatched}" if unwatched else ""
+        more: dict[str, Any] = {"unwatched": unwatched} if unwatched else {}
         return self._notice(
             NoticeKind.OPENED,
-            f"{kind}, {size}, {info.codec}{fps}{length}",
+            f"{kind}, {size}, {info.codec}{fps}{length}{others}",
             width_px=info.width_px,
             height_px=info.height_px,
             is_live=info.is_live,
             codec=info.codec,
+            **more,
         )
 
     def _framed(

@@ -28,8 +28,11 @@ from streaming.sources.pictures import (
     orientation_of,
     square_pixel_size,
 )
+from streaming.sources.tracks import choose_track, count_pictures, describe_track
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from av import Packet, VideoFrame
     from av.container import InputContainer
     from av.video.stream import VideoStream
@@ -82,11 +85,13 @@ class VideoReader:
         is_live: bool,
         hardware: HardwareDecoding | None = None,
         is_finite: bool | None = None,
+        seen: Counter[int] | None = None,
     ) -> None:
         """Take over `container`, closing it where it has no video; raises `NotAVideo`.
 
         `hardware` is told where the device that the container was opened with cannot decode the stream. `is_finite`
-        says whether the server names an end; None leaves the answer to the container.
+        says whether the server names an end; None leaves the answer to the container. `seen` counts the pictures of
+        each track, where that was found out.
         """
         self._container = container
         self._name = name
@@ -99,7 +104,8 @@ class VideoReader:
         self._awaits_key = self._is_live
         """Whether it joined a stream under way and no key frame came yet: nothing decodes then, and nothing is lost."""
         try:
-            self._stream = stream = self._choose_stream()
+            self._stream, self._unwatched = self._choose_stream(seen)
+            stream = self._stream
         except NotAVideo:
             container.close()
             raise
@@ -139,6 +145,11 @@ class VideoReader:
     def coded_size_px(self) -> tuple[int, int]:
         """Width and height by the header, of square pixels, before rotation; 0 where a live stream has not said it."""
         return self._coded_size_px
+
+    @property
+    def unwatched(self) -> tuple[str, ...]:
+        """Its further picture tracks, in words."""
+        return self._unwatched
 
     @property
     def fps_declared(self) -> float | None:
@@ -273,7 +284,8 @@ class VideoReader:
         """Close the container; more than once does no harm."""
         self._container.close()
 
-    def _choose_stream(self) -> VideoStream:
+    def _choose_stream(self, seen: Counter[int] | None) -> tuple[VideoStream, tuple[str, ...]]:
+        """The track to watch, and the others in words."""
         container = self._container
         if self._formats & _NOT_VIDEO_FORMATS:
             raise NotAVideo(self._name, "it is a text, not a video", "give a video file")
@@ -283,8 +295,7 @@ class VideoReader:
             cover = " and a cover picture" if container.streams.video else ""
             found = ", ".join(kinds) or "nothing"
             raise NoVideoStream(self._name, f"it has no video stream, only {found}{cover}", "give a file with pictures")
-        best = container.streams.best("video")
-        stream = next((video for video in videos if best is not None and video.index == best.index), videos[0])
+        stream, others = choose_track(container, videos, seen)
         has_size = stream.width > 0 and stream.height > 0
         if stream.codec_context is None or not (has_size or self._is_live):
             raise NotAVideo(self._name, "its pictures have no size or no known codec", "check that it plays elsewhere")
@@ -292,7 +303,7 @@ class VideoReader:
             size = f"{stream.width} x {stream.height}"
             rule = f"its picture is {size}; at most {MAX_PIXELS:,} pixels are read"
             raise NotAVideo(self._name, rule, "scale it down")
-        return stream
+        return stream, tuple(describe_track(other) for other in others)
 
     def _make_context(self) -> av.VideoCodecContext:
         """The stream's own decoder, or the one that also decodes its transparency."""
@@ -385,7 +396,12 @@ def open_reader(
         metadata_errors="replace",
         hwaccel=accelerator,
     )
-    return VideoReader(container, name, is_live=is_live, hardware=hardware if accelerator is not None else None)
+    seen = None
+    if len(container.streams.video) > 1 and not is_live and "://" not in location:
+        with av.open(location, options=dict(options), timeout=timeout_s, metadata_errors="replace") as other:
+            seen = count_pictures(other)
+    device = hardware if accelerator is not None else None
+    return VideoReader(container, name, is_live=is_live, hardware=device, seen=seen)
 
 
 def reason_of(error: av.FFmpegError) -> str:

@@ -202,6 +202,7 @@ class ReplaySource(BaseSource):
             fps_declared=reader.fps_declared,
             duration_s_declared=self._length_s(reader),
             codec=reader.codec,
+            unwatched=reader.unwatched,
         )
 
     def _enter_pass(self, *, is_first: bool) -> _Pass:

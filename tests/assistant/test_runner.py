@@ -80,9 +80,10 @@ def test_what_was_harmed_is_summed_up_in_the_end() -> None:
         notice(NoticeKind.ENDED, 21.0, count=9, broken=False),
     )
     played.runner.run()
-    lost, jumped, late = played.runner.warnings
+    lost, jumped, leapt, late = played.runner.warnings
     assert lost == "3 frames lost, first at 0.50 s: it damaged; the rest was seen"
     assert jumped.startswith("its timestamps jump back once, first at 0.90 s;")
+    assert leapt.startswith("its timestamps leap ahead once, first by 12.0 s after 20.00 s;")
     assert late == "its timestamps are out of order, first at 4.00 s; the rest was seen"
     assert show(frame(0.0), notice(NoticeKind.ENDED, 1.0)).runner.warnings == []
 
