@@ -18,6 +18,7 @@ from models.training.evidence import Words, with_looks, with_matches
 from models.training.examples import ExampleBuilder, StreamExample, Turn
 from models.training.history import HISTORY_SIZES, token_labels
 from models.training.instructions import judged
+from models.training.movers import NAMED_YES_NO, Movers, kinds_of
 from models.training.questions_before import BEFORE
 from models.training.remarks import DIRECTIONS
 from models.training.sight import CELL_SIZES, UNSURE, cell_labels
@@ -109,6 +110,8 @@ class Mixture:
     """Kinds of ground; empty for the usual ones."""
     named_share: float = 0.0
     """With `stills`: share of the groups that are photographs and cut-outs of real things, asked for their names."""
+    movers_share: float = 0.0
+    """Share of scenes in which real things play, cut out of the same folder, on photographs of it."""
     footage: str = ""
     """Folder of labelled photographs and cut-outs that those are made of."""
     held_sources: tuple[str, ...] = ()
@@ -161,6 +164,8 @@ class SceneMaker:
         self._seed = seed
         self._first_seed = first_scene_seed(seed)
         self._photographs = mixture.photograph_files
+        share, held = mixture.movers_share, mixture.held_sources
+        self._movers = Movers(mixture.footage, share, held) if share else None
 
     def make(self, index: int) -> TrainingScene:
         """Render, prune and label one scene."""
@@ -247,7 +252,7 @@ class SceneMaker:
         scene_options: dict[str, Any] = dict(self._mixture.scene)
         if quiet:
             scene_options |= {"still_probability": 1.0, "distractor_probability": 0.5, "artefact_probability": 0.5}
-        return SceneSettings(
+        settings = SceneSettings(
             duration_s=float(rng.uniform(*duration_s)),
             fps=fps,
             view_sizes=self._mixture.view_sizes or VIEW_SIZES,
@@ -257,6 +262,7 @@ class SceneMaker:
             noise_sigma=self._mixture.noise_sigma,
             **scene_options,
         )
+        return self._movers.settings(rng, settings) if self._movers is not None else settings
 
     @staticmethod
     def _encoded(
@@ -306,7 +312,7 @@ class SceneMaker:
         """Questions at sampled frames, whose pictures hold the answers; every kind as often, where moments allow."""
         from models.training.questions import NOW_KINDS, PAST_KINDS
 
-        kinds = self._mixture.question_kinds or (*NOW_KINDS, *PAST_KINDS)
+        kinds = self._mixture.question_kinds or kinds_of(scene, (*NOW_KINDS, *PAST_KINDS))
         shown_time = _shown_time(times, shown_minus_scene_s)
         turns = []
         for _ in range(rng.poisson(self._mixture.questions_per_scene)):
@@ -334,7 +340,12 @@ class SceneMaker:
         moments = times[-1:] if evicted else times[times >= 1.0]
         asides = []
         for _ in range(rng.poisson(self._mixture.asides_per_scene * (0.3 if evicted else 1.0))):
-            chosen = kinds or (YES_NO_KINDS if rng.random() < 0.4 else (*NOW_KINDS, *PAST_KINDS))
+            if kinds:
+                chosen = tuple(kinds)
+            elif rng.random() < 0.4:
+                chosen = kinds_of(scene, YES_NO_KINDS, NAMED_YES_NO)
+            else:
+                chosen = kinds_of(scene, (*NOW_KINDS, *PAST_KINDS))
             reach_s = _NEAR_S if evicted else None
             odds = odds_of(chosen, _ASKED_OFTENER)
             asides.append(_posed(scene, rng, moments, chosen, shown_time, reach_s, odds))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from models.training.remarks import parse
 from models.training.wording import NEVER, NUMBERS
+from streaming.sources.names import NAMES
 from streaming.sources.scenery import COLOURS, SHAPES
 
 TIME_TOLERANCE_S = 1.0
@@ -37,7 +38,7 @@ _PLACES = {
 _SECONDS = r"(\d+(?:\.\d+)?)"
 _FROM_TO = re.compile(rf"{_SECONDS}\s*(?:s|seconds?)?\s*(?:to|until|-|and)\s*{_SECONDS}")
 _TWO_TIMES = re.compile(rf"\D+ at {_SECONDS} seconds\D+ at {_SECONDS} seconds\.?")
-_THING = re.compile(rf"\b(?:({'|'.join(COLOURS)})\s+({'|'.join(SHAPES)})s?|(something))\b")
+_THING = re.compile(rf"\b(?:({'|'.join(COLOURS)})\s+({'|'.join(SHAPES)})s?|(something|{'|'.join(NAMES)}))\b")
 _CHOICES = ("first", "second", "both", "neither")
 
 

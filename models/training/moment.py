@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TypeVar
 
 import numpy as np
 
 from models.training.remarks import a, remark_of
-from models.training.wording import TEMPLATES, YES_NO_SUFFIX, named, timed
+from models.training.wording import NAMED_TEMPLATES, TEMPLATES, YES_NO_SUFFIX, named, timed
 from streaming.sources.scenario import EventKind, SceneState, ThingState, TruthEvent
 from streaming.sources.scenery import COLOURS, SHAPES
 from streaming.sources.synthetic import Scene
@@ -34,6 +34,8 @@ class Sighting:
     """None while it lasts."""
     entered: bool
     """Whether it came in over an edge (and was not there from the first, or turned into this colour)."""
+    word: str | None = None
+    """For real things, where they have one."""
 
     @property
     def look(self) -> tuple[str | None, str | None]:
@@ -42,8 +44,8 @@ class Sighting:
 
     @property
     def name(self) -> str:
-        """What it is called: "a red circle", "something"."""
-        return named(self.colour, self.shape)
+        """What it is called: "a red circle", "a person", "something"."""
+        return named(self.colour, self.shape, self.word)
 
 
 def sightings(scene: Scene, t_s: float) -> list[Sighting]:
@@ -59,7 +61,8 @@ def sightings(scene: Scene, t_s: float) -> list[Sighting]:
         for change in (event for event in events if event.kind is EventKind.CHANGES_COLOUR):
             found.append(_sighting(colour, thing.shape, (start, change.visible_s, t_s), entered))
             colour, start, entered = change.new_colour, change.visible_s, False
-        found.append(_sighting(colour, thing.shape, (start, gone, t_s), entered))
+        last = _sighting(colour, thing.shape, (start, gone, t_s), entered)
+        found.append(replace(last, word=thing.name))
     return sorted((sighting for sighting in found if sighting.start_s <= t_s), key=lambda sighting: sighting.start_s)
 
 
@@ -117,7 +120,7 @@ class Moment:
 
     def words(self, kind: str, **slots: str) -> str:
         """One of the wordings of a kind of question, filled in."""
-        return self.one_of(TEMPLATES[kind]).format(**slots)
+        return self.one_of(TEMPLATES.get(kind) or NAMED_TEMPLATES[kind]).format(**slots)
 
     def yes_no(self, question: str, truth: bool) -> Pair:
         """A yes/no question, half the time with the request to answer so."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from models.training.moment import Moment, sightings
 from models.training.questions_before import BEFORE
-from models.training.questions_now import NOW
+from models.training.questions_now import NAMED_NOW, NOW
 from models.training.remarks import a, capitalised
 from models.training.wording import IN_VIDEO, WHICH_IMAGE, WHICH_IMAGE_ANSWERS, YES_NO_SUFFIX, named
 from streaming.sources.scenario import Family, SceneSettings
@@ -19,6 +19,8 @@ from streaming.sources.synthetic import Scene
 
 NOW_KINDS = tuple(NOW)
 PAST_KINDS = tuple(BEFORE)
+NAMED_KINDS = tuple(NAMED_NOW)
+"""Kinds that are asked where real things play in a scene."""
 PICTURE_KINDS = tuple(kind for kind in NOW_KINDS if kind not in ("moves", "direction", "is_moving", "is_dark"))
 """Kinds that a single picture can answer."""
 _ODDS = {"span": 5.0, "when_leave": 4.0, "when_view": 3.0, "when_enter": 2.0, "left_last": 1.5, "direction": 1.5}
@@ -67,7 +69,7 @@ def questions(
     for index in rng.choice(len(names), len(names), replace=False, p=odds_of(names)):
         kind = names[int(index)]
         moment.rests_on, moment.look = None, None
-        asked = (NOW.get(kind) or BEFORE[kind])(moment)
+        asked = (NOW.get(kind) or BEFORE.get(kind) or NAMED_NOW[kind])(moment)
         if asked is not None:
             return Asked(*asked, kind, moment.rests_on, moment.look)
     return None

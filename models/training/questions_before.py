@@ -55,7 +55,7 @@ def _left_last(moment: Moment) -> Pair | None:
     if not moment.past_certain or not left:
         return None
     moment.rest_on(left[-1].visible_s)
-    return moment.words("left_last"), listed([named(left[-1].colour, left[-1].shape)])
+    return moment.words("left_last"), listed([named(left[-1].colour, left[-1].shape, left[-1].name)])
 
 
 def _what_last(moment: Moment) -> Pair | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from models.training.moment import Moment, Pair
 from models.training.remarks import SIDE_PHRASES, a, capitalised
 from models.training.wording import NUMBERS, WHICH_WAY, listed, named
+from streaming.sources.names import NAMES, PLURALS
 from streaming.sources.scenario import EventKind, Family, ThingState
 from streaming.sources.scenery import COLOURS, SHAPES
 
@@ -19,7 +20,7 @@ def _in_view(moment: Moment) -> Pair | None:
         return moment.words("in_view"), "The view is covered."
     if not moment.certain or (not moment.things and moment.chance(0.7)):
         return None
-    return moment.words("in_view"), listed([named(thing.colour, thing.shape) for thing in moment.things])
+    return moment.words("in_view"), listed([named(thing.colour, thing.shape, thing.name) for thing in moment.things])
 
 
 def _counted(moment: Moment, question: str, count: int) -> Pair | None:
@@ -101,7 +102,10 @@ def _moves(moment: Moment) -> Pair | None:
     moving = [thing for thing in moment.things if thing.moving]
     if not moment.certain or (not moving and moment.chance(0.87)):
         return None
-    names = [f"the {thing.colour} {thing.shape}" if thing.shape else "something" for thing in moving]
+    names = [
+        f"the {thing.colour} {thing.shape}" if thing.shape else f"the {thing.name}" if thing.name else "something"
+        for thing in moving
+    ]
     return moment.words("moves"), listed(names)
 
 
@@ -185,3 +189,47 @@ NOW: dict[str, Callable[[Moment], Pair | None]] = {
     "is_dark": _is_dark,
     "is_blurred": _is_blurred,
 }
+
+
+def _is_anyone(moment: Moment) -> Pair | None:
+    people = any(thing.name == "person" for thing in moment.things)
+    return _truth_of(moment, "is_anyone", people, 1.0, 0.5) if moment.certain else None
+
+
+def _word(moment: Moment) -> str:
+    """Mostly the word of something that is there."""
+    there = sorted({thing.name for thing in moment.things if thing.name})
+    return moment.one_of(there) if there and moment.chance(0.5) else moment.one_of(NAMES)
+
+
+def _is_named(moment: Moment) -> Pair | None:
+    if not moment.certain:
+        return None
+    word = _word(moment)
+    there = any(thing.name == word for thing in moment.things)
+    return moment.yes_no(moment.words("is_named", a_what=a(word)), there)
+
+
+def _count_named(moment: Moment) -> Pair | None:
+    word = _word(moment)
+    count = sum(thing.name == word for thing in moment.things)
+    return _counted(moment, moment.words("count_named", plural=PLURALS[word]), count)
+
+
+def _where_named(moment: Moment) -> Pair | None:
+    words = [thing.name for thing in moment.things if thing.name]
+    alone = [thing for thing in moment.things if thing.name and words.count(thing.name) == 1]
+    if not moment.certain or not alone:
+        return None
+    thing = moment.one_of(alone)
+    place = _place(thing)
+    return (moment.words("where_named", what=thing.name or ""), place) if place else None
+
+
+NAMED_NOW: dict[str, Callable[[Moment], Pair | None]] = {
+    "is_anyone": _is_anyone,
+    "is_named": _is_named,
+    "count_named": _count_named,
+    "where_named": _where_named,
+}
+"""What is asked of real things, in scenes in which some play."""

@@ -71,6 +71,8 @@ def remark_text(event: TruthEvent) -> str:
     if event.kind in VIEW_REMARKS:
         return VIEW_REMARKS[event.kind]
     side = SIDE_PHRASES[event.side or "centre"]
+    if event.name is not None:
+        return named_text(event.kind, event.name, event.side or "centre")
     if event.shape is None:
         verb = {
             EventKind.ENTERS: "enters",
@@ -172,7 +174,8 @@ def event_slots(event: TruthEvent) -> dict[str, str]:
     """The slots that the remark for an event carries."""
     if event.kind in VIEW_REMARKS:
         return {"object": "view", "action": event.kind.value}
-    slots = {"object": "something" if event.shape is None else "shape", "action": event.kind.value}
+    unshaped = event.name or "something"
+    slots = {"object": unshaped if event.shape is None else "shape", "action": event.kind.value}
     if event.shape is not None:
         slots |= {"colour": event.colour or "", "shape": event.shape}
     plain_start = event.shape is not None and event.kind is EventKind.STARTS
@@ -193,6 +196,18 @@ def remarks(scene: Scene) -> list[Remark]:
 def remark_of(event: TruthEvent) -> Remark:
     """The remark that an event deserves."""
     return Remark(event.time_s, event.visible_s, remark_text(event), event_slots(event), event.kind)
+
+
+def named_remarks() -> Iterator[str]:
+    """Every sentence that `remarks` can make of real things that have a word, and those of several."""
+    for name in PLURALS:
+        for kind, sides in (
+            (EventKind.ENTERS, _EDGES),
+            (EventKind.LEAVES, _EDGES),
+            (EventKind.STARTS, _THIRDS),
+            (EventKind.STOPS, _THIRDS),
+        ):
+            yield from (named_text(kind, name, side, count) for side in sides for count in (1, 2, 3, 4, 5, 9))
 
 
 def as_remark(text: str) -> Remark:

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 from models.training.instructions import Instruction, all_instructions, instructions
 from models.training.questions import Asked, clip_and_image, picture_of, questions, which_image
-from models.training.remarks import Remark, all_remarks, parse, remark_of, remarks
+from models.training.remarks import Remark, all_remarks, named_remarks, parse, remark_of, remarks
 from models.training.wording import all_answers, all_questions
 
 
 def CORPUS() -> Iterator[str]:  # noqa: N802 (the name its users know)
     """Sample sentences with every word that remarks, questions, answers and instructions use."""
     yield from all_remarks()
+    yield from named_remarks()
     yield from all_questions()
     yield from all_answers()
     yield from all_instructions()

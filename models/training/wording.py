@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 
 from models.training.remarks import SIDE_PHRASES, a, all_remarks, capitalised
+from streaming.sources.names import NAMES, PLURALS
 from streaming.sources.scenario import EventKind
 from streaming.sources.scenery import COLOURS, SHAPES
 
@@ -51,6 +52,14 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
 }
 """Wordings by kind of question."""
 
+NAMED_TEMPLATES: dict[str, tuple[str, ...]] = {
+    "is_anyone": ("Is anyone there?", "Is anyone in view?", "Do you see anyone?"),
+    "is_named": ("Is {a_what} in view?", "Is there {a_what}?", "Do you see {a_what}?"),
+    "count_named": ("How many {plural} are in view?", "How many {plural} do you see?", "How many {plural} are there?"),
+    "where_named": ("Where is the {what}?", "On which side is the {what}?"),
+}
+"""Wordings of what is asked about real things, by kind; asked in scenes alone where some play."""
+
 YES_NO_KINDS = ("is_there", "is_anything", "is_moving", "is_covered", "is_dark", "is_blurred", "was_there", "has_been")
 WHICH_WAY = "Which way does the {colour} {shape} move?"
 WHICH_IMAGE = ("Which image shows {a_what}?", "In which image is there {a_what}?")
@@ -71,9 +80,9 @@ BEEN_QUESTIONS = {
 }
 
 
-def named(colour: str | None, shape: str | None) -> str:
-    """A thing with its indefinite article: "a red circle", "something"."""
-    return a(f"{colour} {shape}") if shape else "something"
+def named(colour: str | None, shape: str | None, word: str | None = None) -> str:
+    """A thing with its indefinite article: "a red circle", "a person", "something"."""
+    return a(f"{colour} {shape}") if shape else a(word) if word else "something"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -98,6 +107,9 @@ def all_questions() -> Iterator[str]:
             yield from sorted(filled)
             if kind in YES_NO_KINDS:
                 yield from (question + YES_NO_SUFFIX for question in sorted(filled))
+    for template in [template for templates in NAMED_TEMPLATES.values() for template in templates]:
+        yield from sorted({template.format(what=one, a_what=a(one), plural=many) for one, many in PLURALS.items()})
+    yield from (question + YES_NO_SUFFIX for question in NAMED_TEMPLATES["is_anyone"])
     yield from (WHICH_WAY.format(colour=colour, shape=shape) for colour, shape in product(COLOURS, SHAPES))
     yield from (template.format(a_what=a(f"{c} {s}")) for template in WHICH_IMAGE for c, s in product(COLOURS, SHAPES))
     yield from (question + suffix for question in IN_VIDEO for suffix in ("", YES_NO_SUFFIX))
@@ -127,3 +139,5 @@ def all_answers() -> Iterator[str]:
     yield from (f"{capitalised(named(c, s))}: {so}." for c, s in product(COLOURS, SHAPES) for so in ("yes", "no"))
     yield from (timed(remark, number % 200) for number, remark in enumerate(all_remarks()))
     yield from all_remarks()
+    yield from (listed([a(name), other]) for name in NAMES for other in ("something", "a person"))
+    yield from (f"The {name}." for name in NAMES)

@@ -15,7 +15,7 @@ def _comes_in(stage: Stage, t: float, actor: Actor | None) -> float | None:
     target = stage.target(actor)
     if actor is None or target is None:
         return None
-    edge = stage.edge(actor.outline.form == "person")
+    edge = stage.edge(actor.is_upright)
     leg = straight(stage.beyond(actor, edge, target), target, stage.speed(actor, edge), t, 0.0, 0.25)
     full = float(leg.shares(actor, stage.width, stage.height, stage.camera)[-1])
     if full < 0.6:
@@ -29,9 +29,9 @@ def _goes_through(stage: Stage, t: float, actor: Actor | None) -> float | None:
     middle = stage.target(actor)
     if actor is None or middle is None:
         return None
-    edge = stage.edge(actor.outline.form == "person")
+    edge = stage.edge(actor.is_upright)
     far = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}[edge]
-    if far == "top" and actor.outline.form == "person":
+    if far == "top" and actor.is_upright:
         far = ("left", "right")[int(stage.rng.integers(2))]
     start, end = stage.beyond(actor, edge, middle), stage.beyond(actor, far, middle)
     leg = straight(start, end, stage.speed(actor, edge), t, 0.0, 0.0)
@@ -65,7 +65,7 @@ def _moves_on(stage: Stage, t: float, actor: Actor) -> float | None:
 def _goes_out(stage: Stage, t: float, actor: Actor) -> float | None:
     """It sets off and leaves."""
     here = np.asarray(actor.places[-1])
-    edge = stage.edge(actor.outline.form == "person")
+    edge = stage.edge(actor.is_upright)
     leg = straight(here, stage.beyond(actor, edge, here), stage.speed(actor, edge), t, 0.2, 0.0)
     events = [stage.starting(actor, leg, OUTWARD[edge]), stage.leaving(actor, leg, edge, actor.full_share)]
     return stage.commit(actor, leg, events, OUTWARD[edge])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from streaming.sources.names import group_of
 from streaming.sources.scenario import ColourChange, EventKind, Motion, Thing, TruthEvent, Way, share_inside
 from streaming.sources.scenery import COLOURS, RGB, Outline, muted_colour, outline_extent, outline_points
 
@@ -16,6 +17,8 @@ Look = tuple[str, str]
 EDGES = ("left", "right", "top", "bottom")
 INWARD = {"left": "right", "right": "left", "top": "down", "bottom": "up"}
 OUTWARD = {"left": "left", "right": "right", "top": "up", "bottom": "down"}
+_GROUP_ODDS = {"people": 6.0, "vehicles": 3.0, "animals": 2.0, "things": 1.5}
+"""How often cut-outs of each group play; what has no word has 1."""
 _ARM_ANGLE = {"bottom": 0.0, "left": np.pi / 2, "top": np.pi, "right": -np.pi / 2}
 
 
@@ -44,6 +47,13 @@ class Actor:
     gone_s: float = float("inf")
     busy_until_s: float = 0.0
     full_share: float = 1.0
+    name: str | None = None
+    """Its word of `names.NAMES`; None for shapes and what has no word."""
+
+    @property
+    def is_upright(self) -> bool:
+        """Whether it stands on the ground, so that it does not come from above."""
+        return self.outline.form in ("person", "cutout")
 
     def place_at(self, times_s: np.ndarray) -> np.ndarray:
         """World positions `[n, 2]` at times `[n]`."""
@@ -59,7 +69,7 @@ class Actor:
     ) -> TruthEvent:
         """What this actor does at a time (of a quarter of the change, and of its being told), as it looks then."""
         shape = self.outline.form if self.colour is not None else None
-        return TruthEvent(kind, *times_s, self.thing_id, self.colour_at_end(), shape, side, direction)
+        return TruthEvent(kind, *times_s, self.thing_id, self.colour_at_end(), shape, side, direction, name=self.name)
 
     def follow(self, leg: Leg) -> None:
         """Adds a leg to its way."""
@@ -83,6 +93,7 @@ class Actor:
             points=self.points,
             full_share=self.full_share,
             seed=self.seed,
+            name=self.name,
         )
 
 
@@ -175,6 +186,22 @@ def cast_textured(
     outline = Outline(form, float(rng.uniform(-tilt, tilt)), float(rng.uniform(0.5, 1.0)), lobes)
     size = min(scale * (rng.uniform(56, 130) if form == "person" else rng.uniform(30, 90)), limit_px)
     return _actor(rng, thing_id, outline, size, None, off_ground(rng, ground))
+
+
+def cast_cutout(
+    rng: np.random.Generator, thing_id: int, scale: float, limit_px: float, cutouts: tuple[tuple[str, str], ...]
+) -> Actor:
+    """A real thing cut out of a photograph: people oftenest; of a group each word, of a word each picture as often."""
+    words = sorted({word for _, word in cutouts})
+    groups = [group_of(word) for word in words]
+    odds = np.array([_GROUP_ODDS.get(group or "", 1.0) / groups.count(group) for group in groups])
+    word = words[int(rng.choice(len(words), p=odds / odds.sum()))]
+    files = [path for path, of_word in cutouts if of_word == word]
+    picture, mirrored = files[int(rng.integers(len(files)))], bool(rng.random() < 0.5)
+    outline = Outline("cutout", picture=picture, mirrored=mirrored)
+    actor = _actor(rng, thing_id, outline, min(scale * rng.uniform(45, 130), limit_px), None, (0.0, 0.0, 0.0))
+    actor.name = word or None
+    return actor
 
 
 def cast_arm(rng: np.random.Generator, thing_id: int, scale: float, limit_px: float, ground: tuple[RGB, ...]) -> Actor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from streaming.sources.cutouts import painted
 from streaming.sources.scenario import Cover, Scenario, Thing
 from streaming.sources.scenery import fractal_field, ground_margin_px, paint_alpha, paint_ground, paint_texture, shifted
 
@@ -77,7 +78,7 @@ class Renderer:
     def _draw_thing(self, picture: np.ndarray, thing: Thing, t_s: float, camera_x: float, camera_y: float) -> None:
         x, y = thing.way.at(t_s)
         phase = 0
-        if thing.colour is None and thing.outline.form != "ellipse":
+        if thing.colour is None and thing.outline.form not in ("ellipse", "cutout"):
             stride = 0.35 * thing.size_px if thing.outline.form == "person" else 14.0 * self.scenario.scale
             phase = int(thing.way.length_px(t_s) / stride * _PHASES) % _PHASES
         alpha = self._alpha(thing, phase)
@@ -108,7 +109,11 @@ class Renderer:
 
     def _texture(self, thing: Thing, side: int) -> np.ndarray:
         if thing.thing_id not in self._textures:
-            texture = paint_texture(np.random.default_rng(thing.seed), side, thing.rgb)
+            outline = thing.outline
+            if outline.form == "cutout":
+                texture = painted(outline.picture, outline.mirrored, thing.size_px, side)
+            else:
+                texture = paint_texture(np.random.default_rng(thing.seed), side, thing.rgb)
             self._textures[thing.thing_id] = texture
         return self._textures[thing.thing_id]
 

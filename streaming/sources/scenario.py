@@ -13,6 +13,7 @@ from enum import StrEnum
 import numpy as np
 
 from streaming.errors import ConfigError
+from streaming.sources.names import NAMES
 from streaming.sources.scenery import COLOURS, POINTS_PER_SIDE, RGB, SHAPES, USUAL_GROUNDS, Ground, GroundSpec, Outline
 
 
@@ -80,6 +81,11 @@ class SceneSettings:
     """Share of scenes with JPEG artefacts, half of them pulsing as video encoders do."""
     cast: tuple[tuple[str, str], ...] = ()
     """The colours and shapes that may appear; empty for all."""
+    cutouts: tuple[tuple[str, str], ...] = ()
+    """Files of cut-outs with alpha that may play in place of textured things, each with its word of `names.NAMES`, or
+    with none ("") where it has no word."""
+    cutout_share: float = 0.8
+    """Share of those that are cut-outs, where some are given."""
     opening: int | None = None
     """Shapes in view at the beginning; None lets chance decide."""
     odds: Mapping[str, float] = field(default_factory=dict, hash=False)
@@ -109,6 +115,10 @@ class SceneSettings:
             )
         if any(colour not in COLOURS or shape not in SHAPES for colour, shape in self.cast):
             raise ConfigError(f"cast={self.cast}", "each is a colour and a shape", 'give e.g. (("red", "circle"),)')
+        unknown = sorted({word for _, word in self.cutouts} - {"", *NAMES})
+        if unknown:
+            rule = f"words are among {', '.join(NAMES)}, or empty"
+            raise ConfigError(f"cutouts with {', '.join(unknown)}", rule, "name one of them")
         if self.max_things < 1 or self.pace <= 0:
             raise ConfigError(
                 f"max_things={self.max_things}, pace={self.pace:g}", "both are above 0", "3 and 1 are usual"
@@ -117,8 +127,10 @@ class SceneSettings:
             raise ConfigError(
                 f"odds={dict(self.odds)}", f"they are 0 or more, of {', '.join(ACTS)}", "give e.g. {'blurred': 2}"
             )
-        if not 0.0 <= self.upright_share <= 1.0:
-            raise ConfigError(f"upright_share={self.upright_share:g}", "a share is 0 to 1", "0 is usual")
+        for name, usual in (("upright_share", "0"), ("cutout_share", "0.8")):
+            share = getattr(self, name)
+            if not 0.0 <= share <= 1.0:
+                raise ConfigError(f"{name}={share:g}", "a share is 0 to 1", f"{usual} is usual")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +159,8 @@ class TruthEvent:
     direction: str | None = None
     """starts, enters, leaves: where it goes (left, right, up, down); None for moving on the spot."""
     new_colour: str | None = None
+    name: str | None = None
+    """The thing's word of `names.NAMES`, where it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +240,8 @@ class Thing:
     full_share: float
     """Share of the form inside the view when it counts as wholly in (below 1 for arms and large things)."""
     seed: int
+    name: str | None = None
+    """Its word of `names.NAMES`; None for shapes and what has no word."""
 
     @property
     def area_px(self) -> float:
@@ -358,6 +374,8 @@ class ThingState:
     """Whether what it does is beyond doubt: it is wholly in, and nothing began, ended or changed just before."""
     side_sure: bool
     """Whether its centre keeps away from the border between two thirds."""
+    name: str | None = None
+    """Its word of `names.NAMES`; None for shapes and what has no word."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from enum import StrEnum
 import numpy as np
 
 from streaming.errors import ConfigError
+from streaming.sources.cutouts import is_opaque
 from streaming.sources.photographs import cut_out, palette_of
 
 RGB = tuple[float, float, float]
@@ -270,12 +271,16 @@ class Outline:
     """A form within the square from -1 to 1; `u` points right and `v` down."""
 
     form: str
-    """circle, square, triangle, star (plain shapes); ellipse, blob, person, arm (textured things)."""
+    """circle, square, triangle, star (plain shapes); ellipse, blob, person, arm (textured things); cutout."""
     angle_rad: float = 0.0
     aspect: float = 1.0
     """Width over height of an ellipse or blob, at most 1."""
     lobes: tuple[tuple[float, float], ...] = ()
     """Amplitude and phase of a blob's second, third … harmonic."""
+    picture: str = ""
+    """File of a cut-out."""
+    mirrored: bool = False
+    """Whether a cut-out is turned left to right."""
 
     def inside(self, u: np.ndarray, v: np.ndarray, phase: float = 0.0) -> np.ndarray:
         """Whether each point lies in the form; `phase` (radians) moves limbs and lobes."""
@@ -293,6 +298,8 @@ class Outline:
             return _inside_person(u, v, phase)
         if self.form == "arm":
             return _inside_arm(u, v, phase)
+        if self.form == "cutout":
+            return is_opaque(self.picture, self.mirrored, u, v)
         radius = np.hypot(u / self.aspect, v)
         theta = np.arctan2(v, u)
         reach = np.full_like(radius, 1.0 - sum(abs(a) for a, _ in self.lobes))

@@ -7,7 +7,17 @@ from itertools import product
 
 import numpy as np
 
-from streaming.sources.casting import EDGES, INWARD, OUTWARD, Actor, Leg, cast_shape, cast_textured, crossing_s
+from streaming.sources.casting import (
+    EDGES,
+    INWARD,
+    OUTWARD,
+    Actor,
+    Leg,
+    cast_cutout,
+    cast_shape,
+    cast_textured,
+    crossing_s,
+)
 from streaming.sources.scenario import (
     Cover,
     EventKind,
@@ -143,6 +153,9 @@ class Stage:
         ground = self.shots[-1].ground.palette
         crowded = any(actor.colour is not None and actor.gone_s > 1e9 for actor in self.actors)
         limit = (0.55 if crowded else 0.9) * min(self.width, self.height)
+        settings = self.settings
+        if settings.cutouts and self.rng.random() < settings.cutout_share:
+            return cast_cutout(self.rng, len(self.actors), self.scale, limit, settings.cutouts)
         return cast_textured(self.rng, len(self.actors), self.scale, limit, ground)
 
     def target(self, actor: Actor | None) -> np.ndarray | None:

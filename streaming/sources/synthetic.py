@@ -95,6 +95,7 @@ class Scene:
             direction=motion.direction if motion else None,
             settled=quiet and share > 0.97,
             side_sure=third_is_sure(x, self.width_px),
+            name=thing.name,
         )
 
     def state(self, t_s: float) -> SceneState:
