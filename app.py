@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from assistant.commands.excepthook import hide_credentials
 from assistant.commands.terminal import (
     BAD_INPUT,
     INTERRUPTED,
@@ -22,7 +23,6 @@ from assistant.commands.terminal import (
 )
 from assistant.commands.timeline import timeline_app
 from assistant.errors import ConfigError
-from assistant.tracebacks import hide_credentials
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(timeline_app, name="timeline")
@@ -113,7 +113,7 @@ def replay(
     """Watch a recording or a camera: comments as they happen, answers to questions, a summary at the end."""
     with clear_errors():
         from assistant.commands.replay import replay_source
-        from assistant.config import load_config, parse_mask, parse_question
+        from assistant.config.app import load_config, parse_mask, parse_question
 
         overrides: dict[str, Any] = {
             "source": given(
@@ -164,7 +164,7 @@ def watch(
     """Watch cameras for days, without a browser: remarks as they happen, everything kept in a timeline."""
     with clear_errors():
         from assistant.commands.watch import watch_cameras
-        from assistant.config import load_config
+        from assistant.config.app import load_config
 
         if bool(sources) == bool(config):
             raise ConfigError("watch: cameras come from the command line or from --config; give one of the two")
@@ -195,7 +195,7 @@ def ask(
     """One question about pictures, clips or both; the answer is printed as it comes."""
     with clear_errors():
         from assistant.commands.ask import answer_question
-        from assistant.config import load_config
+        from assistant.config.app import load_config
 
         wanted = {
             "model": given(name=model, device=device, dtype=dtype, threads=threads),
@@ -226,7 +226,7 @@ def doctor(
 ) -> None:
     """What this machine has, what is missing, and how to get it; exits with 1 where a recording cannot be watched."""
     with clear_errors():
-        from assistant.doctor import examine
+        from assistant.commands.doctor import examine
 
         report = examine(model)
         print(as_json_line(report.as_dict()) if json else report.as_text())
@@ -240,7 +240,7 @@ def password(
 ) -> None:
     """Ask for a password and print the line of --auth-file for it: python app.py password NAME >> users"""
     with clear_errors():
-        from assistant.passwords import make_line
+        from assistant.viewers.passwords import make_line
 
         print(make_line(name, typer.prompt("password", hide_input=True, confirmation_prompt=True, err=True)))
 
@@ -284,8 +284,8 @@ def evaluate(
             raise ConfigError("--footage: it is scored alone; leave out --clips and --task, or run twice")
         if (task is None) != (data is None):
             raise ConfigError("--task and --data: a benchmark and its data set's folder belong together; give both")
-        from assistant.benchmarks.run import run_task, task_named
-        from assistant.report import (
+        from assistant.evaluation.benchmarks.run import run_task, task_named
+        from assistant.evaluation.report import (
             ScenePlan,
             chosen_sections,
             chosen_seeds,
@@ -294,7 +294,7 @@ def evaluate(
             run_scenes,
             scene_settings,
         )
-        from models.checkpoint import load_checkpoint
+        from models.checkpoint.loader import load_checkpoint
         from models.engine import Engine
 
         settings = scene_settings(families, noise, seconds)
@@ -321,10 +321,10 @@ def calibrate(
 ) -> None:
     """Calibrate when a checkpoint speaks, on rendered scenes, and show how well the odds hold."""
     with clear_errors():
-        from assistant.calibration import NotTrained, reliability_as_table, write_calibration, write_refusal
-        from assistant.calibration import calibrate as run_calibration
-        from assistant.report import chosen_seeds, scene_settings
-        from models.checkpoint import load_checkpoint
+        from assistant.evaluation.calibration import NotTrained, reliability_as_table, write_calibration, write_refusal
+        from assistant.evaluation.calibration import calibrate as run_calibration
+        from assistant.evaluation.report import chosen_seeds, scene_settings
+        from models.checkpoint.loader import load_checkpoint
         from models.engine import Engine
 
         settings = scene_settings("shapes,motion,light,view", None, seconds)
@@ -348,9 +348,7 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="Stop after so long; run again to go on.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Processor threads of the optimiser.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Processes that render scenes.")] = 1,
-    device: Annotated[
-        str, typer.Option(help="Where to train: cpu, cuda, or auto.")
-    ] = "cpu",
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, or auto.")] = "cpu",
     bf16: Annotated[bool, typer.Option("--bf16", help="Products in bfloat16, where the machine is faster so.")] = False,
     footage: Annotated[
         Path | None, typer.Option(help="Folder of labelled photographs and cut-outs, for stages that name real things.")
@@ -382,8 +380,6 @@ def train(
             progress=is_terminal(),
         )
         print(f"checkpoint: {made}")
-
-
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from models.codec import TextCodec
 from models.prompt import STREAM_END, STREAM_START
+from models.session.tokenizer import StreamTokenizer
 
 if TYPE_CHECKING:
     from models.engine import Engine
@@ -48,7 +48,7 @@ class DecisionMass:
 
 def decision_mass(engine: Engine, pictures: Iterable[tuple[float, np.ndarray]]) -> DecisionMass:
     """Show (media time, uint8 RGB picture) pairs to two fresh sessions, and read what they expect after each."""
-    codec = TextCodec(engine.checkpoint)
+    codec = StreamTokenizer(engine.checkpoint)
     live, training_code = engine.open_session(), engine.open_session()
     plain_head = codec.encode(f"{STREAM_START}stream\n")
     plain_tail = codec.encode(f"\n{STREAM_END}\n")

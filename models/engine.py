@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
-from models.attachments import Attachment, Clip
-from models.cache import KeyTap
-from models.codec import TextCodec
-from models.context import Chunks
-from models.devices import wait_for
+from models.checkpoint.devices import wait_for
+from models.checkpoint.settings import StreamSettings
+from models.checkpoint.types import ModelInfo
 from models.errors import LogitsError
-from models.footprint import (
+from models.ledger import WindowSettings
+from models.session.cache import KeyTap
+from models.session.context import Chunks
+from models.session.frame_encoder import PruningMode
+from models.session.media_turns import Attachment, Clip
+from models.session.memory import (
     cache_bytes,
     default_limit,
     embedding_bytes,
@@ -24,19 +27,16 @@ from models.footprint import (
     question_tokens,
     session_bytes,
 )
-from models.runtime import Runtime
-from models.sampling import Sampler
-from models.session import Session
-from models.settings import StreamSettings
-from models.spans import WindowSettings
-from models.steps import Forward, Job, Output, Pause, Steps
-from models.turns import Utterance
-from models.types import ModelInfo
-from models.view import PruningMode
+from models.session.runtime import Runtime
+from models.session.session import Session
+from models.session.steps import Forward, Job, Output, Pause, StepGenerator, Steps, as_steps
+from models.session.token_sampling import TokenSampler
+from models.session.tokenizer import StreamTokenizer
+from models.session.turns import Utterance
 from models.vision import VisionEncoder
 
 if TYPE_CHECKING:
-    from models.checkpoint import Checkpoint
+    from models.checkpoint.loader import Checkpoint
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class Engine:
         self.checkpoint = checkpoint
         self._now = now
         self._tap = KeyTap(checkpoint.model)
-        self._runtime = Runtime(checkpoint, VisionEncoder(checkpoint.model), TextCodec(checkpoint), now)
+        self._runtime = Runtime(checkpoint, VisionEncoder(checkpoint.model), StreamTokenizer(checkpoint), now)
 
     def close(self) -> None:
         """Give the checkpoint back as it was."""
@@ -96,7 +96,7 @@ class Engine:
         system: str | None = None,
         instruction: str | None = None,
         pruning: PruningMode = "live",
-        sampler: Sampler | None = None,
+        sampler: TokenSampler | None = None,
         chunks: Chunks | None = None,
         most_tokens: int | None = None,
     ) -> Session:
@@ -140,6 +140,7 @@ class Engine:
                     on_piece(piece)
         return job.outcome()
 
+    @as_steps
     def ask(
         self,
         question: str,
@@ -148,7 +149,7 @@ class Engine:
         *,
         system: str | None = None,
         max_tokens: int | None = None,
-    ) -> Steps[Utterance]:
+    ) -> StepGenerator[Utterance]:
         """One question about images, clips or both, outside any stream, in the published formats; yields its text.
 
         images: uint8 RGB `[height, width, 3]`. clips: frames with their times in seconds. All pictures together take
@@ -228,4 +229,3 @@ def check_numbers(logits: torch.Tensor) -> None:
         f"the model's outputs are not numbers in {kind}, which holds what its weights were trained with: they may be "
         "damaged; copy the checkpoint again"
     )
-

@@ -1,14 +1,14 @@
 """Errors of the models room.
 
-    ModelError
-    ├── CheckpointError        a checkpoint cannot be loaded as it is
-    │   ├── CheckpointNotFound
-    │   └── CheckpointDamaged
-    ├── PromptError            a template or conversation cannot be rendered
-    ├── VisionError            a picture cannot be tokenized
-    ├── SessionError           a session was asked for something its settings rule out
-    ├── LogitsError            the model's outputs are not numbers
-    └── SettingsError          a value outside its rule
+ModelError
+├── CheckpointError        a checkpoint cannot be loaded as it is
+│   ├── CheckpointNotFound
+│   └── CheckpointDamaged
+├── PromptError            a template or conversation cannot be rendered
+├── VisionError            a picture cannot be tokenized
+├── SessionError           a session was asked for something its settings rule out
+├── LogitsError            the model's outputs are not numbers
+└── SettingsError          a value outside its rule
 """
 
 from __future__ import annotations

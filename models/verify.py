@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.checkpoint import find_checkpoint, load_checkpoint
-from models.context import Chunks, even_chunks
+from models.checkpoint.files import read_json
+from models.checkpoint.layouts import image_token_id
+from models.checkpoint.loader import find_checkpoint, load_checkpoint
+from models.checkpoint.types import SpecialIds
 from models.engine import Engine
 from models.errors import CheckpointDamaged, CheckpointNotFound
-from models.files import read_json
-from models.layouts import image_token_id
-from models.session import Session
-from models.spans import WindowSettings
-from models.types import SpecialIds
+from models.ledger import WindowSettings
+from models.session.context import Chunks, even_chunks
+from models.session.session import Session
 
 EXACT_TOLERANCE = 1e-4
 RESIZED_TOLERANCE = 2e-2

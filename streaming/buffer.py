@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 
 from streaming.clock import Clock, SystemClock
-from streaming.errors import ConfigError
+from streaming.errors import OptionError
 from streaming.types import Frame, Notice, NoticeKind
 
 Item = Frame | Notice
@@ -62,7 +62,7 @@ class HandOver(ABC):
             )
             if self._cancelled or not self._has_next():
                 return None
-            item = self._take()
+            item = self._pop()
             self._changed.notify_all()
             return item
 
@@ -89,7 +89,7 @@ class HandOver(ABC):
     def _append(self, item: Item) -> None:
         self._items.append(item)
 
-    def _take(self) -> Item:
+    def _pop(self) -> Item:
         return self._items.popleft()
 
 
@@ -99,7 +99,7 @@ class FrameQueue(HandOver):
     def __init__(self, max_items: int = 4, clock: Clock | None = None) -> None:
         super().__init__(clock)
         if max_items < 1:
-            raise ConfigError(f"max_items={max_items}", "a queue holds at least one item", "4 is a good number")
+            raise OptionError(f"max_items={max_items}", "a queue holds at least one item", "4 is a good number")
         self._max_items = max_items
 
     def _has_room(self, item: Item) -> bool:
@@ -142,9 +142,9 @@ class LatestFrame(HandOver):
                 self._last_dropped = waiting
         self._items.append(item)
 
-    def _take(self) -> Item:
+    def _pop(self) -> Item:
         if self._last_dropped is not None and self._num_untold and self._should_tell():
-            return self._tell(self._last_dropped)
+            return self._drop_notice(self._last_dropped)
         return self._items.popleft()
 
     def _should_tell(self) -> bool:
@@ -154,7 +154,7 @@ class LatestFrame(HandOver):
             return self._clock.now_s() - self._told_at_s >= _NOTICE_INTERVAL_S
         return following is None or following.kind is NoticeKind.ENDED
 
-    def _tell(self, last_dropped: Frame) -> Notice:
+    def _drop_notice(self, last_dropped: Frame) -> Notice:
         count, self._num_untold = self._num_untold, 0
         frames = "frame" if count == 1 else "frames"
         self._told_at_s = self._clock.now_s()

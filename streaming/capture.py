@@ -107,7 +107,7 @@ class Capture:
         self._buffer = FrameQueue(self._max_items, self.clock)
         self._run(self._open_and_read)
 
-    def let_go(self) -> None:
+    def close(self) -> None:
         """Give nothing more and close the source, without waiting for the thread: `stop` does that."""
         with self._closing:
             self._is_over = True
@@ -129,7 +129,7 @@ class Capture:
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Close the source and wait for the thread, at most `timeout_s`; raises `CaptureStuck`, or a failure kept."""
         thread = self._thread
-        self.let_go()
+        self.close()
         if thread is not None:
             thread.join(timeout_s)
             if thread.is_alive():

@@ -23,9 +23,7 @@ class Clock(Protocol):
         """Wait until `event` is set or `timeout_s` have passed (None: no limit); whether the event is set."""
         ...
 
-    def wait_for(
-        self, condition: threading.Condition, predicate: Callable[[], bool], timeout_s: float | None
-    ) -> bool:
+    def wait_for(self, condition: threading.Condition, predicate: Callable[[], bool], timeout_s: float | None) -> bool:
         """Wait on `condition`, which the caller holds, until `predicate()`, or for `timeout_s`; its last value."""
         ...
 
@@ -51,9 +49,7 @@ class SystemClock:
         """Wait for real."""
         return event.wait(timeout_s)
 
-    def wait_for(
-        self, condition: threading.Condition, predicate: Callable[[], bool], timeout_s: float | None
-    ) -> bool:
+    def wait_for(self, condition: threading.Condition, predicate: Callable[[], bool], timeout_s: float | None) -> bool:
         """Wait for real."""
         return condition.wait_for(predicate, timeout_s)
 
@@ -96,9 +92,7 @@ class FakeClock:
             self._pass(timeout_s)
         return event.is_set()
 
-    def wait_for(
-        self, condition: threading.Condition, predicate: Callable[[], bool], timeout_s: float | None
-    ) -> bool:
+    def wait_for(self, condition: threading.Condition, predicate: Callable[[], bool], timeout_s: float | None) -> bool:
         """Move the time by `timeout_s`, unless `predicate()` holds already."""
         if timeout_s is None:
             return condition.wait_for(predicate)

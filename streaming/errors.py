@@ -43,7 +43,7 @@ class StreamingError(Exception):
         return f"{type(self).__name__}({str(self)!r})"
 
 
-class ConfigError(StreamingError, ValueError):
+class OptionError(StreamingError, ValueError):
     """A value we were given breaks its rule."""
 
 

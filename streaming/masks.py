@@ -13,7 +13,7 @@ from typing import Literal, Self, cast, get_args
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from streaming.errors import ConfigError
+from streaming.errors import OptionError
 
 MID_GREY = 128
 """The colour masks are painted in: next to nothing after normalisation with mean 0.5."""
@@ -36,16 +36,16 @@ class MaskRegion:
     def __post_init__(self) -> None:
         shown = f"mask {list(self.points)} ({self.units})"
         if self.units not in get_args(Units):
-            raise ConfigError(f"units={self.units!r}", "masks are in relative or in pixels", _REMEDY)
+            raise OptionError(f"units={self.units!r}", "masks are in relative or in pixels", _REMEDY)
         if len(self.points) < 3:
-            raise ConfigError(shown, "a polygon has at least three corners", _REMEDY)
+            raise OptionError(shown, "a polygon has at least three corners", _REMEDY)
         coordinates = [value for point in self.points for value in point]
         if not all(math.isfinite(value) and value >= 0 for value in coordinates):
-            raise ConfigError(shown, "coordinates are numbers from 0 up", _REMEDY)
+            raise OptionError(shown, "coordinates are numbers from 0 up", _REMEDY)
         if self.units == "relative" and max(coordinates) > 1 + 1e-9:
-            raise ConfigError(shown, "relative coordinates are at most 1", "add `units: pixels` if pixels are meant")
+            raise OptionError(shown, "relative coordinates are at most 1", "add `units: pixels` if pixels are meant")
         if _area(self.points) <= 0:
-            raise ConfigError(shown, "the corners lie on one line, so nothing would be hidden", _REMEDY)
+            raise OptionError(shown, "the corners lie on one line, so nothing would be hidden", _REMEDY)
 
     @classmethod
     def rectangle(cls, x: float, y: float, width: float, height: float, units: Units = "relative") -> Self:
@@ -57,18 +57,18 @@ class MaskRegion:
         """A region as a configuration writes it: `rectangle: [x, y, w, h]` or `polygon: [[x, y], …]`, and `units`."""
         unknown = set(mapping) - {"rectangle", "polygon", "units"}
         if unknown:
-            raise ConfigError(f"mask key {sorted(unknown)[0]!r}", "a mask has rectangle or polygon, and units", _REMEDY)
+            raise OptionError(f"mask key {sorted(unknown)[0]!r}", "a mask has rectangle or polygon, and units", _REMEDY)
         if ("rectangle" in mapping) == ("polygon" in mapping):
-            raise ConfigError(f"mask {dict(mapping)!r}", "a mask has either a rectangle or a polygon", _REMEDY)
+            raise OptionError(f"mask {dict(mapping)!r}", "a mask has either a rectangle or a polygon", _REMEDY)
         units = mapping.get("units", "relative")
         if units not in get_args(Units):
-            raise ConfigError(f"units={units!r}", "masks are in relative or in pixels", _REMEDY)
+            raise OptionError(f"units={units!r}", "masks are in relative or in pixels", _REMEDY)
         if "rectangle" in mapping:
             x, y, width, height = _numbers(mapping["rectangle"], 4)
             return cls.rectangle(x, y, width, height, cast(Units, units))
         corners = mapping["polygon"]
         if not isinstance(corners, Sequence) or isinstance(corners, str):
-            raise ConfigError(f"polygon={corners!r}", "a polygon is a list of [x, y]", _REMEDY)
+            raise OptionError(f"polygon={corners!r}", "a polygon is a list of [x, y]", _REMEDY)
         points = tuple((x, y) for x, y in (_numbers(corner, 2) for corner in corners))
         return cls(points, cast(Units, units))
 
@@ -96,16 +96,16 @@ class Masks:
         return self._hidden
 
     def check(self, width_px: int, height_px: int) -> None:
-        """Raise `ConfigError` where a region lies outside a picture of this size, or nothing is left to see."""
+        """Raise `OptionError` where a region lies outside a picture of this size, or nothing is left to see."""
         for region in self.regions:
             if not _touched(region.in_pixels(width_px, height_px), width_px, height_px).any():
-                raise ConfigError(
+                raise OptionError(
                     f"mask {list(region.points)} ({region.units})",
                     f"it lies outside the picture of {width_px} x {height_px}",
                     "use relative coordinates, or pixels of this picture",
                 )
         if self.regions and self.hidden(width_px, height_px).all():
-            raise ConfigError(
+            raise OptionError(
                 f"masks over {width_px} x {height_px}", "they hide the whole picture", "make them smaller"
             )
 
@@ -150,10 +150,10 @@ def _area(points: Sequence[Point]) -> float:
 
 
 def _numbers(value: object, count: int) -> tuple[float, ...]:
-    """`value` as `count` floats, or a `ConfigError`."""
+    """`value` as `count` floats, or a `OptionError`."""
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != count:
-        raise ConfigError(f"mask {value!r}", f"{count} numbers are wanted here", _REMEDY)
+        raise OptionError(f"mask {value!r}", f"{count} numbers are wanted here", _REMEDY)
     for number in value:
         if isinstance(number, bool) or not isinstance(number, (int, float)):
-            raise ConfigError(f"mask {value!r}", f"{number!r} is not a number", _REMEDY)
+            raise OptionError(f"mask {value!r}", f"{number!r} is not a number", _REMEDY)
     return tuple(float(number) for number in value)

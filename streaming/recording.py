@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streaming.errors import ConfigError, StreamingError
-from streaming.fitting import fit_into
+from streaming.errors import OptionError, StreamingError
+from streaming.size_fitting import fit_into
 from streaming.thumbnails import decode_jpeg
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class ClipWriter:
 
     def __init__(self, *, most_queued_bytes: int = MOST_QUEUED_BYTES) -> None:
         if most_queued_bytes < 1:
-            raise ConfigError(f"most_queued_bytes={most_queued_bytes}", "at least one picture waits", "leave it out")
+            raise OptionError(f"most_queued_bytes={most_queued_bytes}", "at least one picture waits", "leave it out")
         self._most_queued_bytes = most_queued_bytes
         self._tasks: deque[_Task] = deque()
         self._num_bytes = 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streaming.errors import ConfigError
+from streaming.errors import OptionError
 
 THUMBNAIL_PX = 320
 """The longer side of a thumbnail."""
@@ -35,7 +35,7 @@ def encode_jpeg(image: np.ndarray, *, max_side_px: int = THUMBNAIL_PX, quality: 
     image = scaled_down(image, max_side_px)
     written, data = cv2.imencode(".jpg", np.ascontiguousarray(image[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not written:
-        raise ConfigError(f"a picture of {width_px} x {height_px}", "it cannot be written as JPEG", "give another")
+        raise OptionError(f"a picture of {width_px} x {height_px}", "it cannot be written as JPEG", "give another")
     return Jpeg(data.tobytes(), image.shape[1], image.shape[0])
 
 
@@ -55,10 +55,10 @@ def scaled_down(image: np.ndarray, max_side_px: int = THUMBNAIL_PX) -> np.ndarra
 
 
 def decode_jpeg(data: bytes) -> np.ndarray:
-    """The picture of a JPEG, uint8 RGB `[height, width, 3]`. Raises `ConfigError` where it is none."""
+    """The picture of a JPEG, uint8 RGB `[height, width, 3]`. Raises `OptionError` where it is none."""
     import cv2
 
-    bad = ConfigError(f"a picture of {len(data)} bytes", "it is not a JPEG that can be read", "leave it out")
+    bad = OptionError(f"a picture of {len(data)} bytes", "it is not a JPEG that can be read", "leave it out")
     if not 0 < _num_pixels(data) <= MOST_PIXELS:  # the decoder would take other kinds of picture, of any size
         raise bad
     try:

@@ -1,4 +1,4 @@
-"""The house rules, read from the imports: they point down only, and heavy libraries stay where they belong."""
+"""The house rules, read from the imports: they point down, in no circle, and heavy libraries stay in their rooms."""
 
 from __future__ import annotations
 
@@ -23,7 +23,21 @@ MAY_IMPORT: dict[str, set[str]] = {
 UI_OF_STREAMING = {"streaming.types"}
 """What of `streaming` the browser app may see."""
 
-TORCH_IN_STREAMING = {"streaming/difffp.py", "streaming/noise.py", "streaming/refresh.py"}
+SUB_ROOMS: dict[str, tuple[str, ...]] = {
+    "assistant": (
+        "commands", "viewers", "cameras", "serving", "evaluation", "config", "inputs", "stream", "timeline",
+    ),
+    "models": ("verify", "decision", "training", "groundtruth", "engine", "session", "checkpoint"),
+    "streaming": ("open_source", "capture", "scenes", "sources", "difffp"),
+    "ui": (
+        "serve", "launch", "build", "callbacks", "api", "parts", "events_tab", "health", "handlers", "media", "pulse",
+        "render",
+    ),
+}  # fmt: skip
+"""Folders and modules of each room, the highest first: each imports only what stands after it. What is not named here
+stands below all of them."""
+
+TORCH_IN_STREAMING = "streaming/difffp/"
 """DiffFP and its parts."""
 
 HEAVY: dict[str, set[str]] = {
@@ -47,6 +61,8 @@ class Import:
     module: str
     for_types: bool
     """Under `if TYPE_CHECKING`, so nothing is loaded."""
+    names: tuple[str, ...] = ()
+    """What is imported from the module."""
 
     @property
     def top(self) -> str:
@@ -55,6 +71,11 @@ class Import:
     @property
     def room(self) -> str:
         return self.file.split("/")[0]
+
+    @property
+    def submodules(self) -> tuple[str, ...]:
+        """What would be imported where the names are modules themselves."""
+        return tuple(f"{self.module}.{name}" for name in self.names)
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line} imports {self.module}"
@@ -81,7 +102,8 @@ class _Reader(ast.NodeVisitor):
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         assert node.level == 0, f"{self.file}:{node.lineno} imports relatively; name the room"
         assert node.module is not None
-        self.found.append(Import(self.file, node.lineno, node.module, self._for_types))
+        names = tuple(alias.name for alias in node.names)
+        self.found.append(Import(self.file, node.lineno, node.module, self._for_types, names))
 
 
 def read_imports(source: str, file: str) -> list[Import]:
@@ -104,18 +126,91 @@ def breaks_the_room_rule(found: Import) -> bool:
     return found.top not in MAY_IMPORT[found.room]
 
 
+def level(room: str, module: str) -> int:
+    """How far below the top of its room a module stands, by the folder or file right inside the room."""
+    name, rooms = module.split(".")[1] if "." in module else "", SUB_ROOMS[room]
+    return rooms.index(name) if name in rooms else len(rooms)
+
+
+def breaks_the_sub_room_rule(found: Import) -> bool:
+    """Whether an import within a room leads to a higher part of it; types are no exception."""
+    if found.top != found.room or found.room not in SUB_ROOMS:
+        return False
+    importer = found.file.removesuffix(".py").replace("/", ".")
+    return level(found.room, found.module) < level(found.room, importer)
+
+
+def circles(modules: dict[str, set[str]]) -> list[set[str]]:
+    """Sets of modules that import each other, directly or by way of others. modules: what each one imports."""
+
+    def reachable(start: str) -> set[str]:
+        seen: set[str] = set()
+        ahead = [start]
+        while ahead:
+            fresh = modules[ahead.pop()] - seen
+            seen |= fresh
+            ahead += fresh
+        return seen
+
+    reach = {name: reachable(name) for name in modules}
+    found = [{other for other in reach[name] if name in reach[other]} for name in modules if name in reach[name]]
+    return [circle for index, circle in enumerate(found) if circle not in found[:index]]
+
+
+def import_graph() -> dict[str, set[str]]:
+    """What each module of ours imports of ours, types included."""
+    paths = {path.relative_to(ROOT) for room in ROOMS for path in (ROOT / room).rglob("*.py")}
+    names = {path.with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path for path in paths}
+    graph: dict[str, set[str]] = {}
+    for name, path in names.items():
+        imports = read_imports((ROOT / path).read_text(encoding="utf-8"), path.as_posix())
+        wanted = {part for found in imports for part in (found.module, *found.submodules)}
+        graph[name] = wanted & names.keys() - {name}
+    return graph
+
+
 def breaks_the_library_rule(found: Import) -> bool:
     if found.for_types or found.top not in HEAVY:
         return False
     if found.top == "torch" and found.room == "streaming":
-        return found.file not in TORCH_IN_STREAMING
+        return not found.file.startswith(TORCH_IN_STREAMING)
     if found.top == "sounddevice":
-        return found.file != "assistant/speech.py"
+        return not found.file.startswith("assistant/speech/")
     return found.room not in HEAVY[found.top]
 
 
 def test_imports_point_down_only() -> None:
     assert [str(found) for found in our_imports() if breaks_the_room_rule(found)] == []
+
+
+def test_sub_rooms_import_only_what_stands_below_them() -> None:
+    assert [str(found) for found in our_imports() if breaks_the_sub_room_rule(found)] == []
+
+
+def test_every_folder_has_its_place_among_the_sub_rooms() -> None:
+    data = {"models": {"embedded"}, "ui": {"static"}}
+    for room, parts in SUB_ROOMS.items():
+        folders = {path.name for path in (ROOT / room).iterdir() if path.is_dir() and path.name != "__pycache__"}
+        assert folders - data.get(room, set()) <= set(parts)
+        assert all((ROOT / room / part).is_dir() or (ROOT / room / f"{part}.py").is_file() for part in parts)
+
+
+def test_no_modules_import_each_other() -> None:
+    assert circles(import_graph()) == []
+
+
+def test_a_circle_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [{"a", "b", "c"}]
+
+
+def test_public_class_names_stand_once() -> None:
+    places: dict[str, list[str]] = {}
+    for room in ROOMS:
+        for path in sorted((ROOT / room).rglob("*.py")):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    places.setdefault(node.name, []).append(f"{path.relative_to(ROOT).as_posix()}:{node.lineno}")
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
 def test_heavy_libraries_stay_in_their_rooms() -> None:
@@ -129,9 +224,12 @@ def test_nothing_of_ours_imports_the_tests() -> None:
 @pytest.mark.parametrize(
     ("source", "file"),
     [
-        ("import models.engine", "streaming/difffp.py"),
+        ("import models.engine", "streaming/difffp/live.py"),
         ("def f():\n    from assistant.events import Comment", "models/engine.py"),
-        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ui.build import App", "assistant/runner.py"),
+        (
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ui.build import App",
+            "assistant/stream/runner.py",
+        ),
         ("from models.engine import Engine", "ui/build.py"),
         ("from streaming.capture import Capture", "ui/build.py"),
     ],
@@ -143,10 +241,24 @@ def test_the_room_rule_sees_what_breaks_it(source: str, file: str) -> None:
 @pytest.mark.parametrize(
     ("source", "file"),
     [
-        ("import torch", "assistant/session.py"),
+        ("from assistant.commands.logs import Secrets", "assistant/serving/channel.py"),
+        ("from models.engine import Engine", "models/session/session.py"),
+        ("def f():\n    from streaming.sources.base import Source", "streaming/difffp/live.py"),
+        ("if TYPE_CHECKING:\n    from ui.build import build_page", "ui/pulse.py"),
+        ("from streaming.capture import Capture", "streaming/clock.py"),
+    ],
+)
+def test_the_sub_room_rule_sees_what_breaks_it(source: str, file: str) -> None:
+    assert any(breaks_the_sub_room_rule(found) for found in read_imports(source, file))
+
+
+@pytest.mark.parametrize(
+    ("source", "file"),
+    [
+        ("import torch", "assistant/stream/stream_session.py"),
         ("import torch.nn", "streaming/capture.py"),
         ("from av import open", "models/vision.py"),
-        ("def f():\n    import sounddevice", "assistant/session.py"),
+        ("def f():\n    import sounddevice", "assistant/stream/stream_session.py"),
         ("import gradio as gr", "app.py"),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typer.main import get_command
 
 import app
-from assistant.config import load_config
+from assistant.config.app import load_config
 from assistant.events import StatusKind
 from tests.browser.chromium import CHROMIUM_PACKAGES
 from tests.streaming.rtsp import RTSP_PACKAGES

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from assistant.desk import ANOTHER_SCENE, SAMPLE_TITLES, SAMPLES
-from assistant.feed import Badge
-from assistant.tabs import MOST_LIMITS_S, TimeLimits
+from assistant.viewers.backend import ANOTHER_SCENE, SAMPLE_TITLES, SAMPLES
+from assistant.viewers.feed import Badge
+from assistant.viewers.viewer_session import MOST_LIMITS_S, TimeLimits
 from ui.api import add_api
-from ui.callbacks import banner, wire
-from ui.events import EventsTab, build_events, wire_events
-from ui.health import HealthPanel, build_health, wire_health
-from ui.looks import TITLE, static_text
+from ui.callbacks import wire
+from ui.events_tab import build_events, wire_events
+from ui.handlers import banner
+from ui.health import build_health, wire_health
+from ui.parts import Parts
+from ui.theme import TITLE, static_text
 
 if TYPE_CHECKING:
-    from assistant.desk import Desk
+    from assistant.viewers.backend import Backend
 
 MOUNT_VIEWER = "sva.mountViewer(element, (name, data) => trigger(name, data)); /* 'fresh' 'changed' */"
 MOUNT_STATUS = "sva.mountStatus(element);"
@@ -28,56 +29,15 @@ SPEEDS = [("0.5×", 0.5), ("1×", 1.0), ("2×", 2.0), ("4×", 4.0), ("as fast as
 """0 stands for as fast as the model can; nothing is dropped at any speed."""
 
 
-@dataclass(slots=True)
-class Parts:
-    """The components that something happens to."""
-
-    tabs: gr.Tabs
-    banner: gr.HTML
-    token: gr.Textbox
-    stop: gr.Button
-    chooser: gr.Accordion
-    samples: list[tuple[str, gr.Button]]
-    samples_test: gr.Button
-    webcam_start: gr.Button
-    webcam_test: gr.Button
-    webcam_error: gr.Textbox
-    url: gr.Textbox
-    limits: list[gr.Number]
-    url_start: gr.Button
-    url_test: gr.Button
-    file: gr.File
-    file_start: gr.Button
-    file_test: gr.Button
-    results: dict[str, gr.HTML]
-    """What a trial said, or what is wrong with a source; each source has its own."""
-    viewer: gr.HTML
-    pause: gr.Button
-    speed: gr.Dropdown
-    forget: gr.Button
-    talkative: gr.Slider
-    instruction: gr.Textbox
-    instruct: gr.Button
-    filters: gr.CheckboxGroup
-    feed: gr.Chatbot
-    suggestions: list[gr.Button]
-    box: gr.MultimodalTextbox
-    sent: gr.MultimodalTextbox
-    stop_answer: gr.Button
-    grid: gr.HTML
-    health: HealthPanel
-    events: EventsTab
-
-
-def build_page(desk: Desk) -> gr.Blocks:
+def build_page(backend: Backend) -> gr.Blocks:
     """The whole page over `desk`."""
-    about = desk.about()
+    about = backend.about()
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False) as blocks:
         with gr.Row(elem_id="sva-top", equal_height=True):
             gr.HTML(f"<h1>{TITLE}</h1>", elem_classes="sva-brand", scale=0, min_width=190)
             gr.HTML(html_template=static_text("status.html"), js_on_load=MOUNT_STATUS, scale=1)
             stop = gr.Button("Stop watching", size="sm", scale=0, min_width=110, interactive=False)
-        about_model = gr.HTML(banner(desk), elem_id="sva-banner")  # there at once, so that nothing moves later
+        about_model = gr.HTML(banner(backend), elem_id="sva-banner")  # there at once, so that nothing moves later
         token = gr.Textbox(visible="hidden", label="Session", elem_id="sva-token")
         with gr.Tabs(elem_id="sva-tabs") as tabs:
             with gr.Tab("Watch", id="watch"), gr.Row(elem_id="sva-watch"):
@@ -89,13 +49,11 @@ def build_page(desk: Desk) -> gr.Blocks:
                 grid = gr.HTML(html_template=static_text("grid.html"), js_on_load=MOUNT_GRID)
             with gr.Tab("Events", id="events") as events_page:
                 events = build_events()
-        parts = Parts(
-            tabs=tabs, banner=about_model, token=token, stop=stop, grid=grid, events=events, **left, **right
-        )
-        add_api(desk)  # first: whoever comes later gets another name where one is taken
-        wire(blocks, desk, parts)
-        wire_health(desk, parts.health)
-        wire_events(desk, events, events_page, tabs)
+        parts = Parts(tabs=tabs, banner=about_model, token=token, stop=stop, grid=grid, events=events, **left, **right)
+        add_api(backend)  # first: whoever comes later gets another name where one is taken
+        wire(blocks, backend, parts)
+        wire_health(backend, parts.health)
+        wire_events(backend, events, events_page, tabs)
     return blocks
 
 
@@ -146,9 +104,7 @@ def _sources() -> dict:
             with gr.Row():
                 made["webcam_start"] = gr.Button("Start webcam", variant="primary", min_width=120)
                 made["webcam_test"] = gr.Button("Test webcam", min_width=120)
-                made["webcam_error"] = gr.Textbox(
-                    visible="hidden", label="Webcam result", elem_id="sva-webcam-error"
-                )
+                made["webcam_error"] = gr.Textbox(visible="hidden", label="Webcam result", elem_id="sva-webcam-error")
             results["webcam"] = _result()
         with gr.Tab("Camera URL"):
             made["url"] = gr.Textbox(

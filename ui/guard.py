@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from ui.public import LOCAL_HOSTS, PublicUrl, forget_claims, without_port
+from ui.public_url import LOCAL_HOSTS, PublicUrl, forget_claims, without_port
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from assistant.history import STAGES, Sample, resident_memory_bytes
-from ui.callbacks import QUICK, tab_of
+from assistant.viewers.recent_figures import STAGES, SecondOfFigures, resident_memory_bytes
+from ui.handlers import QUICK, viewer_of
 from ui.safe import literal
 
 if TYPE_CHECKING:
-    from assistant.channel_types import ChannelSnapshot
-    from assistant.desk import Desk
+    from assistant.serving.channel_types import ChannelSnapshot
+    from assistant.viewers.backend import Backend
 
 COLOURS = {
     "capture": "#94a3b8", "queue": "#f59e0b", "vision": "#0ea5e9", "prefill": "#14b8a6", "decode": "#8b5cf6",
@@ -50,22 +50,20 @@ def build_health() -> HealthPanel:
             delays = gr.BarPlot(
                 y="ms", color="stage", title="Delay, milliseconds", y_title=" ", color_map=COLOURS, **common
             )
-            cache = gr.BarPlot(
-                y="tokens", color="kind", title="Cache, tokens", y_title=" ", color_map=KINDS, **common
-            )
+            cache = gr.BarPlot(y="tokens", color="kind", title="Cache, tokens", y_title=" ", color_map=KINDS, **common)
         timer = gr.Timer(EVERY_S, active=False)
     return HealthPanel(fold, figures, rates, delays, cache, timer)
 
 
-def wire_health(desk: Desk, panel: HealthPanel) -> None:
+def wire_health(backend: Backend, panel: HealthPanel) -> None:
     """Read the figures while somebody looks."""
 
     def read(request: gr.Request) -> tuple[Any, ...]:
-        tab = tab_of(desk, request)
-        if tab.stream is None:
+        viewer = viewer_of(backend, request)
+        if viewer.stream is None:
             return '<p class="sva-none">Nothing is being watched.</p>', gr.skip(), gr.skip(), gr.skip()
-        samples = tab.history.samples()
-        return figures_html(tab.stream.snapshot()), _rates(samples), _delays(samples), _cache(samples)
+        samples = viewer.history.samples()
+        return figures_html(viewer.stream.snapshot()), _rates(samples), _delays(samples), _cache(samples)
 
     shown = [panel.figures, panel.rates, panel.delays, panel.cache]
     panel.timer.tick(read, None, shown, **QUICK)
@@ -93,7 +91,7 @@ def figures_html(seen: ChannelSnapshot) -> str:
     return f'<dl class="sva-figures" data-testid="figures">{cells}</dl>'
 
 
-def _ago(samples: list[Sample]) -> list[int]:
+def _ago(samples: list[SecondOfFigures]) -> list[int]:
     return [round(sample.at_s - samples[-1].at_s) for sample in samples]
 
 
@@ -103,7 +101,7 @@ def _frame(columns: dict[str, list[Any]]) -> Any:
     return pd.DataFrame(columns)
 
 
-def _rates(samples: list[Sample]) -> Any:
+def _rates(samples: list[SecondOfFigures]) -> Any:
     ago = _ago(samples)
     return _frame({
         "second": [*ago, *ago],
@@ -112,7 +110,7 @@ def _rates(samples: list[Sample]) -> Any:
     })  # fmt: skip
 
 
-def _delays(samples: list[Sample]) -> Any:
+def _delays(samples: list[SecondOfFigures]) -> Any:
     ago = _ago(samples)
     return _frame({
         "second": [second for _ in STAGES for second in ago],
@@ -121,7 +119,7 @@ def _delays(samples: list[Sample]) -> Any:
     })  # fmt: skip
 
 
-def _cache(samples: list[Sample]) -> Any:
+def _cache(samples: list[SecondOfFigures]) -> Any:
     ago = _ago(samples)
     return _frame({
         "second": [second for _ in KINDS for second in ago],

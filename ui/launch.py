@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from assistant.errors import AssistantError, ConfigError
-from assistant.passwords import Doorkeeper, read_users
-from assistant.safety import is_loopback
-from ui.public import PublicUrl
+from assistant.inputs.limits import is_loopback
+from assistant.viewers.passwords import Authenticator, read_users
+from ui.public_url import PublicUrl
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -76,7 +76,7 @@ class Serving:
 
 
 @dataclass(slots=True)
-class Running:
+class RunningApp:
     """The app while it runs."""
 
     blocks: gr.Blocks
@@ -103,7 +103,7 @@ def launch(
     max_upload_bytes: int,
     out: TextIO | None = None,
     **page: Any,
-) -> Running:
+) -> RunningApp:
     """Listen, and say where; returns once the page can be loaded.
 
     routes: the app's own, in front of Gradio's. page: `theme`, `css`, `js`, `head` and the like of Gradio's `launch`.
@@ -112,8 +112,8 @@ def launch(
     from starlette.middleware import Middleware
 
     from ui.guard import Guard
-    from ui.looks import TITLE, opening
-    from ui.opening import Opening
+    from ui.head_injection import HeadInjection
+    from ui.theme import TITLE, opening
 
     serving.check()
     public = None if serving.public_url is None else PublicUrl.parse(serving.public_url)
@@ -150,7 +150,7 @@ def launch(
                     is_known=_known(blocks, serving, routes),
                     public=public,
                 ),
-                Middleware(Opening, html=opening()),
+                Middleware(HeadInjection, html=opening()),
             ],
             "docs_url": None,
             "redoc_url": None,
@@ -159,7 +159,7 @@ def launch(
     )
     url = _url(serving, port, is_secure=certificate is not None)
     _tell(serving, url, certificate, out or sys.stdout)
-    return Running(blocks, url)
+    return RunningApp(blocks, url)
 
 
 def _certificate(serving: Serving) -> _Certificate | None:
@@ -179,7 +179,7 @@ def _doorkeeper(serving: Serving) -> Callable[[str, str], Any] | None:
         return None
     import asyncio
 
-    keeper = Doorkeeper(read_users(serving.auth_file))
+    keeper = Authenticator(read_users(serving.auth_file))
 
     async def admits(name: str, password: str) -> bool:
         return await asyncio.to_thread(keeper.admits, name, password)

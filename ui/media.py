@@ -17,17 +17,18 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from assistant.cameras.views import Region
 from assistant.errors import AssistantError, ConfigError
-from assistant.gallery import Region
-from assistant.pictures import NewestPicture, Picture
-from ui.pulse import Told, cameras_of, evidence_of, pulse_of
+from assistant.inputs.snapshots import NewestPicture, ViewerPicture
+from ui.pulse import SentState, cameras_of, evidence_of, pulse_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
-    from assistant.desk import Desk
-    from assistant.tabs import Stream, Tab
+    from assistant.serving.contracts import WatchableStream
+    from assistant.viewers.backend import Backend
+    from assistant.viewers.viewer_session import ViewerSession
 
 PULSE_S = 0.25
 GRID_S = 1.0
@@ -47,15 +48,15 @@ WEBCAM_HEAD = struct.Struct("<d")
 _log = logging.getLogger(__name__)
 
 
-def media_routes(desk: Desk) -> list[BaseRoute]:
+def media_routes(backend: Backend) -> list[BaseRoute]:
     """The routes that come before Gradio's own."""
 
     async def connect(socket: WebSocket) -> None:
-        await _serve(desk, socket)
+        await _serve(backend, socket)
 
     def fetch(request: Request) -> Response:
-        tab = desk.tabs.by_token(request.path_params["token"])
-        path = tab.offered(request.path_params["name"]) if tab is not None else None
+        viewer = backend.tabs.by_token(request.path_params["token"])
+        path = viewer.offered(request.path_params["name"]) if viewer is not None else None
         if path is None or not path.is_file():
             return PlainTextResponse("no such file", status_code=404)
         headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
@@ -88,7 +89,7 @@ def read_regions(values: Any) -> list[Region]:
         ) from None
 
 
-async def _serve(desk: Desk, socket: WebSocket) -> None:
+async def _serve(backend: Backend, socket: WebSocket) -> None:
     """One connection from its opening to its end."""
     if not is_same_origin(socket.headers.get("origin"), socket.headers.get("host")):
         await socket.close(code=4403)
@@ -97,8 +98,8 @@ async def _serve(desk: Desk, socket: WebSocket) -> None:
     try:
         hello = await asyncio.wait_for(socket.receive_json(), HELLO_S)
         token = hello.get("token") if isinstance(hello, dict) else None
-        tab = desk.tabs.connect(token) if isinstance(token, str) else None
-        if tab is None:
+        viewer = backend.tabs.connect(token) if isinstance(token, str) else None
+        if viewer is None:
             await socket.send_json({"type": "gone"})
             await socket.close()
             return
@@ -106,27 +107,27 @@ async def _serve(desk: Desk, socket: WebSocket) -> None:
         with suppress(RuntimeError):
             await socket.close()
         return
-    connection = _Connection(desk, tab, socket)
+    connection = _Connection(backend, viewer, socket)
     connection.is_shown = bool(hello.get("shown", True))
     try:
         await connection.run()
     finally:
-        desk.tabs.disconnect(tab)
+        backend.tabs.disconnect(viewer)
 
 
 class _Connection:
     """One open connection."""
 
-    def __init__(self, desk: Desk, tab: Tab, socket: WebSocket) -> None:
-        self._desk, self._tab, self._socket = desk, tab, socket
+    def __init__(self, backend: Backend, viewer: ViewerSession, socket: WebSocket) -> None:
+        self._backend, self._viewer, self._socket = backend, viewer, socket
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self._pictures = NewestPicture(self._wake)
-        self._viewed: Stream | None = None
+        self._viewed: WatchableStream | None = None
         self._stop_viewing = lambda: None
         self._sent = self._drawn = 0
         self._in_flight: list[int] = []
-        self._told = Told()
+        self._told = SentState()
         self._feed_told = -1
         self._pushing: asyncio.Task[None] | None = None
         self._is_grid_seen = False
@@ -135,7 +136,7 @@ class _Connection:
 
     async def run(self) -> None:
         """Serve until the browser goes."""
-        leave_feed = self._tab.feed.listen(self._wake)
+        leave_feed = self._viewer.feed.listen(self._wake)
         sending = asyncio.create_task(self._send())
         try:
             await self._receive()
@@ -156,9 +157,9 @@ class _Connection:
         next_pulse_s = 0.0
         while True:
             now_s = self._loop.time()
-            if now_s >= next_pulse_s or self._feed_told != self._tab.feed.version:
+            if now_s >= next_pulse_s or self._feed_told != self._viewer.feed.version:
                 next_pulse_s = now_s + PULSE_S
-                self._feed_told = self._tab.feed.version
+                self._feed_told = self._viewer.feed.version
                 await self._socket.send_json(await asyncio.to_thread(self._pulse))
             if self._is_grid_seen and self.is_shown and now_s >= self._next_grid_s:
                 self._next_grid_s = now_s + GRID_S
@@ -173,30 +174,30 @@ class _Connection:
             self._news.clear()
 
     def _pulse(self) -> dict[str, Any]:
-        recording = bool(self._desk.clips_s)
-        return pulse_of(self._tab, self._desk.model_news(), self._told, recording=recording)
+        recording = bool(self._backend.clips_s)
+        return pulse_of(self._viewer, self._backend.model_news(), self._told, recording=recording)
 
     def _grid(self) -> dict[str, Any]:
-        cards = self._desk.gallery.cards() if self._desk.gallery is not None else []
-        return cameras_of(cards, self._desk.clips_s)
+        cards = self._backend.views.cards() if self._backend.views is not None else []
+        return cameras_of(cards, self._backend.clips_s)
 
-    async def _next_picture(self) -> Picture | None:
+    async def _next_picture(self) -> ViewerPicture | None:
         if len(self._in_flight) >= MOST_IN_FLIGHT or self._pictures.number <= self._sent:
             return None
-        picture = await asyncio.to_thread(self._pictures.take, self._sent)
+        picture = await asyncio.to_thread(self._pictures.get, self._sent)
         if picture is not None:
             self._sent = picture.number
         return picture
 
     def _choose_view(self) -> None:
         """Look at the tab's stream while the page is seen; the browser shows its own webcam itself."""
-        tab = self._tab
-        is_own = tab.wish is not None and tab.wish.kind == "webcam"
-        wanted = tab.stream if self.is_shown and not is_own else None
+        viewer = self._viewer
+        is_own = viewer.wanted is not None and viewer.wanted.kind == "webcam"
+        wanted = viewer.stream if self.is_shown and not is_own else None
         if wanted is not self._viewed:
             self._view(wanted)
 
-    def _view(self, stream: Stream | None) -> None:
+    def _view(self, stream: WatchableStream | None) -> None:
         self._stop_viewing()
         self._viewed = stream
         self._stop_viewing = stream.add_viewer(self._pictures.put) if stream is not None else lambda: None
@@ -218,12 +219,12 @@ class _Connection:
 
     def _take_webcam(self, data: bytes) -> None:
         """A picture of the browser's camera; while the one before is still decoded, it is left out."""
-        stream, wish = self._tab.stream, self._tab.wish
-        if stream is None or wish is None or wish.kind != "webcam" or len(data) <= WEBCAM_HEAD.size:
+        stream, wanted = self._viewer.stream, self._viewer.wanted
+        if stream is None or wanted is None or wanted.kind != "webcam" or len(data) <= WEBCAM_HEAD.size:
             return
         if self._pushing is None or self._pushing.done():
             (sent_s,) = WEBCAM_HEAD.unpack_from(data)
-            self._pushing = asyncio.create_task(asyncio.to_thread(self._desk.push, stream, data[8:], sent_s))
+            self._pushing = asyncio.create_task(asyncio.to_thread(self._backend.push, stream, data[8:], sent_s))
 
     async def _take(self, values: dict[str, Any]) -> None:
         drawn, seek_s, moment_s = values.get("drawn"), values.get("seek"), values.get("moment")
@@ -243,30 +244,30 @@ class _Connection:
         if isinstance(moment_s, int | float):
             await self._send_evidence(None, float(moment_s))
         if isinstance(seek_s, int | float):
-            await self._try(self._desk.seek, self._tab, float(seek_s))
+            await self._try(self._backend.seek, self._viewer, float(seek_s))
         if values.get("stop"):
-            await self._try(self._desk.tabs.stop, self._tab)
+            await self._try(self._backend.tabs.stop, self._viewer)
         if isinstance(values.get("camera"), str):
             await self._send_regions(values["camera"], values.get("draw"))
 
     async def _send_evidence(self, item_id: int | None, moment_s: float | None) -> None:
-        item = self._tab.feed.get(item_id) if item_id is not None else None
+        item = self._viewer.feed.get(item_id) if item_id is not None else None
         if item is None and moment_s is None:
             return
-        frames = await asyncio.to_thread(self._desk.evidence, self._tab, item, moment_s)
-        seen = self._tab.stream.snapshot() if self._tab.stream is not None else None
-        can_seek = seen is not None and seen.is_live is False and not self._tab.is_shared
+        frames = await asyncio.to_thread(self._backend.evidence, self._viewer, item, moment_s)
+        seen = self._viewer.stream.snapshot() if self._viewer.stream is not None else None
+        can_seek = seen is not None and seen.is_live is False and not self._viewer.is_shared
         at_s = item.time_s if item is not None else moment_s or 0.0
         await self._socket.send_json(evidence_of(item, frames, moment_s=at_s, can_seek=can_seek))
 
     async def _send_regions(self, name: str, drawn: Any) -> None:
         """A camera's masks and zones as YAML, after those of the page were put on it where it sent any."""
-        told: dict[str, Any] = {"type": "regions", "camera": name, "may_draw": self._desk.may_draw, "drew": False}
+        told: dict[str, Any] = {"type": "regions", "camera": name, "may_draw": self._backend.may_draw, "drew": False}
         try:
             if drawn is None:
-                told["yaml"] = await asyncio.to_thread(self._desk.regions_yaml, name)
+                told["yaml"] = await asyncio.to_thread(self._backend.regions_yaml, name)
             else:
-                told["yaml"] = await asyncio.to_thread(self._desk.draw, name, read_regions(drawn))
+                told["yaml"] = await asyncio.to_thread(self._backend.draw, name, read_regions(drawn))
                 told["drew"], self._next_grid_s = True, 0.0
         except AssistantError as error:
             told["wrong"] = str(error)

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assistant.events import Comment, StatusEvent, StatusKind, StreamEvent
-from assistant.feed import Badge, FeedItem
+from assistant.viewers.feed import Badge, FeedItem
 from ui.safe import clock, span
 
 if TYPE_CHECKING:
-    from assistant.channel_types import ChannelSnapshot
-    from assistant.desk import ModelNews
+    from assistant.cameras.views import CameraCard
     from assistant.evidence import EvidenceFrame
-    from assistant.gallery import Card
-    from assistant.speak import Decision
-    from assistant.tabs import Tab
+    from assistant.serving.channel_types import ChannelSnapshot
+    from assistant.stream.speaking import Decision
+    from assistant.viewers.backend import ModelNews
+    from assistant.viewers.viewer_session import ViewerSession
 
 PUSH_FACTOR = 4.0
 """Webcam pictures sent for each that the model takes, so that its ticks are met closely."""
@@ -30,7 +30,7 @@ MARKED = {StatusKind.GAP, StatusKind.DROPPED, StatusKind.RECONNECTING, StatusKin
 
 
 @dataclass(slots=True)
-class Told:
+class SentState:
     """What one connection was told already."""
 
     run: int = -1
@@ -40,42 +40,44 @@ class Told:
     """Answers that were under way, so without a mark yet."""
 
 
-def pulse_of(tab: Tab, model: ModelNews, told: Told, *, recording: bool = False) -> dict[str, Any]:
+def pulse_of(viewer: ViewerSession, model: ModelNews, told: SentState, *, recording: bool = False) -> dict[str, Any]:
     """How the tab is doing now, with the part of the curve and the marks that are new since `told`.
 
     recording: whether pictures of anything that is watched here are kept.
     """
     values: dict[str, Any] = {
         "type": "pulse",
-        "run": tab.run,
+        "run": viewer.run,
         "model": {"state": model.state, "text": model.text, "seconds": model.seconds, "share": model.share},
-        "place": tab.place,
-        "feed": tab.feed.version,
-        "open": tab.feed.num_open,
+        "place": viewer.place,
+        "feed": viewer.feed.version,
+        "open": viewer.feed.num_open,
         "recording": recording,
         "watching": False,
-        "title": tab.wish.title if tab.wish is not None and (tab.stream is not None or tab.place) else "",
-        "state": "QUEUED" if tab.place else "IDLE",
+        "title": viewer.wanted.title
+        if viewer.wanted is not None and (viewer.stream is not None or viewer.place)
+        else "",
+        "state": "QUEUED" if viewer.place else "IDLE",
     }
-    if told.run != tab.run:
-        told.run, told.num_decisions, told.last_item = tab.run, 0, tab.first_item
+    if told.run != viewer.run:
+        told.run, told.num_decisions, told.last_item = viewer.run, 0, viewer.first_item
         told.open_items.clear()
         values["reset"] = True
-    stream = tab.stream
-    if stream is None or tab.wish is None:
+    stream = viewer.stream
+    if stream is None or viewer.wanted is None:
         return values
     seen = stream.snapshot()
-    values |= _watched(seen) | {"kind": tab.wish.kind, "shared": tab.is_shared}
+    values |= _watched(seen) | {"kind": viewer.wanted.kind, "shared": viewer.is_shared}
     told.num_decisions, decisions = stream.decisions(told.num_decisions)
     values["curve"] = [_point(decision) for decision in decisions]
-    values["marks"] = [_mark(item) for item in _settled(tab, told) if _is_marked(item)]
+    values["marks"] = [_mark(item) for item in _settled(viewer, told) if _is_marked(item)]
     return values
 
 
-def _settled(tab: Tab, told: Told) -> list[FeedItem]:
+def _settled(viewer: ViewerSession, told: SentState) -> list[FeedItem]:
     """Items that are new, or whose answer has ended, since the last time."""
-    items = tab.feed.items(after_id=told.last_item)
-    before = [item for item_id in told.open_items if (item := tab.feed.get(item_id)) is not None]
+    items = viewer.feed.items(after_id=told.last_item)
+    before = [item for item_id in told.open_items if (item := viewer.feed.get(item_id)) is not None]
     told.last_item = max([told.last_item, *(item.id for item in items)])
     told.open_items = {item.id for item in [*before, *items] if item.is_open}
     return [item for item in [*before, *items] if not item.is_open]
@@ -123,8 +125,8 @@ def evidence_of(
     }
 
 
-def cameras_of(cards: Sequence[Card], clips_s: float | None) -> dict[str, Any]:
-    """All cameras side by side. clips_s: as `Desk.clips_s`."""
+def cameras_of(cards: Sequence[CameraCard], clips_s: float | None) -> dict[str, Any]:
+    """All cameras side by side. clips_s: as `Backend.clips_s`."""
     return {
         "type": "cameras",
         "recording": f"Recording: {clips_s:g} s before and after each event are kept." if clips_s else "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from assistant.feed import Badge, FeedItem
+from assistant.viewers.feed import Badge, FeedItem
 from ui.safe import attribute, clock, literal, span, with_time_links
 
 MOST_SHOWN = 120

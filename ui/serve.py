@@ -9,14 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from assistant.commands.opening import bytes_of, engine_of, open_cameras
+from assistant.commands.logs import Secrets, configure_logs
+from assistant.commands.setup import bytes_of, engine_of, open_cameras
+from assistant.commands.signals import StopWaiter, stopping
 from assistant.commands.terminal import warn
-from assistant.config import load_config
-from assistant.desk import Desk
-from assistant.host import Host
-from assistant.logs import Secrets, configure_logs
-from assistant.safety import CameraPolicy
-from assistant.stopping import UntilStopped, stopping
+from assistant.config.app import load_config
+from assistant.inputs.limits import CameraPolicy
+from assistant.serving.scheduler import Scheduler
+from assistant.viewers.backend import Backend
 from ui.launch import Serving, launch
 
 
@@ -32,36 +32,36 @@ def serve_page(
     files = TemporaryDirectory(prefix="watch-files-")  # nobody else's, and gone at the end
     os.environ["GRADIO_TEMP_DIR"] = str(Path(files.name, "uploads"))  # Gradio serves this one alone
     from ui.build import build_page
-    from ui.looks import looks
     from ui.media import media_routes
+    from ui.theme import looks
 
     config, secrets = load_config(path, overrides), Secrets()
     configure_logs(sys.stderr, secrets, level="warning")
-    host = Host(lambda: engine_of(config.model, desk.note_loading), max_memory_bytes=bytes_of(max_memory_gib))
+    host = Scheduler(lambda: engine_of(config.model, backend.note_loading), max_memory_bytes=bytes_of(max_memory_gib))
     uploads = config.page.uploads.limits()
-    until = UntilStopped()
+    until = StopWaiter()
     with ExitStack() as stack:
         stack.enter_context(files)
         stack.callback(host.stop, 5.0)
         cameras = open_cameras(stack, config, host, lambda name: [], secrets.add) if config.cameras else None
-        desk = Desk(
+        backend = Backend(
             host,
             config.model.name,
             policy=CameraPolicy.bound_to(serving.host, config.page.networks, is_public=serving.public_url is not None),
             uploads=uploads,
             max_sessions=config.page.max_sessions,
-            gallery=cameras,
+            views=cameras,
             clips_s=config.timeline.keep_clips_s if cameras is not None else None,
             folder=Path(files.name),
             may_draw=serving.is_local or serving.auth_file is not None,
         )
-        stack.callback(desk.close)
-        page = build_page(desk)
-        running = launch(page, serving, routes=media_routes(desk), max_upload_bytes=uploads.max_bytes, **looks())
+        stack.callback(backend.close)
+        page = build_page(backend)
+        running = launch(page, serving, routes=media_routes(backend), max_upload_bytes=uploads.max_bytes, **looks())
         stack.callback(running.close)
         stack.enter_context(stopping(until))
-        desk.tabs.start()
-        desk.begin_loading()
+        backend.tabs.start()
+        backend.begin_loading()
         if cameras is not None:
             for reason in cameras.load(config).refused:
                 warn(reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from assistant.safety import UploadRefused
+from assistant.inputs.limits import UploadRefused
 
 
 def sent_file(value: Any) -> Path:

@@ -7,12 +7,12 @@ from functools import partial
 from itertools import repeat
 from pathlib import Path
 
-from assistant.attachments import read_clip, read_picture
-from assistant.commands.opening import engine_of, named
+from assistant.commands.setup import engine_of, named
 from assistant.commands.terminal import warn
-from assistant.config import AppConfig
+from assistant.config.app import AppConfig
 from assistant.errors import ConfigError
-from assistant.samples import resolve_sample
+from assistant.inputs.attachments import read_clip, read_picture
+from assistant.inputs.sample_clips import resolve_sample
 
 CLIP_FPS = 1.0
 """Frames a second taken of a clip, where nothing else is asked for."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from assistant.commands.terminal import is_terminal
-from assistant.transcripts import read_recordings
-from models.checkpoint import load_checkpoint
-from models.training.finetune import FineTuning, fine_tune
+from assistant.evaluation.transcripts import read_recordings
+from models.checkpoint.loader import load_checkpoint
+from models.training.lora import FineTuning, fine_tune
 
 
 def fine_tune_on(folder: Path, clips: Path, model: str, plan: Path | None, minutes: float | None, threads: int) -> Path:

@@ -6,24 +6,25 @@ import sys
 from contextlib import ExitStack
 from dataclasses import replace
 
-from assistant.commands.opening import engine_of, named
+from assistant.commands.console import JsonSink, Progress, TextSink, WatchedFeed
+from assistant.commands.output_files import Fanout, check_outputs, open_outputs
+from assistant.commands.setup import engine_of, named
+from assistant.commands.signals import stopping
 from assistant.commands.terminal import is_terminal, warn
-from assistant.config import AppConfig
-from assistant.console import JsonSink, Progress, TextSink, WatchedFeed
+from assistant.config.app import AppConfig
 from assistant.errors import NothingToSee
-from assistant.outputs import Fanout, check_outputs, open_outputs
-from assistant.runner import Runner
-from assistant.samples import resolve_sample
-from assistant.session import StreamSession
-from assistant.speak import policy_for
-from assistant.stopping import stopping
-from assistant.store import EventSink
-from models.session import Session
-from models.settings import StreamSettings
+from assistant.inputs.sample_clips import resolve_sample
+from assistant.sinks import EventSink
+from assistant.stream.runner import Runner
+from assistant.stream.speaking import policy_for
+from assistant.stream.stream_session import StreamSession
+from models.checkpoint.settings import StreamSettings
+from models.session.session import Session
 from streaming.capture import Capture
 from streaming.clock import Clock, SystemClock
 from streaming.masks import Masks
-from streaming.sources import Source, SourceOptions, open_source
+from streaming.open_source import open_source
+from streaming.sources.base import Source, SourceOptions
 
 
 def replay_source(spec: str, config: AppConfig, *, as_json: bool) -> None:

@@ -98,7 +98,7 @@ def timeline_recap(
 def _recap_prose(lines: list[str], model: str) -> None:
     """A recap in sentences, marked as the model's own."""
     from assistant.timeline.prose import check_prose, prose_question
-    from models.checkpoint import describe_checkpoint, load_checkpoint
+    from models.checkpoint.loader import describe_checkpoint, load_checkpoint
 
     summary = describe_checkpoint(model)
     check_prose(model, summary.folder)
@@ -134,10 +134,10 @@ def _timeline_query(
 
 
 def _timeline_reader(data: Path | None) -> TimelineReader:
-    from assistant.timeline.folder import Folder, default_folder
+    from assistant.timeline.folder import TimelineFolder, default_folder
     from assistant.timeline.search import TimelineReader
 
-    return TimelineReader(Folder(data or default_folder()))
+    return TimelineReader(TimelineFolder(data or default_folder()))
 
 
 def _wall_s() -> float:

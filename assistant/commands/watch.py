@@ -6,17 +6,17 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from assistant.commands.opening import bytes_of, engine_of, open_cameras
-from assistant.config import AppConfig
-from assistant.console import JsonSink
+from assistant.cameras.daemon import WatchDaemon, reloading
+from assistant.cameras.monitor import Monitor
+from assistant.commands.console import JsonSink
+from assistant.commands.logs import Secrets, configure_logs
+from assistant.commands.setup import bytes_of, engine_of, open_cameras
+from assistant.commands.signals import stopping
+from assistant.commands.watch_sinks import LogSink, SpokenSink
+from assistant.config.app import AppConfig
 from assistant.errors import ConfigError, NothingToSee
-from assistant.host import Host
-from assistant.logs import Secrets, configure_logs
-from assistant.monitor import Monitor
-from assistant.patrol import Patrol, reloading
-from assistant.stopping import stopping
-from assistant.store import EventSink
-from assistant.watch_output import LogSink, SpokenSink
+from assistant.serving.scheduler import Scheduler
+from assistant.sinks import EventSink
 from streaming.clock import SystemClock
 
 
@@ -28,7 +28,7 @@ def watch_cameras(
     if not config.cameras:
         raise ConfigError("cameras: there are none; name one as `cameras: {door: {url: rtsp://…}}`")
     configure_logs(sys.stderr, secrets, level=log_level)
-    host = Host(lambda: engine_of(config.model), clock=clock, max_memory_bytes=bytes_of(max_memory_gib))
+    host = Scheduler(lambda: engine_of(config.model), clock=clock, max_memory_bytes=bytes_of(max_memory_gib))
 
     def sink_for(name: str) -> list[EventSink]:
         shown = JsonSink(sys.stdout.buffer) if as_json else SpokenSink(sys.stdout, name, clock)
@@ -36,9 +36,9 @@ def watch_cameras(
 
     with ExitStack() as stack:
         cameras = open_cameras(stack, config, host, sink_for, secrets.add)
-        patrol = Patrol(host, cameras, lambda: cameras.load(read()))
-        stack.enter_context(reloading(patrol))
-        stack.enter_context(stopping(patrol))
+        daemon = WatchDaemon(host, cameras, lambda: cameras.load(read()))
+        stack.enter_context(reloading(daemon))
+        stack.enter_context(stopping(daemon))
         if config.monitor.port is not None:
             monitor = Monitor(host, cameras, cameras.timeline, port=config.monitor.port, address=config.monitor.host)
             stack.enter_context(monitor)
@@ -47,7 +47,7 @@ def watch_cameras(
         refused = cameras.load(config).refused
         if not cameras.channels:
             raise ConfigError("; ".join(refused))
-        patrol.run()
+        daemon.run()
         if host.failure is not None:
             raise host.failure
         failures = [channel.failure for channel in cameras.channels]

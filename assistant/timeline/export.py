@@ -16,8 +16,8 @@ from typing import Literal, TextIO, get_args
 from assistant.errors import ConfigError, StoreError
 from assistant.events import Answer, StatusEvent
 from assistant.subtitles import SubtitleWriter
-from assistant.timeline.folder import PART, Folder, write_whole
-from assistant.timeline.records import Found
+from assistant.timeline.folder import PART, TimelineFolder, write_whole
+from assistant.timeline.records import FoundEvent
 from assistant.timeline.search import TimelineReader
 from assistant.timeline.shown import shown_kind, shown_moment, shown_text
 
@@ -25,7 +25,7 @@ Format = Literal["jsonl", "srt", "vtt", "md"]
 _MARKUP = re.compile(r"([\\`*_\[\]|~$]|#|^[-+=]|(?<=^\d)[.)]|:(?=//))")
 
 
-def export(found: Iterable[Found], form: str, folder: Folder, out: Path | None) -> int:
+def export(found: Iterable[FoundEvent], form: str, folder: TimelineFolder, out: Path | None) -> int:
     """Write events in their order to a file, replaced as a whole, or to standard output; gives how many.
 
     Thumbnails of Markdown go into a folder beside `out`; on standard output there are none. Raises `ConfigError` for
@@ -45,7 +45,7 @@ def export(found: Iterable[Found], form: str, folder: Folder, out: Path | None) 
         return len(events)
 
 
-def as_subtitles(events: Iterable[Found], form: Literal["srt", "vtt"]) -> str:
+def as_subtitles(events: Iterable[FoundEvent], form: Literal["srt", "vtt"]) -> str:
     """What was said, as subtitles.
 
     Events of one run of one stream keep their media time, so that they fit its recording; those of several are timed
@@ -74,7 +74,7 @@ def as_subtitles(events: Iterable[Found], form: Literal["srt", "vtt"]) -> str:
         return path.read_text(encoding="utf-8")
 
 
-def as_markdown(events: list[Found], folder: Folder, out: Path | None) -> str:
+def as_markdown(events: list[FoundEvent], folder: TimelineFolder, out: Path | None) -> str:
     """A page with a section for each day; thumbnails are copied into `NAME_files` beside `out`."""
     cameras = ", ".join(_escaped(name) for name in sorted({found.camera for found in events})) or "none"
     lines = ["# Timeline", "", f"{len(events)} events; cameras: {cameras}.", ""]
@@ -95,7 +95,7 @@ def as_markdown(events: list[Found], folder: Folder, out: Path | None) -> str:
     return "\n".join(lines)
 
 
-def _pictures(found: Found, folder: Folder, out: Path) -> list[str]:
+def _pictures(found: FoundEvent, folder: TimelineFolder, out: Path) -> list[str]:
     """Thumbnails as Markdown images, copied beside the page; those that are gone are left out."""
     beside = out.with_name(f"{out.stem}_files")
     images = []
@@ -112,7 +112,7 @@ def _pictures(found: Found, folder: Folder, out: Path) -> list[str]:
     return images
 
 
-def _figures(found: Found) -> str:
+def _figures(found: FoundEvent) -> str:
     """What the event was decided from, and what else is kept of it."""
     event = found.event
     parts = [f"media time {event.time_s:.2f} s"]
@@ -129,7 +129,7 @@ def _figures(found: Found) -> str:
     return "; ".join(parts)
 
 
-def _write_lines(found: Iterable[Found], file: TextIO) -> int:
+def _write_lines(found: Iterable[FoundEvent], file: TextIO) -> int:
     count = 0
     for event in found:
         file.write(json.dumps(event.as_dict(), ensure_ascii=False, allow_nan=False) + "\n")
@@ -195,7 +195,7 @@ def export_clip(reader: TimelineReader, event_id: int, out: Path | None, seconds
     return f"{out}: {shown_text(found.camera)}, event {event_id} at {shown_moment(found.wall_s)}"
 
 
-def _check_outside(folder: Folder, out: Path | None) -> None:
+def _check_outside(folder: TimelineFolder, out: Path | None) -> None:
     if out is not None and out.resolve().is_relative_to(folder.root.resolve()):
         raise StoreError(f"{out}: inside the timeline's own folder; an export goes elsewhere; name another file")
 

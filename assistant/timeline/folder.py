@@ -36,7 +36,7 @@ def default_folder() -> Path:
     return user_state_path("streaming-video-assistant", appauthor=False) / "timeline"
 
 
-class Folder:
+class TimelineFolder:
     """The files of one timeline."""
 
     def __init__(self, root: Path) -> None:

@@ -44,7 +44,7 @@ _GROUPS = 7
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class TimeReference:
     """The span of time that a question is about."""
 
     start_s: float
@@ -55,7 +55,7 @@ class Moment:
     in_media: bool = False
 
 
-def find_moment(question: str, now_s: float, media_s: float | None = None) -> Moment | None:
+def find_moment(question: str, now_s: float, media_s: float | None = None) -> TimeReference | None:
     """The time that a question names; None where it names none that is understood.
 
     now_s: time of day, seconds since 1970. media_s: media time now, for recordings, where `at 1:20` and `20 seconds
@@ -67,7 +67,7 @@ def find_moment(question: str, now_s: float, media_s: float | None = None) -> Mo
         for reader in (_ago, _last, _between, _since, _at, _day):
             moment = reader(question, now_s)
             if moment is not None and 0 <= moment.start_s < now_s:
-                return Moment(moment.start_s, min(moment.end_s, now_s), moment.said)
+                return TimeReference(moment.start_s, min(moment.end_s, now_s), moment.said)
             if moment is not None:
                 return None
     except (ValueError, OverflowError, OSError):  # 25:00, 2026-02-30, a million weeks
@@ -75,7 +75,7 @@ def find_moment(question: str, now_s: float, media_s: float | None = None) -> Mo
     return None
 
 
-def _in_media(question: str, media_s: float) -> Moment | None:
+def _in_media(question: str, media_s: float) -> TimeReference | None:
     match = _AGO.search(question)
     if match is not None:
         middle_s = media_s - _length_s(match[1], match[2])
@@ -92,26 +92,26 @@ def _in_media(question: str, media_s: float) -> Moment | None:
     return _around(middle_s, 2.0, match[0], in_media=True) if middle_s <= media_s else None
 
 
-def _ago(question: str, now_s: float) -> Moment | None:
+def _ago(question: str, now_s: float) -> TimeReference | None:
     match = _AGO.search(question)
     if match is None:
         return None
     length_s = _length_s(match[1], match[2])
     if _UNIT_S[match[2].lower()] >= _UNIT_S["day"]:
         midnight = datetime.combine(datetime.fromtimestamp(now_s - length_s).date(), time())
-        return Moment(midnight.timestamp(), (midnight + timedelta(days=1)).timestamp(), match[0])
+        return TimeReference(midnight.timestamp(), (midnight + timedelta(days=1)).timestamp(), match[0])
     # Who says "20 minutes ago" may be two minutes off.
     return _around(now_s - length_s, max(5.0, 0.1 * length_s), match[0])
 
 
-def _last(question: str, now_s: float) -> Moment | None:
+def _last(question: str, now_s: float) -> TimeReference | None:
     match = _LAST.search(question)
     if match is None:
         return None
-    return Moment(now_s - _length_s(match[1] or "one", match[2]), now_s, match[0])
+    return TimeReference(now_s - _length_s(match[1] or "one", match[2]), now_s, match[0])
 
 
-def _between(question: str, now_s: float) -> Moment | None:
+def _between(question: str, now_s: float) -> TimeReference | None:
     match = _BETWEEN.search(question)
     if match is None:
         return None
@@ -127,20 +127,20 @@ def _between(question: str, now_s: float) -> Moment | None:
     start = datetime.combine(end.date(), first)
     if start > end:
         start -= timedelta(days=1)
-    return Moment(start.timestamp(), end.timestamp(), match[0])
+    return TimeReference(start.timestamp(), end.timestamp(), match[0])
 
 
-def _since(question: str, now_s: float) -> Moment | None:
+def _since(question: str, now_s: float) -> TimeReference | None:
     match = _SINCE.search(question)
     if match is None:
         return None
     clock, _ = _clock(match.groups())
     day = _named_day(question, now_s)
     end_s = now_s if day is None else datetime.combine(day + timedelta(days=1), time()).timestamp()
-    return Moment(_last_passed(clock, now_s, day).timestamp(), end_s, match[0])
+    return TimeReference(_last_passed(clock, now_s, day).timestamp(), end_s, match[0])
 
 
-def _at(question: str, now_s: float) -> Moment | None:
+def _at(question: str, now_s: float) -> TimeReference | None:
     match = _AT.search(question)
     if match is None:
         return None
@@ -148,10 +148,10 @@ def _at(question: str, now_s: float) -> Moment | None:
     is_rough = re.search(r"\b(around|about)\b", match[0], re.I) is not None
     middle_s = _last_passed(clock, now_s, _named_day(question, now_s)).timestamp()
     slack_s = 300.0 if is_rough or width_s >= 3600 else 60.0 if width_s >= 60 else 10.0
-    return Moment(middle_s - slack_s, middle_s + min(width_s, 60.0) + slack_s, match[0].strip())
+    return TimeReference(middle_s - slack_s, middle_s + min(width_s, 60.0) + slack_s, match[0].strip())
 
 
-def _day(question: str, now_s: float) -> Moment | None:
+def _day(question: str, now_s: float) -> TimeReference | None:
     day = _named_day(question, now_s)
     match = _DAY.search(question) or _DATE.search(question)
     if day is None or match is None:
@@ -162,7 +162,7 @@ def _day(question: str, now_s: float) -> Moment | None:
         start_hour, end_hour = 18, 30
     midnight = datetime.combine(day, time())
     start, end = midnight + timedelta(hours=start_hour), midnight + timedelta(hours=end_hour)
-    return Moment(start.timestamp(), end.timestamp(), match[0])
+    return TimeReference(start.timestamp(), end.timestamp(), match[0])
 
 
 def _named_day(question: str, now_s: float) -> date | None:
@@ -209,5 +209,5 @@ def _length_s(count: str, unit: str) -> float:
     return (_FEW.get(number) or float(_NUMBERS.get(number, 0) or number)) * _UNIT_S[unit.lower()]
 
 
-def _around(middle_s: float, slack_s: float, said: str, *, in_media: bool = False) -> Moment:
-    return Moment(middle_s - slack_s, middle_s + slack_s, said, in_media)
+def _around(middle_s: float, slack_s: float, said: str, *, in_media: bool = False) -> TimeReference:
+    return TimeReference(middle_s - slack_s, middle_s + slack_s, said, in_media)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from assistant.errors import ConfigError
 from assistant.events import Answer, StatusEvent, StatusKind
 from assistant.evidence import EvidenceFrame
-from assistant.timeline.folder import Folder
-from assistant.timeline.moments import Moment, find_moment
-from assistant.timeline.records import Found, KeptFrame
+from assistant.timeline.folder import TimelineFolder
+from assistant.timeline.moments import TimeReference, find_moment
+from assistant.timeline.records import FoundEvent, KeptFrame
 from assistant.timeline.search import Query, TimelineReader
 from assistant.timeline.shown import shown_moment, shown_text
 from streaming.thumbnails import Jpeg
@@ -51,12 +51,12 @@ class Recalled:
 
     text: str
     """The answer, which says where it comes from."""
-    moment: Moment
-    found: tuple[Found, ...]
+    moment: TimeReference
+    found: tuple[FoundEvent, ...]
     """The events that it quotes."""
     frames: tuple[KeptFrame, ...]
     """Thumbnails of that time."""
-    folder: Folder
+    folder: TimelineFolder
     asks_model: bool = False
     """Whether the model is to be shown the pictures; small checkpoints know nothing of pictures out of their time."""
 
@@ -136,7 +136,7 @@ class Recall:
             if (data := self._reader.folder.read(kept.path)) is not None
         )  # fmt: skip
 
-    def about(self, question: str, moment: Moment) -> Recalled:
+    def about(self, question: str, moment: TimeReference) -> Recalled:
         """What was noted in a span of time, what fits the question's words first."""
         found = self._reader.search(self._query(moment, _SAID, MOST_LOOKED_AT))[::-1]
         fitting, words = _fitting(found, question, moment)
@@ -151,7 +151,12 @@ class Recall:
         return Recalled(" ".join(parts), moment, tuple(quoted), tuple(frames), self._reader.folder)
 
     def _noted(
-        self, found: Sequence[Found], fitting: Sequence[Found], words: str, quoted: Sequence[Found], moment: Moment
+        self,
+        found: Sequence[FoundEvent],
+        fitting: Sequence[FoundEvent],
+        words: str,
+        quoted: Sequence[FoundEvent],
+        moment: TimeReference,
     ) -> str:
         if not found:
             return self._nothing(moment)
@@ -163,7 +168,7 @@ class Recall:
         left = len(fitting or found) - len(quoted)
         return intro + " ".join(self._quote(each, moment) for each in quoted) + (f" And {left} more." if left else "")
 
-    def _nothing(self, moment: Moment) -> str:
+    def _nothing(self, moment: TimeReference) -> str:
         """Why there is nothing: it was not watched, or nothing happened; and what was noted before and after."""
         if moment.in_media:
             return "nothing was noted then."
@@ -181,7 +186,7 @@ class Recall:
         around += [f"the next: {self._quote(after[0], moment)}"] if after else []
         return "nothing was noted then" + (f"; {' '.join(around)}" if around else ".")
 
-    def _quote(self, found: Found, moment: Moment) -> str:
+    def _quote(self, found: FoundEvent, moment: TimeReference) -> str:
         event = found.event
         at = _media_time(event.time_s) if moment.in_media else shown_moment(found.wall_s, self._clock.wall_s())
         camera = "" if self._cameras else f" {shown_text(found.camera)}:"
@@ -190,14 +195,14 @@ class Recall:
             text = f"asked “{shown_text(event.question)}”, answered “{text}”"
         return f"{at}{camera} {text}" + ("" if text.endswith((".", "!", "?")) else ".")
 
-    def _named(self, moment: Moment) -> str:
+    def _named(self, moment: TimeReference) -> str:
         if moment.in_media:
             return f"{_media_time(max(0.0, moment.start_s))} to {_media_time(moment.end_s)} of the recording"
         now_s = self._clock.wall_s()
         start, end = shown_moment(moment.start_s, now_s), shown_moment(moment.end_s, now_s)
         return f"{start} to {end.split()[-1] if end.split()[:-1] == start.split()[:-1] else end}"
 
-    def _query(self, moment: Moment, types: tuple[str, ...], limit: int) -> Query:
+    def _query(self, moment: TimeReference, types: tuple[str, ...], limit: int) -> Query:
         if moment.in_media:
             return Query(
                 media_since_s=moment.start_s, media_until_s=moment.end_s, run=self._run, cameras=self._cameras,
@@ -206,7 +211,7 @@ class Recall:
         return Query(since_s=moment.start_s, until_s=moment.end_s, cameras=self._cameras, types=types, limit=limit)
 
 
-def _fitting(found: Sequence[Found], question: str, moment: Moment) -> tuple[list[Found], str]:
+def _fitting(found: Sequence[FoundEvent], question: str, moment: TimeReference) -> tuple[list[FoundEvent], str]:
     """Events with most of the question's own words, and those words."""
     rest = question.replace(moment.said, " ")
     wanted = [word for word in re.findall(r"[^\W\d_]{2,}", rest.lower()) if word not in _COMMON]
@@ -217,7 +222,7 @@ def _fitting(found: Sequence[Found], question: str, moment: Moment) -> tuple[lis
     return [event for event, score in zip(found, scores, strict=True) if best and score == best], " ".join(wanted)
 
 
-def _stems(found: Found) -> set[str]:
+def _stems(found: FoundEvent) -> set[str]:
     return {_stem(word) for word in re.findall(r"[^\W\d_]{2,}", found.event.text.lower())}
 
 
@@ -229,7 +234,7 @@ def _stem(word: str) -> str:
     return word.rstrip("e")
 
 
-def _spread(found: Sequence[Found]) -> list[Found]:
+def _spread(found: Sequence[FoundEvent]) -> list[FoundEvent]:
     """At most `MOST_QUOTED`, the first and the last among them."""
     if len(found) <= MOST_QUOTED:
         return list(found)

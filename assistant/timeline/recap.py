@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from assistant.events import Answer, StatusEvent, StatusKind
-from assistant.timeline.records import Found
+from assistant.timeline.records import FoundEvent
 from assistant.timeline.search import Query, TimelineReader
 from assistant.timeline.shown import shown_kind, shown_moment, shown_span, shown_text
 
@@ -75,7 +75,7 @@ class Recap:
 
 def recap(reader: TimelineReader, query: Query, now_s: float) -> Recap:
     """Count the events of a query, its limit aside."""
-    by_camera: dict[str, list[Found]] = {}
+    by_camera: dict[str, list[FoundEvent]] = {}
     num_events = 0
     for found in reader.every(query, bare=True):
         by_camera.setdefault(found.camera, []).append(found)
@@ -84,8 +84,8 @@ def recap(reader: TimelineReader, query: Query, now_s: float) -> Recap:
     return Recap(query.since_s, now_s if query.until_s is None else query.until_s, num_events, cameras)
 
 
-def _camera_recap(camera: str, events: Sequence[Found]) -> CameraRecap:
-    by_kind: dict[str, list[Found]] = {}
+def _camera_recap(camera: str, events: Sequence[FoundEvent]) -> CameraRecap:
+    by_kind: dict[str, list[FoundEvent]] = {}
     hours: Counter[float] = Counter()
     for found in events:
         by_kind.setdefault(shown_kind(found), []).append(found)
@@ -96,7 +96,7 @@ def _camera_recap(camera: str, events: Sequence[Found]) -> CameraRecap:
     return CameraRecap(camera, kinds, busiest, hours[busiest] if busiest is not None else 0)
 
 
-def _kind_recap(kind: str, events: Sequence[Found]) -> KindRecap:
+def _kind_recap(kind: str, events: Sequence[FoundEvent]) -> KindRecap:
     texts = Counter(found.event.text for found in events if not isinstance(found.event, StatusEvent))
     lengths = [
         float(length)
@@ -124,7 +124,7 @@ def _kind_lines(kind: KindRecap, now_s: float) -> list[str]:
     return lines
 
 
-def _rank(events: Sequence[Found]) -> tuple[int, str]:
+def _rank(events: Sequence[FoundEvent]) -> tuple[int, str]:
     """Alerts first, then remarks, answers, and what happened to the stream."""
     order = {"alert": 0, "comment": 1, "answer": 2, "status": 3}
     return order[events[0].event.type], shown_kind(events[0])

@@ -109,7 +109,7 @@ def record_from_line(line: bytes) -> Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundEvent:
     """One event as the timeline has it."""
 
     id: int

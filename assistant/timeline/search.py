@@ -13,8 +13,8 @@ from typing import Any, Self
 
 from assistant.errors import ConfigError, StoreError
 from assistant.events import StatusKind, StreamEvent
-from assistant.timeline.folder import Folder
-from assistant.timeline.records import Found, KeptClip, KeptFrame, event_of_columns
+from assistant.timeline.folder import TimelineFolder
+from assistant.timeline.records import FoundEvent, KeptClip, KeptFrame, event_of_columns
 from assistant.timeline.schema import open_for_reading, store_error
 
 TYPES = ("comment", "answer", "alert", "status")
@@ -70,14 +70,14 @@ _FRAMES_OF_EVENT = """
 class TimelineReader:
     """Reads one timeline."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: TimelineFolder) -> None:
         """Raises `StoreError` where no timeline is there."""
         self.folder = folder
         self._lock = threading.Lock()
         self._connection = open_for_reading(folder.database)
         self._connection.row_factory = sqlite3.Row
 
-    def search(self, query: Query) -> list[Found]:
+    def search(self, query: Query) -> list[FoundEvent]:
         """The events, newest first (by the order in which they were stored) unless the query says otherwise."""
         where, values = _conditions(query)
         order = "ASC" if query.oldest_first else "DESC"
@@ -85,7 +85,7 @@ class TimelineReader:
         with self._lock:
             return self._found(self._rows(sql, [*values, min(query.limit, 1 << 30)]))
 
-    def every(self, query: Query, *, bare: bool = False) -> Iterator[Found]:
+    def every(self, query: Query, *, bare: bool = False) -> Iterator[FoundEvent]:
         """All events of a query, oldest first, its limit and order aside; `bare` without their frames and clips."""
         last = query.after_id or 0
         where, values = _conditions(query)
@@ -103,7 +103,7 @@ class TimelineReader:
         """Every event, oldest first."""
         return (found.event for found in self.every(Query(), bare=True))
 
-    def get(self, event_id: int | str) -> Found | None:
+    def get(self, event_id: int | str) -> FoundEvent | None:
         """An event by its number or its `uid`; None where there is none."""
         column = "id" if isinstance(event_id, int) else "uid"
         if isinstance(event_id, int) and not -(1 << 63) <= event_id < 1 << 63:
@@ -159,7 +159,7 @@ class TimelineReader:
         except sqlite3.Error as error:
             raise store_error(self.folder.database, error) from error
 
-    def _found(self, rows: Sequence[sqlite3.Row], *, bare: bool = False) -> list[Found]:
+    def _found(self, rows: Sequence[sqlite3.Row], *, bare: bool = False) -> list[FoundEvent]:
         """Events with their frames and clips; rows that a newer program wrote in its own way are left out."""
         found = []
         for row in rows:
@@ -170,7 +170,7 @@ class TimelineReader:
             frames = [] if bare else self._rows(_FRAMES_OF_EVENT, [row["id"]])
             clips = [] if bare else self._rows("SELECT * FROM clips WHERE id = ?", [row["clip_id"]])
             found.append(
-                Found(
+                FoundEvent(
                     id=row["id"],
                     uid=row["uid"],
                     event=event,

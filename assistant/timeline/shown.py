@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from assistant.events import Answer, StatusEvent
-from assistant.timeline.records import Found
+from assistant.timeline.records import FoundEvent
 
 
 def shown_moment(wall_s: float, now_s: float | None = None) -> str:
@@ -43,13 +43,13 @@ def shown_text(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def shown_kind(found: Found) -> str:
+def shown_kind(found: FoundEvent) -> str:
     """What kind of event it is, in a word."""
     event = found.event
     return event.kind.value.replace("_", " ") if isinstance(event, StatusEvent) else event.type
 
 
-def shown_line(found: Found, now_s: float, *, width: int = 0) -> str:
+def shown_line(found: FoundEvent, now_s: float, *, width: int = 0) -> str:
     """An event on one line; `width` is that of the longest camera name."""
     event = found.event
     text = shown_text(event.text)

@@ -15,7 +15,7 @@ from assistant.evidence import EvidenceKeeper, is_about_the_picture
 from assistant.timeline.store import Timeline
 
 if TYPE_CHECKING:
-    from assistant.clips import ClipRecorder
+    from assistant.timeline.clips import ClipRecorder
     from assistant.timeline.records import ClipMark
 
 logger = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from typing import Self
 from assistant.errors import StoreError
 from assistant.events import Detail, StatusEvent, StatusKind, StreamEvent
 from assistant.evidence import EvidenceFrame
-from assistant.timeline.folder import FileLock, Folder
-from assistant.timeline.records import ClipMark, Found, KeptClip, KeptFrame, Record, redacted
+from assistant.timeline.folder import FileLock, TimelineFolder
+from assistant.timeline.records import ClipMark, FoundEvent, KeptClip, KeptFrame, Record, redacted
 from assistant.timeline.schema import checkpoint, open_for_writing, store_error
 from assistant.timeline.search import Query, TimelineReader
 from assistant.timeline.upkeep import CUT_OFF, Retention, clean_up, close_clips, enforce
@@ -67,7 +67,7 @@ class Timeline:
         on_status: told what goes wrong with the timeline itself, on whichever thread finds it; must return at once.
         Raises `StoreError` where the folder cannot be used.
         """
-        self.folder = Folder(folder)
+        self.folder = TimelineFolder(folder)
         self._clock: Clock = clock or SystemClock()
         self._retention = retention or Retention()
         self._on_status = on_status
@@ -173,7 +173,7 @@ class Timeline:
         """Every event so far, oldest first."""
         return self.reader.events()
 
-    def search(self, query: Query) -> list[Found]:
+    def search(self, query: Query) -> list[FoundEvent]:
         """The events that a query asks for, newest first."""
         return self.reader.search(query)
 
@@ -274,7 +274,7 @@ class Timeline:
     def _take(self, record: Record) -> None:
         if self._closing:
             raise StoreError(f"{self.folder.root}: closed; events go to an open timeline; open it again")
-        self._writer.take(record)
+        self._writer.put(record)
 
     def _look_after(self) -> None:
         """The thread: writes what waits, notes finished clips, and keeps the size."""

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from assistant.errors import ConfigError
-from assistant.timeline.folder import PART, Folder
+from assistant.timeline.folder import PART, TimelineFolder
 from assistant.timeline.records import KeptClip
 from assistant.timeline.writing import transaction
 
@@ -37,7 +37,7 @@ class Retention:
 
 
 @dataclass(slots=True)
-class Removed:
+class SweepResult:
     """What a sweep took away."""
 
     num_events: int = 0
@@ -48,7 +48,7 @@ class Removed:
         return bool(self.num_events or self.num_frames or self.num_clips)
 
 
-def clean_up(connection: sqlite3.Connection, folder: Folder) -> int:
+def clean_up(connection: sqlite3.Connection, folder: TimelineFolder) -> int:
     """After a killed process: settle its clips, and remove files that no row knows. Nobody else may write.
 
     Gives how many clips are lost.
@@ -84,22 +84,22 @@ def close_clips(connection: sqlite3.Connection, clips: Sequence[KeptClip]) -> No
 def enforce(
     connection: sqlite3.Connection,
     lock: AbstractContextManager[object],
-    folder: Folder,
+    folder: TimelineFolder,
     retention: Retention,
     wall_s: float,
-) -> Removed:
+) -> SweepResult:
     """Remove what retention does not keep; the lock is held for a batch at a time. Raises `sqlite3.Error`.
 
     Rows go before their files: a kill between the two leaves files that the next start removes.
     """
-    removed = Removed()
+    removed = SweepResult()
     if retention.max_age_days is not None:
         oldest_s = wall_s - DAY_S * retention.max_age_days
         while _remove_events(connection, lock, folder, removed, f"WHERE wall_s < {oldest_s!r}"):
             pass
         _note(connection, lock, wall_s, f"older than {retention.max_age_days:g} days", removed)
     if retention.max_bytes is not None:
-        for_size = Removed()
+        for_size = SweepResult()
         _shrink(connection, lock, folder, retention.max_bytes, for_size)
         _note(connection, lock, wall_s, f"more than {retention.max_bytes} bytes", for_size)
         removed.num_events += for_size.num_events
@@ -126,9 +126,9 @@ def size_of(connection: sqlite3.Connection) -> int:
 def _shrink(
     connection: sqlite3.Connection,
     lock: AbstractContextManager[object],
-    folder: Folder,
+    folder: TimelineFolder,
     max_bytes: int,
-    removed: Removed,
+    removed: SweepResult,
 ) -> None:
     with lock:
         size = size_of(connection)
@@ -146,10 +146,10 @@ def _shrink(
 def _remove_files(
     connection: sqlite3.Connection,
     lock: AbstractContextManager[object],
-    folder: Folder,
+    folder: TimelineFolder,
     table: str,
     batch: int,
-    removed: Removed,
+    removed: SweepResult,
 ) -> int | None:
     """The oldest clips or thumbnails, their events stay; gives their bytes, None where there is none left."""
     whole = "WHERE state = 'done'" if table == "clips" else ""
@@ -170,8 +170,8 @@ def _remove_files(
 def _remove_events(
     connection: sqlite3.Connection,
     lock: AbstractContextManager[object],
-    folder: Folder,
-    removed: Removed,
+    folder: TimelineFolder,
+    removed: SweepResult,
     where: str,
 ) -> int:
     """A batch of the oldest events, and the thumbnails and clips that no event shows any more."""
@@ -211,7 +211,7 @@ def _note(
     lock: AbstractContextManager[object],
     wall_s: float,
     reason: str,
-    removed: Removed,
+    removed: SweepResult,
 ) -> None:
     """Leave a trace of what was removed."""
     if removed:

@@ -1,6 +1,6 @@
 """Events that the database would not take yet: in memory, and in a file beside it that outlives a killed process.
 
-A `WaitingRoom` belongs to one timeline, which locks round it.
+A `PendingRecords` belongs to one timeline, which locks round it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from assistant.timeline.records import Record, record_from_line
 PATTERN = "waiting-*.jsonl"
 
 
-class WaitingRoom:
+class PendingRecords:
     """First come, first served; bounded in memory. What is on file is never lost, the rest only past the bound."""
 
     def __init__(self, folder: Path, most: int) -> None:

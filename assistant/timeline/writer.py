@@ -10,10 +10,10 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 
-from assistant.timeline.folder import Folder
+from assistant.timeline.folder import TimelineFolder
 from assistant.timeline.records import Record
 from assistant.timeline.schema import store_error
-from assistant.timeline.waiting import WaitingRoom
+from assistant.timeline.waiting import PendingRecords
 from assistant.timeline.writing import REFUSED, write
 from streaming.clock import Clock
 
@@ -27,7 +27,12 @@ class Writer:
     """The way of records into one database."""
 
     def __init__(
-        self, connection: sqlite3.Connection, folder: Folder, clock: Clock, most_waiting: int, say: Callable[..., None]
+        self,
+        connection: sqlite3.Connection,
+        folder: TimelineFolder,
+        clock: Clock,
+        most_waiting: int,
+        say: Callable[..., None],
     ) -> None:
         """say: told in a sentence when events begin to wait, and with figures when that is over."""
         self.connection = connection
@@ -42,7 +47,7 @@ class Writer:
         self.num_written = 0
         self._database = folder.database
         self._clock = clock
-        self._waiting = WaitingRoom(folder.root, most_waiting)
+        self._waiting = PendingRecords(folder.root, most_waiting)
         self._trouble_since_s = 0.0
         self._say = say
 
@@ -58,7 +63,7 @@ class Writer:
         with self.changed:
             return self._waiting.num_lost + self.num_refused
 
-    def take(self, record: Record) -> None:
+    def put(self, record: Record) -> None:
         """Write a record; it is committed when this returns, or it waits where the database would not take it."""
         with self.changed:
             if self.trouble:

@@ -7,12 +7,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from models.attachments import Clip
+from models.groundtruth.questions import (
+    PICTURE_KINDS,
+    TrueAnswer,
+    clip_and_image,
+    clip_of,
+    picture_of,
+    questions,
+    which_image,
+)
+from models.session.media_turns import Clip
+from models.training.cell_targets import cell_labels
 from models.training.examples import StreamExample, Turn
-from models.training.questions import PICTURE_KINDS, Asked, clip_and_image, clip_of, picture_of, questions, which_image
-from models.training.sight import cell_labels
-from streaming.sources.scenario import SceneSettings
-from streaming.sources.synthetic import Scene
+from streaming.scenes.scenario import SceneSettings
+from streaming.scenes.source import Scene
 
 _SHARES = {"image": 0.15, "two images": 0.25, "clip": 0.15, "clip and image": 0.45}
 """Of scenes; a clip with an image allows one question where the others allow several."""
@@ -62,7 +70,7 @@ def asked_with_pictures(scene: Scene, rng: np.random.Generator, seed: int) -> Pi
     return Pictured(replace(turns[0], attachments=given, further=tuple(turns)), shown)
 
 
-_Made = tuple[list[Asked | None], list[Shown], tuple[np.ndarray | Clip, ...]]
+_Made = tuple[list[TrueAnswer | None], list[Shown], tuple[np.ndarray | Clip, ...]]
 
 
 def _about_an_image(seed: int, settings: SceneSettings, rng: np.random.Generator) -> _Made:
@@ -73,7 +81,7 @@ def _about_an_image(seed: int, settings: SceneSettings, rng: np.random.Generator
 
 def _about_two_images(seed: int, settings: SceneSettings, rng: np.random.Generator) -> _Made:
     first, second = picture_of(seed, None, settings), picture_of(seed + 1, None, settings)
-    asked: list[Asked | None] = [which_image(first, second, rng) for _ in range(_DRAWS)]
+    asked: list[TrueAnswer | None] = [which_image(first, second, rng) for _ in range(_DRAWS)]
     return asked, [(first, 0.0), (second, 0.0)], (first.frame(0.0), second.frame(0.0))
 
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.bpe import END_OF_TEXT, write_tokenizer
+from models.checkpoint.bpe import END_OF_TEXT, write_tokenizer
+from models.checkpoint.settings import STREAM_CONFIG_NAME, SpeakingSettings, StreamSettings
+from models.groundtruth.instructions import REMARK_CHECK
+from models.ledger import WindowSettings
 from models.prompt import DEFAULT_SYSTEM, IM_END, IM_START, IMAGE_TOKEN, STREAM_END, STREAM_START, TEMPLATE_PATH
-from models.settings import STREAM_CONFIG_NAME, SpeakingSettings, StreamSettings
-from models.spans import WindowSettings
-from models.training.instructions import REMARK_CHECK
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, VideoLlama3Config, VideoLlama3ForConditionalGeneration

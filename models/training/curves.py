@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from models.training.looks import LOOKS
+from models.training.attention_supervision import LOOKS
 
 _PANELS = (
     ("loss", ("loss", "text", "answers", "decision", "state", "history", "cells", *LOOKS)),

@@ -9,25 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from models.checkpoint import Checkpoint
-from models.codec import TextCodec
-from models.spans import WindowSettings
+from models.checkpoint.loader import Checkpoint
+from models.groundtruth.instructions import judged
+from models.groundtruth.questions_before import BEFORE
+from models.groundtruth.remarks import DIRECTIONS
+from models.ledger import WindowSettings
+from models.session.tokenizer import StreamTokenizer
 from models.training.attached import asked_with_pictures
-from models.training.copies import Spelling, with_copies
-from models.training.evidence import Words, with_looks, with_matches
+from models.training.cell_targets import CELL_SIZES, UNSURE, cell_labels
+from models.training.copy_targets import Spelling, with_copies
+from models.training.evidence_targets import Words, with_looks, with_matches
 from models.training.examples import ExampleBuilder, StreamExample, Turn
-from models.training.history import HISTORY_SIZES, token_labels
-from models.training.instructions import judged
+from models.training.history_targets import HISTORY_SIZES, token_labels
 from models.training.movers import NAMED_YES_NO, Movers, kinds_of
-from models.training.questions_before import BEFORE
-from models.training.remarks import DIRECTIONS
-from models.training.sight import CELL_SIZES, UNSURE, cell_labels
-from models.training.slips import following, mistimed, slighted
-from streaming.difffp import CellGrid
-from streaming.sources.photographs import photographs_in
-from streaming.sources.scenario import EventKind, Family, SceneSettings
-from streaming.sources.scenery import COLOURS, SHAPES, USUAL_GROUNDS, Ground
-from streaming.sources.synthetic import Scene
+from models.training.noisy_remarks import following, mistimed, slighted
+from streaming.difffp.live import CellGrid
+from streaming.scenes.photographs import photographs_in
+from streaming.scenes.scenario import EventKind, Family, SceneSettings
+from streaming.scenes.scenery import COLOURS, SHAPES, USUAL_GROUNDS, Ground
+from streaming.scenes.source import Scene
 
 FIRST_TRAINING_SEED = 1_000_000
 """Seeds below are never trained on."""
@@ -154,7 +154,7 @@ class SceneMaker:
     """Makes example number i of a mixture; the same i gives the same example."""
 
     def __init__(self, checkpoint: Checkpoint, mixture: Mixture, seed: int) -> None:
-        self._codec = TextCodec(checkpoint)
+        self._codec = StreamTokenizer(checkpoint)
         self._words = Words.of(self._codec)
         self._spelling = Spelling.of(self._codec, checkpoint.special)
         self._special = checkpoint.special
@@ -294,7 +294,7 @@ class SceneMaker:
 
     def _remarks(self, scene: Scene, rng: np.random.Generator) -> tuple[str | None, list[Turn]]:
         """The remarks of a scene, under a standing instruction now and then."""
-        from models.training.scenes import instructions, remarks
+        from models.groundtruth.scenes import instructions, remarks
 
         owed = remarks(scene)
         instruction = None
@@ -310,7 +310,7 @@ class SceneMaker:
         self, scene: Scene, rng: np.random.Generator, times: np.ndarray, shown_minus_scene_s: float, evicted: bool
     ) -> list[Turn]:
         """Questions at sampled frames, whose pictures hold the answers; every kind as often, where moments allow."""
-        from models.training.questions import NOW_KINDS, PAST_KINDS
+        from models.groundtruth.questions import NOW_KINDS, PAST_KINDS
 
         kinds = self._mixture.question_kinds or kinds_of(scene, (*NOW_KINDS, *PAST_KINDS))
         shown_time = _shown_time(times, shown_minus_scene_s)
@@ -333,8 +333,8 @@ class SceneMaker:
 
         Kinds that few moments allow are drawn oftener.
         """
-        from models.training.questions import NOW_KINDS, PAST_KINDS, odds_of
-        from models.training.wording import YES_NO_KINDS
+        from models.groundtruth.questions import NOW_KINDS, PAST_KINDS, odds_of
+        from models.groundtruth.wording import YES_NO_KINDS
 
         shown_time = _shown_time(times, shown_minus_scene_s)
         moments = times[-1:] if evicted else times[times >= 1.0]
@@ -407,7 +407,7 @@ def _posed(
 
     odds: of the kinds, summing to one; None for the same of each.
     """
-    from models.training.questions import questions
+    from models.groundtruth.questions import questions
 
     for _ in range(_DRAWS_OF_A_QUESTION):
         kind = str(rng.choice(kinds, p=odds))

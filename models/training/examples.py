@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from models.attachments import Attachment, lay_out
-from models.codec import TextCodec
-from models.settings import FRAME_OVERHEAD_TOKENS
-from models.spans import Ledger, Span, SpanKind, WindowSettings, frame_span
-from models.types import SpecialIds
+from models.checkpoint.settings import FRAME_OVERHEAD_TOKENS
+from models.checkpoint.types import SpecialIds
+from models.ledger import Ledger, Span, SpanKind, WindowSettings, frame_span
+from models.session.media_turns import Attachment, lay_out
+from models.session.tokenizer import StreamTokenizer
 from models.vision import VisionSettings
-from streaming.difffp import CellGrid, LiveDiffFP, LiveSettings
+from streaming.difffp.live import CellGrid, LiveDiffFP, LiveSettings
 
 IGNORED = -100
 ANSWER_WEIGHT = 0.15
@@ -66,7 +66,7 @@ class Pictures:
 
 
 @dataclass(frozen=True, slots=True)
-class Asides:
+class ForkQuestions:
     """Questions put on forks of a stream, end to end: each sees the stream up to its moment, and no other question."""
 
     ids: np.ndarray
@@ -117,7 +117,7 @@ class StreamExample:
     picks: np.ndarray
     """int32 `[num_visual]`: for each visual token of the stream in order, frame * num_cells + cell."""
     grid: CellGrid
-    asides: Asides
+    asides: ForkQuestions
     carries: np.ndarray
     """int32 `[num_carries, 3]`: a token at the end of a remark, what it fetches of the time shown before, and whether
     that is a digit. The full stop fetches the first digit, and so on; one token more fetches what follows them."""
@@ -131,7 +131,7 @@ class StreamExample:
 class ExampleBuilder:
     """Drives a pruner and a ledger over one scene, the truth in the place of the model."""
 
-    codec: TextCodec
+    codec: StreamTokenizer
     special: SpecialIds
     vision: VisionSettings
     window: WindowSettings
@@ -294,7 +294,9 @@ class ExampleBuilder:
             attached,
         )
 
-    def _asides(self, forks: Sequence[tuple[Turn, int, bool]], pieces: Sequence[tuple[float, int, int]]) -> Asides:
+    def _asides(
+        self, forks: Sequence[tuple[Turn, int, bool]], pieces: Sequence[tuple[float, int, int]]
+    ) -> ForkQuestions:
         """Questions with their answers, end to end.
 
         forks: each with the last position it sees, and whether that lies in the user's turn already. pieces: media time
@@ -315,7 +317,7 @@ class ExampleBuilder:
             answers.append(_followed(ids, start + len(self.codec.opening) - 1))
             numbers.extend([number] * (len(ids) - len(numbers)))
         after = np.array([at for _, at, _ in forks], dtype=np.int32)
-        return Asides(
+        return ForkQuestions(
             *self._labelled(ids, [], [], answers),
             np.asarray(numbers, dtype=np.int32),
             after,

@@ -1,6 +1,6 @@
 """The optimisation loop: one model, one stage after the other, saved often, resumed to the step.
 
-Runs in the training process alone. Batches come from `data.py`; what is trained in a stage is named by its `Stage`.
+Runs in the training process alone. Batches come from `data.py`; a `TrainingStage` says what is trained, and how long.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,86 +17,19 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from models.errors import SettingsError
+from models.training.aux_heads import AuxHeads
 from models.training.data import TrainingScene
-from models.training.heads import Heads
-from models.training.looks import LOOKS
 from models.training.losses import Example, Features, Losses, batch_losses, mean_known
-from models.training.packed import Row, packed_losses
+from models.training.packed import PackedRow, packed_losses
+from models.training.stage import TrainingStage
 
 if TYPE_CHECKING:
     from transformers import VideoLlama3ForConditionalGeneration
-PARTS = ("vision", "projector", "language")
-"""The parts of a model that a stage may train or leave frozen."""
 MOST_PAIRS = 90_000_000
 """Rows laid together times the square of the longest: an eighth of a gigabyte for each tensor of pairs of tokens."""
 
 _ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 """All but cuDNN's, which plans anew for each shape: batches hardly repeat one, and steps took over twice the time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One stretch of training with one learning rate schedule."""
-
-    name: str
-    num_steps: int
-    learning_rate: float = 1e-3
-    warmup_steps: int = 100
-    final_share: float = 0.05
-    """Learning rate at the end, as a share of the highest."""
-    weight_decay: float = 0.05
-    cells_weight: float = 0.3
-    """Weight of the encoder's own objective: where is this cell, what is on it."""
-    state_weight: float = 0.3
-    """Weight of the language model's own objective: what is where, what moves, what has just happened."""
-    history_weight: float = 0.3
-    """Weight of what is asked of each visual token: what was there before, what the thing there does."""
-    names_weight: float = 0.0
-    """Weight of the encoder's objective on real things: what is on a cell called, and a picture's main thing."""
-    language_weight: float = 1.0
-    """0 trains the encoder and the projector alone."""
-    answers_weight: float = 2.0
-    """Weight of the answers to questions on forks."""
-    pointing_weight: float = 0.0
-    """Weight of where those answers look: one head is held to look at what they rest on."""
-    matching_weight: float = 0.0
-    """Weight of where colours, shapes and times in questions look: one head is held to look at where the same is."""
-    carrying_weight: float = 0.0
-    """Weight of where the ends of remarks look: one head is held to fetch the time shown before, piece by piece."""
-    dating_weight: float = 0.0
-    """Weight of where remarks' words look: one head is held to look at the time shown before."""
-    telling_weight: float = 0.0
-    """Weight of what an answer would take from the ends of remarks: the digits that they have fetched."""
-    recalling_weight: float = 0.0
-    """Weight of where visual tokens look: one head is held to look at what was on the same cell before."""
-    decision_weight: float = 1.0
-    vision_every: int = 1
-    """The vision tower learns in each so-manieth step; in the others it is only looked through, at a third the cost."""
-    trains: tuple[str, ...] = PARTS
-    """Which of `PARTS` learn; the parameters of the others stay equal to the bit."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "trains", tuple(self.trains))
-        if not self.trains or not set(self.trains) <= set(PARTS):
-            raise SettingsError(
-                f"stage {self.name}, trains {list(self.trains)}: parts are {', '.join(PARTS)}; name at least one"
-            )
-
-    @property
-    def looks(self) -> dict[str, float]:
-        """Weights of the kinds of looks that are held at all, by name."""
-        weights = {name: getattr(self, f"{name}_weight") for name in LOOKS}
-        return {name: weight for name, weight in weights.items() if weight}
-
-    def rate_at(self, step: int) -> float:
-        """Learning rate at a step: linear warm-up, cosine decay."""
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
-        share = (step - self.warmup_steps) / max(self.num_steps - self.warmup_steps, 1)
-        return self.learning_rate * (
-            self.final_share + (1 - self.final_share) * (1 + math.cos(math.pi * min(share, 1))) / 2
-        )
 
 
 class Trainer:
@@ -111,7 +43,7 @@ class Trainer:
         self,
         model: VideoLlama3ForConditionalGeneration,
         folder: Path,
-        stage: Stage,
+        stage: TrainingStage,
         decision_ids: tuple[int, int],
         *,
         bf16: bool = False,
@@ -124,7 +56,7 @@ class Trainer:
         self.folder = folder
         self.step = 0
         self._decision_ids = decision_ids
-        self.heads = Heads.of(model, named=stage.names_weight > 0).to(model.device)
+        self.heads = AuxHeads.of(model, named=stage.names_weight > 0).to(model.device)
         freeze(model, stage.trains)
         self._optimiser = torch.optim.AdamW(_parameter_groups(model, self.heads, stage), betas=(0.9, 0.98))
         self._features = Features()
@@ -193,8 +125,8 @@ class Trainer:
         scenes = [item for item in batch if isinstance(item, TrainingScene)]
         yield from ([item] for item in batch if not isinstance(item, TrainingScene))
         image = int(self.model.config.image_token_id)
-        rows = sorted((Row.of(scene, image, self._decision_ids, self.stage.looks) for scene in scenes), key=len)
-        group: list[Row] = []
+        rows = sorted((PackedRow.of(scene, image, self._decision_ids, self.stage.looks) for scene in scenes), key=len)
+        group: list[PackedRow] = []
         for row in rows:
             if group and (len(group) + 1) * len(row) ** 2 > MOST_PAIRS:
                 yield group
@@ -204,7 +136,7 @@ class Trainer:
             yield group
 
     def _losses(self, group: Sequence[Any], train_vision: bool, features: Features | None) -> Losses:
-        if isinstance(group[0], Row):
+        if isinstance(group[0], PackedRow):
             return packed_losses(
                 self.model, self.heads, group, self.stage, self._decision_ids, train_vision=train_vision
             )
@@ -270,7 +202,7 @@ def freeze(model: nn.Module, trains: Sequence[str]) -> None:
         parameter.requires_grad_(part_of(name) in trains)
 
 
-def _parameter_groups(model: nn.Module, heads: nn.Module, stage: Stage) -> list[dict[str, object]]:
+def _parameter_groups(model: nn.Module, heads: nn.Module, stage: TrainingStage) -> list[dict[str, object]]:
     """Matrices decay, vectors do not."""
     parameters = [p for p in [*model.parameters(), *heads.parameters()] if p.requires_grad]
     return [

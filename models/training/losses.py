@@ -15,12 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.training.data import TrainingScene
-from models.training.examples import IGNORED, StreamExample
-from models.training.heads import Heads
-from models.training.looks import (
+from models.training.attention_supervision import (
     LOOKS,
-    Looks,
+    AttentionTargets,
     answering_depth,
     carrying,
     dating,
@@ -29,15 +26,19 @@ from models.training.looks import (
     recalling,
     telling,
 )
-from models.training.named import NamedPictures
-from models.training.sight import UNSURE, Stills
-from models.vision import VisionSettings, early_features, encode_frames, finished_features, merged_features
-from streaming.difffp import CellGrid
+from models.training.aux_heads import AuxHeads
+from models.training.cell_targets import UNSURE, Stills
+from models.training.data import TrainingScene
+from models.training.examples import IGNORED, StreamExample
+from models.training.named_pictures import NamedPictures
+from models.vision import VisionSettings
+from models.vision_tower import early_features, encode_frames, finished_features, merged_features
+from streaming.difffp.live import CellGrid
 
 if TYPE_CHECKING:
     from transformers import VideoLlama3ForConditionalGeneration
 
-    from models.training.loop import Stage
+    from models.training.stage import TrainingStage
 
 Example = TrainingScene | Stills | NamedPictures
 """What a batch is made of."""
@@ -82,9 +83,9 @@ class Losses:
 
 def batch_losses(
     model: VideoLlama3ForConditionalGeneration,
-    heads: Heads,
+    heads: AuxHeads,
     batch: Sequence[Example],
-    stage: Stage,
+    stage: TrainingStage,
     decision_ids: tuple[int, int],
     *,
     train_vision: bool = True,
@@ -116,9 +117,9 @@ def mean_known(values: Sequence[float]) -> float:
 
 def _scene_losses(
     model: VideoLlama3ForConditionalGeneration,
-    heads: Heads,
+    heads: AuxHeads,
     scene: TrainingScene,
-    stage: Stage,
+    stage: TrainingStage,
     decision_ids: tuple[int, int],
     train_vision: bool,
     features: Features | None,
@@ -160,7 +161,7 @@ def _scene_losses(
     )
 
 
-def _told_losses(model: VideoLlama3ForConditionalGeneration, scene: TrainingScene, stage: Stage) -> Losses:
+def _told_losses(model: VideoLlama3ForConditionalGeneration, scene: TrainingScene, stage: TrainingStage) -> Losses:
     """Of a scene without pictures: its questions on forks, and where looks go."""
     visual = torch.zeros(0, int(model.lm_head.in_features), device=model.device)
     read = _read_stream(model, scene, visual, stage.looks)
@@ -169,7 +170,7 @@ def _told_losses(model: VideoLlama3ForConditionalGeneration, scene: TrainingScen
 
 
 def _asides_losses(
-    model: VideoLlama3ForConditionalGeneration, read: _Read, scene: TrainingScene, stage: Stage
+    model: VideoLlama3ForConditionalGeneration, read: _Read, scene: TrainingScene, stage: TrainingStage
 ) -> tuple[torch.Tensor, float, float]:
     """Of the questions on forks of a scene: the weighted loss, the plain one a question, the share of right tokens."""
     asides = scene.stream.asides
@@ -193,7 +194,7 @@ class _Read:
     looks: Mapping[str, torch.Tensor | None]
     """How far heads' looks are from where they belong, by `LOOKS`; None where nothing is wanted of any."""
 
-    def weighted_looks(self, stage: Stage) -> torch.Tensor:
+    def weighted_looks(self, stage: TrainingStage) -> torch.Tensor:
         """Their sum, weighted as the stage has it."""
         total = self.stream.sum() * 0.0
         for name, loss in self.looks.items():
@@ -233,7 +234,7 @@ def _read_stream(
     )
     early, late = (made.hidden_states[depth][0] for depth in asked_depths(len(language.layers)))
     positions = torch.arange(len(stream.ids), device=model.device)
-    back = Looks(model, made.hidden_states, cache, len(stream.ids), positions)
+    back = AttentionTargets(model, made.hidden_states, cache, len(stream.ids), positions)
     of_words = {"carrying": carrying, "dating": dating, "telling": telling}
     looks = {name: look(back, stream) for name, look in of_words.items() if name in measured}
     if "recalling" in measured:
@@ -251,7 +252,7 @@ def _read_stream(
             output_hidden_states=True,
         )
         answered = told.last_hidden_state[0]
-        back = Looks(model, told.hidden_states, cache, seen.shape[1], positions)
+        back = AttentionTargets(model, told.hidden_states, cache, seen.shape[1], positions)
         if "pointing" in measured:
             looks["pointing"] = pointing(back, asides, seen)
         if "matching" in measured:
@@ -302,7 +303,7 @@ class Features:
 
 
 def _named_losses(
-    model: VideoLlama3ForConditionalGeneration, heads: Heads, pictures: NamedPictures, stage: Stage
+    model: VideoLlama3ForConditionalGeneration, heads: AuxHeads, pictures: NamedPictures, stage: TrainingStage
 ) -> Losses:
     """The encoder's loss over pictures with real things: what is on each cell, and what the main thing is."""
     assert heads.names is not None and heads.mains is not None, "a stage with named pictures has a names_weight"
@@ -326,7 +327,9 @@ def pooled_over(tokens: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
     return (tokens * shares.unsqueeze(-1)).sum(dim=1)
 
 
-def _still_losses(model: VideoLlama3ForConditionalGeneration, heads: Heads, stills: Stills, stage: Stage) -> Losses:
+def _still_losses(
+    model: VideoLlama3ForConditionalGeneration, heads: AuxHeads, stills: Stills, stage: TrainingStage
+) -> Losses:
     """The encoder's own losses over a group of still lifes.
 
     What is on each cell, and early on where things are. Where names are asked, nothing in them has one.
@@ -349,7 +352,7 @@ def _still_losses(model: VideoLlama3ForConditionalGeneration, heads: Heads, stil
 
 def _encode(
     model: VideoLlama3ForConditionalGeneration,
-    heads: Heads,
+    heads: AuxHeads,
     scene: TrainingScene,
     train_vision: bool,
     features: Features | None,

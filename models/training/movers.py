@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from models.errors import SettingsError
-from models.training.questions import NAMED_KINDS
-from streaming.sources.footage import OTHER, read_footage
-from streaming.sources.scenario import SceneSettings
-from streaming.sources.scenery import Ground
-from streaming.sources.synthetic import Scene
+from models.groundtruth.questions import NAMED_KINDS
+from streaming.scenes.footage import OTHER, read_footage
+from streaming.scenes.scenario import SceneSettings
+from streaming.scenes.scenery import Ground
+from streaming.scenes.source import Scene
 
 NAMED_YES_NO = ("is_anyone", "is_named")
 _GROUNDS = (Ground.PHOTO, Ground.PHOTO, Ground.LEAVES, Ground.ROOM)

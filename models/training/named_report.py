@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from models.checkpoint import load_checkpoint
+from models.checkpoint.loader import load_checkpoint
 from models.errors import SettingsError
-from models.training.heads import Heads
+from models.training.aux_heads import AuxHeads
+from models.training.cell_targets import UNSURE
 from models.training.losses import pooled_over
-from models.training.named import GROUP_ANSWERS, WORD_ANSWERS, answers_for, main_of, names_on
-from models.training.sight import UNSURE
-from models.vision import VisionSettings, encode_frames
-from streaming.sources.closeups import CloseUp, CloseUps, close_up
-from streaming.sources.footage import Footage, Photo, read_footage
+from models.training.named_pictures import GROUP_ANSWERS, WORD_ANSWERS, answers_for, main_of, names_on
+from models.vision import VisionSettings
+from models.vision_tower import encode_frames
+from streaming.scenes.closeups import CloseUp, CloseUps, close_up
+from streaming.scenes.footage import Footage, Photo, read_footage
 
 if TYPE_CHECKING:
     from transformers import VideoLlama3ForConditionalGeneration
@@ -53,7 +54,7 @@ def _boxes(footage: Footage) -> list[tuple[Photo, int]]:
     return [known[int(place)] for place in order]
 
 
-def report(model: VideoLlama3ForConditionalGeneration, heads: Heads, shown: list[CloseUp]) -> dict[str, Any]:
+def report(model: VideoLlama3ForConditionalGeneration, heads: AuxHeads, shown: list[CloseUp]) -> dict[str, Any]:
     """Shares right by group and by word, and of what would be said."""
     if heads.mains is None:
         raise SettingsError("heads without names: no stage with a names_weight has been trained; train one")
@@ -105,7 +106,7 @@ def main(given: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     footage = read_footage(arguments.footage, kept_back=True, held_sources=tuple(arguments.held_source))
     checkpoint = load_checkpoint(arguments.folder / "model", device="cpu", dtype="float32", progress=False)
-    heads = Heads.of(checkpoint.model, named=True)
+    heads = AuxHeads.of(checkpoint.model, named=True)
     heads.load_known(torch.load(arguments.folder / "heads.pt", map_location="cpu", weights_only=True))
     values = report(checkpoint.model.eval(), heads, kept_back_close_ups(footage))
     with (arguments.folder / "names.jsonl").open("a", encoding="utf-8") as log:

@@ -2,7 +2,7 @@
 
 Each scene is a row: its stream, and after that the questions on forks of it, under a mask that lets each see what a
 session would. Rows are padded to the longest; on a processor, which gains nothing from large products, that would cost
-more than it saves. Runs in the training process; `Row.of` in data workers, too.
+more than it saves. Runs in the training process; `PackedRow.of` in data workers, too.
 """
 
 from __future__ import annotations
@@ -16,18 +16,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from models.training.attention_supervision import (
+    LOOKS,
+    answering_depth,
+    held_head,
+    recalled,
+    telling_logits,
+    told_digits,
+)
+from models.training.aux_heads import AuxHeads
 from models.training.data import TrainingScene
 from models.training.examples import IGNORED, StreamExample
-from models.training.heads import Heads
-from models.training.looks import LOOKS, answering_depth, held_head, recalled, telling_logits, told_digits
 from models.training.losses import Losses, asked_depths
-from models.vision import VisionSettings, encode_frames
-from streaming.difffp import CellGrid
+from models.vision import VisionSettings
+from models.vision_tower import encode_frames
+from streaming.difffp.live import CellGrid
 
 if TYPE_CHECKING:
     from transformers import VideoLlama3ForConditionalGeneration
 
-    from models.training.loop import Stage
+    from models.training.stage import TrainingStage
 
 _LENGTH_STEP = 64
 """Rows are padded to a multiple of so many tokens, which fast attention asks for."""
@@ -36,7 +44,7 @@ _TEXT, _DECISION, _ANSWER = range(3)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PackedRow:
     """One scene, ready to be laid beside others: what is read, what is asked, and where heads are to look."""
 
     scene: TrainingScene
@@ -66,7 +74,7 @@ class Row:
         image: int,
         decision_ids: tuple[int, int],
         measured: Collection[str] = LOOKS,
-    ) -> Row:
+    ) -> PackedRow:
         """image: the image token's id. decision_ids: (im_start, stream_start)."""
         stream, asides = scene.stream, scene.stream.asides
         length, numbers = len(stream.ids), asides.numbers.astype(np.int64)
@@ -128,9 +136,9 @@ def _looks(stream: StreamExample, image: int) -> Iterator[tuple[str, np.ndarray]
 
 def packed_losses(
     model: VideoLlama3ForConditionalGeneration,
-    heads: Heads,
-    rows: Sequence[Row],
-    stage: Stage,
+    heads: AuxHeads,
+    rows: Sequence[PackedRow],
+    stage: TrainingStage,
     decision_ids: tuple[int, int],
     *,
     train_vision: bool = True,
@@ -172,7 +180,7 @@ def packed_losses(
 class _Batch:
     """Rows laid beside each other where the model is, and what is made of them."""
 
-    def __init__(self, model: VideoLlama3ForConditionalGeneration, rows: Sequence[Row]) -> None:
+    def __init__(self, model: VideoLlama3ForConditionalGeneration, rows: Sequence[PackedRow]) -> None:
         self._model, self._rows = model, rows
         self._width = -(-max(len(row) for row in rows) // _LENGTH_STEP) * _LENGTH_STEP
         shape = (len(rows), self._width)
@@ -205,7 +213,7 @@ class _Batch:
         mask = torch.zeros(sees.shape, dtype=dtype or torch.float32, device=owners.device)
         return mask.masked_fill_(~sees, -math.inf).unsqueeze(1)
 
-    def encode(self, heads: Heads, train_vision: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode(self, heads: AuxHeads, train_vision: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """All visual tokens in the order of the rows, `[num_visual, hidden]`, and the encoder's own loss."""
         groups: dict[CellGrid, list[tuple[int, int]]] = defaultdict(list)
         sets = [
@@ -263,7 +271,7 @@ class _Batch:
         loss = torch.nn.functional.cross_entropy(logits.float(), self._targets, reduction="none") * self._weights
         return loss, (logits.detach().argmax(dim=-1) == self._targets).float(), self._targets
 
-    def heads(self, heads: Heads, hidden: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    def heads(self, heads: AuxHeads, hidden: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """What visual tokens and frames' ends are asked, as `losses` asks it: histories, states."""
         number = len(self._rows)
         early, late = asked_depths(len(hidden) - 1)
@@ -281,7 +289,7 @@ class _Batch:
         return found[0], found[1]
 
     def look(self, name: str, hidden: Sequence[torch.Tensor]) -> torch.Tensor | None:
-        """`looks.Looks.loss` of one kind of looks, each row's mean over those that look, mean over rows."""
+        """`looks.AttentionTargets.loss` of one kind of looks, each row's mean over those that look, mean over rows."""
         from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
         depth, head = held_head(name, len(hidden) - 1)

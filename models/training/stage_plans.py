@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.checkpoint.files import refuse_unknown
 from models.errors import SettingsError
-from models.files import refuse_unknown
 from models.training.data import Mixture, SceneMaker, TrainingScene
 from models.training.stores import Batches, SceneStore, StillStore, Store
 
 if TYPE_CHECKING:
-    from models.checkpoint import Checkpoint
-    from models.training.loop import Stage
+    from models.checkpoint.loader import Checkpoint
     from models.training.losses import Example
+    from models.training.stage import TrainingStage
 
 STAGES_PATH = Path(__file__).parent / "stages"
 SEED = 7
@@ -32,7 +32,7 @@ _NUMBERS_OF_A_ROW = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PlanRow:
     """One row of a data table of the paper."""
 
     kind: str
@@ -53,15 +53,15 @@ class Row:
 class PaperStage:
     """One of the four stages."""
 
-    stage: Stage
+    stage: TrainingStage
     table: int
     samples: str
     trains: tuple[str, ...]
     """What the paper trains in it."""
-    rows: tuple[Row, ...]
+    rows: tuple[PlanRow, ...]
 
     @property
-    def present(self) -> tuple[Row, ...]:
+    def present(self) -> tuple[PlanRow, ...]:
         """Rows with a counterpart."""
         return tuple(row for row in self.rows if row.mixture is not None)
 
@@ -78,21 +78,21 @@ def read_stage(path: Path) -> PaperStage:
     """One stage. Raises `SettingsError` for unknown keys, shares that do not add up, and rows that say too little."""
     import yaml
 
-    from models.training.loop import Stage
+    from models.training.stage import TrainingStage
 
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     refuse_unknown(values, {"stage", "paper", "rows"}, str(path))
-    refuse_unknown(values["stage"], {entry.name for entry in fields(Stage)}, f"{path}, stage")
+    refuse_unknown(values["stage"], {entry.name for entry in fields(TrainingStage)}, f"{path}, stage")
     refuse_unknown(values["paper"], {"table", "samples", "trains"}, f"{path}, paper")
     rows = tuple(_row(row, path) for row in values["rows"])
     total = sum(row.share for row in rows)
     if abs(total - 1.0) > 1e-6:
         raise SettingsError(f"{path}: the rows' shares add up to {total:g}; they make up a stage; let them add up to 1")
     paper = values["paper"]
-    return PaperStage(Stage(**values["stage"]), paper["table"], paper["samples"], tuple(paper["trains"]), rows)
+    return PaperStage(TrainingStage(**values["stage"]), paper["table"], paper["samples"], tuple(paper["trains"]), rows)
 
 
-def _row(values: dict[str, Any], path: Path) -> Row:
+def _row(values: dict[str, Any], path: Path) -> PlanRow:
     where = f"{path}, row {values.get('kind')!r}"
     refuse_unknown(values, _ROW_KEYS, where)
     values = {**values, "data": tuple(values.get("data", ()))}
@@ -107,7 +107,7 @@ def _row(values: dict[str, Any], path: Path) -> Row:
         given: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values["mixture"].items()}
         refuse_unknown(given, {entry.name for entry in fields(Mixture)}, f"{where}, mixture")
         values["mixture"] = Mixture(**given)
-    return Row(**values)
+    return PlanRow(**values)
 
 
 class RowBatches:

@@ -8,16 +8,16 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from models.checkpoint import Checkpoint
+from models.checkpoint.loader import Checkpoint
 from models.errors import SettingsError
+from models.training.cell_targets import Stills, make_stills
 from models.training.data import VIEW_SIZES, Mixture, SceneMaker, TrainingScene, first_scene_seed
-from models.training.examples import Asides, Pictures, StreamExample
-from models.training.named import NamedPictures, make_named
-from models.training.sight import Stills, make_stills
-from streaming.difffp import CellGrid
-from streaming.sources.closeups import CloseUps
-from streaming.sources.footage import read_footage
-from streaming.sources.scenario import SceneSettings
+from models.training.examples import ForkQuestions, Pictures, StreamExample
+from models.training.named_pictures import NamedPictures, make_named
+from streaming.difffp.live import CellGrid
+from streaming.scenes.closeups import CloseUps
+from streaming.scenes.footage import read_footage
+from streaming.scenes.scenario import SceneSettings
 
 CLOSE_SIZES = ((84, 84), (84, 84), (56, 56), (84, 56), (112, 84))
 _STILLS_KEPT = 2000
@@ -150,7 +150,7 @@ def _read(path: Path) -> TrainingScene:
         while (name := f"attached_{len(attached)}") + "_frames" in data:
             attached.append(Pictures(data[f"{name}_frames"], _grid_of(data[f"{name}_grid"]), data[f"{name}_picks"]))
         arrays = {name: data[name] for name in _STREAM_ARRAYS}
-        asides = Asides(**{name: data[f"aside_{name}"] for name in _ASIDE_ARRAYS})
+        asides = ForkQuestions(**{name: data[f"aside_{name}"] for name in _ASIDE_ARRAYS})
         stream = StreamExample(**arrays, grid=_grid_of(data["grid"]), asides=asides, attached=tuple(attached))
         cells, states, tokens = (data[f"{of}_labels"] for of in ("cell", "state", "token"))
         return TrainingScene(stream, cells, states, tokens, int(data["number"]))

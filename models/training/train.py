@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.files import refuse_unknown
+from models.checkpoint.files import refuse_unknown
 
 if TYPE_CHECKING:
-    from models.checkpoint import Checkpoint
+    from models.checkpoint.loader import Checkpoint
     from models.training.loop import Trainer
     from models.training.losses import Example
     from models.training.stage_plans import RowBatches
@@ -28,7 +28,7 @@ class Plan:
     batch_size: int
     new_per_batch: int
     stages: tuple[tuple[Any, Any], ...]
-    """Pairs of `Stage` and `Mixture`, or of `Stage` and the `PaperStage` that it belongs to."""
+    """Pairs of `TrainingStage` and `Mixture`, or of `TrainingStage` and the `PaperStage` that it belongs to."""
 
 
 def read_plan(path: Path) -> Plan:
@@ -37,7 +37,7 @@ def read_plan(path: Path) -> Plan:
 
     from models.training import stage_plans
     from models.training.data import Mixture
-    from models.training.loop import Stage
+    from models.training.stage import TrainingStage
 
     if path.is_dir():
         stages_of_paper = tuple((one.stage, one) for one in stage_plans.read_stages(path))
@@ -50,8 +50,8 @@ def read_plan(path: Path) -> Plan:
         given = entry.pop("mixture", {})
         mixture: dict[str, Any] = {key: _frozen(value) for key, value in given.items()}
         refuse_unknown(mixture, {field.name for field in fields(Mixture)}, f"mixture of {entry.get('name')}")
-        refuse_unknown(entry, {field.name for field in fields(Stage)}, f"stage {entry.get('name')}")
-        stages.append((Stage(**entry), Mixture(**mixture)))
+        refuse_unknown(entry, {field.name for field in fields(TrainingStage)}, f"stage {entry.get('name')}")
+        stages.append((TrainingStage(**entry), Mixture(**mixture)))
     return Plan(values["seed"], values["batch_size"], values["new_per_batch"], tuple(stages))
 
 
@@ -168,9 +168,9 @@ def _run(trainer: Trainer, loader: Iterable[Any], stop_at_s: float | None, progr
 
 def _checkpoint(folder: Path, seed: int, device: str) -> Checkpoint:
     """The checkpoint to train, through the loader that live use has; a new one where the folder holds none."""
-    from models.checkpoint import load_checkpoint
+    from models.checkpoint.loader import load_checkpoint
+    from models.groundtruth.scenes import CORPUS
     from models.training.blueprint import EMBEDDED_SIZES, new_model
-    from models.training.scenes import CORPUS
 
     if not (folder / "model.safetensors").is_file():
         new_model(folder, CORPUS(), EMBEDDED_SIZES, seed).save_pretrained(folder)

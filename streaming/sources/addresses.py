@@ -7,7 +7,7 @@ from types import MappingProxyType
 from urllib.parse import unquote, urlsplit
 
 from streaming.errors import AddressRefused
-from streaming.reach import parse_host
+from streaming.network_policy import parse_host
 from streaming.redact import escape_userinfo, redact_url, split_userinfo
 
 DEFAULT_PORTS = MappingProxyType({"rtsp": 554, "rtsps": 322, "http": 80, "https": 443})

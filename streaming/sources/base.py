@@ -20,10 +20,10 @@ import numpy as np
 
 from streaming.buffer import Item
 from streaming.clock import Clock, SystemClock
-from streaming.errors import ConfigError, PictureTooNarrow, SourceError
+from streaming.errors import OptionError, PictureTooNarrow, SourceError
+from streaming.frame_sampling import FrameSampler, check_fps
 from streaming.masks import Masks
-from streaming.reach import Reach
-from streaming.sampling import Sampler, check_fps
+from streaming.network_policy import NetworkPolicy
 from streaming.sources.damage import DamageTally
 from streaming.sources.pacing import Playback
 from streaming.types import Frame, Notice, NoticeKind, SourceInfo
@@ -70,12 +70,12 @@ class Source(Protocol):
 
 
 class FrameChooser(Protocol):
-    """Chooses frames before they are converted (`streaming.sampling.Sampler`, `streaming.viewing.Tap`)."""
+    """Chooses frames before they are converted (`streaming.frame_sampling.FrameSampler`, `streaming.tap.Tap`)."""
 
     @property
     def next_s(self) -> float: ...
 
-    def take(self, pts_s: float, *, is_repeated: bool = False) -> bool: ...
+    def wants(self, pts_s: float, *, is_repeated: bool = False) -> bool: ...
 
     def reset(self) -> None: ...
 
@@ -101,13 +101,13 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         if self.max_retries is not None and self.max_retries < 0:
-            raise ConfigError(f"max_retries={self.max_retries}", "it is 0 or more, or null for no limit", "5 is usual")
+            raise OptionError(f"max_retries={self.max_retries}", "it is 0 or more, or null for no limit", "5 is usual")
         for name in ("first_delay_s", "max_delay_s", "login_refused_delay_s", "steady_s"):
             _check_seconds(name, getattr(self, name))
         if not (math.isfinite(self.factor) and self.factor >= 1):
-            raise ConfigError(f"factor={self.factor:g}", "delays grow, so it is 1 or more", "2 is usual")
+            raise OptionError(f"factor={self.factor:g}", "delays grow, so it is 1 or more", "2 is usual")
         if not 0 <= self.jitter < 1:
-            raise ConfigError(f"jitter={self.jitter:g}", "it is a share from 0 to below 1", "0.2 is usual")
+            raise OptionError(f"jitter={self.jitter:g}", "it is a share from 0 to below 1", "0.2 is usual")
 
     def delay_s(self, attempt: int, *, login_refused: bool, rng: random.Random) -> float:
         """Seconds to wait before the attempt with this number, the first being 1."""
@@ -121,10 +121,10 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """How to read a source. Options of recordings raise `ConfigError` at a live source."""
+    """How to read a source. Options of recordings raise `OptionError` at a live source."""
 
     sample_fps: float | None = None
-    """Deliver only the frames that a `Sampler` of this rate takes; the others are decoded and not converted."""
+    """Deliver only the frames that a `FrameSampler` of this rate takes; the others are decoded and not converted."""
     start_s: float = 0.0
     """Recordings: media time of the first frame wanted."""
     end_s: float | None = None
@@ -148,7 +148,7 @@ class SourceOptions:
     """Live sources: the picture counts as frozen where nothing new was in it for so long; None never says so."""
     hardware: Hardware = "auto"
     """Live sources: `auto` decodes on a graphics card where there is one that can, `off` never."""
-    reach: Reach | None = None
+    reach: NetworkPolicy | None = None
     """Network: where a URL may lead that a stranger gave; None for the owner's own URLs, which FFmpeg opens itself."""
     rtsp_transport: Transport = "tcp"
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -164,33 +164,33 @@ class SourceOptions:
         if self.end_s is not None:
             _check_seconds("end_s", self.end_s)
             if self.end_s <= self.start_s:
-                raise ConfigError(
+                raise OptionError(
                     f"end_s={self.end_s:g}", f"the end lies after the start, {self.start_s:g}", "give a later end"
                 )
         if self.loop is not None and self.loop < 1:
-            raise ConfigError(f"loop={self.loop}", "a recording is played at least once", "give 1 or more")
+            raise OptionError(f"loop={self.loop}", "a recording is played at least once", "give 1 or more")
         if self.speed is not None and not (math.isfinite(self.speed) and self.speed > 0):
-            raise ConfigError(f"speed={self.speed:g}", "a speed is above 0", "give 1 for real time, or max")
+            raise OptionError(f"speed={self.speed:g}", "a speed is above 0", "give 1 for real time, or max")
         for name in ("open_timeout_s", "read_timeout_s", "picture_timeout_s", "frozen_after_s"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
-                raise ConfigError(f"{name}={value:g}", "a time limit is above 0 seconds", "3 is usual")
+                raise OptionError(f"{name}={value:g}", "a time limit is above 0 seconds", "3 is usual")
         if self.rtsp_transport not in get_args(Transport):
-            raise ConfigError(f"rtsp_transport={self.rtsp_transport!r}", "it is tcp or udp", "use tcp")
+            raise OptionError(f"rtsp_transport={self.rtsp_transport!r}", "it is tcp or udp", "use tcp")
         if self.hardware not in get_args(Hardware):
-            raise ConfigError(f"hardware={self.hardware!r}", "it is auto or off", "use auto")
+            raise OptionError(f"hardware={self.hardware!r}", "it is auto or off", "use auto")
         if self.jumps not in get_args(Jumps):
-            raise ConfigError(f"jumps={self.jumps!r}", "it is follow or refuse", "use follow")
+            raise OptionError(f"jumps={self.jumps!r}", "it is follow or refuse", "use follow")
 
     def frame_chooser(self) -> FrameChooser:
         """What chooses the frames of a source that is opened now."""
         if self.chooser is None:
-            return Sampler(self.sample_fps)
+            return FrameSampler(self.sample_fps)
         self.chooser.reset()
         return self.chooser
 
     def check_live(self, name: str) -> None:
-        """Raise `ConfigError` for options that only a recording can follow."""
+        """Raise `OptionError` for options that only a recording can follow."""
         for option, is_default in (
             ("start_s", self.start_s == 0),
             ("end_s", self.end_s is None),
@@ -198,7 +198,7 @@ class SourceOptions:
             ("speed", self.speed in (None, 1.0)),
         ):
             if not is_default:
-                raise ConfigError(
+                raise OptionError(
                     f"{option}={getattr(self, option)}", f"{name} is live, so it cannot be followed", "leave it out"
                 )
 
@@ -270,15 +270,13 @@ class BaseSource:
             raise SourceError(self._name, "it was closed while it was being opened", "open it again")
         return result
 
-    def _notice(
-        self, kind: NoticeKind, reason: str, count: int = 0, **details: float | int | str | bool
-    ) -> Notice:
+    def _notice(self, kind: NoticeKind, reason: str, count: int = 0, **details: float | int | str | bool) -> Notice:
         return Notice(kind, self._name, self._last_pts_s, reason, count, details)
 
-    def _tell_damage(self) -> Iterator[Notice]:
+    def _damage_notices(self) -> Iterator[Notice]:
         """A notice on what was damaged since the last one, if anything was."""
         if self._damage.is_pending:
-            reason, num_lost = self._damage.take()
+            reason, num_lost = self._damage.drain()
             yield self._notice(NoticeKind.DAMAGED, reason, num_lost)
 
     def _opened(self, info: SourceInfo) -> Notice:
@@ -299,15 +297,13 @@ class BaseSource:
             **more,
         )
 
-    def _framed(
-        self, image: np.ndarray, pts_s: float, index: int, *, is_repeated: bool = False
-    ) -> Iterator[Item]:
+    def _framed(self, image: np.ndarray, pts_s: float, index: int, *, is_repeated: bool = False) -> Iterator[Item]:
         """`image` as a frame, after a notice where its size is another than before."""
-        yield from self._tell_size(image)
+        yield from self._size_notices(image)
         self._last_pts_s = pts_s
         yield Frame(image, index, pts_s, self._clock.now_s(), self._name, is_repeated)
 
-    def _tell_size(self, image: np.ndarray) -> Iterator[Notice]:
+    def _size_notices(self, image: np.ndarray) -> Iterator[Notice]:
         """A notice where `image` has another size than the one before; raises `PictureTooNarrow`."""
         height_px, width_px = image.shape[:2]
         check_aspect(self._name, width_px, height_px)
@@ -336,7 +332,7 @@ def check_aspect(name: str, width_px: int, height_px: int) -> None:
 
 def _check_seconds(name: str, value: float) -> None:
     if not (math.isfinite(value) and value >= 0):
-        raise ConfigError(f"{name}={value:g}", "it is a number of seconds from 0 up", "give e.g. 10")
+        raise OptionError(f"{name}={value:g}", "it is a number of seconds from 0 up", "give e.g. 10")
 
 
 WATCH_RETRY = RetryPolicy(

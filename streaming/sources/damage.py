@@ -31,7 +31,7 @@ class DamageTally:
         self.num_lost += damage.num_lost
         self.num_doubtful += damage.num_lost == 0
 
-    def take(self) -> tuple[str, int]:
+    def drain(self) -> tuple[str, int]:
         """What to tell, once: a sentence, and how many frames were lost."""
         num_lost = self.num_lost - self._num_lost_told
         num_doubtful = self.num_doubtful - self._num_doubtful_told

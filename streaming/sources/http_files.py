@@ -23,11 +23,11 @@ from streaming.errors import (
 )
 from streaming.sources.addresses import KINDS, CameraUrl, parse_url
 from streaming.sources.base import SourceOptions
-from streaming.sources.pinned import trusting_context
+from streaming.sources.guard.pinned_http import trusting_context
 from streaming.sources.reading import reason_of
 
 if TYPE_CHECKING:
-    from streaming.sources.decrypted import DecryptedFile, Nothing
+    from streaming.sources.hls_decryption import DecryptedFile, Nothing
 
 _AGENT = "streaming-video-assistant"
 _MAX_REDIRECTS = 5
@@ -62,14 +62,16 @@ class HttpFiles:
 
     def open(self, url: str | bytes, flags: int, options: dict[str, str]) -> HttpFile | DecryptedFile | Nothing:
         """What FFmpeg calls for each file, without raising: `take_failure` says what is wrong with one."""
-        from streaming.sources.decrypted import Nothing
+        from streaming.sources.hls_decryption import Nothing
 
         first, self._first = self._first, None
         try:
             if flags & 2:
                 raise AddressRefused(self._name, "FFmpeg wants to write", "give another stream")
-            return self._checked(first) if first is not None else self._open_part(
-                url.decode() if isinstance(url, bytes) else url, options
+            return (
+                self._checked(first)
+                if first is not None
+                else self._open_part(url.decode() if isinstance(url, bytes) else url, options)
             )
         except SourceError as error:
             self.note(error)
@@ -93,7 +95,7 @@ class HttpFiles:
 
     def _open_part(self, text: str, options: dict[str, str]) -> HttpFile | DecryptedFile:
         """A file that a playlist names: another list, a key, or pictures, encrypted or not. Raises `SourceError`."""
-        from streaming.sources.decrypted import DecryptedFile
+        from streaming.sources.hls_decryption import DecryptedFile
 
         address = text.removeprefix("crypto+").removeprefix("crypto:")
         scheme = address.partition(":")[0].lower()
@@ -116,7 +118,7 @@ class HttpFiles:
 
     def _checked(self, opened: HttpFile) -> HttpFile:
         """The file itself; raises `NotAVideo` for a playlist that cannot be played."""
-        from streaming.sources.decrypted import check_keys
+        from streaming.sources.hls_decryption import check_keys
 
         if opened.head().startswith(b"#EXTM3U"):
             check_keys(self._name, opened.head())

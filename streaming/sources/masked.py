@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from streaming.buffer import Item
-from streaming.errors import ConfigError
+from streaming.errors import OptionError
 from streaming.masks import Masks
 from streaming.sources.base import Source
 from streaming.types import Frame, SourceInfo
@@ -37,12 +37,12 @@ class MaskedSource:
         return self._source.is_live
 
     def open(self) -> SourceInfo:
-        """Open the source behind; also raises `ConfigError` for masks that do not fit its picture."""
+        """Open the source behind; also raises `OptionError` for masks that do not fit its picture."""
         info = self._source.open()
         try:
             if info.width_px and info.height_px:
                 self._masks.check(info.width_px, info.height_px)
-        except ConfigError:
+        except OptionError:
             self._source.close()
             raise
         return info
@@ -59,7 +59,7 @@ class MaskedSource:
         return self._last[1]
 
     def _masked(self, image: np.ndarray) -> np.ndarray:
-        """`image` with the masks over it; raises `ConfigError` where they do not fit a picture of its size."""
+        """`image` with the masks over it; raises `OptionError` where they do not fit a picture of its size."""
         size_px = (image.shape[1], image.shape[0])
         if size_px != self._checked_px:
             self._masks.check(*size_px)

@@ -32,10 +32,10 @@ from streaming.redact import redact_url, split_userinfo
 from streaming.sources.addresses import split_url
 from streaming.sources.base import SourceOptions
 from streaming.sources.hardware import HardwareDecoding
-from streaming.sources.live import LiveSource
 from streaming.sources.reading import VideoReader, open_reader, reason_of
-from streaming.sources.replay import ReplaySource
-from streaming.sources.rtsp import open_rtsp
+from streaming.sources.reconnect import LiveSource
+from streaming.sources.recordings import ReplaySource
+from streaming.sources.rtsp_options import open_rtsp
 from streaming.types import SourceInfo
 
 RTSP_SCHEMES = ("rtsp", "rtsps")
@@ -144,7 +144,7 @@ class HttpSource:
 def _connector(url: str, options: SourceOptions) -> Callable[[], VideoReader]:
     """What connects to `url`, each time again, remembering what the graphics card could not decode."""
     if options.reach is not None:
-        from streaming.sources.guarded import guarded_opener
+        from streaming.sources.guard.guarded import guarded_opener
 
         return guarded_opener(url, options, options.reach)
     hardware = HardwareDecoding(options.hardware)
@@ -159,7 +159,7 @@ def open_web(url: str, options: SourceOptions, hardware: HardwareDecoding | None
     Playlists are FFmpeg's, and so are servers whose HTTP or TLS only FFmpeg understands.
     """
     from streaming.sources.http_files import HttpFiles, make_client
-    from streaming.sources.over_http import is_playlist, open_answer
+    from streaming.sources.http_opening import is_playlist, open_answer
 
     name = redact_url(url)
     with ExitStack() as stack:

@@ -6,7 +6,7 @@ import math
 import threading
 
 from streaming.clock import Clock, sleep_until
-from streaming.errors import ConfigError
+from streaming.errors import OptionError
 
 MAX_WAIT_S = 30.0
 """A longer gap in the timestamps is not waited for: joined recordings may lie hours apart."""
@@ -39,9 +39,9 @@ class Playback:
         return self._paused
 
     def set_speed(self, speed: float | None) -> None:
-        """Play at another speed from the next frame on. Raises `ConfigError` for one that is none."""
+        """Play at another speed from the next frame on. Raises `OptionError` for one that is none."""
         if speed is not None and not (math.isfinite(speed) and speed > 0):
-            raise ConfigError(f"speed={speed:g}", "a speed is above 0", "give 1 for real time, or max")
+            raise OptionError(f"speed={speed:g}", "a speed is above 0", "give 1 for real time, or max")
         with self._changed:
             self._speed = speed
             self._changed.notify_all()

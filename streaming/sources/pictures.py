@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from streaming.levels import in_8_bits, top_of
-from streaming.sources.tones import is_standard, tone_map
+from streaming.bit_depth import in_8_bits, top_of
+from streaming.sources.tone_mapping import is_standard, tone_map
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -24,7 +24,7 @@ _DEEP_GREYS = frozenset({"gray16le", "gray16be", "grayf32le", "grayf32be"})
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class DecodedPicture:
     """One decoded picture, not converted yet: sampling skips most, and conversion costs as much as decoding."""
 
     stamp_s: float | None
@@ -68,7 +68,7 @@ class Undecoded:
     """Something came that gave no picture and is no damage either; live readers say so, that deadlines can be kept."""
 
 
-Event = Picture | Damage | Broken | Undecoded
+Event = DecodedPicture | Damage | Broken | Undecoded
 
 
 class PictureConverter:

@@ -13,9 +13,9 @@ import numpy as np
 
 from streaming.buffer import Item, LatestFrame
 from streaming.clock import Clock
-from streaming.errors import ConfigError, SourceError
+from streaming.errors import OptionError, SourceError
 from streaming.sources.base import BaseSource, FrameChooser, SourceOptions, check_aspect
-from streaming.sources.live_time import LiveTimeline
+from streaming.sources.live_timeline import LiveTimeline
 from streaming.types import Frame, NoticeKind, SourceInfo
 
 
@@ -36,7 +36,7 @@ class PushSource(BaseSource):
         options.check_live(name)
         super().__init__(name, options, clock)
         if idle_timeout_s is not None and not (math.isfinite(idle_timeout_s) and idle_timeout_s > 0):
-            raise ConfigError(f"idle_timeout_s={idle_timeout_s:g}", "a time limit is above 0 seconds", "give e.g. 30")
+            raise OptionError(f"idle_timeout_s={idle_timeout_s:g}", "a time limit is above 0 seconds", "give e.g. 30")
         self._idle_timeout_s = idle_timeout_s
         self._pushing = threading.Lock()
         self._timeline = LiveTimeline()
@@ -60,11 +60,11 @@ class PushSource(BaseSource):
         """Hand over `image` (RGB, uint8, `[height, width, 3]`), which from now on nobody may write to.
 
         `pts_s` is the sender's own time, in seconds from any moment; None takes the time of arrival. False where the
-        source is closed or was ended: stop pushing. Raises `ConfigError` for an image of another kind.
+        source is closed or was ended: stop pushing. Raises `OptionError` for an image of another kind.
         """
         check_image(self._name, image)
         if pts_s is not None and not math.isfinite(pts_s):
-            raise ConfigError(f"pts_s={pts_s}", "a time is a finite number of seconds", "leave it out")
+            raise OptionError(f"pts_s={pts_s}", "a time is a finite number of seconds", "leave it out")
         with self._pushing:
             buffer = self._buffer
             if buffer is None or self._closed.is_set():
@@ -103,10 +103,10 @@ class PushSource(BaseSource):
             yield self._notice(NoticeKind.ENDED, reason, self._num_decoded, broken=False, num_frames=self._num_decoded)
 
     def _deliver(self, frame: Frame, sampler: FrameChooser) -> Iterator[Item]:
-        if not sampler.take(frame.pts_s):
+        if not sampler.wants(frame.pts_s):
             self._last_pts_s = frame.pts_s
             return
-        yield from self._tell_size(frame.image)
+        yield from self._size_notices(frame.image)
         self._last_pts_s = frame.pts_s
         yield frame
 
@@ -116,10 +116,10 @@ class PushSource(BaseSource):
 
 
 def check_image(name: str, image: np.ndarray) -> None:
-    """Raise `ConfigError` unless `image` is RGB, uint8, `[height, width, 3]`, not empty and not too narrow."""
+    """Raise `OptionError` unless `image` is RGB, uint8, `[height, width, 3]`, not empty and not too narrow."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         found = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ConfigError(f"{name}: {found}", "a frame is a uint8 array [height, width, 3], RGB", "convert it first")
+        raise OptionError(f"{name}: {found}", "a frame is a uint8 array [height, width, 3], RGB", "convert it first")
     if image.size == 0:
-        raise ConfigError(f"{name}: {list(image.shape)}", "a frame has at least one pixel", "leave it out")
+        raise OptionError(f"{name}: {list(image.shape)}", "a frame has at least one pixel", "leave it out")
     check_aspect(name, image.shape[1], image.shape[0])

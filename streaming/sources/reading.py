@@ -14,14 +14,14 @@ from av.stream import Disposition
 
 from streaming.errors import NotAVideo, NoVideoStream
 from streaming.redact import escape_userinfo
-from streaming.sources.ahead import Glimpse, PacketsAhead, is_recording
+from streaming.sources.look_ahead import Glimpse, PacketsAhead, is_recording
 from streaming.sources.pictures import (
     UPRIGHT,
     Broken,
     Damage,
+    DecodedPicture,
     Event,
     Orientation,
-    Picture,
     PictureConverter,
     Stamps,
     Undecoded,
@@ -341,7 +341,7 @@ class VideoReader:
             self._num_refused, self._hardware, self._awaits_key = 0, None, False
             yield Damage("a picture was damaged", num_lost=1) if frame.is_corrupt else self._picture(frame)
 
-    def _picture(self, frame: VideoFrame) -> Picture:
+    def _picture(self, frame: VideoFrame) -> DecodedPicture:
         time_base = frame.time_base or self._stream.time_base
         stamp_s = None
         duration_s = 0.0
@@ -352,7 +352,7 @@ class VideoReader:
         orientation = self._orientation_of(frame)
         width_px, height_px = square = self._square(frame.width, frame.height)
         size_px = (height_px, width_px) if orientation.swaps_sides else square
-        return Picture(stamp_s, duration_s, size_px, lambda: self._converter.to_rgb(frame, orientation, square))
+        return DecodedPicture(stamp_s, duration_s, size_px, lambda: self._converter.to_rgb(frame, orientation, square))
 
     def _square(self, width_px: int, height_px: int) -> tuple[int, int]:
         """The size at which a picture of this coded size is shown.

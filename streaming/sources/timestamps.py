@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from streaming.sources.pictures import Broken, Damage, Event, Picture, Undecoded
+from streaming.sources.pictures import Broken, Damage, DecodedPicture, Event, Undecoded
 
 DEFAULT_FPS = 25.0
 """Rate that is assumed where a stream has neither timestamps nor a rate."""
@@ -189,7 +189,7 @@ class MissingPictures:
 class Timed:
     """A picture with its media time."""
 
-    picture: Picture
+    picture: DecodedPicture
     placed: Placed
     is_stamped: bool
     """False where the container had no timestamp for it."""
@@ -200,7 +200,7 @@ def time_pictures(events: Iterable[Event], timeline: RecordingTimeline) -> Itera
 
     At most eight wait; after that many in a row, the others are timed by the usual interval as they come.
     """
-    waiting: list[Picture] = []
+    waiting: list[DecodedPicture] = []
     max_waiting = _MAX_WAITING
     for event in events:
         if isinstance(event, Undecoded):
@@ -208,8 +208,8 @@ def time_pictures(events: Iterable[Event], timeline: RecordingTimeline) -> Itera
         if isinstance(event, Damage):
             yield event
             continue
-        stamp_s = event.stamp_s if isinstance(event, Picture) else None
-        if isinstance(event, Picture) and stamp_s is None:
+        stamp_s = event.stamp_s if isinstance(event, DecodedPicture) else None
+        if isinstance(event, DecodedPicture) and stamp_s is None:
             waiting.append(event)
             if len(waiting) < max_waiting:
                 continue
@@ -225,7 +225,7 @@ def time_pictures(events: Iterable[Event], timeline: RecordingTimeline) -> Itera
 
 
 def _time_unstamped(
-    pictures: list[Picture], timeline: RecordingTimeline, next_stamp_s: float | None
+    pictures: list[DecodedPicture], timeline: RecordingTimeline, next_stamp_s: float | None
 ) -> Iterator[Timed]:
     if pictures:
         for picture, placed in zip(pictures, timeline.place_unstamped(len(pictures), next_stamp_s), strict=True):

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from streaming.clock import Clock, SystemClock
-from streaming.errors import ConfigError, MissingLibrary, SourceBusy, SourceNotFound, SourceUnreadable
+from streaming.errors import MissingLibrary, OptionError, SourceBusy, SourceNotFound, SourceUnreadable
 from streaming.sources.base import SourceOptions
-from streaming.sources.live import LiveSource
-from streaming.sources.pictures import Broken, Damage, Event, Picture
+from streaming.sources.pictures import Broken, Damage, DecodedPicture, Event
+from streaming.sources.reconnect import LiveSource
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -104,7 +104,7 @@ def webcam_source(
 ) -> LiveSource:
     """The camera with this number; `open_camera` stands in for OpenCV's `VideoCapture`."""
     if index < 0:
-        raise ConfigError(f"webcam:{index}", "cameras are numbered from 0", "use webcam:0")
+        raise OptionError(f"webcam:{index}", "cameras are numbered from 0", "use webcam:0")
     name = f"webcam:{index}"
 
     def connect() -> CameraConnection:
@@ -146,12 +146,12 @@ def _letters_of(number: int) -> str:
     return letters.lower() if letters.isalnum() else "raw"
 
 
-def _picture(bgr: np.ndarray) -> Picture:
+def _picture(bgr: np.ndarray) -> DecodedPicture:
     def to_rgb() -> np.ndarray:
         image = bgr[..., None].repeat(3, axis=-1) if bgr.ndim == 2 else bgr[..., 2::-1]
         return np.ascontiguousarray(image)
 
-    return Picture(None, 0.0, (bgr.shape[1], bgr.shape[0]), to_rgb)
+    return DecodedPicture(None, 0.0, (bgr.shape[1], bgr.shape[0]), to_rgb)
 
 
 def _open_with_opencv(index: int) -> Camera:

@@ -11,12 +11,12 @@ import numpy as np
 
 from assistant.events import Alert, Answer, Comment, StatusEvent, StreamEvent
 from models.errors import ModelError, SessionError, SettingsError
-from models.sight import Check, Sight
-from models.spans import Eviction, WindowSettings
-from models.steps import Forward, Output, Pause, Piece, Steps
-from models.turns import Utterance
+from models.ledger import Eviction, WindowSettings
+from models.session.results import Check, Sight
+from models.session.steps import Forward, Output, Pause, StepGenerator, Steps, TextPiece, as_steps
+from models.session.turns import Utterance
 from streaming.clock import FakeClock
-from streaming.pruning import CellGrid, Kind, Pruning
+from streaming.difffp.cells import CellGrid, Kind, Pruning
 from streaming.types import Frame, Notice, NoticeKind
 
 T = TypeVar("T")
@@ -108,59 +108,72 @@ class FakeModel:
         if text and len(text) > self.longest_instruction:
             raise SessionError(f"instruction of {len(text)} tokens: at most {self.longest_instruction} fit; shorten it")
 
-    def see(self, frame: Frame, *, speak_above: float | None = None) -> Steps[Sight]:
+    @as_steps
+    def see(self, frame: Frame, *, speak_above: float | None = None) -> StepGenerator[Sight]:
         assert self._under_way is None, "a turn was left open"
         self.calls.append(f"see {frame.pts_s:g}")
         self.thresholds.append(speak_above)
         yield A_FORWARD
         return self.looks.get(frame.pts_s, Look()).sight(frame)
 
-    def comment(self) -> Steps[Utterance]:
+    @as_steps
+    def comment(self) -> StepGenerator[Utterance]:
         self.calls.append("comment")
         return (yield from self._say(self.remarks.popleft() if self.remarks else "Something moves."))
 
-    def answer(self, question: str, attachments: Sequence[Any] = (), *, aside: bool = False) -> Steps[Utterance]:
+    @as_steps
+    def answer(
+        self, question: str, attachments: Sequence[Any] = (), *, aside: bool = False
+    ) -> StepGenerator[Utterance]:
         self.calls.append(f"answer {question}" + " aside" * aside + f" with {len(attachments)}" * bool(attachments))
         return (yield from self._say(self.answers.get(question, "Yes.")))
 
-    def encode(self, attachments: Sequence[Any]) -> Steps[Sequence[Any]]:
+    @as_steps
+    def encode(self, attachments: Sequence[Any]) -> StepGenerator[Sequence[Any]]:
         self.calls.append(f"encode {len(attachments)}")
         for _ in attachments:
             yield Pause()
         return tuple(attachments)
 
-    def check(self, question: str) -> Steps[Check]:
+    @as_steps
+    def check(self, question: str) -> StepGenerator[Check]:
         self.calls.append(f"check {question}")
         yield A_FORWARD
         yes = self.checks.popleft()
         return Check(yes, 1.0 if yes else -1.0)
 
-    def instruct(self, text: str | None) -> Steps[None]:
+    @as_steps
+    def instruct(self, text: str | None) -> StepGenerator[None]:
         self.check_instruction(text)
         self.calls.append(f"instruct {text}")
         yield A_FORWARD
 
-    def forget(self) -> Steps[None]:
+    @as_steps
+    def forget(self) -> StepGenerator[None]:
         self.calls.append("forget")
         yield A_FORWARD
 
-    def expect(self, fps: float) -> Steps[None]:
+    @as_steps
+    def expect(self, fps: float) -> StepGenerator[None]:
         self.calls.append(f"expect {fps:g}")
         yield A_FORWARD
         if fps > self.most_fps:
             raise SettingsError(f"fps {fps:g}: at most {self.most_fps:g} here; lower fps")
 
-    def note_gap(self, seconds: float) -> Steps[None]:
+    @as_steps
+    def note_gap(self, seconds: float) -> StepGenerator[None]:
         self.calls.append(f"gap {seconds:g}")
         yield A_FORWARD
 
-    def cut(self) -> Steps[Utterance | None]:
+    @as_steps
+    def cut(self) -> StepGenerator[Utterance | None]:
         self.calls.append("cut")
         yield A_FORWARD
         said, self._under_way = self._under_way, None
         return self._utterance(said, cut=True) if said else None
 
-    def retract(self) -> Steps[None]:
+    @as_steps
+    def retract(self) -> StepGenerator[None]:
         self.calls.append("retract")
         yield A_FORWARD
 
@@ -179,7 +192,8 @@ class FakeModel:
     def hot_cells(self) -> np.ndarray:
         return self.hot
 
-    def _say(self, text: str) -> Steps[Utterance]:
+    @as_steps
+    def _say(self, text: str) -> StepGenerator[Utterance]:
         self._under_way = []
         for _ in range(self.num_openings):
             yield A_FORWARD
@@ -187,7 +201,7 @@ class FakeModel:
             yield A_FORWARD
             piece = f" {word}" if number else word
             self._under_way.append(piece)
-            yield Piece(piece)
+            yield TextPiece(piece)
         said, self._under_way = self._under_way, None
         return self._utterance(said, cut=False)
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assistant.errors import AssistantError
-from assistant.governor import RateChange
-from assistant.host import Host, ModelEngine
-from models.settings import SpeakingSettings, StreamSettings
-from models.steps import Forward, Job, Piece, Steps
-from models.types import ModelInfo
-from models.view import PruningMode
+from assistant.serving.rate_control import RateChange
+from assistant.serving.scheduler import ModelEngine, Scheduler
+from models.checkpoint.settings import SpeakingSettings, StreamSettings
+from models.checkpoint.types import ModelInfo
+from models.session.frame_encoder import PruningMode
+from models.session.steps import Forward, Job, StepGenerator, Steps, TextPiece, as_steps
 from streaming.clock import FakeClock
 from tests.assistant.fakes import A_FORWARD, AN_OUTPUT, FakeModel
 
@@ -72,23 +72,25 @@ class FakeModelEngine:
         self.is_closed = True
 
 
-def passes(number: int, result: Any = None) -> Steps[Any]:
+@as_steps
+def passes(number: int, result: Any = None) -> StepGenerator[Any]:
     """A job of so many forward passes."""
     for _ in range(number):
         yield A_FORWARD
     return result
 
 
-def saying(*words: str) -> Steps[str]:
+@as_steps
+def saying(*words: str) -> StepGenerator[str]:
     """A job that says words, a forward pass each."""
     for word in words:
         yield A_FORWARD
-        yield Piece(word)
+        yield TextPiece(word)
     return " ".join(words)
 
 
 @dataclass
-class FakeSeat:
+class FakeServedStream:
     """Has the jobs it was given, and notes what the host does with it."""
 
     name: str = "seat"
@@ -118,7 +120,7 @@ class FakeSeat:
             return Job(self.jobs.popleft())
         return Job(passes(self.always)) if self.always else None
 
-    def settle(self, job: Job[Any]) -> None:
+    def on_done(self, job: Job[Any]) -> None:
         self.settled.append(job)
 
     def set_rate(self, change: RateChange) -> None:
@@ -130,14 +132,14 @@ class FakeSeat:
     def fail(self, error: BaseException) -> None:
         self.failure = error
 
-    def leave(self) -> None:
+    def detach(self) -> None:
         self.has_left = True
 
     def stalled(self, seconds: float | None) -> None:
         self.stalls.append(seconds)
 
 
-def turn_until(host: Host, reached: Callable[[], bool], limit_s: float = 10.0) -> None:
+def turn_until(host: Scheduler, reached: Callable[[], bool], limit_s: float = 10.0) -> None:
     """Rounds of the host on this thread until something is so; captures run in threads of their own."""
     ends_s = time.monotonic() + limit_s
     while not reached():

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from assistant.channel_types import CacheUse, ChannelSnapshot, ChannelState, Delays
 from assistant.events import Answer, Comment, StreamEvent
 from assistant.evidence import EvidenceFrame
-from assistant.speak import Decision, Reason
+from assistant.serving.channel_types import CacheUse, ChannelSnapshot, ChannelState, FrameDelays
+from assistant.stream.speaking import Decision, Reason
 from streaming.types import Frame
 
 STILL = ChannelSnapshot(
@@ -22,7 +22,7 @@ STILL = ChannelSnapshot(
     talkative=0.0, instruct=None, fps_in=25.0, fps_wanted=2.0, fps_used=2.0, rate_factor=1.0, num_read=300,
     num_sampled=25, num_used=20, num_empty=5, num_dropped=0, num_damaged=0, num_comments=0, num_answers=0,
     num_waiting=0, num_faults=0, num_reconnects=0, num_viewers=0, num_unstored=0, num_listener_faults=0, evictions=0,
-    rebases=0, tokens_per_frame=4.0, tokens_unpruned=28, delays_ms=Delays(1.0, 2.0, 15.0, 12.0, 40.0),
+    rebases=0, tokens_per_frame=4.0, tokens_unpruned=28, delays_ms=FrameDelays(1.0, 2.0, 15.0, 12.0, 40.0),
     cache=CacheUse(20, 30, 400, 2800, 1 << 20), rows=2, cols=4,
     kept=np.array([1, 0, 0, 0, 0, 0, 0, 1], bool), refreshed=np.array([0, 0, 0, 0, 0, 0, 0, 1], bool),
     last_comment=None, num_decisions=0, num_events=0,

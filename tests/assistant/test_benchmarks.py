@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 import app
-from assistant.benchmarks.metrics import anls, chosen_letter, intervals_of, overlap
-from assistant.benchmarks.run import TASKS, read_video, run_task, task_named
-from assistant.benchmarks.samples import Sample, charades_sta, docvqa, mvbench, video_mme
 from assistant.errors import AssistantError, ConfigError
-from models.checkpoint import load_checkpoint
+from assistant.evaluation.benchmarks.datasets import BenchmarkSample, charades_sta, docvqa, mvbench, video_mme
+from assistant.evaluation.benchmarks.metrics import anls, chosen_letter, intervals_of, overlap
+from assistant.evaluation.benchmarks.run import TASKS, read_video, run_task, task_named
+from models.checkpoint.loader import load_checkpoint
 from models.engine import Engine
-from models.turns import Utterance
+from models.session.turns import Utterance
 from tests.clips import write_clip
 
 
@@ -202,7 +202,7 @@ def test_parts_that_cannot_be_are_mended_as_published(
     start_s: float, end_s: float, wanted: list[float], tmp_path: Path
 ) -> None:
     _video(tmp_path / "x.mp4", 8)
-    _, times_s = read_video(Sample("x", "", tmp_path / "x.mp4", "A", start_s=start_s, end_s=end_s))
+    _, times_s = read_video(BenchmarkSample("x", "", tmp_path / "x.mp4", "A", start_s=start_s, end_s=end_s))
     assert times_s[:3] == wanted
 
 
@@ -222,7 +222,7 @@ def test_videos_and_pages_are_found_where_their_archives_put_them(tmp_path: Path
 
 def test_a_long_video_is_spread_over_the_published_number_of_frames(tmp_path: Path) -> None:
     write_clip(tmp_path / "long.mp4", stamps_s=[float(second) for second in range(400)], num_frames=400)
-    frames, times_s = read_video(Sample("x", "", tmp_path / "long.mp4", "A"))
+    frames, times_s = read_video(BenchmarkSample("x", "", tmp_path / "long.mp4", "A"))
     assert 150 <= len(frames) <= 180 and times_s[-1] > 380
 
 

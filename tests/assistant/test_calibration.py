@@ -7,32 +7,32 @@ from typing import Any, cast
 
 import pytest
 
-from assistant import calibration
-from assistant.about import about_model, decision_in_words
-from assistant.calibration import NotTrained, calibrate, measure, write_calibration, write_refusal
-from assistant.doctor import examine
-from assistant.evaluation import Watched
-from models.checkpoint import load_checkpoint
+from assistant.commands.doctor import examine
+from assistant.evaluation import calibration
+from assistant.evaluation.calibration import NotTrained, calibrate, measure, write_calibration, write_refusal
+from assistant.evaluation.watching import WatchedStream
+from assistant.viewers.model_about import about_model, decision_in_words
+from models.checkpoint.fake import make_checkpoint
+from models.checkpoint.loader import load_checkpoint
+from models.checkpoint.settings import StreamSettings
 from models.decision import DecisionMass
 from models.engine import Engine
-from models.fake import make_checkpoint
-from models.settings import StreamSettings
-from models.training.calibrate import Platt
-from models.training.remarks import remarks
-from streaming.sources.scenario import SceneSettings
-from streaming.sources.synthetic import Scene
+from models.groundtruth.calibrate import Platt
+from models.groundtruth.remarks import remarks
+from streaming.scenes.scenario import SceneSettings
+from streaming.scenes.source import Scene
 
 SETTINGS = SceneSettings(duration_s=30.0)
 SEED = 11
 
 
-def watched(sign: float) -> Watched:
+def watched(sign: float) -> WatchedStream:
     """Scores that rise (or fall) where a remark is due."""
     due = [remark.speak_s for remark in remarks(Scene(SEED, SETTINGS))]
     times = [index / SETTINGS.fps for index in range(int(SETTINGS.duration_s * SETTINGS.fps))]
     is_due = [any(0 <= time_s - at < 1 / SETTINGS.fps for at in due) for time_s in times]
     scores = tuple((time_s, sign * (3.0 if found else -3.0)) for time_s, found in zip(times, is_due, strict=True))
-    return Watched((), (), scores)
+    return WatchedStream((), (), scores)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, mass: DecisionMass, sign: float) -> Any:

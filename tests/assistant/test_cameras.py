@@ -10,14 +10,15 @@ from urllib.request import urlopen
 
 import pytest
 
-from assistant.camera_config import CameraConfig, channel_config
-from assistant.cameras import Cameras, Reloaded
-from assistant.channel_types import ChannelState
-from assistant.config import AppConfig, load_config
+from assistant.cameras.cameras import Cameras, ReloadResult
+from assistant.cameras.channels import channel_config
+from assistant.cameras.monitor import Monitor, health
+from assistant.cameras.views import Region
+from assistant.config.app import AppConfig, load_config
+from assistant.config.cameras import CameraConfig
 from assistant.errors import ConfigError
-from assistant.gallery import Region
-from assistant.host import Host, HostState
-from assistant.monitor import Monitor, health
+from assistant.serving.channel_types import ChannelState
+from assistant.serving.scheduler import ModelState, Scheduler
 from assistant.timeline.store import Timeline
 from streaming.clock import FakeClock
 from streaming.masks import MID_GREY
@@ -87,7 +88,7 @@ class Stage:
     def __init__(self, folder: Path, *models: FakeModel) -> None:
         self.clock = FakeClock()
         self.engine = FakeModelEngine(self.clock, 0.0, list(models))
-        self.host = Host(lambda: self.engine)
+        self.host = Scheduler(lambda: self.engine)
         self.timeline = Timeline(folder / "data")
         self.secrets: list[str | None] = []
         self.cameras = Cameras(self.host, self.timeline, on_secrets=self.secrets.extend)
@@ -136,7 +137,7 @@ def test_a_new_configuration_keeps_those_that_stay(stage: Stage, clip: str) -> N
 
 
 def test_what_is_read_at_the_start_alone_waits_for_the_next_start(stage: Stage, clip: str) -> None:
-    def load(model: dict[str, object], timeline: dict[str, object], *names: str) -> Reloaded:
+    def load(model: dict[str, object], timeline: dict[str, object], *names: str) -> ReloadResult:
         cameras = {name: {"url": clip} for name in names}
         wanted = AppConfig.model_validate({"cameras": cameras, "model": model, "timeline": timeline})
         return _while_turning(stage.host, lambda: stage.cameras.load(wanted))
@@ -154,7 +155,7 @@ def test_what_is_read_at_the_start_alone_waits_for_the_next_start(stage: Stage, 
     assert load({}, {}, "door", "yard").restart_needed == (), "taken back, nothing waits any more"
 
 
-def _while_turning(host: Host, work: Callable[[], Reloaded]) -> Reloaded:
+def _while_turning(host: Scheduler, work: Callable[[], ReloadResult]) -> ReloadResult:
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(work)
         turn_until(host, future.done)
@@ -207,14 +208,14 @@ def test_a_model_that_is_gone_is_not_healthy(stage: Stage) -> None:
 
 
 def test_an_error_of_the_device_is_not_healthy_for_ever(stage: Stage, clip: str) -> None:
-    from assistant.model_faults import ModelBroken
+    from assistant.serving.model_faults import ModelBroken
 
     stage.cameras.load(config(door={"url": clip}))
     door = stage.cameras.stream("door")
     turn_until(stage.host, lambda: door.snapshot().num_sampled > 0)
     stage.engine.failing.append(RuntimeError("CUDA error: misaligned address"))
     broken = pytest.raises(ModelBroken, turn_until, stage.host, lambda: False).value
-    stage.host._end(HostState.FAILED, broken)  # as its thread does
+    stage.host._end(ModelState.FAILED, broken)  # as its thread does
     alive, facts = health(stage.host, stage.cameras, stage.timeline)
     assert not alive and (facts["status"], facts["model"]) == ("down", "failed")
     assert facts["cameras"]["door"]["state"] == "failed" and "new process" in facts["cameras"]["door"]["reason"]

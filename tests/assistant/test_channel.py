@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assistant.channel import Channel
-from assistant.channel_types import ChannelConfig, ChannelSnapshot, ChannelState
 from assistant.errors import ConfigError
 from assistant.events import Comment, StatusEvent, StatusKind, StreamEvent
 from assistant.evidence import EvidenceKeeper
-from assistant.host import Host, NoRoom
-from assistant.inlet import Inlet, NotPlaying
-from assistant.questions import Asked, Unanswered
-from assistant.session import LOOK_FIRST_S
+from assistant.serving.channel import Channel
+from assistant.serving.channel_types import ChannelConfig, ChannelSnapshot, ChannelState
+from assistant.serving.player import NotPlaying, Player
+from assistant.serving.scheduler import CapacityExceeded, Scheduler
+from assistant.stream.question_queue import PendingQuestion, Unanswered
+from assistant.stream.stream_session import LOOK_FIRST_S
 from models.errors import SessionError
 from streaming.clock import FakeClock, SystemClock
 from streaming.errors import SourceError
@@ -45,7 +45,7 @@ class Stage:
         self.clock = FakeClock()
         clock = SystemClock() if real else self.clock
         self.engine = FakeModelEngine(self.clock, 0.0, list(models))
-        self.host = Host(lambda: self.engine, clock=clock, **options)
+        self.host = Scheduler(lambda: self.engine, clock=clock, **options)
         self.sink = FakeSink()
         self.channel = Channel(config, self.host, clock=clock, sinks=[self.sink])
         if ready:
@@ -221,7 +221,7 @@ def test_an_answer_can_be_stopped_and_keeps_what_was_said(stages: Any) -> None:
         if piece == " two":
             asked.cancel()
 
-    asked: Asked = stage.channel.ask("What?", on_piece=stop_at_two)
+    asked: PendingQuestion = stage.channel.ask("What?", on_piece=stop_at_two)
     waiting = stage.channel.ask("And then?")
     waiting.cancel()
     stage.until(lambda: asked.done and waiting.done)
@@ -366,7 +366,7 @@ def test_one_channel_too_many_fails_with_what_would_fit(stages: Any) -> None:
     stage = stages(PUSHED, max_memory_bytes=1000)
     stage.channel.start()
     stage.host.turn()
-    assert isinstance(stage.channel.failure, NoRoom) and stage.shot.state is ChannelState.FAILED
+    assert isinstance(stage.channel.failure, CapacityExceeded) and stage.shot.state is ChannelState.FAILED
 
 
 @pytest.fixture(scope="module")
@@ -397,7 +397,7 @@ def test_what_became_of_an_opening_is_not_taken_for_the_next_ones(
     stage = stages(ChannelConfig("clip", clip, fps=5, speed=None))
     stage.channel.start()
     stage.until(lambda: stage.shot.num_sampled >= 2)
-    get, is_drained = Inlet.get, vars(Inlet)["is_drained"].fget
+    get, is_drained = Player.get, vars(Player)["is_drained"].fget
     sought: list[float] = []
 
     def seek() -> bool:
@@ -408,15 +408,15 @@ def test_what_became_of_an_opening_is_not_taken_for_the_next_ones(
             return True
         return False
 
-    def get_and_seek(inlet: Inlet) -> Any:
+    def get_and_seek(player: Player) -> Any:
         if what == "it broke" and seek():
             raise SourceError("clip", "it is not open", "call open() first")
-        return get(inlet)
+        return get(player)
 
-    monkeypatch.setattr(Inlet, "get", get_and_seek)
+    monkeypatch.setattr(Player, "get", get_and_seek)
     if what != "it broke":
-        monkeypatch.setattr(Inlet, "get", lambda inlet: get(inlet) if sought else None)
-        monkeypatch.setattr(Inlet, "is_drained", property(lambda inlet: seek() or is_drained(inlet)))
+        monkeypatch.setattr(Player, "get", lambda player: get(player) if sought else None)
+        monkeypatch.setattr(Player, "is_drained", property(lambda player: seek() or is_drained(player)))
     stage.host.turn()
     assert sought and stage.shot.state not in (ChannelState.FAILED, ChannelState.ENDED)
     before = stage.shot.num_sampled
@@ -453,7 +453,7 @@ def test_live_streams_cannot_be_sought(stages: Any) -> None:
 
 
 def test_overload_takes_frames_from_live_streams_and_says_so(stages: Any) -> None:
-    from assistant.governor import RateChange
+    from assistant.serving.rate_control import RateChange
 
     stage = stages(ChannelConfig("door", "push:cam", fps=2))
     stage.channel.start()
@@ -560,10 +560,10 @@ def test_a_timeline_that_cannot_be_looked_up_in_leaves_the_question_to_the_model
 
 
 def test_the_embedded_model_watches_a_scene_on_threads_of_its_own(stages: Any) -> None:
-    from models.checkpoint import load_checkpoint
+    from models.checkpoint.loader import load_checkpoint
     from models.engine import Engine
 
-    host = Host(lambda: Engine(load_checkpoint("embedded", progress=False)))
+    host = Scheduler(lambda: Engine(load_checkpoint("embedded", progress=False)))
     channels = [Channel(ChannelConfig(f"scene {n}", "synthetic:3", speed=None, end_s=8), host) for n in range(2)]
     ended = [threading.Event() for _ in channels]
     for channel, event in zip(channels, ended, strict=True):

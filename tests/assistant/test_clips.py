@@ -10,11 +10,11 @@ import av
 import numpy as np
 import pytest
 
-from assistant.clips import ClipRecorder
 from assistant.errors import ConfigError
 from assistant.events import StatusEvent, StatusKind
+from assistant.timeline.clips import ClipRecorder
 from assistant.timeline.export import export_clip
-from assistant.timeline.records import Found
+from assistant.timeline.records import FoundEvent
 from assistant.timeline.search import Query
 from assistant.timeline.sink import ChannelSink
 from assistant.timeline.store import Timeline
@@ -68,7 +68,7 @@ class Camera:
             if events and time_s in events:
                 self.sink.append(events[time_s])  # type: ignore[arg-type]
 
-    def end(self) -> list[Found]:
+    def end(self) -> list[FoundEvent]:
         """Close all; gives the events."""
         self.closed = True
         self.sink.close()
@@ -133,7 +133,7 @@ def test_events_close_together_share_a_clip_and_others_do_not(camera: Callable[.
 
 
 def test_no_clip_grows_without_end(camera: Callable[..., Camera], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assistant.clips.MOST_CLIP_S", 6.0)
+    monkeypatch.setattr("assistant.timeline.clips.MOST_CLIP_S", 6.0)
     door = camera()
     door.play(0, 20, {float(second): remark(2 * second) for second in range(2, 19)})
     found = door.end()

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from assistant.console import JsonSink, Progress, TextSink, WatchedFeed, shown_time
+from assistant.commands.console import JsonSink, Progress, TextSink, WatchedFeed, shown_time
 from assistant.events import Answer, Comment, StatusEvent, StatusKind, event_from_dict
 from tests.assistant.fakes import FakeFeed, frame
 

@@ -38,9 +38,7 @@ def test_systemd_understands_every_line_of_the_unit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("start", [start_of_unit(), start_of_image()], ids=["unit", "image"])
-def test_their_command_lines_are_those_of_watch(
-    start: list[str], capsysbinary: pytest.CaptureFixture[bytes]
-) -> None:
+def test_their_command_lines_are_those_of_watch(start: list[str], capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     python, script, *arguments = start
     assert python.endswith("python") and script == "app.py" and arguments[:2] == ["watch", "--config"]
     assert app.run([argument.replace("%S", "/var/lib") for argument in arguments]) == app.BAD_INPUT

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assistant.questions import Unanswered
+from assistant.stream.question_queue import Unanswered
 from models.errors import SessionError
-from models.steps import Pause
+from models.session.steps import Pause
 from tests.assistant.fakes import FakeModel
-from tests.assistant.host_fakes import FakeSeat, passes
+from tests.assistant.host_fakes import FakeServedStream, passes
 from tests.assistant.test_channel import PUSHED, Stage
-from tests.assistant.test_host import Stage as Seats
+from tests.assistant.test_scheduler import Stage as Seats
 
 PICTURES = [np.zeros((4, 4, 3), np.uint8)] * 40
 """Each takes a turn of a fake model."""
@@ -98,7 +98,7 @@ def test_pictures_that_are_refused_are_told_to_who_asked_and_to_nobody_else(
 
 def test_answering_is_no_overload() -> None:
     """Nor is it that frames are lost while the model encodes what somebody sent."""
-    asked, other = FakeSeat("asked", always=1, is_answering=True), FakeSeat("other")
+    asked, other = FakeServedStream("asked", always=1, is_answering=True), FakeServedStream("other")
     stage = Seats(asked, other, forward_s=0.5)
     stage.turns(60)
     assert stage.host.rate_factor == 1.0
@@ -108,7 +108,7 @@ def test_answering_is_no_overload() -> None:
 
 
 def test_frames_lost_to_what_was_submitted_are_no_overload() -> None:
-    camera = FakeSeat("camera", counts=(1, 1), jobs=deque([passes(1)]))
+    camera = FakeServedStream("camera", counts=(1, 1), jobs=deque([passes(1)]))
     stage = Seats(camera, forward_s=0.5)
     stage.host.submit(lambda engine: passes(60))
     stage.turns(60)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from assistant.events import Answer, StatusEvent, StatusKind
-from assistant.feed import Badge, Feed
+from assistant.viewers.feed import Badge, Feed
 from tests.assistant.streams import remark
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from assistant.logs import Secrets, configure_logs
-from assistant.tracebacks import hide_credentials
+from assistant.commands.excepthook import hide_credentials
+from assistant.commands.logs import Secrets, configure_logs
 
 PASSWORDS = ["p@ss", "p:ss", "pa/ss", "pa#ss", "pa%ss", "pa.ss", "p@:/#%.ss?"]
 

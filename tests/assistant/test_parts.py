@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from assistant import attachments
-from assistant.attachments import BadPicture, read_clip, read_picture
-from assistant.config import parse_mask
+from assistant.config.app import parse_mask
 from assistant.errors import ConfigError
-from assistant.probe import probe
-from assistant.proposals import MOST_HIDDEN, propose_masks
-from assistant.samples import SAMPLES, resolve_sample
-from assistant.speak import Reason
-from assistant.stats import NUM_TIMED, StreamStats, peak_memory_bytes
+from assistant.inputs import attachments
+from assistant.inputs.attachments import BadPicture, read_clip, read_picture
+from assistant.inputs.probe import probe
+from assistant.inputs.sample_clips import SAMPLES, resolve_sample
+from assistant.stream.mask_proposals import MOST_HIDDEN, propose_masks
+from assistant.stream.speaking import Reason
+from assistant.stream.stats import NUM_TIMED, StreamStats, peak_memory_bytes
 from streaming.errors import SourceNotFound
 from streaming.masks import MaskRegion, Masks
 from tests.clips import QUADRANTS, quadrants, write_clip, write_joined, write_resized

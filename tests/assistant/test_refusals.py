@@ -13,24 +13,24 @@ import numpy as np
 import pytest
 
 import tests.assistant.test_channel as channel_tests
-from assistant.cameras import Cameras
-from assistant.channel import Channel
-from assistant.channel_types import ChannelConfig, ChannelState
-from assistant.config import AppConfig, load_config
+from assistant.cameras.cameras import Cameras
+from assistant.config.app import AppConfig, load_config
 from assistant.errors import AssistantError, ConfigError
 from assistant.events import StatusKind
-from assistant.host import Host
-from assistant.inlet import NotPlaying
-from assistant.questions import Question, Unanswered
-from assistant.session import StreamSession
-from assistant.watch import Watch
+from assistant.serving.channel import Channel
+from assistant.serving.channel_types import ChannelConfig, ChannelState
+from assistant.serving.player import NotPlaying
+from assistant.serving.scheduler import Scheduler
+from assistant.serving.worker import StreamWorker
+from assistant.stream.question_queue import Question, Unanswered
+from assistant.stream.stream_session import StreamSession
+from models.checkpoint.fake import make_checkpoint
 from models.engine import Engine
 from models.errors import SessionError, SettingsError, VisionError
-from models.fake import make_checkpoint
 from streaming.errors import StreamingError
 from streaming.masks import MaskRegion
 from tests.assistant.fakes import FakeModel
-from tests.assistant.host_fakes import FakeModelEngine, FakeSeat, turn_until
+from tests.assistant.host_fakes import FakeModelEngine, FakeServedStream, turn_until
 from tests.clips import write_clip
 
 stages = channel_tests.stages
@@ -101,7 +101,7 @@ def test_what_cannot_be_watched_leaves_the_source_and_the_configuration_alone(st
     assert stage.channel.config == PUSHED
     stage.push(1)
     assert stage.kinds().count("opened") == 1 and len(refusals(stage)) == 1
-    stage.channel._inlet.begin()  # as after a loss
+    stage.channel._player.begin()  # as after a loss
     stage.push(1)
     assert stage.shot.state is ChannelState.LIVE, "what was refused is not tried at the next opening"
 
@@ -123,7 +123,7 @@ def test_one_camera_that_refuses_its_new_configuration_keeps_the_others_from_not
 ) -> None:
     clip = str(write_clip(tmp_path / "clip.mp4", num_frames=50))
     models = [FakeModel() for _ in range(3)]
-    host = Host(lambda: FakeModelEngine(channel_tests.FakeClock(), 0.0, models))
+    host = Scheduler(lambda: FakeModelEngine(channel_tests.FakeClock(), 0.0, models))
     cameras = Cameras(host)
     host.open()
 
@@ -153,7 +153,7 @@ def test_a_source_that_the_model_refuses_has_failed_with_the_reason_and_is_not_t
     stages: Any, error: Any
 ) -> None:
     stage = stages(replace(PUSHED, keep_trying=True), FakeModel(refuses=error))
-    other = FakeSeat("other", always=1)
+    other = FakeServedStream("other", always=1)
     stage.host.attach(other)
     stage.channel.start()
     waiting = stage.channel.ask("What is there?")
@@ -205,7 +205,7 @@ def test_a_question_about_a_recording_without_a_picture_is_told_so(stages: Any, 
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Engine]:
-    from models.checkpoint import load_checkpoint
+    from models.checkpoint.loader import load_checkpoint
 
     folder = make_checkpoint(tmp_path_factory.mktemp("refusals") / "released", layout="released")
     return lambda: Engine(load_checkpoint(folder, device="cpu", progress=False))
@@ -225,7 +225,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Engine]:
 def test_what_a_released_checkpoint_refuses_fails_its_camera_with_the_remedy(
     released: Callable[[], Engine], config: dict[str, Any], size: tuple[int, int], reason: str
 ) -> None:
-    host = Host(released)
+    host = Scheduler(released)
     channel = Channel(ChannelConfig("door", "push:cam", keep_trying=True, **config), host)
     host.open()
     channel.start()
@@ -299,7 +299,7 @@ def test_what_is_set_while_the_session_is_made_acts_on_it(opening: Any) -> None:
 
 
 def test_a_channel_that_is_stopped_while_its_session_is_made_takes_nobody_with_it(opening: Any) -> None:
-    other = FakeSeat("other", always=1)
+    other = FakeServedStream("other", always=1)
     opening.host.attach(other)
     waiting: list[Any] = []
 
@@ -316,7 +316,7 @@ def test_a_channel_that_is_stopped_while_its_session_is_made_takes_nobody_with_i
 
 def test_a_channel_that_is_let_go_of_in_the_middle_of_a_step_takes_nobody_with_it(stages: Any) -> None:
     stage = stages(PUSHED, FakeModel())
-    other = FakeSeat("other", always=1)
+    other = FakeServedStream("other", always=1)
     stage.channel.start()
     stage.host.attach(other)
     stage.until(lambda: stage.channel.push(np.zeros((8, 8, 3), np.uint8)))
@@ -356,7 +356,7 @@ def test_an_order_given_while_the_channel_is_left_is_told_how_that_ended(
     stage = stages(PUSHED)
     stage.channel.start()
     stage.push(1)
-    threads = beside(monkeypatch, Watch, "order", stage.channel.leave)
+    threads = beside(monkeypatch, StreamWorker, "order", stage.channel.leave)
     told = stage.channel.instruct("Only balls.")
     threads[0].join(10)
     assert told.done()
@@ -382,7 +382,7 @@ def test_a_source_is_not_opened_anew_once_its_channel_was_stopped(stages: Any) -
     stage.push(1)
     stage.host.detach(stage.channel, 0.0)
     with pytest.raises(NotPlaying, match="it was stopped"):
-        stage.channel._inlet.begin()
+        stage.channel._player.begin()
     assert stage.channel.stop()
 
 

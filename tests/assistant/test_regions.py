@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from assistant.channel_types import ChannelConfig
-from assistant.config import load_config
+from assistant.cameras.regions import MOST_CORNERS, MOST_DRAWN, regions_yaml, with_drawn
+from assistant.cameras.views import Region
+from assistant.config.app import load_config
 from assistant.errors import ConfigError
-from assistant.gallery import Region
-from assistant.regions import MOST_CORNERS, MOST_DRAWN, regions_yaml, with_drawn
+from assistant.serving.channel_types import ChannelConfig
 from streaming.masks import MaskRegion
 
 CORNER = ((0.0, 0.0), (0.25, 0.0), (0.25, 0.25), (0.0, 0.25))

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.host import MOST_WORK, Host, NoRoom
-from assistant.questions import TooManyQuestions
+from assistant.serving.scheduler import MOST_WORK, CapacityExceeded, Scheduler
+from assistant.stream.question_queue import TooManyQuestions
 from streaming.clock import FakeClock
-from tests.assistant.host_fakes import SESSION_BYTES, FakeModelEngine, FakeSeat, passes
-from tests.assistant.test_host import Stage
+from tests.assistant.host_fakes import SESSION_BYTES, FakeModelEngine, FakeServedStream, passes
+from tests.assistant.test_scheduler import Stage
 
 
 def test_a_question_about_files_is_counted_while_it_is_answered() -> None:
-    seat = FakeSeat("camera")
+    seat = FakeServedStream("camera")
     stage = Stage(seat, max_memory_bytes=2 * SESSION_BYTES)
     stage.turns(1)
     future = stage.host.submit(lambda engine: passes(3, "done"), size=lambda engine: engine.ask_bytes("What?"))
     stage.turns(1)
     assert stage.host.reserved_bytes == 2 * SESSION_BYTES
-    late = FakeSeat("late")
+    late = FakeServedStream("late")
     stage.host.attach(late)
     stage.turns(1)
-    assert isinstance(late.failure, NoRoom)
+    assert isinstance(late.failure, CapacityExceeded)
     stage.turns(3)
     assert future.result(0) == "done" and stage.host.reserved_bytes == SESSION_BYTES
 
 
 def test_a_question_that_does_not_fit_is_refused_with_what_is_free() -> None:
-    stage = Stage(FakeSeat("camera"), max_memory_bytes=SESSION_BYTES + 5)
+    stage = Stage(FakeServedStream("camera"), max_memory_bytes=SESSION_BYTES + 5)
     stage.turns(1)
     future = stage.host.submit(lambda engine: passes(1), size=lambda engine: SESSION_BYTES)
     after = stage.host.submit(lambda engine: passes(1, "small"))
     stage.turns(3)
-    with pytest.raises(NoRoom, match="a question about files: .* 10.0 MiB, and 0.0 MiB of 10.0 MiB are free"):
+    with pytest.raises(CapacityExceeded, match="a question about files: .* 10.0 MiB, and 0.0 MiB of 10.0 MiB are free"):
         future.result(0)
     assert after.result(0) == "small" and stage.host.reserved_bytes == SESSION_BYTES
 
@@ -50,12 +50,12 @@ def test_what_waits_for_the_model_is_bounded() -> None:
 @pytest.mark.parametrize(("given", "refused"), [(None, ["c"]), (3 * SESSION_BYTES, []), (SESSION_BYTES, ["b", "c"])])
 def test_the_limit_is_the_devices_own_where_none_was_given(given: int | None, refused: list[str]) -> None:
     engine = FakeModelEngine(FakeClock(), memory_limit=2 * SESSION_BYTES + 7)
-    host = Host(lambda: engine, clock=engine.clock, max_memory_bytes=given)
-    seats = [FakeSeat(name) for name in "abc"]
+    host = Scheduler(lambda: engine, clock=engine.clock, max_memory_bytes=given)
+    seats = [FakeServedStream(name) for name in "abc"]
     for seat in seats:
         host.attach(seat)
     host.open()
     host.turn()
-    assert [seat.name for seat in seats if isinstance(seat.failure, NoRoom)] == refused
+    assert [seat.name for seat in seats if isinstance(seat.failure, CapacityExceeded)] == refused
     if given is None:
         assert "raise --max-memory, free memory of the device" in str(seats[2].failure)

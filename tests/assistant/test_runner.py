@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from assistant.runner import Runner
-from assistant.session import StreamSession
-from assistant.speak import CalibratedPolicy
-from models.settings import SpeakingSettings
+from assistant.stream.runner import Runner
+from assistant.stream.speaking import CalibratedPolicy
+from assistant.stream.stream_session import StreamSession
+from models.checkpoint.settings import SpeakingSettings
 from streaming.clock import FakeClock
 from streaming.errors import SourceError
 from streaming.types import Frame, Notice, NoticeKind

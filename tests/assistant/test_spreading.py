@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assistant import attachments
-from assistant.attachments import read_clip
+from assistant.inputs import attachments
+from assistant.inputs.attachments import read_clip
 from tests.clips import number_of, write_clip
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from assistant.errors import StoreError
 from assistant.events import StatusEvent, StatusKind, StreamEvent
-from assistant.timeline.folder import Folder, safe_name
+from assistant.timeline.folder import TimelineFolder, safe_name
 from assistant.timeline.records import Record
 from assistant.timeline.schema import MIGRATIONS, migrate, open_for_writing
 from assistant.timeline.search import Query, TimelineReader
@@ -108,7 +108,7 @@ def test_status_events_of_the_memory_show_no_frames_and_gaps_do(tmp_path: Path) 
 def test_every_event_that_was_shown_is_there_after_sigkill(tmp_path: Path) -> None:
     for _ in range(3):
         shown = [int(line) for line in Child(WRITER, tmp_path).kill()]
-        with TimelineReader(Folder(tmp_path)) as reader:
+        with TimelineReader(TimelineFolder(tmp_path)) as reader:
             found = [found for found in reader.every(Query()) if found.run == max(reader.every(Query()), key=id_of).run]
             assert len(found) >= (shown[-1] if shown else 1)
             assert [event.event for event in found] == [remark(number) for number in range(len(found))]
@@ -124,7 +124,7 @@ def id_of(found: object) -> int:
 def test_another_process_reads_while_it_is_written(tmp_path: Path) -> None:
     child = Child(WRITER, tmp_path)
     try:
-        with TimelineReader(Folder(tmp_path)) as reader:
+        with TimelineReader(TimelineFolder(tmp_path)) as reader:
             before = len(reader.search(Query(limit=100_000)))
             while len(reader.search(Query(limit=100_000))) < before + 5:
                 pass

@@ -14,17 +14,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from assistant.channel import Channel
-from assistant.channel_types import ChannelConfig
-from assistant.desk import Desk
 from assistant.events import Answer
 from assistant.evidence import EvidenceKeeper
-from assistant.host import Host
-from assistant.safety import CameraPolicy, UploadLimits
+from assistant.inputs.limits import CameraPolicy, UploadLimits
+from assistant.serving.channel import Channel
+from assistant.serving.channel_types import ChannelConfig
+from assistant.serving.scheduler import Scheduler
 from assistant.timeline.recall import Recall
 from assistant.timeline.search import Query
 from assistant.timeline.sink import ChannelSink
 from assistant.timeline.store import Timeline
+from assistant.viewers.backend import Backend
 from streaming.clock import FakeClock
 from tests.assistant.fakes import FakeModel, Look
 from tests.assistant.host_fakes import FakeModelEngine, turn_until
@@ -40,7 +40,7 @@ class Door:
         self.clock = FakeClock(now_s=500.0, wall_s=NOW_S)
         self.model = FakeModel(answers={"What is there?": "A wall."})
         self.model.looks = {3.0: Look(score=9.0)}
-        self.host = Host(lambda: FakeModelEngine(self.clock, 0.0, [self.model]), clock=self.clock)
+        self.host = Scheduler(lambda: FakeModelEngine(self.clock, 0.0, [self.model]), clock=self.clock)
         self.timeline = Timeline(folder, clock=self.clock)
         keeper = EvidenceKeeper()
         sink = ChannelSink(self.timeline, "door", keeper=keeper)
@@ -128,30 +128,30 @@ def test_an_answer_from_the_timeline_shows_the_frames_of_then(door: Door) -> Non
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> Iterator[tuple[Desk, Host]]:
+def page(tmp_path: Path) -> Iterator[tuple[Backend, Scheduler]]:
     model = FakeModel(answers={"What is there?": "A wall."})
-    host = Host(lambda: FakeModelEngine(FakeClock(), 0.0, [model]))
+    host = Scheduler(lambda: FakeModelEngine(FakeClock(), 0.0, [model]))
     host.open()
     policy = CameraPolicy.bound_to("127.0.0.1")
-    desk = Desk(host, "embedded", policy=policy, uploads=UploadLimits(), folder=tmp_path)
-    yield desk, host
+    backend = Backend(host, "embedded", policy=policy, uploads=UploadLimits(), folder=tmp_path)
+    yield backend, host
     with ThreadPoolExecutor(1) as pool:  # rounds must go on while a stream ends
-        turn_until(host, pool.submit(desk.close).done)
+        turn_until(host, pool.submit(backend.close).done)
     host.stop()
 
 
-def test_a_stream_of_the_page_is_answered_from_its_own_timeline(page: tuple[Desk, Host]) -> None:
-    desk, host = page
-    tab = desk.tabs.of("a")
-    desk.watch(tab, desk.sample("synthetic:3"))
-    turn_until(host, lambda: tab.stream is not None and tab.stream.snapshot().num_sampled > 0)
+def test_a_stream_of_the_page_is_answered_from_its_own_timeline(page: tuple[Backend, Scheduler]) -> None:
+    backend, host = page
+    viewer = backend.tabs.of("a")
+    backend.watch(viewer, backend.sample("synthetic:3"))
+    turn_until(host, lambda: viewer.stream is not None and viewer.stream.snapshot().num_sampled > 0)
 
     def answer(question: str) -> Answer:
-        _, asked = desk.ask(tab, question)
+        _, asked = backend.ask(viewer, question)
         turn_until(host, asked.future.done)
         return asked.future.result(0)
 
-    tab.timeline.record(remark(0, "A red circle enters."), camera="synthetic:3", wall_s=time.time() - 3600)
+    viewer.timeline.record(remark(0, "A red circle enters."), camera="synthetic:3", wall_s=time.time() - 3600)
     past = answer("What happened an hour ago?")
     assert past.text.startswith("From the timeline") and "A red circle enters." in past.text
     assert answer("What is there?").text == "A wall."

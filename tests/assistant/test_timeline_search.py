@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assistant.errors import ConfigError, StoreError
-from assistant.timeline.folder import Folder
+from assistant.timeline.folder import TimelineFolder
 from assistant.timeline.search import Query, TimelineReader, match_expression
 from assistant.timeline.store import Timeline
 from assistant.timeline.times import parse_when
@@ -122,7 +122,7 @@ def test_a_whole_sentence_finds_itself(words: list[str]) -> None:
 
 def test_where_there_is_no_timeline_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no timeline is there"):
-        TimelineReader(Folder(tmp_path))
+        TimelineReader(TimelineFolder(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from assistant.session import StreamSession
-from assistant.speak import CalibratedPolicy, Reason
-from assistant.zones import ZoneGate
-from models.settings import SpeakingSettings
+from assistant.stream.speaking import CalibratedPolicy, Reason
+from assistant.stream.stream_session import StreamSession
+from assistant.stream.zones import ZoneGate
+from models.checkpoint.settings import SpeakingSettings
 from streaming.clock import FakeClock
 from streaming.masks import MaskRegion
 from tests.assistant.fakes import FakeEngine, FakeModel, FakeSink, Look, frame

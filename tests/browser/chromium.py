@@ -65,8 +65,14 @@ DESKTOP = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
 
 
-def open_context(browser: Browser, url: str, *, camera: bool | None = None, phone: bool = False, dark: bool = False,
-                 ) -> BrowserContext:
+def open_context(
+    browser: Browser,
+    url: str,
+    *,
+    camera: bool | None = None,
+    phone: bool = False,
+    dark: bool = False,
+) -> BrowserContext:
     """A window's worth of tabs. camera: True grants it, False denies it, None leaves the question open."""
     context = browser.new_context(
         viewport=PHONE if phone else DESKTOP,  # type: ignore[arg-type]
@@ -86,8 +92,13 @@ def open_context(browser: Browser, url: str, *, camera: bool | None = None, phon
 
 
 @contextmanager
-def open_window(browser: Browser, url: str, *, camera: bool | None = None, phone: bool = False,
-                ) -> Iterator[BrowserContext]:
+def open_window(
+    browser: Browser,
+    url: str,
+    *,
+    camera: bool | None = None,
+    phone: bool = False,
+) -> Iterator[BrowserContext]:
     """A window for many tabs, one after the other: what stays open in it keeps what the next one needs."""
     with open_context(browser, url, camera=camera, phone=phone) as context:
         context.new_page().goto("/favicon.ico")

@@ -93,5 +93,5 @@ def screen(window: BrowserContext) -> Iterator[Screen]:
     """A new tab with a session of its own; the test fails where anything stood in its console."""
     from tests.browser.screen import opened
 
-    with opened(window) as tab:
-        yield tab
+    with opened(window) as viewer:
+        yield viewer

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from streaming.sources.synthetic import Scene, SceneSettings, TruthEvent
+from streaming.scenes.source import Scene, SceneSettings, TruthEvent
 
 CAMERA_FPS = 30
 """Chromium plays files of JPEGs at this rate."""
@@ -36,9 +36,7 @@ class Film:
 
     def away_s(self, time_s: float) -> float:
         """Seconds from `time_s` to what happens next to it; 0 from its beginning until it can be recognised."""
-        return min(
-            max(0.0, event.time_s - time_s, time_s - max(event.time_s, event.visible_s)) for event in self.truth
-        )
+        return min(max(0.0, event.time_s - time_s, time_s - max(event.time_s, event.visible_s)) for event in self.truth)
 
 
 def paint_time(picture: np.ndarray, time_s: float) -> np.ndarray:

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -30,7 +30,9 @@ def report(path: Path) -> None:
     values: dict[str, Any] = {"threads": threads, "modules": sorted(sys.modules)}
     if path.with_name("sessions").exists():  # asked for alone: every object is looked at
         gc.collect()
-        kinds = [type(each).__qualname__ for each in gc.get_objects() if type(each).__module__ == "models.session"]
+        kinds = [
+            type(each).__qualname__ for each in gc.get_objects() if type(each).__module__ == "models.session.session"
+        ]
         values["sessions"] = kinds.count("Session")
     part = path.with_suffix(".part")
     part.write_text(json.dumps(values), encoding="utf-8")
@@ -39,17 +41,20 @@ def report(path: Path) -> None:
 
 def alert(name: str, text: str) -> None:
     """An alert in every stream of this name."""
-    from assistant.channel import Channel
     from assistant.events import Alert
+    from assistant.serving.channel import Channel
+    from assistant.stream.stream_session import StreamSession
+    from models.session.steps import StepGenerator, as_steps
 
     for channel in [each for each in gc.get_objects() if isinstance(each, Channel) and each.name == name]:
 
-        def say(stream: Any, channel: Channel = channel) -> Generator[Any, Any, None]:
+        @as_steps
+        def say(stream: StreamSession, channel: Channel = channel) -> StepGenerator[None]:
             raised = Alert(source="", time_s=channel.snapshot().media_s, text=text, reason="a rule")
             channel._emit(raised)
             yield from ()
 
-        channel._order(say)
+        channel._submit(say)
 
 
 def slow_down(pass_s: float) -> None:

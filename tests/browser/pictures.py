@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assistant.passwords import make_line
+from assistant.viewers.passwords import make_line
 from tests.browser.chromium import open_context, start_chromium
 from tests.browser.fake_camera import make_film
 from tests.browser.screen import Screen, opened
@@ -61,8 +61,14 @@ class Studio:
             print(self.folder / f"{name}.png")
 
     @contextmanager
-    def look(self, app: Served, *, camera: bool | None = None, phone: bool = False, dark: bool = False,
-             ) -> Iterator[Screen]:
+    def look(
+        self,
+        app: Served,
+        *,
+        camera: bool | None = None,
+        phone: bool = False,
+        dark: bool = False,
+    ) -> Iterator[Screen]:
         """A tab whose model is there."""
         with (
             open_context(self.browser, app.url, camera=camera, phone=phone) as context,

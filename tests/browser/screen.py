@@ -230,9 +230,7 @@ class Screen:
 
     def wait_answered(self) -> None:
         """Until no answer is under way."""
-        self.wait(
-            "() => sva.pulse.open === 0 && !document.querySelector('[role=log] :is(.sva-wait, .sva-cursor)')"
-        )
+        self.wait("() => sva.pulse.open === 0 && !document.querySelector('[role=log] :is(.sva-wait, .sva-cursor)')")
 
     def wait_rest(self, num_pulses: int = 4, most_frames: int = 8) -> None:
         """Until the page's scripts all but cease to ask for frames to draw: as often while it is told of its stream."""

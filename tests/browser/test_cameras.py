@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from assistant.config import load_config
+from assistant.config.app import load_config
 from tests.browser.chromium import open_window
 from tests.browser.screen import Screen, opened
 from tests.browser.serving import Served, app_served
@@ -76,9 +76,7 @@ def drag(screen: Screen, here: Locator, start: tuple[float, float], end: tuple[f
     screen.page.mouse.up()
 
 
-def test_a_mask_and_a_zone_are_drawn_applied_and_given_as_yaml(
-    cameras: Screen, watching: tuple[Served, Path]
-) -> None:
+def test_a_mask_and_a_zone_are_drawn_applied_and_given_as_yaml(cameras: Screen, watching: tuple[Served, Path]) -> None:
     card(cameras, "door").locator("img[src]").wait_for()
     assert card(cameras, "door").locator("polygon").count() == 2, "those of the configuration"
     cameras.press("Masks and zones of door")

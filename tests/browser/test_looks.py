@@ -92,9 +92,9 @@ def test_each_state_fits_its_screen_by_day_and_by_night(
         marks.nth(1).tap() if kind == "phone" else marks.nth(1).click()
         screen.evidence.locator("img").first.wait_for()
         shoot(screen, f"{kind}-evidence", tmp_path)
-        for tab in ("Cameras", "Events"):
-            screen.choose(tab)
-            shoot(screen, f"{kind}-{tab.lower()}", tmp_path)
+        for viewer in ("Cameras", "Events"):
+            screen.choose(viewer)
+            shoot(screen, f"{kind}-{viewer.lower()}", tmp_path)
 
 
 LAY_MARKS_JS = """
@@ -115,9 +115,7 @@ LAY_MARKS_JS = """
 
 
 @pytest.mark.parametrize("kind", ["desktop", "phone"])
-def test_marks_a_second_apart_do_not_cover_each_other(
-    window: BrowserContext, phone: BrowserContext, kind: str
-) -> None:
+def test_marks_a_second_apart_do_not_cover_each_other(window: BrowserContext, phone: BrowserContext, kind: str) -> None:
     with opened(phone if kind == "phone" else window) as screen:
         screen.page.locator(".sva-stage").scroll_into_view_if_needed()
         found = screen.page.evaluate(LAY_MARKS_JS, [4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 20.0, 20.5, 21.0, 59.0])

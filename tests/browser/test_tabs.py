@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 GONE_S = 10.0
 
 
-def test_four_tabs_watch_their_own_and_never_see_another(
-    browser: Browser, app: Served, window: BrowserContext
-) -> None:
+def test_four_tabs_watch_their_own_and_never_see_another(browser: Browser, app: Served, window: BrowserContext) -> None:
     with ExitStack() as stack:
         other = stack.enter_context(open_context(browser, app.url, camera=True))
         tabs = stack.enter_context(all_opened([window, window, other, other]))
@@ -29,18 +27,18 @@ def test_four_tabs_watch_their_own_and_never_see_another(
         tabs[0].start_sample("Synthetic scene")
         tabs[2].start_sample("Real clip (a title)")
         titles = ("Synthetic scene", "Webcam", "Real clip (a title)", "No source")
-        for tab in tabs[:2]:
-            tab.wait_lines(2, within_s=25.0)
-        for number, tab in enumerate(tabs[:3]):
-            tab.ask(f"What is in picture number {number + 1}?")
-        for number, tab in enumerate(tabs[:3]):
-            tab.wait_lines(1, "Answer", within_s=25.0)
-            text = tab.feed.inner_text()
+        for viewer in tabs[:2]:
+            viewer.wait_lines(2, within_s=25.0)
+        for number, viewer in enumerate(tabs[:3]):
+            viewer.ask(f"What is in picture number {number + 1}?")
+        for number, viewer in enumerate(tabs[:3]):
+            viewer.wait_lines(1, "Answer", within_s=25.0)
+            text = viewer.feed.inner_text()
             asked = [other + 1 for other in range(4) if f"picture number {other + 1}" in text]
             assert asked == [number + 1], "a tab shows the questions of its own alone"
-        assert [tab.title for tab in tabs] == list(titles)
+        assert [viewer.title for viewer in tabs] == list(titles)
         assert tabs[3].lines() == [] and tabs[3].state == "IDLE"
-        tokens = {tab.page.evaluate("() => sva.connection.token") for tab in tabs}
+        tokens = {viewer.page.evaluate("() => sva.connection.token") for viewer in tabs}
         assert len(tokens) == 4
 
 
@@ -54,23 +52,23 @@ def test_closed_tabs_and_a_client_that_went_away_free_their_threads_and_memory(
         warm.start_sample(speed="4×")
         warm.wait_lines(1)
     tabs = [Screen(window.new_page()) for _ in range(2)]
-    for tab in tabs:
-        tab.begin()
+    for viewer in tabs:
+        viewer.begin()
     client = Client(app.url, verbose=False, download_files=str(tmp_path), analytics_enabled=False)
-    for tab in tabs:
-        tab.wait_ready()
+    for viewer in tabs:
+        viewer.wait_ready()
     wait_until(lambda: not app.look_inside().streams, GONE_S + 5, "streams of earlier tabs have ended")
     wait_until(lambda: app.num_sessions() == 0, GONE_S, "their caches are freed")
     memory_before = app.memory_mib()
     tabs[0].start_sample()
     tabs[1].start_webcam()
     client.predict("synthetic:3", api_name="/watch")
-    for tab in tabs:
-        tab.wait_lines(1)
+    for viewer in tabs:
+        viewer.wait_lines(1)
     assert len(app.look_inside().streams) >= 3 and app.num_sessions() >= 3
     client.close()
-    for tab in tabs:
-        tab.page.close()
+    for viewer in tabs:
+        viewer.page.close()
     wait_until(lambda: not app.look_inside().streams, GONE_S, "threads of closed tabs and clients end")
     wait_until(lambda: app.num_sessions() == 0, 2.0, "their caches are freed")
     assert app.memory_mib() < memory_before + 100, "MiB"

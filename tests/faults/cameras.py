@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 import time
 
-from assistant.channel_types import ChannelState
 from assistant.events import StatusEvent, StatusKind
-from streaming.sources import WATCH_RETRY
+from assistant.serving.channel_types import ChannelState
+from streaming.sources.base import WATCH_RETRY
 from tests.faults.case import FAULTS, Measured
 from tests.faults.lab import Lab, Watched, hold, wait_until
 from tests.faults.proxy import Weather
@@ -21,7 +21,7 @@ SLACK_S = 1.5
 
 def _memory(lab: Lab) -> tuple[int, int]:
     """Tokens that the first session holds, and how many gap markers are among them."""
-    from models.spans import SpanKind
+    from models.ledger import SpanKind
 
     context = lab.trouble.sessions[0].context
     spans = list(context.ledger)

@@ -12,10 +12,10 @@ import numpy as np
 from assistant.evidence import EvidenceKeeper
 from streaming.clock import Clock, SystemClock
 from streaming.errors import SourceUnreachable
-from streaming.sources import WATCH_RETRY, SourceOptions
-from streaming.sources.live import LiveSource
-from streaming.sources.pictures import Event, Picture
-from streaming.sources.synthetic import Scene
+from streaming.scenes.source import Scene
+from streaming.sources.base import WATCH_RETRY, SourceOptions
+from streaming.sources.pictures import DecodedPicture, Event
+from streaming.sources.reconnect import LiveSource
 from streaming.types import Frame
 
 SLOT_S = 600
@@ -61,9 +61,7 @@ class DayClock(SystemClock):
             self.advance(timeout_s)
         return event.is_set()
 
-    def wait_for(
-        self, condition: threading.Condition, predicate: Callable[[], bool], timeout_s: float | None
-    ) -> bool:
+    def wait_for(self, condition: threading.Condition, predicate: Callable[[], bool], timeout_s: float | None) -> bool:
         """Wait for real, and note where it is the engine that waits."""
         if threading.current_thread().name == "engine":
             with self.rested:
@@ -91,7 +89,7 @@ class Taken(EvidenceKeeper):
         self.frames.release()
 
 
-class View:
+class FrameEncoder:
     """What the camera sees at each second: scenes with stillness between, under a sensor's noise."""
 
     def __init__(self, seed: int) -> None:
@@ -118,7 +116,7 @@ class DayCamera:
     """Makes the connections to one camera, each of which breaks off after its share of the day."""
 
     clock: DayClock
-    view: View
+    view: FrameEncoder
     taken: Taken
     each_s: float
     """How long a connection lasts."""
@@ -164,7 +162,7 @@ class DayConnection:
             now_s = camera.clock.now_s()
             image = camera.view.at(int(now_s))
             camera.num_frames += 1
-            yield Picture(now_s, 0.0, (image.shape[1], image.shape[0]), lambda image=image: image)  # type: ignore[misc]
+            yield DecodedPicture(now_s, 0.0, (image.shape[1], image.shape[0]), lambda image=image: image)  # type: ignore[misc]
             self._wait_for_model()
             camera.clock.advance(1 / camera.fps)
 

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from assistant.channel_types import ChannelSnapshot
 from assistant.events import StatusEvent, StatusKind
+from assistant.serving.channel_types import ChannelSnapshot
 from tests.faults.lab import Lab, Watched
 from tests.faults.soak import flat_bounds
 from tests.faults.vitals import Vitals, flatness, take_vitals
@@ -46,7 +46,7 @@ _VITALS_EVERY_S = 15.0
 
 
 @dataclass(slots=True)
-class Looks:
+class AttentionTargets:
     """What was seen of one camera while it was looked at ten times a second."""
 
     waits_s: list[float] = field(default_factory=list)
@@ -129,8 +129,8 @@ def watch_four(minutes: float) -> dict[str, Any]:
     return _judge(minutes, looks, vitals, said_s, len(hanging.hung_at_s), rates, lost)
 
 
-def _look(cameras: dict[str, Watched], seconds: float) -> tuple[dict[str, Looks], list[Vitals]]:
-    looks = {name: Looks() for name in cameras}
+def _look(cameras: dict[str, Watched], seconds: float) -> tuple[dict[str, AttentionTargets], list[Vitals]]:
+    looks = {name: AttentionTargets() for name in cameras}
     vitals: list[Vitals] = []
     began_s = looked_at_s = time.monotonic()
     while (now_s := time.monotonic()) - began_s < seconds:
@@ -166,7 +166,7 @@ def _rates(cameras: dict[str, Watched]) -> dict[str, list[float]]:
 
 def _judge(
     minutes: float,
-    looks: dict[str, Looks],
+    looks: dict[str, AttentionTargets],
     vitals: list[Vitals],
     said_s: list[float],
     num_hangs: int,

@@ -6,10 +6,10 @@ import time
 
 import numpy as np
 
-from assistant.channel_types import ChannelState
 from assistant.events import StatusKind
-from streaming.reach import Reach
-from streaming.sources import SourceOptions
+from assistant.serving.channel_types import ChannelState
+from streaming.network_policy import NetworkPolicy
+from streaming.sources.base import SourceOptions
 from tests.faults.case import FAULTS, Measured
 from tests.faults.lab import Lab, Watched, hold
 from tests.streaming.http_server import WebServer
@@ -122,17 +122,17 @@ def film_looped_to_the_bit(lab: Lab) -> Measured:
 @FAULTS.add("played by a viewer's address as by the owner's, or refused in words; a missing part is told", rtsp=False)
 def playlist_encrypted(lab: Lab) -> Measured:
     """HLS with AES-128, read as a viewer's address is; then with a key that does not fit, and one that is elsewhere."""
-    from assistant.probe import probe
+    from assistant.inputs.probe import probe
 
     path = write_list(lab.folder, **KINDS["keyed"])
     with WebServer(lab.folder) as server:
         url = server.url("parts/list.m3u8")
-        played = probe(url, options=SourceOptions(reach=Reach()))
+        played = probe(url, options=SourceOptions(reach=NetworkPolicy()))
         hold(played.ok, f"it was refused: {played.text}")
         said = {}
         for uri, words in (("info", "does not decrypt"), ("http://169.254.169.254/key", "metadata")):
             path.write_text(path.read_text().replace("key.bin", uri))
-            refused = probe(url, options=SourceOptions(reach=Reach()))
+            refused = probe(url, options=SourceOptions(reach=NetworkPolicy()))
             hold(not refused.ok and words in refused.text, f"it was said as: {refused.text}")
             said[words] = refused.text
             path.write_text(path.read_text().replace(uri, "key.bin"))

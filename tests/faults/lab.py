@@ -12,19 +12,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from assistant.channel import Channel
-from assistant.channel_types import ChannelConfig, ChannelSnapshot
 from assistant.events import StatusEvent, StatusKind, StreamEvent
-from assistant.host import Host, HostState
+from assistant.serving.channel import Channel
+from assistant.serving.channel_types import ChannelConfig, ChannelSnapshot
+from assistant.serving.scheduler import ModelState, Scheduler
 from assistant.timeline.sink import ChannelSink
 from assistant.timeline.store import Timeline
 from streaming.clock import Clock, SystemClock
-from streaming.sources import RetryPolicy, Source, SourceOptions, open_source
+from streaming.open_source import open_source
+from streaming.sources.base import RetryPolicy, Source, SourceOptions
 from tests.faults.proxy import Proxy
 from tests.streaming.rtsp import RtspServer
 
 if TYPE_CHECKING:
-    from models.checkpoint import Checkpoint
+    from models.checkpoint.loader import Checkpoint
     from models.engine import Engine
 
 QUICK = RetryPolicy(
@@ -144,7 +145,7 @@ class Lab:
         self.trouble = Trouble()
         self._stack = ExitStack()
         self._timeline: Timeline | None = None
-        self._host: Host | None = None
+        self._host: Scheduler | None = None
 
     def camera(self, *arguments: str) -> RtspServer:
         """A real RTSP server in a process of its own."""
@@ -166,13 +167,13 @@ class Lab:
             self._stack.callback(self._timeline.close)
         return self._timeline
 
-    def host(self, **options: Any) -> Host:
+    def host(self, **options: Any) -> Scheduler:
         """The model, loaded and ready."""
         if self._host is None:
-            host = Host(lambda: make_engine(self.trouble), clock=self.clock, **options)
+            host = Scheduler(lambda: make_engine(self.trouble), clock=self.clock, **options)
             self._stack.callback(lambda: hold(host.stop(10.0), "the host did not stop within ten seconds"))
             host.start()
-            wait_until(lambda: host.state is HostState.READY, 240.0, "the model is loaded")
+            wait_until(lambda: host.state is ModelState.READY, 240.0, "the model is loaded")
             self._host = host
         return self._host
 
@@ -207,7 +208,7 @@ class Lab:
 @functools.cache
 def load_embedded() -> Checkpoint:
     """The embedded checkpoint, once a process."""
-    from models.checkpoint import load_checkpoint
+    from models.checkpoint.loader import load_checkpoint
 
     return load_checkpoint("embedded", progress=False)
 

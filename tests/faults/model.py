@@ -7,11 +7,11 @@ import time
 from functools import partial
 from typing import Any
 
-from assistant.channel import Channel
-from assistant.channel_types import ChannelConfig, ChannelState
+from assistant.cameras.monitor import health
 from assistant.events import StatusKind
-from assistant.host import Host, HostState
-from assistant.monitor import health
+from assistant.serving.channel import Channel
+from assistant.serving.channel_types import ChannelConfig, ChannelState
+from assistant.serving.scheduler import ModelState, Scheduler
 from tests.faults.case import FAULTS, Measured
 from tests.faults.lab import Lab, Watched, hold, wait_until
 
@@ -86,7 +86,7 @@ def device_breaks(lab: Lab) -> Measured:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     lab.trouble.before_pass = break_
-    took_s = wait_until(lambda: lab.host().state is HostState.FAILED, 10.0, "the model has failed")
+    took_s = wait_until(lambda: lab.host().state is ModelState.FAILED, 10.0, "the model has failed")
     for watched in (door, yard):
         broken, _ = watched.wait_for(StatusKind.BROKEN, 5.0)
         hold("new process" in broken.text and "\n" not in broken.text, f"it was said as: {broken.text}")
@@ -115,8 +115,11 @@ class _Shown:
         return [watched.now for watched in self._watched]
 
 
-@FAULTS.add("""seen within its limit (1 s here, 30 s usually) and said on every camera; capture goes on, and when the
-    step returns the newest frames are seen, no backlog""", quick=True)
+@FAULTS.add(
+    """seen within its limit (1 s here, 30 s usually) and said on every camera; capture goes on, and when the
+    step returns the newest frames are seen, no backlog""",
+    quick=True,
+)
 def step_hangs(lab: Lab) -> Measured:
     """One forward pass takes four seconds."""
     door, yard = _two_cameras(lab, stalled_s=1.0)
@@ -132,7 +135,7 @@ def step_hangs(lab: Lab) -> Measured:
     began_s = time.monotonic()
     num_read = door.now.num_read
     took_s = max(watched.wait_for(StatusKind.STALLED, 1.0 + 2.5)[1] for watched in (door, yard))
-    hold(lab.host().state is HostState.STALLED, f"the host's state is {lab.host().state}")
+    hold(lab.host().state is ModelState.STALLED, f"the host's state is {lab.host().state}")
     time.sleep(max(0.0, 4.0 - (time.monotonic() - began_s)))
     num_read = door.now.num_read - num_read
     hold(num_read >= 50, f"{num_read} pictures were read in four seconds; the camera sent 80")
@@ -152,13 +155,13 @@ def model_does_not_load(lab: Lab) -> Measured:
     def load() -> Any:
         raise OSError("models/nowhere: there is no such checkpoint")
 
-    host = Host(load, clock=lab.clock)
+    host = Scheduler(load, clock=lab.clock)
     channel = Channel(ChannelConfig(name="door", spec="synthetic:1"), host, clock=lab.clock)
     watched = Watched(channel)
     channel.start()
     host.start()
     try:
-        took_s = wait_until(lambda: host.state is HostState.FAILED, 5.0, "the host has failed")
+        took_s = wait_until(lambda: host.state is ModelState.FAILED, 5.0, "the host has failed")
         broken, _ = watched.wait_for(StatusKind.BROKEN, 5.0)
         hold("no such checkpoint" in broken.text and "\n" not in broken.text, f"it was said as: {broken.text}")
         wait_until(lambda: watched.now.state is ChannelState.FAILED, 5.0, "the channel is shown as failed")

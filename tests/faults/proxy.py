@@ -32,6 +32,7 @@ class Weather:
     derail: float = 0.0
     """Share of packets whose length is a lie, so that the reader loses its place."""
 
+
 _UnderWay = asyncio.Queue[tuple[float, bytes]]
 """What was taken and when it is to arrive; nothing at all is the end."""
 

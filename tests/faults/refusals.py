@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import signal
 
-from models.fake import make_checkpoint
+from models.checkpoint.fake import make_checkpoint
 from tests.faults.case import FAULTS, Measured
 from tests.faults.lab import Lab, hold, wait_until
 from tests.faults.program import START_S, Program
 
 
-@FAULTS.add("""it has failed with the reason and the remedy, said once; nothing is tried again, and `watch` ends with 3
-    and one line""", rtsp=False)
+@FAULTS.add(
+    """it has failed with the reason and the remedy, said once; nothing is tried again, and `watch` ends with 3
+    and one line""",
+    rtsp=False,
+)
 def rate_beyond_the_checkpoint(lab: Lab) -> Measured:
     """A camera asks for more frames a second than a checkpoint in the released layout has room for."""
     model = make_checkpoint(lab.folder / "released", layout="released")
@@ -32,8 +35,11 @@ def rate_beyond_the_checkpoint(lab: Lab) -> Measured:
     return {"ended_after_s": round(took_s, 2)}
 
 
-@FAULTS.add("""the refusal is an event and a line of the log; what else was changed is in force, and frames are seen on
-    without a fault""", rtsp=False)
+@FAULTS.add(
+    """the refusal is an event and a line of the log; what else was changed is in force, and frames are seen on
+    without a fault""",
+    rtsp=False,
+)
 def instruction_refused_on_reload(lab: Lab) -> Measured:
     """SIGHUP with a standing instruction that is longer than the text window, and another talkativeness."""
     config = lab.folder / "cameras.yaml"

@@ -19,14 +19,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from assistant.channel import Channel
-from assistant.channel_types import ChannelConfig
 from assistant.events import Comment, StatusEvent, StatusKind, StreamEvent
-from assistant.host import Host, HostState
+from assistant.serving.channel import Channel
+from assistant.serving.channel_types import ChannelConfig
+from assistant.serving.scheduler import ModelState, Scheduler
 from assistant.timeline.sink import ChannelSink
 from assistant.timeline.store import Timeline
 from assistant.timeline.upkeep import Retention
-from tests.faults.day import DayCamera, DayClock, Taken, View
+from tests.faults.day import DayCamera, DayClock, FrameEncoder, Taken
 from tests.faults.lab import Lab, make_engine, wait_until
 from tests.faults.vitals import Flatness, Vitals, flatness, take_vitals
 
@@ -87,19 +87,19 @@ def watch_a_day(hours: float, limit_s: float, fps: float = 1.0, seed: int = 1) -
     """Watch `hours` of camera time with the embedded checkpoint, or as much of them as `limit_s` lets."""
     clock, tally = DayClock(), Tally()
     taken = Taken(clock)
-    camera = DayCamera(clock, View(seed), taken, 24 * 3600 / RESTARTS_A_DAY, fps, random.Random(seed))
+    camera = DayCamera(clock, FrameEncoder(seed), taken, 24 * 3600 / RESTARTS_A_DAY, fps, random.Random(seed))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
         timeline = Timeline(folder, clock=clock, retention=Retention(max_age_days=0.25))
         stack.callback(timeline.close)
-        host = Host(make_engine, clock=clock)
+        host = Scheduler(make_engine, clock=clock)
         stack.callback(host.stop)
         host.start()
         config = ChannelConfig(name="day", spec="day", fps=fps, keep_trying=True, frozen_after_s=60.0, talkative=0.5)
         sink = ChannelSink(timeline, "day", keeper=taken)
         channel = Channel(config, host, clock=clock, sinks=[sink], opener=camera.source, evidence=taken)
         channel.subscribe(tally.hear)
-        wait_until(lambda: host.state is HostState.READY, 240.0, "the model is loaded")
+        wait_until(lambda: host.state is ModelState.READY, 240.0, "the model is loaded")
         channel.start()
         stack.callback(channel.stop)
         stack.callback(lambda: setattr(camera, "is_over", True))

@@ -128,8 +128,11 @@ def disk_full(lab: Lab) -> Measured:
     return {"mounted": True, **_try_full_disk(lab, _filled(folder))}
 
 
-@FAULTS.add("""watching goes on at its rate; no event takes the engine longer than half a second; it is said; all
-    events are there afterwards, in their order, none lost""", quick=True)
+@FAULTS.add(
+    """watching goes on at its rate; no event takes the engine longer than half a second; it is said; all
+    events are there afterwards, in their order, none lost""",
+    quick=True,
+)
 def database_locked(lab: Lab) -> Measured:
     """Another process holds the database for four seconds."""
     server = lab.camera()
@@ -162,8 +165,11 @@ def database_locked(lab: Lab) -> Measured:
             "written_after_s": round(took_s, 2)}  # fmt: skip
 
 
-@FAULTS.add("""it is said; media time goes on evenly; events keep their order by number, and each keeps the time of day
-    that it was recorded at; watching goes on""", quick=True)
+@FAULTS.add(
+    """it is said; media time goes on evenly; events keep their order by number, and each keeps the time of day
+    that it was recorded at; watching goes on""",
+    quick=True,
+)
 def clock_moved_back(lab: Lab) -> Measured:
     """The time of day is set back by an hour."""
     server = lab.camera()
@@ -217,8 +223,12 @@ def _writer(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
 
 
-@FAULTS.add("""every event that was shown is in the timeline; the database is sound; every thumbnail that it names is
-    there and whole; the next start takes in what waited""", rtsp=False, quick=True)
+@FAULTS.add(
+    """every event that was shown is in the timeline; the database is sound; every thumbnail that it names is
+    there and whole; the next start takes in what waited""",
+    rtsp=False,
+    quick=True,
+)
 def killed_while_writing(lab: Lab) -> Measured:
     """SIGKILL in the middle of writing, eight times, each at another moment."""
     from streaming.thumbnails import decode_jpeg
@@ -245,8 +255,11 @@ def killed_while_writing(lab: Lab) -> Measured:
     return {"kills": 8, "events_shown": num_shown, "missing": 0, "thumbnails": len(pictures)}
 
 
-@FAULTS.add("""every event that was printed is in the timeline, and so are those that waited for a locked database when
-    the process was killed""", rtsp=False)
+@FAULTS.add(
+    """every event that was printed is in the timeline, and so are those that waited for a locked database when
+    the process was killed""",
+    rtsp=False,
+)
 def killed_while_waiting(lab: Lab) -> Measured:
     """SIGKILL while another process holds the database: what was shown waits on file until the next start."""
     from assistant.timeline.store import Timeline
@@ -272,4 +285,3 @@ def killed_while_waiting(lab: Lab) -> Measured:
     hold(all(shown), "the writer ended by itself")
     hold(not missing, f"{len(missing)} events were shown and are not there, as {missing[:3]}")
     return {"events_shown": len(shown), "missing": 0}
-

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import httpx
 
-from assistant.channel_types import ChannelState
 from assistant.events import StatusKind
+from assistant.serving.channel_types import ChannelState
 from streaming.errors import SourceError
-from streaming.reach import Reach
-from streaming.sources import RetryPolicy, SourceOptions, open_source
+from streaming.network_policy import NetworkPolicy
+from streaming.open_source import open_source
+from streaming.sources.base import RetryPolicy, SourceOptions
 from streaming.types import Frame, Notice, NoticeKind
 from tests.clips import number_of, write_clip
 from tests.faults.case import FAULTS, Measured
@@ -66,7 +67,7 @@ CHEAP: dict[str, Answer] = {
 }
 
 
-def _played(url: str, reach: Reach | None) -> tuple[bool, list[int], bool]:
+def _played(url: str, reach: NetworkPolicy | None) -> tuple[bool, list[int], bool]:
     """Whether it is live, the numbers of its pictures, whether it broke."""
     options = SourceOptions(open_timeout_s=3.0, read_timeout_s=1.0, retry=RetryPolicy(max_retries=0), reach=reach)
     with open_source(url, options=options) as source:
@@ -156,7 +157,7 @@ def odd_answers(lab: Lab) -> Measured:
     """Parts refused, redirects, gzip, 206 without a length, no length at all, a slow start."""
     answers = _answers(lab.folder)
     with OddServer(answers) as server:
-        for name, reach in itertools.product(answers, (None, Reach())):
+        for name, reach in itertools.product(answers, (None, NetworkPolicy())):
             is_live, numbers, is_broken = _played(server.url(name), reach)
             hold(not is_live and not is_broken, f"{name}: live {is_live}, broken {is_broken}")
             hold(numbers == list(range(_NUM)), f"{name}: {numbers}")
@@ -174,7 +175,7 @@ def answers_without_pictures(lab: Lab) -> Measured:
     }
     reasons = {}
     with OddServer({name: answer for name, (answer, _) in answers.items()}) as server:
-        for (name, (_, words)), reach in itertools.product(answers.items(), (None, Reach())):
+        for (name, (_, words)), reach in itertools.product(answers.items(), (None, NetworkPolicy())):
             reasons[name] = _refusal(lambda name=name, reach=reach: _played(server.url(name), reach))  # type: ignore[misc]
             hold(re.search(words, reasons[name]) is not None, f"{name}: {reasons[name]}")
     return {"refused": 2 * len(reasons)}
@@ -188,8 +189,11 @@ def _refusal(work: Callable[[], object]) -> str:
     return "nothing was refused"
 
 
-@FAULTS.add("""what comes by the proxy's name is answered; another name, another site's page and a claim of the proxy's
-    name under another are refused with value, rule and remedy""", rtsp=False)
+@FAULTS.add(
+    """what comes by the proxy's name is answered; another name, another site's page and a claim of the proxy's
+    name under another are refused with value, rule and remedy""",
+    rtsp=False,
+)
 def behind_a_proxy(lab: Lab) -> Measured:
     """Requests as a reverse proxy passes them on, and as those who would like to be taken for one send them."""
     public = "https://camera.example.org/door"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from models.checkpoint import Checkpoint, load_checkpoint
+from models.checkpoint.fake import make_checkpoint
+from models.checkpoint.loader import Checkpoint, load_checkpoint
 from models.engine import Engine
-from models.fake import make_checkpoint
+from models.groundtruth.remarks import all_remarks
 from models.training.blueprint import Sizes, new_model
-from models.training.remarks import all_remarks
 
 TRAINEE = Sizes(vision_hidden=24, vision_layers=1, vision_heads=2, hidden=32, layers=3, heads=4, kv_heads=2)
 """Sizes of the checkpoint `trainee`."""

@@ -9,17 +9,17 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from models.cache import rotate
-from models.checkpoint import Checkpoint
-from models.codec import TextCodec
+from models.checkpoint.loader import Checkpoint
+from models.checkpoint.settings import SpeakingSettings, StreamSettings
 from models.engine import Engine
+from models.ledger import WindowSettings
 from models.prompt import IMAGE_TOKEN
-from models.sampling import Choice, Sampler
-from models.session import Session
-from models.settings import SpeakingSettings, StreamSettings
-from models.sight import Sight
-from models.spans import WindowSettings
-from models.steps import Output, Steps
+from models.session.cache import rotate
+from models.session.results import Sight
+from models.session.session import Session
+from models.session.steps import Output, StepGenerator, Steps, as_steps
+from models.session.token_sampling import Choice, TokenSampler
+from models.session.tokenizer import StreamTokenizer
 from streaming.types import Frame
 
 T = TypeVar("T")
@@ -64,7 +64,8 @@ def watch(engine: Engine, session: Session, num_frames: int, *, start_s: float =
     return [engine.run(session.see(frame(picture(index), index, start_s + index))) for index in numbers]
 
 
-def noting(steps: Steps[T], outputs: list[Output]) -> Steps[T]:
+@as_steps
+def noting(steps: Steps[T], outputs: list[Output]) -> StepGenerator[T]:
     """The same steps, with what each forward pass gave noted on the way."""
     output: Output | None = None
     while True:
@@ -77,12 +78,12 @@ def noting(steps: Steps[T], outputs: list[Output]) -> Steps[T]:
             outputs.append(output)
 
 
-class Script(Sampler):
+class Script(TokenSampler):
     """A sampler that says what it was given, turn after turn, and ends every other turn at once."""
 
     def __init__(self, checkpoint: Checkpoint, *turns: str) -> None:
         super().__init__()
-        self._codec = TextCodec(checkpoint)
+        self._codec = StreamTokenizer(checkpoint)
         self._end = checkpoint.special.im_end
         self._turns = [self._codec.encode(turn) for turn in turns]
         self._now: list[int] = []

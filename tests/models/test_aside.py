@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoint import Checkpoint
+from models.checkpoint.loader import Checkpoint
 from models.engine import Engine
-from models.footprint import session_bytes
-from models.session import Session
-from models.steps import Job
+from models.session.memory import session_bytes
+from models.session.session import Session
+from models.session.steps import Job
 from tests.models.streams import moving, picture, small_settings
 
 

@@ -14,17 +14,17 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from models.checkpoint import Checkpoint
-from models.codec import TextCodec
-from models.spans import WindowSettings
+from models.checkpoint.loader import Checkpoint
+from models.ledger import WindowSettings
+from models.session.tokenizer import StreamTokenizer
+from models.training.attention_supervision import LOOKS
+from models.training.aux_heads import AuxHeads
 from models.training.data import Mixture, SceneMaker, TrainingScene
 from models.training.examples import ANSWER_WEIGHT, ExampleBuilder, StreamExample, Turn
-from models.training.heads import Heads
-from models.training.looks import LOOKS
-from models.training.loop import Stage
 from models.training.losses import _embed, _read_stream, batch_losses
-from streaming.sources.scenario import SceneSettings
-from streaming.sources.synthetic import Scene
+from models.training.stage import TrainingStage
+from streaming.scenes.scenario import SceneSettings
+from streaming.scenes.source import Scene
 from tests.models.conftest import TRAINEE
 
 
@@ -71,7 +71,7 @@ def test_each_aside_is_read_as_if_it_alone_followed_the_stream(trainee: Checkpoi
 def _example(trainee: Checkpoint, window: WindowSettings) -> StreamExample:
     scene = Scene(41, SceneSettings(duration_s=40, view_sizes=((196, 112),), pace=2.0, still_probability=0.0))
     grid = trainee.vision.fit_grid(196, 112, max_cells=trainee.stream.max_cells)
-    builder = ExampleBuilder(TextCodec(trainee), trainee.special, trainee.vision, window)
+    builder = ExampleBuilder(StreamTokenizer(trainee), trainee.special, trainee.vision, window)
     pictures = [(float(t), scene.frame(float(t))) for t in scene.times(2.0)]
     asides = [Turn(4.0, "Yes.", "Is anything in view?"), Turn(39.5, "No.", "Is anything moving?")]
     return builder.build(pictures, grid, [], asides=asides)
@@ -79,7 +79,7 @@ def _example(trainee: Checkpoint, window: WindowSettings) -> StreamExample:
 
 def test_an_aside_follows_the_frames_of_its_moment_and_leaves_no_trace(trainee: Checkpoint) -> None:
     example = _example(trainee, trainee.stream.window)
-    asides, codec = example.asides, TextCodec(trainee)
+    asides, codec = example.asides, StreamTokenizer(trainee)
     question = codec.encode("<|im_start|>user\nIs anything in view?<|im_end|>\n")
     assert asides.ids[: len(question)].tolist() == question and len(asides.after) == 2
     ends = example.frame_ends.tolist()
@@ -168,9 +168,9 @@ def test_looks_that_a_stage_does_not_weigh_are_not_measured(trainee: Checkpoint)
     scene = _scene(trainee, told_share=1.0)
     ids = (trainee.special.im_start, trainee.special.stream_start)
     measured = []
-    plain = Stage("s", num_steps=1)
+    plain = TrainingStage("s", num_steps=1)
     for stage in (plain, replace(plain, carrying_weight=0.5), replace(plain, pointing_weight=0.5, matching_weight=1.0)):
-        losses = batch_losses(trainee.model, Heads.of(trainee.model), [scene], stage, ids)
+        losses = batch_losses(trainee.model, AuxHeads.of(trainee.model), [scene], stage, ids)
         measured.append({name for name in LOOKS if not math.isnan(getattr(losses, name))})
     assert measured == [set(), {"carrying"}, {"pointing", "matching"}]
 
@@ -179,13 +179,13 @@ def test_looks_that_a_stage_does_not_weigh_are_not_measured(trainee: Checkpoint)
 def test_a_head_learns_to_look_at_what_answers_rest_on_and_to_say_it(trainee: Checkpoint, look: str) -> None:
     scene = _scene(trainee, told_share=1.0)
     pointing, telling = float(look == "pointing"), float(look == "telling")
-    stage = Stage("told", num_steps=1, answers_weight=0.0, pointing_weight=pointing, telling_weight=telling)
+    stage = TrainingStage("told", num_steps=1, answers_weight=0.0, pointing_weight=pointing, telling_weight=telling)
     model, ids = copy.deepcopy(trainee.model), (trainee.special.im_start, trainee.special.stream_start)
     model.requires_grad_(True)
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.01)
     lost = []
     for _ in range(30):
-        losses = batch_losses(model, Heads.of(model), [scene], stage, ids)
+        losses = batch_losses(model, AuxHeads.of(model), [scene], stage, ids)
         optimiser.zero_grad()
         losses.total.backward()
         optimiser.step()
@@ -194,7 +194,7 @@ def test_a_head_learns_to_look_at_what_answers_rest_on_and_to_say_it(trainee: Ch
 
 
 def test_a_told_scene_holds_the_remarks_and_what_answers_rest_on(trainee: Checkpoint) -> None:
-    codec = TextCodec(trainee)
+    codec = StreamTokenizer(trainee)
     maker = SceneMaker(trainee, Mixture(duration_s=(20, 40), told_share=1.0, asides_per_scene=10.0, fps=(2.0,)), 5)
     rested = 0
     for number in range(12):

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.attachments import Clip
-from models.checkpoint import Checkpoint
-from models.codec import TextCodec
-from models.spans import WindowSettings
+from models.checkpoint.loader import Checkpoint
+from models.ledger import WindowSettings
+from models.session.media_turns import Clip
+from models.session.tokenizer import StreamTokenizer
 from models.training.attached import Pictured, asked_with_pictures
 from models.training.data import Mixture, SceneMaker
-from streaming.sources.scenario import SceneSettings
-from streaming.sources.synthetic import Scene
+from streaming.scenes.scenario import SceneSettings
+from streaming.scenes.source import Scene
 
 
 def test_an_image_two_a_clip_and_a_clip_with_an_image_are_asked_about() -> None:
@@ -38,7 +38,7 @@ def test_clips_are_of_many_lengths() -> None:
 
 def test_further_questions_begin_where_the_words_of_the_first_one_do(trainee: Checkpoint) -> None:
     maker = SceneMaker(trainee, Mixture(attached_share=1.0), 3)
-    image, codec, told, compared = trainee.special.image, TextCodec(trainee), 0, 0
+    image, codec, told, compared = trainee.special.image, StreamTokenizer(trainee), 0, 0
     for number in range(12):
         stream = maker.make(number).stream
         if not stream.attached:

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from models.attachments import Attachment, Clip
-from models.checkpoint import Checkpoint
-from models.devices import free_bytes
+from models.checkpoint.devices import free_bytes
+from models.checkpoint.loader import Checkpoint
 from models.engine import Engine
 from models.errors import SessionError
-from models.footprint import FREE_SHARE, cache_bytes, default_limit, session_bytes
-from models.session import Session
-from models.spans import window_tokens
-from models.steps import Forward, Steps
+from models.ledger import window_tokens
+from models.session.media_turns import Attachment, Clip
+from models.session.memory import FREE_SHARE, cache_bytes, default_limit, session_bytes
+from models.session.session import Session
+from models.session.steps import Forward, Steps
 from tests.models.streams import Script, check_whole, frame, picture, small_settings, watch
 
 
@@ -59,9 +59,7 @@ def fitting(session: Session, most: int) -> str:
     return text
 
 
-def test_no_session_outgrows_what_was_set_aside_for_it(
-    engine: Engine, checkpoint: Checkpoint, looked_at: Any
-) -> None:
+def test_no_session_outgrows_what_was_set_aside_for_it(engine: Engine, checkpoint: Checkpoint, looked_at: Any) -> None:
     settings = small_settings()
     script = Script(checkpoint, *["circle " * 20] * 40)
     session = engine.open_session(settings, sampler=script, system="Be brief. " * 10)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from models.cache import KeyTap, RollingCache, rotate
-from models.checkpoint import Checkpoint
-from models.fake import FakeSizes, make_checkpoint
+from models.checkpoint.fake import FakeSizes, make_checkpoint
+from models.checkpoint.loader import Checkpoint
+from models.session.cache import KeyTap, RollingCache, rotate
 
 NUM_LAYERS = 2
 
@@ -117,7 +117,7 @@ def test_survivors_move_by_their_own_distance(checkpoint: Checkpoint, tap: KeyTa
 
 def test_one_layer_after_eviction_is_as_if_the_evicted_had_never_been(tmp_path) -> None:
     """In a single layer keys depend on their own token alone, so recomputing must give the same logits."""
-    from models.checkpoint import load_checkpoint
+    from models.checkpoint.loader import load_checkpoint
 
     checkpoint = load_checkpoint(make_checkpoint(tmp_path / "one", sizes=FakeSizes(layers=1)), device="cpu")
     tap = KeyTap(checkpoint.model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.training.calibrate import Platt, fit_platt, reliability
+from models.groundtruth.calibrate import Platt, fit_platt, reliability
 
 
 def _planted(scale: float, shift: float, n: int = 40000) -> tuple[np.ndarray, np.ndarray]:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoint import load_checkpoint
+from models.checkpoint.fake import make_checkpoint
+from models.checkpoint.loader import load_checkpoint
+from models.checkpoint.settings import StreamSettings
 from models.decision import DecisionMass, decision_mass
 from models.engine import Engine
 from models.errors import CheckpointDamaged
-from models.fake import make_checkpoint
-from models.settings import StreamSettings
 from tests.models.streams import picture
 
 

@@ -11,19 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoint import Checkpoint
-from models.codec import TextCodec
+from models.checkpoint.loader import Checkpoint
 from models.engine import Engine
 from models.errors import SessionError, SettingsError
-from models.sampling import Sampler, SamplingSettings
-from models.session import Session
-from models.steps import Forward, Job, Output, Steps
+from models.session.session import Session
+from models.session.steps import Forward, Job, Output, StepGenerator, as_steps
+from models.session.token_sampling import SamplingSettings, TokenSampler
+from models.session.tokenizer import StreamTokenizer
 from tests.models.streams import Script, check_whole, frame, moving, noting, picture, read, small_settings
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "prompts.json").read_text(encoding="utf-8"))
 
 
-def life(session: Session, seed: int, heard: list[Any]) -> Steps[None]:
+@as_steps
+def life(session: Session, seed: int, heard: list[Any]) -> StepGenerator[None]:
     """A stream with remarks, questions and checks, as one job."""
     for seen in moving(12 + seed):
         shifted = replace(seen, image=picture(seen.index * (seed + 1), seed=seed))
@@ -78,7 +79,8 @@ def test_a_step_is_one_forward_pass_a_job(engine: Engine, monkeypatch: pytest.Mo
 def test_an_error_stays_in_its_job(engine: Engine) -> None:
     good, bad = (engine.open_session(small_settings()) for _ in range(2))
 
-    def broken() -> Steps[None]:
+    @as_steps
+    def broken() -> StepGenerator[None]:
         yield from bad.see(frame(picture(0), 0, 0.0))
         raise ValueError("a bug of this job")
 
@@ -96,7 +98,8 @@ def test_a_failed_forward_pass_leaves_its_cache_as_it_was(engine: Engine, monkey
     cache = engine._runtime.new_cache(256)
     embeddings = torch.zeros(5, 32)
 
-    def twice() -> Steps[int]:
+    @as_steps
+    def twice() -> StepGenerator[int]:
         yield Forward(cache, embeddings)
         try:
             yield Forward(cache, embeddings)
@@ -177,7 +180,7 @@ def test_asking_without_pictures_is_plain_conversation(engine: Engine, checkpoin
     engine.run(noting(engine.ask("How many circles are there?", max_tokens=1, system="Be brief."), outputs))
     prompt = checkpoint.prompt
     text = prompt.system("Be brief.") + prompt.turn("user", "How many circles are there?") + prompt.opening()
-    ids = TextCodec(checkpoint).encode(text)
+    ids = StreamTokenizer(checkpoint).encode(text)
     with torch.inference_mode():
         expected = checkpoint.model(input_ids=torch.tensor([ids])).logits[0, -1]
     torch.testing.assert_close(outputs[1].logits[0], expected, atol=1e-4, rtol=0)
@@ -199,7 +202,7 @@ def test_a_closed_engine_gives_the_model_back(checkpoint: Checkpoint) -> None:
 
 def test_greedy_takes_the_likeliest_and_says_how_likely() -> None:
     logits = torch.randn(1, 50, generator=torch.Generator().manual_seed(0))
-    choice = Sampler().choose(logits, [])
+    choice = TokenSampler().choose(logits, [])
     assert choice.token == int(logits.argmax())
     assert choice.logprob == pytest.approx(float(logits[0].log_softmax(-1).max()))
 
@@ -208,7 +211,7 @@ def test_greedy_takes_the_likeliest_and_says_how_likely() -> None:
 def test_what_is_barred_is_never_taken(temperature: float) -> None:
     logits = torch.zeros(1, 20)
     logits[0, 3], logits[0, 4], logits[0, 5] = 90.0, 80.0, 40.0
-    choice = Sampler(SamplingSettings(temperature=temperature)).choose(logits, [], barred={3, 4})
+    choice = TokenSampler(SamplingSettings(temperature=temperature)).choose(logits, [], barred={3, 4})
     assert choice.token == 5
     assert choice.logprob == pytest.approx(-50.0, abs=1e-3), "how likely the model itself thought it"
     assert logits[0, 3] == 90.0
@@ -217,14 +220,14 @@ def test_what_is_barred_is_never_taken(temperature: float) -> None:
 def test_sampling_goes_through_the_processors() -> None:
     logits = torch.zeros(1, 20)
     logits[0, 3], logits[0, 4] = 5.0, 4.9
-    assert Sampler(SamplingSettings(repetition_penalty=2.0)).choose(logits, [3]).token == 4
-    assert Sampler(SamplingSettings(no_repeat_ngram=1)).choose(logits, [3]).token == 4
-    nucleus = Sampler(SamplingSettings(temperature=1.0, top_k=2, seed=1))
+    assert TokenSampler(SamplingSettings(repetition_penalty=2.0)).choose(logits, [3]).token == 4
+    assert TokenSampler(SamplingSettings(no_repeat_ngram=1)).choose(logits, [3]).token == 4
+    nucleus = TokenSampler(SamplingSettings(temperature=1.0, top_k=2, seed=1))
     drawn = [nucleus.choose(logits, []).token for _ in range(40)]
     assert set(drawn) == {3, 4}
-    again = Sampler(SamplingSettings(temperature=1.0, top_k=2, seed=1))
+    again = TokenSampler(SamplingSettings(temperature=1.0, top_k=2, seed=1))
     assert [again.choose(logits, []).token for _ in range(40)] == drawn
-    narrow = Sampler(SamplingSettings(temperature=1.0, top_p=0.3))
+    narrow = TokenSampler(SamplingSettings(temperature=1.0, top_p=0.3))
     assert {narrow.choose(logits, []).token for _ in range(20)} == {3}
 
 

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.attachments import Clip
-from models.checkpoint import Checkpoint
+from models.checkpoint.loader import Checkpoint
+from models.checkpoint.settings import StreamSettings
 from models.engine import Engine
-from models.settings import StreamSettings
-from models.spans import WindowSettings
+from models.groundtruth.remarks import remarks
+from models.ledger import WindowSettings
+from models.session.media_turns import Clip
 from models.training.data import Mixture, SceneMaker
 from models.training.examples import IGNORED, ExampleBuilder, Turn
-from models.training.remarks import remarks
 from models.training.stores import Batches, SceneStore, StillStore
-from streaming.sources.scenario import SceneSettings
-from streaming.sources.synthetic import Scene
+from streaming.scenes.scenario import SceneSettings
+from streaming.scenes.source import Scene
 from streaming.types import Frame
 
 WINDOW = WindowSettings(vision_low=28 * 8, vision_high=28 * 9, text_low=200, text_high=300)
@@ -26,9 +26,9 @@ SETTINGS = SceneSettings(duration_s=40, view_sizes=((196, 112),), pace=2.0, stil
 
 
 def _builder(trainee: Checkpoint, window: WindowSettings) -> ExampleBuilder:
-    from models.codec import TextCodec
+    from models.session.tokenizer import StreamTokenizer
 
-    return ExampleBuilder(TextCodec(trainee), trainee.special, trainee.vision, window)
+    return ExampleBuilder(StreamTokenizer(trainee), trainee.special, trainee.vision, window)
 
 
 def _pictures(scene: Scene) -> list[tuple[float, np.ndarray]]:

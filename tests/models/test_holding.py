@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from models.checkpoint import Checkpoint
-from models.devices import wait_for
+from models.checkpoint.devices import wait_for
+from models.checkpoint.loader import Checkpoint
 from models.engine import Engine
-from models.steps import Job, Steps
+from models.session.steps import Job, StepGenerator, as_steps
 from tests.models.streams import frame, picture, small_settings, watch
 
 
@@ -49,7 +49,8 @@ def test_an_error_of_another_error_keeps_nothing_either(engine: Engine, checkpoi
     watch(engine, session, 1)
     held: list[weakref.ref[Any]] = []
 
-    def translated() -> Steps[None]:
+    @as_steps
+    def translated() -> StepGenerator[None]:
         large = torch.zeros(1000)
         held.append(weakref.ref(large))
         try:
@@ -87,7 +88,7 @@ def test_stage_times_are_those_of_the_work_and_not_of_its_launch(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = _Device()
-    monkeypatch.setattr("models.runtime.wait_for", device.wait)
+    monkeypatch.setattr("models.session.runtime.wait_for", device.wait)
     engine = Engine(checkpoint, now=device.now_s)
     session = engine.open_session(small_settings(), system="")
     model = checkpoint.model.model

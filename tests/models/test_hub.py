@@ -20,7 +20,7 @@ TOKEN = "hf_of_the_test"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FIND = """
 import sys
-from models.checkpoint import find_checkpoint
+from models.checkpoint.loader import find_checkpoint
 from models.errors import CheckpointNotFound
 try:
     print(find_checkpoint(sys.argv[1], progress=sys.argv[2] == "bar"))

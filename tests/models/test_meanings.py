@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.training.meanings import is_right, meaning
-from models.training.questions import questions
-from models.training.wording import all_answers
-from streaming.sources.scenario import SceneSettings
-from streaming.sources.synthetic import Scene
+from models.groundtruth.meanings import is_right, meaning
+from models.groundtruth.questions import questions
+from models.groundtruth.wording import all_answers
+from streaming.scenes.scenario import SceneSettings
+from streaming.scenes.source import Scene
 
 
 @pytest.mark.parametrize(

@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.checkpoint import Checkpoint
+from models.checkpoint.loader import Checkpoint
 from models.errors import SettingsError
+from models.groundtruth.meanings import is_right
+from models.groundtruth.questions import NAMED_KINDS, NOW_KINDS, PAST_KINDS, TrueAnswer, questions
+from models.groundtruth.remarks import event_slots, named_remarks, parse, remarks
+from models.groundtruth.scenes import CORPUS
 from models.training.data import Mixture, SceneMaker
-from models.training.meanings import is_right
 from models.training.movers import Movers, kinds_of
-from models.training.questions import NAMED_KINDS, NOW_KINDS, PAST_KINDS, Asked, questions
-from models.training.remarks import event_slots, named_remarks, parse, remarks
-from models.training.scenes import CORPUS
-from streaming.sources.scenario import Family, SceneSettings
-from streaming.sources.synthetic import Scene
+from streaming.scenes.scenario import Family, SceneSettings
+from streaming.scenes.source import Scene
 from tests.footage import write_footage
 
-Sample = tuple[Scene, float, Asked]
+Sample = tuple[Scene, float, TrueAnswer]
 USUAL = SceneSettings(duration_s=24.0, families=frozenset({Family.MOTION}), still_probability=0.0)
 
 

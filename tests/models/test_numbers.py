@@ -7,15 +7,17 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from models.checkpoint import Checkpoint, load_checkpoint
+from models.checkpoint.loader import Checkpoint, load_checkpoint
 from models.engine import Engine
 from models.errors import LogitsError
-from models.session import Session
-from streaming.difffp import Kind
+from models.session.session import Session
+from models.session.steps import Steps
+from streaming.difffp.live import Kind
 from tests.models.streams import check_whole, frame, picture, small_settings, watch
 
 
@@ -48,7 +50,7 @@ def test_what_overflows_float16_is_an_error_that_names_bfloat16(
     watch(engine, session, 2)
     length = session.context.cache.length
     with scaled(half, 3e5):
-        for wrong in (
+        wrongs: tuple[Steps[Any], ...] = (
             session.see(frame(picture(2), 2, 2.0)),
             session.answer("What is it?"),
             session.answer("What is it?", [picture(3)]),
@@ -56,7 +58,8 @@ def test_what_overflows_float16_is_an_error_that_names_bfloat16(
             session.comment(),
             session.check("Is it so?"),
             engine.ask("What is it?", [picture(3)]),
-        ):
+        )
+        for wrong in wrongs:
             with pytest.raises(LogitsError, match="float16.*--dtype bfloat16"):
                 engine.run(wrong)
         assert session.context.cache.length == length
@@ -70,9 +73,7 @@ def check_whole_in_half(session: Session) -> None:
     assert all(torch.isfinite(layer.keys).all() for layer in session.context.cache.layers)
 
 
-def test_bfloat16_holds_what_float16_does_not(
-    released_folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_bfloat16_holds_what_float16_does_not(released_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         brain = load_checkpoint(released_folder, device="cpu", dtype="bfloat16")
     assert "float16" not in caplog.text.replace("bfloat16", "")

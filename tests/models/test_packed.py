@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.checkpoint import Checkpoint, load_checkpoint
+from models.checkpoint.loader import Checkpoint, load_checkpoint
 from models.training import loop
+from models.training.aux_heads import AuxHeads
 from models.training.data import Mixture, SceneMaker, TrainingScene
-from models.training.heads import Heads
-from models.training.loop import Stage, Trainer
+from models.training.loop import Trainer
 from models.training.losses import batch_losses
-from models.training.packed import Row, packed_losses
+from models.training.packed import PackedRow, packed_losses
+from models.training.stage import TrainingStage
 
 SEEN = Mixture(duration_s=(4.0, 9.0), asides_per_scene=4.0, judged_per_scene=2.0, evicted_share=0.3)
-STAGE = Stage(
+STAGE = TrainingStage(
     "all",
     1,
     pointing_weight=1.0,
@@ -43,7 +44,7 @@ def scenes(embedded: Checkpoint) -> list[TrainingScene]:
     return [*(seen.make(index) for index in range(3)), *(brief.make(index) for index in range(3)), told.make(0)]
 
 
-def gradients(embedded: Checkpoint, heads: Heads) -> dict[str, torch.Tensor]:
+def gradients(embedded: Checkpoint, heads: AuxHeads) -> dict[str, torch.Tensor]:
     named = [*embedded.model.named_parameters(), *heads.named_parameters()]
     found = {name: p.grad.clone() for name, p in named if p.grad is not None}
     embedded.model.zero_grad(set_to_none=True)
@@ -54,14 +55,14 @@ def gradients(embedded: Checkpoint, heads: Heads) -> dict[str, torch.Tensor]:
 def test_many_at_once_equal_one_by_one(embedded: Checkpoint, scenes: list[TrainingScene]) -> None:
     model, special = embedded.model, embedded.special
     torch.manual_seed(3)
-    heads = Heads.of(model)
+    heads = AuxHeads.of(model)
     decisions = (special.im_start, special.stream_start)
     model.requires_grad_(True)
     try:
         one_by_one = batch_losses(model, heads, scenes, STAGE, decisions)
         one_by_one.total.backward()
         wanted = gradients(embedded, heads)
-        rows = [Row.of(scene, special.image, decisions) for scene in scenes]
+        rows = [PackedRow.of(scene, special.image, decisions) for scene in scenes]
         at_once = packed_losses(model, heads, rows, STAGE, decisions)
         at_once.total.backward()
         found = gradients(embedded, heads)
@@ -102,7 +103,7 @@ def test_long_scenes_are_not_laid_beside_more_than_memory_holds(
     trainer = Trainer(
         copy.deepcopy(embedded.model), tmp_path, STAGE, (special.im_start, special.stream_start), packed=True
     )
-    longest = max(len(Row.of(scene, special.image, (0, 1))) for scene in scenes)
+    longest = max(len(PackedRow.of(scene, special.image, (0, 1))) for scene in scenes)
     monkeypatch.setattr(loop, "MOST_PAIRS", 2 * longest**2)
     groups = list(trainer._groups(scenes))
     assert sum(map(len, groups)) == len(scenes) and len(groups) > 1

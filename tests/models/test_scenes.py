@@ -9,27 +9,27 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from models.training.moment import sightings
-from models.training.questions import (
+from models.groundtruth.moment import sightings
+from models.groundtruth.questions import (
     NOW_KINDS,
     PAST_KINDS,
     PICTURE_KINDS,
-    Asked,
+    TrueAnswer,
     clip_and_image,
     picture_of,
     questions,
     shown_looks,
     which_image,
 )
-from models.training.remarks import SLOT_NAMES, all_remarks, event_slots, parse, remark_text, remarks
-from models.training.scenes import CORPUS, instructions
-from models.training.wording import NEVER, NUMBERS, YES_NO_KINDS, YES_NO_SUFFIX, listed, named, timed
-from streaming.sources.scenario import EventKind, Family, SceneSettings
-from streaming.sources.scenery import COLOURS, SHAPES
-from streaming.sources.synthetic import Scene
+from models.groundtruth.remarks import SLOT_NAMES, all_remarks, event_slots, parse, remark_text, remarks
+from models.groundtruth.scenes import CORPUS, instructions
+from models.groundtruth.wording import NEVER, NUMBERS, YES_NO_KINDS, YES_NO_SUFFIX, listed, named, timed
+from streaming.scenes.scenario import EventKind, Family, SceneSettings
+from streaming.scenes.scenery import COLOURS, SHAPES
+from streaming.scenes.source import Scene
 
 SETTINGS = SceneSettings(duration_s=30.0)
-Sample = tuple[Scene, float, Asked]
+Sample = tuple[Scene, float, TrueAnswer]
 
 
 @pytest.fixture(scope="module")
@@ -330,7 +330,7 @@ def test_the_corpus_knows_every_word_that_is_used(scenes: list[Scene], asked: di
 
 
 def test_remarks_put_to_an_instruction_pass_as_often_as_not_and_by_its_meaning() -> None:
-    from models.training.instructions import judged
+    from models.groundtruth.instructions import judged
 
     rng = np.random.default_rng(8)
     drawn = [judged(rng) for _ in range(400)]
@@ -347,7 +347,7 @@ def test_remarks_put_to_an_instruction_pass_as_often_as_not_and_by_its_meaning()
 
 @pytest.mark.parametrize("asked", ["Tell me only when something stops.", "Tell me only when anything appears."])
 def test_an_instruction_for_one_deed_is_judged_by_the_other_deeds_of_the_same_things(asked: str) -> None:
-    from models.training.instructions import judged
+    from models.groundtruth.instructions import judged
 
     rng = np.random.default_rng(9)
     drawn = [(text.removeprefix(asked), passes) for text, passes in (judged(rng) for _ in range(4000)) if asked in text]

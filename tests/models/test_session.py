@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoint import Checkpoint
+from models.checkpoint.loader import Checkpoint
+from models.checkpoint.settings import SpeakingSettings
 from models.engine import Engine
 from models.errors import SessionError, SettingsError
+from models.ledger import SpanKind
 from models.prompt import DEFAULT_SYSTEM
-from models.session import Session
-from models.settings import SpeakingSettings
-from models.spans import SpanKind
-from models.steps import Forward, Job, Output
-from models.stream_time import StreamTime
-from streaming.difffp import Kind
+from models.session.session import Session
+from models.session.steps import Forward, Job, Output
+from models.session.stream_time import StreamTime
+from streaming.difffp.live import Kind
 from tests.models.streams import (
     Script,
     check_whole,
@@ -166,9 +166,7 @@ def test_shown_time_stays_in_its_range_and_the_rest_is_told_anew(engine: Engine,
     assert read(session, checkpoint).count("Tell me all.") == 1
 
 
-def test_a_rebase_that_failed_is_told_with_the_next_frame(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rebase_that_failed_is_told_with_the_next_frame(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     session = engine.open_session(small_settings(max_shown_time_s=20.0, rebase_keep_s=6.0))
     watch(engine, session, 20)
     forward = engine._forward

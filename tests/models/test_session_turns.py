@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import torch
 
-from models.attachments import Attachment, Clip
-from models.checkpoint import Checkpoint
+from models.checkpoint.loader import Checkpoint
 from models.engine import Engine
 from models.errors import SessionError
-from models.sampling import Choice, Sampler
-from models.session import Session
-from models.spans import SpanKind
-from models.steps import Forward, Job, Output, Steps
-from streaming.difffp import Kind
+from models.ledger import SpanKind
+from models.session.media_turns import Attachment, Clip
+from models.session.session import Session
+from models.session.steps import Forward, Job, Output, StepGenerator, Steps, as_steps
+from models.session.token_sampling import Choice, TokenSampler
+from streaming.difffp.live import Kind
 from tests.models.streams import (
     Script,
     check_whole,
@@ -114,7 +114,7 @@ def test_long_turns_are_cut_at_their_limit_and_silent_ones_leave_nothing(
     check_whole(session)
 
 
-class _Tired(Sampler):
+class _Tired(TokenSampler):
     """Would end every turn at once."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -218,7 +218,8 @@ def test_attachments_take_a_quarter_and_leave_their_words_alone(engine: Engine, 
     before, length = read(session, checkpoint), session.context.cache.length
     longest = 0
 
-    def measured(steps: Steps[Any]) -> Steps[Any]:
+    @as_steps
+    def measured(steps: Steps[Any]) -> StepGenerator[Any]:
         nonlocal longest
         output = None
         while True:
@@ -272,6 +273,7 @@ def test_too_much_is_refused(engine: Engine) -> None:
     with pytest.raises(SessionError, match="several sizes"):
         Clip([picture(0), picture(0, (60, 60))], [0.0, 1.0])
     check_whole(session)
+
 
 def test_kept_attachments_take_a_quarter_together(engine: Engine, checkpoint: Checkpoint) -> None:
     session = engine.open_session(small_settings(), sampler=Script(checkpoint, "One.", "Two.", "Three."))

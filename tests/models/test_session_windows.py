@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoint import Checkpoint
-from models.context import PREFILL_TOKENS_CPU, chunks_on
+from models.checkpoint.loader import Checkpoint
+from models.checkpoint.settings import FRAME_OVERHEAD_TOKENS, SpeakingSettings, StreamSettings
 from models.engine import Engine
 from models.errors import SettingsError, VisionError
-from models.session import Session
-from models.settings import FRAME_OVERHEAD_TOKENS, SpeakingSettings, StreamSettings
-from models.spans import WindowSettings
-from models.steps import Forward, Output
-from streaming.difffp import Kind
+from models.ledger import WindowSettings
+from models.session.context import PREFILL_TOKENS_CPU, chunks_on
+from models.session.session import Session
+from models.session.steps import Forward, Output
+from streaming.difffp.live import Kind
 from tests.models.streams import (
     Script,
     check_whole,

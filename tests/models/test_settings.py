@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from models.checkpoint import load_checkpoint
-from models.codec import TextCodec
+from models.checkpoint.loader import load_checkpoint
+from models.checkpoint.settings import FRAME_OVERHEAD_TOKENS, LONGEST_SHOWN_TIME_S, SpeakingSettings, StreamSettings
 from models.errors import SettingsError
-from models.settings import FRAME_OVERHEAD_TOKENS, LONGEST_SHOWN_TIME_S, SpeakingSettings, StreamSettings
-from models.spans import WindowSettings
+from models.ledger import WindowSettings
+from models.session.tokenizer import StreamTokenizer
 
 NAN, INFINITY = float("nan"), float("inf")
 
@@ -53,7 +53,7 @@ def test_streams_that_cannot_be_kept_are_refused(values: dict[str, Any], named: 
 
 
 def test_a_frames_wrapper_costs_no_more_than_the_windows_allow_for() -> None:
-    codec = TextCodec(load_checkpoint(device="cpu", progress=False))
+    codec = StreamTokenizer(load_checkpoint(device="cpu", progress=False))
     for time_s in (0.0, 99.5, 179.967, LONGEST_SHOWN_TIME_S):
         assert len(codec.frame_head(time_s)) + len(codec.frame_tail) <= FRAME_OVERHEAD_TOKENS
 

@@ -7,12 +7,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.training.sight import CELL_SIZES, COLOURS, MASK_SIDE, SHAPES, UNSURE, cell_labels, make_stills, patch_masks
+from models.training.cell_targets import (
+    CELL_SIZES,
+    COLOURS,
+    MASK_SIDE,
+    SHAPES,
+    UNSURE,
+    cell_labels,
+    make_stills,
+    patch_masks,
+)
 from models.vision import VisionSettings
-from streaming.difffp import CellGrid
-from streaming.sources.rendering import Renderer
-from streaming.sources.scenario import Ramp, Scenario, SceneSettings
-from streaming.sources.stills import close_ups
+from streaming.difffp.live import CellGrid
+from streaming.scenes.rendering import Renderer
+from streaming.scenes.scenario import Ramp, Scenario, SceneSettings
+from streaming.scenes.stills import close_ups
 
 VISION = VisionSettings(border_px=2, min_tokens=4, max_tokens=1024)
 GRID = CellGrid(rows=3, cols=3, merge=2, patch_px=14)

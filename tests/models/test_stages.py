@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoint import Checkpoint, load_checkpoint
+from models.checkpoint.loader import Checkpoint, load_checkpoint
 from models.errors import SettingsError
+from models.groundtruth.questions import NOW_KINDS, PAST_KINDS
 from models.training.blueprint import Sizes
 from models.training.data import TrainingScene
-from models.training.loop import PARTS, Trainer, part_of
-from models.training.questions import NOW_KINDS, PAST_KINDS
+from models.training.loop import Trainer, part_of
+from models.training.stage import PARTS
 from models.training.stage_plans import STAGES_PATH, RowBatches, read_stage, read_stages
 from models.training.train import read_plan, train
 from tests.models.conftest import save_untrained

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from models.engine import Engine
-from models.session import Session
-from models.sight import Sight
+from models.session.results import Sight
+from models.session.session import Session
 from models.vision import VisionEncoder
-from streaming.difffp import CellGrid, Kind
+from streaming.difffp.live import CellGrid, Kind
 from tests.models.streams import check_whole, frame, last, picture, small_settings
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.checkpoint import load_checkpoint
-from models.threads import SMALL_MODEL_PARAMETERS, threads_for
+from models.checkpoint.loader import load_checkpoint
+from models.checkpoint.threads import SMALL_MODEL_PARAMETERS, threads_for
 
 
 @pytest.fixture(autouse=True)

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from models.cache import RollingLayer
-from models.checkpoint import Checkpoint, load_checkpoint
+from models.checkpoint.fake import FakeSizes, make_checkpoint
+from models.checkpoint.loader import Checkpoint, load_checkpoint
 from models.engine import Engine
-from models.fake import FakeSizes, make_checkpoint
-from models.readings import Readings
-from models.session import MOST_GAP_S, Session
-from models.spans import SpanKind
-from models.steps import Job
-from streaming.difffp import Kind
+from models.ledger import SpanKind
+from models.session.cache import RollingLayer
+from models.session.probes import Probes
+from models.session.session import MOST_GAP_S, Session
+from models.session.steps import Job
+from streaming.difffp.live import Kind
 from tests.models.streams import Script, check_whole, frame, last, picture, read, recomputed, small_settings, watch
 
 NUM_LAYERS = 5
@@ -183,7 +183,7 @@ def test_what_failed_after_a_frame_was_entered_does_not_put_evictions_off(
 ) -> None:
     """Each frame stays, and the measurement behind it fails: memory must not grow."""
     session = engine.open_session(small_settings())
-    monkeypatch.setattr(Readings, "log_p_assistant", out_of_memory)
+    monkeypatch.setattr(Probes, "log_p_assistant", out_of_memory)
     for step in range(60):
         with pytest.raises(torch.OutOfMemoryError):
             engine.run(session.see(frame(picture(step), step, float(step)), speak_above=-1e9))
@@ -243,9 +243,7 @@ def test_a_gap_that_could_not_be_noted_does_not_take_memory_away(
     assert sum(span.kind is SpanKind.FRAME for span in session.context.ledger) == 6
 
 
-def test_a_fed_picture_that_failed_is_kept_whole_the_next_time(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fed_picture_that_failed_is_kept_whole_the_next_time(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     session = engine.open_session(small_settings(), pruning="paper")
     engine.run(session.feed_picture(picture(0), [5], [6]))
     with monkeypatch.context() as patched:

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.checkpoint import Checkpoint, load_checkpoint
+from models.checkpoint.loader import Checkpoint, load_checkpoint
 from models.errors import SettingsError
+from models.training.aux_heads import AuxHeads
 from models.training.blueprint import Sizes
 from models.training.data import Mixture, SceneMaker, TrainingScene
-from models.training.heads import Heads
-from models.training.loop import Stage, Trainer
+from models.training.loop import Trainer
 from models.training.losses import Features, batch_losses
+from models.training.stage import TrainingStage
 from models.training.stores import Batches, SceneStore, StillStore
 from models.training.train import PLAN_PATH, read_plan, train
 from tests.models.conftest import save_untrained
@@ -49,7 +50,7 @@ def test_a_few_steps_on_one_batch_lower_every_loss(
     folder: Path, tmp_path: Path, batches: list[list[TrainingScene]]
 ) -> None:
     checkpoint = _checkpoint(folder)
-    stage = Stage("fit", num_steps=25, learning_rate=3e-3, warmup_steps=2)
+    stage = TrainingStage("fit", num_steps=25, learning_rate=3e-3, warmup_steps=2)
     trainer = Trainer(checkpoint.model, tmp_path, stage, _ids(checkpoint))
     before = batch_losses(checkpoint.model, trainer.heads, batches[0], stage, _ids(checkpoint))
     trainer.run(iter([batches[0]] * 25), save_every=1000)
@@ -62,8 +63,8 @@ def test_a_frozen_tower_stays_equal_to_the_bit_and_the_projector_learns(
     folder: Path, batches: list[list[TrainingScene]]
 ) -> None:
     model = _checkpoint(folder).model
-    heads = Heads(SMALL.hidden, SMALL.vision_hidden)
-    stage = Stage("frozen", num_steps=1)
+    heads = AuxHeads(SMALL.hidden, SMALL.vision_hidden)
+    stage = TrainingStage("frozen", num_steps=1)
     losses = batch_losses(model, heads, batches[0], stage, _ids(_checkpoint(folder)), train_vision=False)
     losses.total.backward()
     assert all(parameter.grad is None for parameter in model.model.vision_model.parameters())
@@ -78,7 +79,11 @@ def test_what_a_frozen_tower_made_before_gives_the_same_loss(
     maker = SceneMaker(checkpoint, mixture, 4)
     batch = [maker.make(number) for number in range(3)]
     assert any(scene.stream.attached for scene in batch)
-    heads, stage, features = Heads(SMALL.hidden, SMALL.vision_hidden), Stage("frozen", num_steps=1), Features()
+    heads, stage, features = (
+        AuxHeads(SMALL.hidden, SMALL.vision_hidden),
+        TrainingStage("frozen", num_steps=1),
+        Features(),
+    )
 
     def loss(kept: Features | None) -> float:
         with torch.no_grad():
@@ -95,7 +100,8 @@ def test_what_a_frozen_tower_made_before_gives_the_same_loss(
 def test_still_lifes_teach_the_encoder_and_leave_the_language_model_alone(folder: Path, tmp_path: Path) -> None:
     checkpoint = _checkpoint(folder)
     before = {name: value.clone() for name, value in checkpoint.model.state_dict().items()}
-    stage = Stage("sight", num_steps=12, learning_rate=3e-3, warmup_steps=2, cells_weight=1.0, language_weight=0.0,
+    stage = TrainingStage(
+                  "sight", num_steps=12, learning_rate=3e-3, warmup_steps=2, cells_weight=1.0, language_weight=0.0,
                   trains=("vision", "projector"))  # fmt: skip
     store = StillStore(checkpoint, Mixture(stills=True), 1)
     batch = [store.get(1), store.get(2)]
@@ -113,8 +119,8 @@ def test_still_lifes_teach_the_encoder_and_leave_the_language_model_alone(folder
 def test_padding_changes_nothing(folder: Path, batches: list[list[TrainingScene]]) -> None:
     """A scene gives the same loss alone and beside a longer one."""
     checkpoint = _checkpoint(folder)
-    heads = Heads(SMALL.hidden, SMALL.vision_hidden)
-    stage = Stage("plain", num_steps=1, cells_weight=0.0, state_weight=0.0)
+    heads = AuxHeads(SMALL.hidden, SMALL.vision_hidden)
+    stage = TrainingStage("plain", num_steps=1, cells_weight=0.0, state_weight=0.0)
     scenes = sorted(batches[0], key=lambda scene: len(scene.stream.ids))
     with torch.no_grad():
         alone = [batch_losses(checkpoint.model, heads, [s], stage, _ids(checkpoint)).total for s in scenes]
@@ -125,7 +131,7 @@ def test_padding_changes_nothing(folder: Path, batches: list[list[TrainingScene]
 def test_a_stopped_run_goes_on_to_the_same_weights(
     folder: Path, tmp_path: Path, batches: list[list[TrainingScene]]
 ) -> None:
-    stage = Stage("resumed", num_steps=4, warmup_steps=1, vision_every=2)
+    stage = TrainingStage("resumed", num_steps=4, warmup_steps=1, vision_every=2)
     torch.manual_seed(0)
     whole = _checkpoint(folder)
     trainer = Trainer(whole.model, tmp_path / "whole", stage, _ids(whole))

@@ -16,14 +16,14 @@ from transformers.models.video_llama_3.image_processing_pil_video_llama_3 import
     smart_resize,
 )
 
-from models.checkpoint import Checkpoint, load_checkpoint
+from models.checkpoint.loader import Checkpoint, load_checkpoint
+from models.checkpoint.types import SpecialIds
 from models.engine import Engine
 from models.errors import VisionError
 from models.prompt import IMAGE_TOKEN
-from models.steps import Output
-from models.types import SpecialIds
+from models.session.steps import Output
 from models.vision import VisionEncoder, VisionSettings
-from streaming.difffp import CellGrid
+from streaming.difffp.live import CellGrid
 from tests.models.streams import noting
 
 GOLDEN = Path(__file__).parent.parent / "golden"

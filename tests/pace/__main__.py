@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import transformers
 
-from models.checkpoint import Checkpoint
+from models.checkpoint.loader import Checkpoint
 from models.engine import Engine
 from models.errors import ModelError
 from tests.pace.meter import Meter

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers.models.video_llama_3.modeling_video_llama_3 import VideoLlama3ForConditionalGeneration
 
-from models.checkpoint import Checkpoint, load_checkpoint
-from models.fake import make_checkpoint
-from models.layouts import build_config
-from models.weights import OUTPUT_HEAD, fill_buffers
+from models.checkpoint.fake import make_checkpoint
+from models.checkpoint.layouts import build_config
+from models.checkpoint.loader import Checkpoint, load_checkpoint
+from models.checkpoint.weights import OUTPUT_HEAD, fill_buffers
 
 if TYPE_CHECKING:
     from transformers.models.video_llama_3.configuration_video_llama_3 import VideoLlama3Config

@@ -10,17 +10,17 @@ from typing import Literal
 import numpy as np
 import torch
 
-from models.checkpoint import Checkpoint
-from models.codec import TextCodec
+from models.checkpoint.loader import Checkpoint
+from models.checkpoint.settings import SpeakingSettings, StreamSettings
 from models.engine import Engine
-from models.sampling import Choice, Sampler
-from models.session import Session
-from models.settings import SpeakingSettings, StreamSettings
-from models.sight import Sight
-from models.spans import WindowSettings
-from models.steps import Job, Steps
-from models.turns import Utterance
-from streaming.sources.synthetic import Family, Scene, SceneSettings
+from models.ledger import WindowSettings
+from models.session.results import Sight
+from models.session.session import Session
+from models.session.steps import Job, Steps
+from models.session.token_sampling import Choice, TokenSampler
+from models.session.tokenizer import StreamTokenizer
+from models.session.turns import Utterance
+from streaming.scenes.source import Family, Scene, SceneSettings
 from streaming.types import Frame
 from tests.pace.meter import Meter
 
@@ -79,7 +79,7 @@ class Record:
     """In that time."""
 
 
-class Reciter(Sampler):
+class Reciter(TokenSampler):
     """Chooses as ever, and says a fixed text all the same: random weights would end a turn anywhere."""
 
     def __init__(self, ids: Sequence[int]) -> None:
@@ -110,7 +110,7 @@ def render(num_frames: int, seed: int) -> list[np.ndarray]:
 
 def num_filling(checkpoint: Checkpoint) -> int:
     """How many frames fill the window for sure: whole ones, and some of the scene itself."""
-    codec = TextCodec(checkpoint)
+    codec = StreamTokenizer(checkpoint)
     least = NUM_CELLS + len(codec.frame_head(0.0)) + len(codec.frame_tail)
     return math.ceil(WINDOW.vision_high / least) + 1 + NUM_SETTLING
 
@@ -132,7 +132,7 @@ class Life:
             window=WINDOW,
             speaking=SpeakingSettings(max_comment_tokens=TURN_TOKENS, max_answer_tokens=TURN_TOKENS),
         )
-        spoken = TextCodec(engine.checkpoint).encode(SPOKEN)
+        spoken = StreamTokenizer(engine.checkpoint).encode(SPOKEN)
         self._session: Session = engine.open_session(settings, sampler=Reciter(spoken))
         self._record = Record()
         self._time_evictions()

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import torch
 
-from streaming.difffp import CellGrid, LiveDiffFP, LiveSettings, Pruning
+from streaming.difffp.live import CellGrid, LiveDiffFP, LiveSettings, Pruning
 
 STD = (0.5, 0.5, 0.5)
 WRAPPER_TOKENS = 13

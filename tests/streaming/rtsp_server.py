@@ -70,8 +70,9 @@ class Stage:
             Gst.util_set_object_arg(element.get_by_name("picture"), "pattern", words[1])
 
 
-def require_login(server: GstRtspServer.RTSPServer, factory: GstRtspServer.RTSPMediaFactory, user: str, password: str,
-                  digest: bool) -> None:
+def require_login(
+    server: GstRtspServer.RTSPServer, factory: GstRtspServer.RTSPMediaFactory, user: str, password: str, digest: bool
+) -> None:
     """Let only `user` with `password` see what `factory` serves."""
     auth = GstRtspServer.RTSPAuth()
     token = GstRtspServer.RTSPToken()

@@ -11,15 +11,15 @@ import pytest
 from PIL import Image
 
 from streaming.errors import (
-    ConfigError,
     NotAVideo,
     NoVideoStream,
+    OptionError,
     PictureTooNarrow,
     SourceError,
     SourceNotFound,
     TruncatedFile,
 )
-from streaming.sources import open_source
+from streaming.open_source import open_source
 from tests.clips import cut, write_clip, write_sound
 
 
@@ -145,6 +145,6 @@ def test_a_playlist_may_name_other_files_but_no_network(tmp_path: Path) -> None:
     ],
 )
 def test_a_source_that_is_none_is_refused(spec: str, rule: str) -> None:
-    with pytest.raises(ConfigError, match=rule) as caught:
+    with pytest.raises(OptionError, match=rule) as caught:
         open_source(spec)
     assert "hunter22" not in str(caught.value)

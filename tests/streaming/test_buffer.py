@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streaming.buffer import FrameQueue, HandOver, Item, LatestFrame
 from streaming.clock import FakeClock
-from streaming.errors import ConfigError
+from streaming.errors import OptionError
 from streaming.types import Frame, Notice, NoticeKind
 
 IMAGE = np.zeros((2, 2, 3), dtype=np.uint8)
@@ -210,5 +210,5 @@ def test_a_writer_of_notices_waits_before_they_fill_the_memory() -> None:
 
 
 def test_a_queue_of_nothing_is_refused() -> None:
-    with pytest.raises(ConfigError, match="max_items=0"):
+    with pytest.raises(OptionError, match="max_items=0"):
         FrameQueue(0)

@@ -15,8 +15,8 @@ from streaming.capture import Capture
 from streaming.clock import FakeClock
 from streaming.errors import CaptureStuck, SourceError, SourceNotFound, StreamingError
 from streaming.masks import MID_GREY, MaskRegion, Masks
-from streaming.sources import SourceOptions, open_source
-from streaming.sources.base import BaseSource
+from streaming.open_source import open_source
+from streaming.sources.base import BaseSource, SourceOptions
 from streaming.types import Frame, Notice, NoticeKind, SourceInfo
 from tests.clips import number_of, write_clip
 
@@ -180,7 +180,7 @@ def test_letting_go_while_it_opens_is_no_failure() -> None:
     capture = Capture(Slow(1, is_live=True))
     capture.begin()
     opening.wait()
-    capture.let_go()
+    capture.close()
     may_open.set()
     capture.stop()
     assert capture.failure is None and not capture.is_running
@@ -191,7 +191,7 @@ def test_letting_go_of_it_does_not_turn_what_that_breaks_into_a_failure() -> Non
     capture = Capture(Scripted(0, is_live=False, error=StreamingError("scripted", "it is not open", "?"), gate=gate))
     capture.begin()
     assert isinstance(capture.get(5.0), Notice)
-    capture.let_go()
+    capture.close()
     gate.set()
     while capture.is_running:
         pass

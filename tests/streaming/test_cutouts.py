@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from streaming.errors import ConfigError
-from streaming.sources.cutouts import is_opaque, painted, squared
-from streaming.sources.scenario import EventKind, Family, SceneSettings
-from streaming.sources.scenery import Ground, Outline, outline_points
-from streaming.sources.synthetic import Scene
+from streaming.errors import OptionError
+from streaming.scenes.cutouts import is_opaque, painted, squared
+from streaming.scenes.scenario import EventKind, Family, SceneSettings
+from streaming.scenes.scenery import Ground, Outline, outline_points
+from streaming.scenes.source import Scene
 
 RED = (220, 30, 40)
 
@@ -58,11 +58,11 @@ def test_its_rim_has_no_colour_of_what_is_hidden(files: dict[str, str]) -> None:
 
 
 def test_a_picture_without_alpha_is_refused(files: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match="a cut-out has alpha"):
+    with pytest.raises(OptionError, match="a cut-out has alpha"):
         squared(files["plain.png"], False)
-    with pytest.raises(ConfigError, match="cutouts with human: words are among person"):
+    with pytest.raises(OptionError, match="cutouts with human: words are among person"):
         SceneSettings(cutouts=((files["thing.webp"], "human"),))
-    with pytest.raises(ConfigError, match="cutout_share=1.5"):
+    with pytest.raises(OptionError, match="cutout_share=1.5"):
         SceneSettings(cutout_share=1.5)
 
 

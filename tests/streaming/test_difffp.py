@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from streaming.difffp import CellGrid, Kind, LiveDiffFP, LiveSettings, PaperDiffFP, clip_mask
-from streaming.errors import ConfigError
+from streaming.difffp.live import CellGrid, Kind, LiveDiffFP, LiveSettings, PaperDiffFP, clip_mask
+from streaming.errors import OptionError
 from tests.streaming.difffp_cases import WRAPPER_TOKENS, flat, live, patches_of, sensor, textured, watch
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -224,7 +224,7 @@ def test_a_clock_in_the_corner_is_found_hot_and_a_moving_camera_is_not() -> None
 )
 def test_refusals_name_the_value(make: object, named: str) -> None:
     assert callable(make)
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(OptionError) as refused:
         make()
     assert named in str(refused.value)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from streaming.difffp import CellGrid, Kind, Pruning
+from streaming.difffp.live import CellGrid, Kind, Pruning
 from tests.streaming.difffp_cases import SAMPLED_FPS, WRAPPER_TOKENS, live, patches_of, size_px
 
 CLIPS = Path(os.environ.get("CLIPS_DIR", Path(__file__).parents[3] / "shared" / "clips"))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from streaming.difffp import CellGrid, Kind
+from streaming.difffp.live import CellGrid, Kind
 from tests.streaming.difffp_cases import (
     CODED_FPS,
     SAMPLED_FPS,

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streaming.difffp import CellGrid, LiveDiffFP, LiveSettings, PaperDiffFP
-from streaming.refresh import RefreshClock, least_window_tokens
+from streaming.difffp.live import CellGrid, LiveDiffFP, LiveSettings, PaperDiffFP
+from streaming.difffp.refresh import RefreshClock, least_window_tokens
 from tests.streaming.difffp_cases import (
     STD,
     WRAPPER_TOKENS,

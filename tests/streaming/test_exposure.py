@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from streaming.difffp import CellGrid
-from streaming.exposure import Exposure
+from streaming.difffp.exposure import Exposure
+from streaming.difffp.live import CellGrid
 from tests.streaming.difffp_cases import live, sensor, share_changed, size_px, textured, watch
 
 GRID = CellGrid(rows=4, cols=8)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streaming.errors import ConfigError
-from streaming.sources.closeups import CloseUps, close_up, opened, pasted
-from streaming.sources.footage import Footage, Named, is_kept_back, named_of, read_footage
-from streaming.sources.names import NAMES, group_of
+from streaming.errors import OptionError
+from streaming.scenes.closeups import CloseUps, close_up, opened, pasted
+from streaming.scenes.footage import Footage, Named, is_kept_back, named_of, read_footage
+from streaming.scenes.object_names import NAMES, group_of
 from tests.footage import CAR, PERSON, write_footage, write_lines
 
 SEEDS = range(60)
@@ -80,18 +80,18 @@ def test_a_hand_that_is_called_a_person_keeps_its_group_and_no_word(tmp_path: Pa
 )
 def test_lines_that_are_none_are_named(tmp_path: Path, line: str, problem: str) -> None:
     (tmp_path / "labels.jsonl").write_text(line + "\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=problem):
+    with pytest.raises(OptionError, match=problem):
         read_footage(tmp_path)
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"labels\.jsonl can't be read"):
+    with pytest.raises(OptionError, match=r"labels\.jsonl can't be read"):
         read_footage(tmp_path)
     write_lines(tmp_path / "labels.jsonl", [{"file": "a.jpg", "source": "made"}])
     write_lines(tmp_path / "cutouts.jsonl", [])
-    with pytest.raises(ConfigError, match="no photograph with a known label is left to train on"):
+    with pytest.raises(OptionError, match="no photograph with a known label is left to train on"):
         read_footage(tmp_path)
-    with pytest.raises(ConfigError, match="can't be read as a picture"):
+    with pytest.raises(OptionError, match="can't be read as a picture"):
         opened(str(tmp_path / "labels.jsonl"))
 
 
@@ -127,7 +127,7 @@ def test_a_cut_out_shows_where_its_alpha_is(footage: Footage) -> None:
         assert alpha is not None and alpha.shape == (84, 84)
         yellow = made.picture[..., 0].astype(int) - made.picture[..., 2] > 60
         assert (yellow == (alpha > 0.5)).mean() > 0.95
-    with pytest.raises(ConfigError, match="a cut-out has alpha"):
+    with pytest.raises(OptionError, match="a cut-out has alpha"):
         pasted(np.random.default_rng(0), ground, type(footage.cutouts[0])(photo.path, Named("animals", "dog")))
 
 

@@ -14,10 +14,11 @@ import pytest
 
 from streaming.buffer import Item
 from streaming.errors import AddressRefused, LoginRefused, NotAVideo, SourceError, SourceNotFound, SourceTimeout
-from streaming.reach import PinnedHosts, Reach
-from streaming.sources import RetryPolicy, SourceOptions, open_source
+from streaming.network_policy import NetworkPolicy, PinnedHosts
+from streaming.open_source import open_source
 from streaming.sources.addresses import parse_url
-from streaming.sources.relay import RedirectFilter
+from streaming.sources.base import RetryPolicy, SourceOptions
+from streaming.sources.guard.relay import RedirectFilter
 from streaming.types import Frame, SourceInfo
 from tests.clips import number_of, write_clip
 from tests.streaming.http_server import WebServer
@@ -28,7 +29,7 @@ METADATA = "169.254.169.254"
 
 
 def options(*networks: str, open_timeout_s: float = 3.0) -> SourceOptions:
-    reach = Reach(tuple(ipaddress.ip_network(network) for network in networks) or None)
+    reach = NetworkPolicy(tuple(ipaddress.ip_network(network) for network in networks) or None)
     return SourceOptions(
         open_timeout_s=open_timeout_s, read_timeout_s=1.0, retry=RetryPolicy(max_retries=0), reach=reach
     )
@@ -152,19 +153,19 @@ def test_hostile_urls_are_refused_before_anything_is_connected_to(url: str, monk
     ],
 )
 def test_which_addresses_may_be_reached(address: str, networks: tuple[str, ...], allowed: bool) -> None:
-    reach = Reach(tuple(ipaddress.ip_network(network) for network in networks) or None)
+    reach = NetworkPolicy(tuple(ipaddress.ip_network(network) for network in networks) or None)
     assert (not reach.refusal(ipaddress.ip_address(address))) is allowed
 
 
 def test_a_name_is_resolved_once_so_that_it_cannot_move() -> None:
     answers = [["192.168.1.7"], ["169.254.169.254"]]
-    hosts = PinnedHosts("camera", Reach(), lambda host, port: answers.pop(0))
+    hosts = PinnedHosts("camera", NetworkPolicy(), lambda host, port: answers.pop(0))
     assert hosts.addresses("Camera.example.", 80) == hosts.addresses("camera.example", 8080) == ("192.168.1.7",)
     assert answers == [["169.254.169.254"]]
 
 
 def test_one_bad_address_of_a_name_is_enough() -> None:
-    hosts = PinnedHosts("camera", Reach(), lambda host, port: ["192.168.1.7", METADATA])
+    hosts = PinnedHosts("camera", NetworkPolicy(), lambda host, port: ["192.168.1.7", METADATA])
     with pytest.raises(AddressRefused, match="metadata"):
         hosts.addresses("camera.example", 80)
 

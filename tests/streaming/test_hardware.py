@@ -11,7 +11,7 @@ from av.codec.hwaccel import HWAccel
 
 from streaming.sources import hardware as module
 from streaming.sources.hardware import HardwareDecoding
-from streaming.sources.pictures import Broken, Damage, Picture, Undecoded
+from streaming.sources.pictures import Broken, Damage, DecodedPicture, Undecoded
 from streaming.sources.reading import VideoReader, open_reader
 from tests.clips import write_clip
 
@@ -72,7 +72,7 @@ def test_one_damaged_picture_does_not_cost_the_device(tmp_path: Path) -> None:
     hardware = HardwareDecoding("auto")
     reader = VideoReader(av.open(str(path)), "clip", is_live=True, hardware=hardware)
     events = reader.events()
-    while not isinstance(next(events), Picture):
+    while not isinstance(next(events), DecodedPicture):
         pass
     reader._context = Refusing()  # type: ignore[assignment]
     rest = list(events)
@@ -86,7 +86,7 @@ def test_a_live_stream_with_sound_says_that_no_picture_came(tmp_path: Path) -> N
     events = list(live.events())
     live.close()
     recorded = open_reader(str(path), "clip", options={})
-    pictures = [event for event in recorded.events() if isinstance(event, Picture)]
+    pictures = [event for event in recorded.events() if isinstance(event, DecodedPicture)]
     recorded.close()
-    assert sum(isinstance(event, Picture) for event in events) == len(pictures) == 30
+    assert sum(isinstance(event, DecodedPicture) for event in events) == len(pictures) == 30
     assert sum(isinstance(event, Undecoded) for event in events) > 20, "one for each packet of sound"

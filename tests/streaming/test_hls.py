@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from streaming.errors import SourceError
-from streaming.reach import Reach
-from streaming.sources import RetryPolicy, SourceOptions, open_source
+from streaming.network_policy import NetworkPolicy
+from streaming.open_source import open_source
+from streaming.sources.base import RetryPolicy, SourceOptions
 from streaming.types import Frame, Notice, NoticeKind
 from tests.clips import number_of, write_clip
 from tests.streaming.http_server import WebServer
@@ -44,7 +45,9 @@ def write_list(folder: Path, name: str = "list", **options: str) -> Path:
 
 def watch(url: str) -> tuple[list[int], list[Notice]]:
     """The numbers of the pictures, and the notices."""
-    options = SourceOptions(reach=Reach(), retry=RetryPolicy(max_retries=0), open_timeout_s=3.0, read_timeout_s=1.0)
+    options = SourceOptions(
+        reach=NetworkPolicy(), retry=RetryPolicy(max_retries=0), open_timeout_s=3.0, read_timeout_s=1.0
+    )
     with open_source(url, options=options) as source:
         source.open()
         items = list(source.frames())
@@ -93,13 +96,13 @@ def test_without_a_vector_the_number_of_the_part_is_taken(server: WebServer, tmp
 
 
 REFUSED = {
-    "METHOD=AES-128,URI=\"http://169.254.169.254/key\"": "169.254.169.254.*metadata",
-    "METHOD=AES-128,URI=\"missing.bin\"": r"missing.bin.*\(404\)",
-    "METHOD=AES-128,URI=\"file:///etc/passwd\"": "AES-128, its key at file:",
-    "METHOD=AES-128,URI=\"skd://asset\"": "AES-128, its key at skd:",
-    "METHOD=AES-128,URI=\"other.bin\"": "does not decrypt with the key",
-    "METHOD=SAMPLE-AES,URI=\"skd://a\",KEYFORMAT=\"com.apple.fps\"": "not played.*SAMPLE-AES, com.apple",
-    "METHOD=SAMPLE-AES-CTR,URI=\"key.bin\"": "not played.*SAMPLE-AES-CTR.*AES-128 with a plain key is played",
+    'METHOD=AES-128,URI="http://169.254.169.254/key"': "169.254.169.254.*metadata",
+    'METHOD=AES-128,URI="missing.bin"': r"missing.bin.*\(404\)",
+    'METHOD=AES-128,URI="file:///etc/passwd"': "AES-128, its key at file:",
+    'METHOD=AES-128,URI="skd://asset"': "AES-128, its key at skd:",
+    'METHOD=AES-128,URI="other.bin"': "does not decrypt with the key",
+    'METHOD=SAMPLE-AES,URI="skd://a",KEYFORMAT="com.apple.fps"': "not played.*SAMPLE-AES, com.apple",
+    'METHOD=SAMPLE-AES-CTR,URI="key.bin"': "not played.*SAMPLE-AES-CTR.*AES-128 with a plain key is played",
 }
 
 

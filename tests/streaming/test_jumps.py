@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.errors import ConfigError, TimesJumpBack
-from streaming.sources import SourceOptions, open_source
+from streaming.errors import OptionError, TimesJumpBack
+from streaming.open_source import open_source
+from streaming.sources.base import SourceOptions
 from streaming.sources.jumps import MOST_PACKETS, JumpBack, find_jump_back
 from streaming.sources.pictures import Stamps
 from streaming.sources.timestamps import RecordingTimeline
@@ -179,5 +180,5 @@ def test_frames_that_are_late_are_told_once_and_counted(tmp_path: Path) -> None:
 
 
 def test_another_word_is_refused() -> None:
-    with pytest.raises(ConfigError, match="follow or refuse"):
+    with pytest.raises(OptionError, match="follow or refuse"):
         SourceOptions(jumps="skip")  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streaming.buffer import Item
-from streaming.errors import ConfigError
+from streaming.errors import OptionError
 from streaming.masks import MID_GREY, MaskRegion, Masks
 from streaming.sources.base import BaseSource, SourceOptions
 from streaming.sources.masked import MaskedSource
@@ -60,7 +60,7 @@ def test_a_pixel_that_is_touched_is_hidden(
 def test_nothing_inside_a_polygon_shows(points: list[tuple[float, float]]) -> None:
     try:
         region = MaskRegion(tuple(points))
-    except ConfigError:
+    except OptionError:
         return
     hidden = Masks([region]).hidden(WIDTH_PX, HEIGHT_PX)
     corners = region.in_pixels(WIDTH_PX, HEIGHT_PX)
@@ -109,7 +109,7 @@ def test_a_configuration_is_read() -> None:
     ],
 )
 def test_a_bad_configuration_is_refused_in_one_line(mapping: dict[str, object]) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(OptionError) as caught:
         MaskRegion.from_mapping(mapping)
     assert "\n" not in str(caught.value)
 
@@ -153,6 +153,6 @@ def test_frames_leave_a_masked_source_masked_and_notices_as_they_are() -> None:
 def test_masks_that_do_not_fit_the_picture_are_refused_at_opening(region: MaskRegion, rule: str) -> None:
     inner = OneFrame("one", SourceOptions())
     source = MaskedSource(inner, Masks([region]))
-    with pytest.raises(ConfigError, match=rule):
+    with pytest.raises(OptionError, match=rule):
         source.open()
     assert inner.is_closed

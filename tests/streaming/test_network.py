@@ -12,15 +12,16 @@ import pytest
 
 from streaming.buffer import Item
 from streaming.errors import (
-    ConfigError,
     LoginRefused,
     NotAVideo,
+    OptionError,
     SourceError,
     SourceNotFound,
     SourceTimeout,
     SourceUnreachable,
 )
-from streaming.sources import RetryPolicy, SourceOptions, open_source
+from streaming.open_source import open_source
+from streaming.sources.base import RetryPolicy, SourceOptions
 from streaming.types import Frame, Notice, NoticeKind, SourceInfo
 from tests.clips import number_of, write_clip
 from tests.streaming.http_server import WebServer
@@ -82,7 +83,7 @@ def test_a_series_of_jpegs_is_live_and_timed_by_arrival(server: WebServer) -> No
 
 
 def test_a_live_stream_cannot_be_looped(server: WebServer) -> None:
-    with pytest.raises(ConfigError, match="loop=2: .*live"):
+    with pytest.raises(OptionError, match="loop=2: .*live"):
         play(server.url("camera/20"), SourceOptions(loop=2))
 
 
@@ -156,7 +157,7 @@ def test_a_failed_open_leaves_no_socket(tmp_path: Path) -> None:
         for path in ("status/404", "page/"):
             with pytest.raises(SourceError):
                 play(server.url(path))
-        with pytest.raises(ConfigError):
+        with pytest.raises(OptionError):
             play(server.url("camera/5"), SourceOptions(loop=2))
     assert len(os.listdir("/proc/self/fd")) == num_open
 

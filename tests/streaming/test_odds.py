@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from streaming.sources.scenario import ACTS, EventKind, Family, SceneSettings
-from streaming.sources.synthetic import Scene
+from streaming.scenes.scenario import ACTS, EventKind, Family, SceneSettings
+from streaming.scenes.source import Scene
 
 
 def _happenings(settings: SceneSettings) -> Counter[str]:

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from streaming.errors import ConfigError
+from streaming.errors import OptionError
 from streaming.masks import MaskRegion, Masks
-from streaming.sources import SourceOptions, open_source
-from streaming.sources.live import LiveSource
+from streaming.open_source import open_source
+from streaming.scenes.source import SyntheticSource
+from streaming.sources.base import SourceOptions
 from streaming.sources.masked import MaskedSource
 from streaming.sources.network import HttpSource
-from streaming.sources.replay import ReplaySource
-from streaming.sources.synthetic import SyntheticSource
+from streaming.sources.reconnect import LiveSource
+from streaming.sources.recordings import ReplaySource
 from streaming.types import Frame, NoticeKind
 from tests.clips import write_clip
 
@@ -41,7 +42,7 @@ def test_each_kind_is_told_by_its_form(spec: str, kind: type, name: str) -> None
 
 def test_options_of_recordings_are_refused_at_cameras() -> None:
     for spec in ("rtsp://cam/a", "webcam:0"):
-        with pytest.raises(ConfigError, match="start_s"):
+        with pytest.raises(OptionError, match="start_s"):
             open_source(spec, options=SourceOptions(start_s=1.0))
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streaming.errors import ConfigError
-from streaming.sources.photographs import cut_out, palette_of, photographs_in
-from streaming.sources.scenario import Family, SceneSettings
-from streaming.sources.scenery import COLOURS, Ground
-from streaming.sources.synthetic import Scene
+from streaming.errors import OptionError
+from streaming.scenes.photographs import cut_out, palette_of, photographs_in
+from streaming.scenes.scenario import Family, SceneSettings
+from streaming.scenes.scenery import COLOURS, Ground
+from streaming.scenes.source import Scene
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
 
 def test_the_photographs_of_a_folder_are_its_pictures(photographs: tuple[str, ...], tmp_path: Path) -> None:
     assert [Path(path).name for path in photographs] == ["0.png", "1.png", "2.png"]
-    with pytest.raises(ConfigError, match="holds no picture"):
+    with pytest.raises(OptionError, match="holds no picture"):
         photographs_in(tmp_path)
 
 
@@ -45,7 +45,7 @@ def test_a_seed_fixes_the_part_and_another_gives_another(photographs: tuple[str,
 def test_a_broken_picture_is_named(tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
-    with pytest.raises(ConfigError, match="broken.png"):
+    with pytest.raises(OptionError, match="broken.png"):
         cut_out(str(broken), 0, 140, 224)
 
 
@@ -70,11 +70,11 @@ def test_photographs_that_hide_every_colour_are_refused(
     photographs: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hiding = tuple(map(COLOURS.__getitem__, ("red", "green", "blue", "yellow", "white")))
-    monkeypatch.setattr("streaming.sources.scenery.palette_of", lambda picture: hiding)
-    with pytest.raises(ConfigError, match="stand out"):
+    monkeypatch.setattr("streaming.scenes.scenery.palette_of", lambda picture: hiding)
+    with pytest.raises(OptionError, match="stand out"):
         Scene(0, SceneSettings(grounds=(Ground.PHOTO,), photographs=photographs))
 
 
 def test_photographs_are_asked_for_where_there_are_none() -> None:
-    with pytest.raises(ConfigError, match="photo needs photographs"):
+    with pytest.raises(OptionError, match="photo needs photographs"):
         replace(SceneSettings(), grounds=(Ground.PHOTO,))

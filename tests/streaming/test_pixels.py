@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
-from streaming.levels import in_8_bits, range_of, top_of
-from streaming.sources import open_source
+from streaming.bit_depth import in_8_bits, range_of, top_of
+from streaming.open_source import open_source
 from streaming.sources.pictures import square_pixel_size
 from streaming.sources.reading import MAX_PIXELS
 from streaming.types import Frame, Notice, NoticeKind
@@ -157,7 +157,7 @@ def test_hdr_shows_plain_colours_as_the_ordinary_original_has_them(
 
 
 def test_highlights_stay_apart_and_in_order() -> None:
-    from streaming.sources.tones import tone_map
+    from streaming.sources.tone_mapping import tone_map
 
     nits = np.array([100.0, 150.0, 203.0, 280.0, 330.0, 1000.0])
     signal = np.round(_pq(nits)[None, :, None].repeat(3, axis=2) * 65535).astype(np.uint16)

@@ -9,7 +9,7 @@ import pytest
 
 from streaming.buffer import Item
 from streaming.clock import FakeClock
-from streaming.errors import ConfigError, PictureTooNarrow, SourceError
+from streaming.errors import OptionError, PictureTooNarrow, SourceError
 from streaming.sources.base import SourceOptions
 from streaming.sources.push import PushSource
 from streaming.types import Frame, Notice
@@ -146,7 +146,7 @@ def test_before_it_is_open_nothing_is_taken() -> None:
 def test_what_is_no_image_is_refused(wrong: np.ndarray) -> None:
     with PushSource("tab") as source:
         source.open()
-        with pytest.raises(ConfigError):
+        with pytest.raises(OptionError):
             source.push(wrong)
 
 
@@ -155,7 +155,7 @@ def test_too_narrow_an_image_and_no_time_are_refused() -> None:
         source.open()
         with pytest.raises(PictureTooNarrow):
             source.push(np.zeros((1, 201, 3), dtype=np.uint8))
-        with pytest.raises(ConfigError):
+        with pytest.raises(OptionError):
             source.push(image(), pts_s=float("nan"))
-    with pytest.raises(ConfigError):
+    with pytest.raises(OptionError):
         PushSource("tab", idle_timeout_s=0.0)

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from streaming.errors import ConfigError
+from streaming.errors import OptionError
 from streaming.recording import ClipNotWritten, ClipResult, ClipWriter, cut_clip, encode_clip
 from streaming.thumbnails import decode_jpeg, encode_jpeg
 
@@ -157,7 +157,7 @@ def test_thumbnails_are_small_and_keep_their_shape() -> None:
 
 @pytest.mark.parametrize("change", [lambda d: b"", lambda d: b"no", lambda d: d[:30], lambda d: huge(d)])
 def test_what_is_no_picture_is_refused(change: Callable[[bytes], bytes]) -> None:
-    with pytest.raises(ConfigError, match="not a JPEG"):
+    with pytest.raises(OptionError, match="not a JPEG"):
         decode_jpeg(change(encode_jpeg(picture(77)).data))
 
 

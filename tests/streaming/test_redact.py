@@ -139,7 +139,7 @@ def test_errors_hold_no_secret_anywhere() -> None:
 
 
 def test_the_tree_of_errors_is_as_drawn() -> None:
-    assert issubclass(errors.ConfigError, ValueError)
+    assert issubclass(errors.OptionError, ValueError)
     assert issubclass(errors.SourceTimeout, errors.SourceUnreachable)
     assert issubclass(errors.TruncatedFile, errors.NotAVideo)
     assert issubclass(errors.NoVideoStream, errors.NotAVideo)

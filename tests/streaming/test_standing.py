@@ -13,14 +13,15 @@ import pytest
 from PIL import Image
 
 from streaming.clock import FakeClock
-from streaming.errors import ConfigError
+from streaming.errors import OptionError
 from streaming.masks import MaskRegion, Masks
-from streaming.sources import SourceOptions, open_source
-from streaming.sources.crowding import spread_crowds
-from streaming.sources.pictures import Damage, Event, Picture
+from streaming.open_source import open_source
+from streaming.sources.base import SourceOptions
+from streaming.sources.pictures import Damage, DecodedPicture, Event
+from streaming.sources.timestamp_spreading import spread_crowds
 from streaming.sources.timestamps import FORWARD_GAP_S, MAX_STANDING_S, RecordingTimeline
+from streaming.tap import Tap, Viewers
 from streaming.types import Frame, Notice, NoticeKind, SourceInfo
-from streaming.viewing import Tap, Viewers
 from tests.clips import number_of, numbered, write_clip
 
 SLIDES_S = [0.0, 0.44, 0.96, 1.48, 8.96, 9.28, 30.0]
@@ -234,12 +235,12 @@ def test_pictures_that_lie_at_one_time_get_times_by_the_rate(tmp_path: Path, nam
 
 
 def test_a_crowd_is_spread_and_what_follows_goes_on_from_its_end() -> None:
-    def picture(stamp_s: float | None) -> Picture:
-        return Picture(stamp_s, 0.0, (2, 2), lambda: pytest.fail("nothing is converted here"))
+    def picture(stamp_s: float | None) -> DecodedPicture:
+        return DecodedPicture(stamp_s, 0.0, (2, 2), lambda: pytest.fail("nothing is converted here"))
 
     def spread(stamps_s: list[float | None]) -> list[float | None]:
         events: list[Event] = [picture(stamp_s) for stamp_s in stamps_s]
-        return [event.stamp_s for event in spread_crowds(events, 10.0) if isinstance(event, Picture)]
+        return [event.stamp_s for event in spread_crowds(events, 10.0) if isinstance(event, DecodedPicture)]
 
     usual = [0.0, 0.04, 0.08, 0.081, 0.12, None, 0.16, 0.2, 0.1]
     assert spread(usual) == usual
@@ -267,5 +268,5 @@ def test_a_start_is_refused_by_what_is_there_where_the_header_is_wrong(tmp_path:
     path = write_clip(tmp_path / "b_frames.mp4", stamps_s=SLIDES_S)
     _, frames, _ = watch(path, start_s=20.0)
     assert frames[0].pts_s == 20.0 and number_of(frames[0].image) == 5
-    with pytest.raises(ConfigError, match="60: .* is 10.0 s long"):
+    with pytest.raises(OptionError, match="60: .* is 10.0 s long"):
         watch(path, start_s=60.0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streaming.sources.rendering import Renderer
-from streaming.sources.scenario import SceneSettings
-from streaming.sources.stills import MOST_THINGS, close_ups, still_lifes
+from streaming.scenes.rendering import Renderer
+from streaming.scenes.scenario import SceneSettings
+from streaming.scenes.stills import MOST_THINGS, close_ups, still_lifes
 
 SETTINGS = SceneSettings(view_sizes=((196, 112),), noise_sigma=(0.0, 0.0))
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from streaming.clock import FakeClock, SystemClock, sleep_until
 from streaming.sources.pacing import MAX_WAIT_S, Pacer
-from streaming.sources.pictures import Broken, Damage, Event, Picture
+from streaming.sources.pictures import Broken, Damage, DecodedPicture, Event
 from streaming.sources.timestamps import RecordingTimeline, Timed, time_pictures
 
 
-def picture(stamp_s: float | None) -> Picture:
-    return Picture(stamp_s, 0.0, (2, 2), lambda: pytest.fail("nothing is converted here"))
+def picture(stamp_s: float | None) -> DecodedPicture:
+    return DecodedPicture(stamp_s, 0.0, (2, 2), lambda: pytest.fail("nothing is converted here"))
 
 
 def times(stamps_s: list[float | None], fps: float | None = 25.0) -> list[float]:

@@ -10,10 +10,11 @@ import av
 import numpy as np
 import pytest
 
-from assistant.attachments import read_clip
-from assistant.probe import probe
-from streaming.sources import SourceOptions, open_source
-from streaming.sources.uploads import look_at
+from assistant.inputs.attachments import read_clip
+from assistant.inputs.probe import probe
+from streaming.open_source import open_source
+from streaming.sources.base import SourceOptions
+from streaming.sources.guard.upload_header import look_at
 from streaming.types import Frame, Notice
 from tests.clips import number_of, numbered
 

@@ -14,11 +14,11 @@ import pytest
 from streaming.buffer import Item
 from streaming.clock import FakeClock
 from streaming.errors import NotAVideo, SourceError, SourceTimeout, SourceUnreachable
-from streaming.reach import Reach
-from streaming.sources import RetryPolicy, SourceOptions, open_source
-from streaming.sources.ahead import Glimpse, is_recording
-from streaming.sources.base import WATCH_RETRY
+from streaming.network_policy import NetworkPolicy
+from streaming.open_source import open_source
+from streaming.sources.base import WATCH_RETRY, RetryPolicy, SourceOptions
 from streaming.sources.jpeg_series import JpegCutter
+from streaming.sources.look_ahead import Glimpse, is_recording
 from streaming.types import Frame, Notice, NoticeKind, SourceInfo
 from tests.clips import FPS, number_of, write_clip
 from tests.streaming.odd_server import (
@@ -37,12 +37,12 @@ from tests.streaming.odd_server import (
 
 QUICK = RetryPolicy(max_retries=1, first_delay_s=0.01)
 REACHES = pytest.mark.parametrize(
-    "reach", [None, Reach((ipaddress.ip_network("127.0.0.0/8"),))], ids=["the owner's", "a stranger's"]
+    "reach", [None, NetworkPolicy((ipaddress.ip_network("127.0.0.0/8"),))], ids=["the owner's", "a stranger's"]
 )
 NUM = 30
 
 
-def play(url: str, reach: Reach | None = None, **options: object) -> tuple[SourceInfo, list[Item]]:
+def play(url: str, reach: NetworkPolicy | None = None, **options: object) -> tuple[SourceInfo, list[Item]]:
     wanted = {"open_timeout_s": 2.0, "read_timeout_s": 0.6, "retry": QUICK, "reach": reach, **options}
     with open_source(url, options=SourceOptions(**wanted)) as source:  # type: ignore[arg-type]
         info = source.open()
@@ -85,7 +85,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 @pytest.mark.parametrize("name", ["first", "pieces", "webm", "mkv", "ts"])
 @pytest.mark.parametrize("habit", [chunked, until_closed, part_without_length, whole, packed], ids=lambda h: h.__name__)
 def test_what_ends_is_a_recording(
-    clips: dict[str, bytes], name: str, habit: Callable[[bytes], Answer], reach: Reach | None
+    clips: dict[str, bytes], name: str, habit: Callable[[bytes], Answer], reach: NetworkPolicy | None
 ) -> None:
     with OddServer({"clip": habit(clips[name])}) as server:
         info, items = play(server.url("clip"), reach)
@@ -117,16 +117,14 @@ def test_what_comes_late_and_is_a_recording_is_watched_once_at_its_pace(clips: d
 
 
 @REACHES
-def test_what_breaks_off_is_said_so(clips: dict[str, bytes], reach: Reach | None) -> None:
+def test_what_breaks_off_is_said_so(clips: dict[str, bytes], reach: NetworkPolicy | None) -> None:
     with OddServer({"clip": chunked(clips["first"], cut=True)}) as server:
         info, items = play(server.url("clip"), reach)
     assert not info.is_live, "its head has a length"
     assert 0 < len(numbers(items)) < NUM and ended(items).details["broken"] is True
 
 
-def test_what_ended_and_begins_again_the_same_is_over(
-    clips: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_ended_and_begins_again_the_same_is_over(clips: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     def looks_live(glimpses: Iterable[Glimpse], now_s: Callable[[], float]) -> bool:
         return not list(itertools.islice(glimpses, 5))
 
@@ -164,7 +162,7 @@ def test_pictures_without_times_are_told_by_their_end_or_their_bytes() -> None:
 @REACHES
 @pytest.mark.parametrize("habit", [whole, chunked, until_closed, packed], ids=lambda h: h.__name__)
 def test_an_index_at_the_end_is_refused_where_there_is_no_way_back(
-    clips: dict[str, bytes], habit: Callable[[bytes], Answer], reach: Reach | None
+    clips: dict[str, bytes], habit: Callable[[bytes], Answer], reach: NetworkPolicy | None
 ) -> None:
     with OddServer({"clip": habit(clips["last"])}) as server, pytest.raises(NotAVideo) as caught:
         play(server.url("clip"), reach)
@@ -180,7 +178,7 @@ def test_it_is_refused_too_where_its_first_boxes_say_nothing(clips: dict[str, by
 
 
 @REACHES
-def test_a_server_that_refuses_parts_is_read_in_one_go(clips: dict[str, bytes], reach: Reach | None) -> None:
+def test_a_server_that_refuses_parts_is_read_in_one_go(clips: dict[str, bytes], reach: NetworkPolicy | None) -> None:
     with OddServer({"first": refusing_parts(clips["first"]), "last": refusing_parts(clips["last"])}) as server:
         assert numbers(play(server.url("first"), reach)[1]) == list(range(NUM))
         with pytest.raises(SourceUnreachable, match="refuses them \\(416\\). Download it"):
@@ -189,14 +187,16 @@ def test_a_server_that_refuses_parts_is_read_in_one_go(clips: dict[str, bytes], 
 
 @REACHES
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_redirects_are_followed(clips: dict[str, bytes], status: int, reach: Reach | None) -> None:
+def test_redirects_are_followed(clips: dict[str, bytes], status: int, reach: NetworkPolicy | None) -> None:
     answers = {"old": moved("/new", status), "new": chunked(clips["webm"], "video/webm")}
     with OddServer(answers) as server:
         assert numbers(play(server.url("old"), reach)[1]) == list(range(NUM))
 
 
 @REACHES
-def test_a_slow_start_is_waited_for_as_long_as_opening_may_take(clips: dict[str, bytes], reach: Reach | None) -> None:
+def test_a_slow_start_is_waited_for_as_long_as_opening_may_take(
+    clips: dict[str, bytes], reach: NetworkPolicy | None
+) -> None:
     late = {"head": whole(clips["first"], head_late_s=0.9), "stuck": whole(clips["first"], body_late_s=60.0)}
     with OddServer(late) as server:
         assert numbers(play(server.url("head"), reach)[1]) == list(range(NUM))
@@ -235,7 +235,7 @@ PARTS: dict[str, Callable[[list[bytes]], Answer]] = {
 
 @REACHES
 @pytest.mark.parametrize("habit", PARTS)
-def test_one_reader_takes_the_series_of_all_cameras(habit: str, reach: Reach | None) -> None:
+def test_one_reader_takes_the_series_of_all_cameras(habit: str, reach: NetworkPolicy | None) -> None:
     pictures = list(jpegs(NUM))
     with OddServer({"live": PARTS[habit](pictures)}) as server:
         info, items = play(server.url("live"), reach, retry=RetryPolicy(max_retries=0))
@@ -269,7 +269,7 @@ def test_a_damaged_picture_costs_no_other() -> None:
 
 @REACHES
 @pytest.mark.parametrize("body", [b"", b"--frame\r\nContent-Type: image/png\r\n\r\n\x89PNG" * 50_000, b"\xff\xd8\xff"])
-def test_a_series_without_pictures_is_refused_in_words(body: bytes, reach: Reach | None) -> None:
+def test_a_series_without_pictures_is_refused_in_words(body: bytes, reach: NetworkPolicy | None) -> None:
     with (
         OddServer({"live": series([body], lambda n: b"")}) as server,
         pytest.raises(NotAVideo, match="holds no JPEG picture.*Let the camera send MJPEG"),

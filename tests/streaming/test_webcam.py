@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from streaming.clock import FakeClock
-from streaming.errors import ConfigError, MissingLibrary, SourceBusy, SourceNotFound
-from streaming.sources import open_source, webcam
+from streaming.errors import MissingLibrary, OptionError, SourceBusy, SourceNotFound
+from streaming.open_source import open_source
+from streaming.sources import webcam
 from streaming.sources.base import RetryPolicy, SourceOptions
-from streaming.sources.live import LiveSource
+from streaming.sources.reconnect import LiveSource
 from streaming.sources.webcam import CameraConnection, connect_camera
 from streaming.types import Frame, Notice, NoticeKind
 
@@ -116,7 +117,7 @@ def test_without_opencv_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, rea
 
 
 def test_a_negative_number_is_refused() -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(OptionError):
         webcam.webcam_source(-1, SourceOptions())
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from assistant.desk import Desk
-from assistant.host import HostState
-from assistant.safety import CameraPolicy, UploadLimits
-from assistant.tabs import Stream, Tab, Wish
-from models.types import ModelInfo
+from assistant.inputs.limits import CameraPolicy, UploadLimits
+from assistant.serving.contracts import WatchableStream
+from assistant.serving.scheduler import ModelState
+from assistant.viewers.backend import Backend
+from assistant.viewers.viewer_session import ViewerSession, WatchRequest
+from models.checkpoint.types import ModelInfo
 from streaming.clock import FakeClock
 from tests.assistant.streams import FakeStream
 
@@ -18,7 +19,7 @@ EMBEDDED = ModelInfo("embedded", "cpu", "float32", "trained", True, 2.0, 2_150_0
 class FakeHost:
     """Says what state its model is in."""
 
-    def __init__(self, state: HostState = HostState.READY) -> None:
+    def __init__(self, state: ModelState = ModelState.READY) -> None:
         self.state = state
         self.failure: BaseException | None = None
         self.started = 0
@@ -33,18 +34,18 @@ class FakeHost:
 class Office:
     """A desk and the streams that it opened."""
 
-    def __init__(self, *, max_sessions: int | None = None, gallery: Any = None) -> None:
+    def __init__(self, *, max_sessions: int | None = None, views: Any = None) -> None:
         self.host = FakeHost()
         self.streams: list[FakeStream] = []
-        self.wishes: list[Wish] = []
+        self.wishes: list[WatchRequest] = []
         self.clock = FakeClock()
         host: Any = self.host
-        self.desk = Desk(
+        self.backend = Backend(
             host, "embedded", policy=CameraPolicy.bound_to("127.0.0.1"), uploads=UploadLimits(), clock=self.clock,
-            max_sessions=max_sessions, gallery=gallery, make_stream=self._make,
+            max_sessions=max_sessions, views=views, make_stream=self._make,
         )  # fmt: skip
 
-    def _make(self, tab: Tab, wish: Wish) -> Stream:
-        self.wishes.append(wish)
+    def _make(self, viewer: ViewerSession, wanted: WatchRequest) -> WatchableStream:
+        self.wishes.append(wanted)
         self.streams.append(FakeStream())
         return self.streams[-1]

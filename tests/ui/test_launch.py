@@ -15,15 +15,15 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from assistant.errors import ConfigError
-from assistant.passwords import make_line
+from assistant.viewers.passwords import make_line
 from ui import tls
-from ui.launch import CannotListen, Running, Serving, launch
+from ui.launch import CannotListen, RunningApp, Serving, launch
 
 PASSWORD = "correct horse"
 
 
 @contextmanager
-def running(serving: Serving, out: io.StringIO | None = None) -> Iterator[Running]:
+def running(serving: Serving, out: io.StringIO | None = None) -> Iterator[RunningApp]:
     import gradio as gr
 
     with gr.Blocks() as blocks:
@@ -77,8 +77,9 @@ def test_a_port_that_is_taken_is_told() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(CannotListen, match="another program listens there"), running(
-            Serving(port=taken.getsockname()[1])
+        with (
+            pytest.raises(CannotListen, match="another program listens there"),
+            running(Serving(port=taken.getsockname()[1])),
         ):
             pass
 
@@ -112,9 +113,7 @@ def test_with_users_everything_asks_for_a_login(users: Path) -> None:
         assert client.get("/own").text == "mine"
 
 
-def test_self_signed_prints_where_its_fingerprint_and_a_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_self_signed_prints_where_its_fingerprint_and_a_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     out = io.StringIO()
     with running(Serving(port=0, self_signed=True), out) as app:

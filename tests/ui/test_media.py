@@ -9,19 +9,19 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from assistant.tabs import Wish
+from assistant.viewers.viewer_session import WatchRequest
 from streaming.thumbnails import decode_jpeg, encode_jpeg
 from streaming.types import Frame
 from tests.assistant.streams import remark
 from tests.ui.desks import Office
 from ui.media import PICTURE_HEAD, media_routes
 
-SCENE = Wish("sample", "synthetic:3", "Synthetic scene")
-WEBCAM = Wish("webcam", "push:webcam", "Webcam")
+SCENE = WatchRequest("sample", "synthetic:3", "Synthetic scene")
+WEBCAM = WatchRequest("webcam", "push:webcam", "Webcam")
 
 
 def client_of(office: Office) -> TestClient:
-    return TestClient(Starlette(routes=media_routes(office.desk)), base_url="http://127.0.0.1:7860")
+    return TestClient(Starlette(routes=media_routes(office.backend)), base_url="http://127.0.0.1:7860")
 
 
 def frame(number: int) -> Frame:
@@ -52,25 +52,25 @@ def next_picture(socket: Any) -> tuple[float, int, np.ndarray]:
 
 def test_a_tab_gets_its_pictures_at_their_own_times_and_its_state() -> None:
     office = Office()
-    tab = office.desk.tabs.enter(None, "a")
-    office.desk.watch(tab, SCENE)
+    viewer = office.backend.tabs.enter(None, "a")
+    office.backend.watch(viewer, SCENE)
     with client_of(office).websocket_connect("/sva/ws") as socket:
-        socket.send_json({"token": tab.token})
+        socket.send_json({"token": viewer.token})
         assert until(socket, "pulse")["state"] == "REPLAY"
         stream = office.streams[0]
         assert stream.viewed.wait(5)
         stream.viewers[0](frame(50))
         time_s, number, picture = next_picture(socket)
         assert time_s == 2.0 and number == 1 and abs(int(picture.mean()) - 50) < 3
-    assert not stream.viewers and not tab.num_connections
+    assert not stream.viewers and not viewer.num_connections
 
 
 def test_on_a_slow_line_the_newest_picture_wins() -> None:
     office = Office()
-    tab = office.desk.tabs.enter(None, "a")
-    office.desk.watch(tab, SCENE)
+    viewer = office.backend.tabs.enter(None, "a")
+    office.backend.watch(viewer, SCENE)
     with client_of(office).websocket_connect("/sva/ws") as socket:
-        socket.send_json({"token": tab.token})
+        socket.send_json({"token": viewer.token})
         until(socket, "pulse")
         stream = office.streams[0]
         assert stream.viewed.wait(5)
@@ -87,10 +87,10 @@ def test_on_a_slow_line_the_newest_picture_wins() -> None:
 
 def test_a_hidden_page_is_sent_no_pictures() -> None:
     office = Office()
-    tab = office.desk.tabs.enter(None, "a")
-    office.desk.watch(tab, SCENE)
+    viewer = office.backend.tabs.enter(None, "a")
+    office.backend.watch(viewer, SCENE)
     with client_of(office).websocket_connect("/sva/ws") as socket:
-        socket.send_json({"token": tab.token, "shown": False})
+        socket.send_json({"token": viewer.token, "shown": False})
         for _ in range(3):
             until(socket, "pulse")
         assert not office.streams[0].viewers
@@ -100,10 +100,10 @@ def test_a_hidden_page_is_sent_no_pictures() -> None:
 
 def test_webcam_pictures_reach_the_stream_with_the_browsers_time() -> None:
     office = Office()
-    tab = office.desk.tabs.enter(None, "a")
-    office.desk.watch(tab, WEBCAM)
+    viewer = office.backend.tabs.enter(None, "a")
+    office.backend.watch(viewer, WEBCAM)
     with client_of(office).websocket_connect("/sva/ws") as socket:
-        socket.send_json({"token": tab.token})
+        socket.send_json({"token": viewer.token})
         until(socket, "pulse")
         socket.send_bytes(struct.pack("<d", 17.25) + encode_jpeg(np.zeros((48, 64, 3), np.uint8)).data)
         socket.send_bytes(struct.pack("<d", 17.25) + b"no picture")
@@ -115,10 +115,10 @@ def test_webcam_pictures_reach_the_stream_with_the_browsers_time() -> None:
 
 def test_pictures_are_not_pushed_into_other_streams() -> None:
     office = Office()
-    tab = office.desk.tabs.enter(None, "a")
-    office.desk.watch(tab, SCENE)
+    viewer = office.backend.tabs.enter(None, "a")
+    office.backend.watch(viewer, SCENE)
     with client_of(office).websocket_connect("/sva/ws") as socket:
-        socket.send_json({"token": tab.token})
+        socket.send_json({"token": viewer.token})
         socket.send_bytes(struct.pack("<d", 1.0) + encode_jpeg(np.zeros((48, 64, 3), np.uint8)).data)
         until(socket, "pulse")
         until(socket, "pulse")
@@ -127,11 +127,11 @@ def test_pictures_are_not_pushed_into_other_streams() -> None:
 
 def test_seeking_and_evidence_go_over_the_same_connection() -> None:
     office = Office()
-    tab = office.desk.tabs.enter(None, "a")
-    office.desk.watch(tab, SCENE)
-    item = tab.feed.add(remark("A circle enters."))
+    viewer = office.backend.tabs.enter(None, "a")
+    office.backend.watch(viewer, SCENE)
+    item = viewer.feed.add(remark("A circle enters."))
     with client_of(office).websocket_connect("/sva/ws") as socket:
-        socket.send_json({"token": tab.token})
+        socket.send_json({"token": viewer.token})
         socket.send_json({"seek": 30.0})
         socket.send_json({"evidence": item.id})
         found = until(socket, "evidence")
@@ -142,9 +142,9 @@ def test_seeking_and_evidence_go_over_the_same_connection() -> None:
 
 def test_a_shared_camera_is_not_sought_and_the_page_hears_why() -> None:
     office = Office()
-    tab = office.desk.tabs.enter(None, "a")
+    viewer = office.backend.tabs.enter(None, "a")
     with client_of(office).websocket_connect("/sva/ws") as socket:
-        socket.send_json({"token": tab.token})
+        socket.send_json({"token": viewer.token})
         socket.send_json({"seek": 30.0})
         assert "nothing is being watched" in until(socket, "say")["text"]
 
@@ -152,7 +152,7 @@ def test_a_shared_camera_is_not_sought_and_the_page_hears_why() -> None:
 @pytest.mark.parametrize("hello", [{"token": "guess"}, {"token": None}, {}, []])
 def test_nobody_gets_in_without_a_token(hello: Any) -> None:
     office = Office()
-    office.desk.tabs.enter(None, "a")
+    office.backend.tabs.enter(None, "a")
     with client_of(office).websocket_connect("/sva/ws") as socket:
         socket.send_json(hello)
         assert socket.receive_json() == {"type": "gone"}
@@ -172,10 +172,10 @@ def test_pages_of_other_sites_are_refused() -> None:
 
 def test_junk_on_the_connection_changes_nothing() -> None:
     office = Office()
-    tab = office.desk.tabs.enter(None, "a")
-    office.desk.watch(tab, WEBCAM)
+    viewer = office.backend.tabs.enter(None, "a")
+    office.backend.watch(viewer, WEBCAM)
     with client_of(office).websocket_connect("/sva/ws") as socket:
-        socket.send_json({"token": tab.token})
+        socket.send_json({"token": viewer.token})
         for junk in ("", "{", "[1]", '"x"', '{"evidence": "1"}', '{"seek": null}', '{"drawn": []}', "x" * 5000):
             socket.send_text(junk)
         socket.send_bytes(b"")
@@ -185,27 +185,32 @@ def test_junk_on_the_connection_changes_nothing() -> None:
 
 def test_a_file_is_served_to_its_own_tab_alone() -> None:
     office = Office()
-    tab, other = office.desk.tabs.enter(None, "a"), office.desk.tabs.enter(None, "b")
-    name = tab.offer_file("events.jsonl", b"{}\n")
+    viewer, other = office.backend.tabs.enter(None, "a"), office.backend.tabs.enter(None, "b")
+    name = viewer.offer_file("events.jsonl", b"{}\n")
     client = client_of(office)
-    got = client.get(f"/sva/files/{tab.token}/{name}")
+    got = client.get(f"/sva/files/{viewer.token}/{name}")
     assert got.status_code == 200 and got.content == b"{}\n" and "attachment" in got.headers["content-disposition"]
-    for address in (f"{other.token}/{name}", f"x/{name}", f"{tab.token}/..%2F{name}", f"{tab.token}/%2Fetc%2Fpasswd"):
+    for address in (
+        f"{other.token}/{name}",
+        f"x/{name}",
+        f"{viewer.token}/..%2F{name}",
+        f"{viewer.token}/%2Fetc%2Fpasswd",
+    ):
         assert client.get(f"/sva/files/{address}").status_code == 404
 
 
 def test_the_grid_of_cameras_is_sent_while_it_is_seen() -> None:
-    from assistant.gallery import Card, Region
+    from assistant.cameras.views import CameraCard, Region
 
     class Cameras:
-        def cards(self) -> list[Card]:
+        def cards(self) -> list[CameraCard]:
             mask = Region("mask", "clock", ((0.0, 0.0), (0.3, 0.0), (0.3, 0.1)))
-            return [Card("door", "live", "", "ok", True, "Someone comes in.", b"jpeg", (mask,))]
+            return [CameraCard("door", "live", "", "ok", True, "Someone comes in.", b"jpeg", (mask,))]
 
-    office = Office(gallery=Cameras())
-    tab = office.desk.tabs.enter(None, "a")
+    office = Office(views=Cameras())
+    viewer = office.backend.tabs.enter(None, "a")
     with client_of(office).websocket_connect("/sva/ws") as socket:
-        socket.send_json({"token": tab.token})
+        socket.send_json({"token": viewer.token})
         socket.send_json({"grid": True})
         (camera,) = until(socket, "cameras")["cameras"]
     assert camera["name"] == "door" and camera["alert"] and camera["state"] == "LIVE"
@@ -214,8 +219,8 @@ def test_the_grid_of_cameras_is_sent_while_it_is_seen() -> None:
 
 def test_the_model_news_reach_the_page() -> None:
     office = Office()
-    tab = office.desk.tabs.enter(None, "a")
+    viewer = office.backend.tabs.enter(None, "a")
     with client_of(office).websocket_connect("/sva/ws") as socket:
-        socket.send_json({"token": tab.token})
+        socket.send_json({"token": viewer.token})
         pulse = until(socket, "pulse")
     assert pulse["model"]["state"] == "ready" and "embedded" in pulse["model"]["text"]

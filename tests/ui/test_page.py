@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from assistant.about import EMBEDDED
+from assistant.viewers.model_about import EMBEDDED
 from tests.ui.desks import Office
 from ui.build import build_page
-from ui.looks import SCRIPTS, looks, static_text
+from ui.theme import SCRIPTS, looks, static_text
 
 ACTIONS = {
     "watch", "watch_file", "test_source", "stop", "state", "pause", "resume", "seek", "speed", "forget", "talkative",
@@ -20,7 +20,7 @@ ACTIONS = {
 @pytest.fixture(scope="module")
 def config() -> dict[str, Any]:
     office = Office()
-    config = dict(build_page(office.desk).get_config_file())
+    config = dict(build_page(office.backend).get_config_file())
     assert not office.host.started  # the page is there before anything of the model is read
     return config
 

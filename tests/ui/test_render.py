@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from assistant.events import Answer, StatusEvent, StatusKind
-from assistant.feed import Feed
+from assistant.viewers.feed import Feed
 from tests.assistant.streams import remark
 from ui.render import MOST_SHOWN, messages
 from ui.safe import literal, with_time_links

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.safety import UploadRefused
+from assistant.inputs.limits import UploadRefused
 from ui.uploads import sent_file
 
 

@@ -1,0 +1,311 @@
+"""All watched cameras: their channels, made from the configuration, and made anew when it changes. Any thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from assistant.cameras.channels import channel_config
+from assistant.cameras.regions import regions_yaml, with_drawn
+from assistant.cameras.views import CameraCard, Region
+from assistant.config.app import waiting_for_restart
+from assistant.errors import AssistantError, ConfigError
+from assistant.events import Alert
+from assistant.evidence import EvidenceKeeper
+from assistant.serving.channel import Channel
+from assistant.serving.channel_types import ChannelConfig, ChannelState
+from assistant.serving.player import OpenSource
+from models.errors import ModelError
+from streaming.clock import Clock, SystemClock
+from streaming.errors import StreamingError
+from streaming.open_source import open_source
+
+if TYPE_CHECKING:
+    from assistant.config.app import AppConfig
+    from assistant.serving.channel_types import ChannelSnapshot
+    from assistant.serving.scheduler import Scheduler
+    from assistant.sinks import EventSink
+    from assistant.timeline.clips import ClipRecorder
+    from assistant.timeline.search import TimelineReader
+    from assistant.timeline.store import Timeline
+    from streaming.masks import MaskRegion
+    from streaming.recording import ClipWriter
+
+ALERT_S = 60.0
+"""For how long an alert shows on a camera's card."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Camera:
+    configured: ChannelConfig
+    """Without what viewers drew."""
+    channel: Channel
+    sinks: tuple[EventSink, ...]
+    recorder: ClipRecorder | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadResult:
+    """What a new configuration changed."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+    refused: tuple[str, ...]
+    """Reasons, by camera, why some are watched as before or not at all."""
+    restart_needed: tuple[str, ...] = ()
+    """Keys that differ from those the program was started with, and that take effect at its next start alone."""
+
+
+class Cameras:
+    """Every camera of the configuration, on one host, with one timeline."""
+
+    def __init__(
+        self,
+        host: Scheduler,
+        timeline: Timeline | None = None,
+        *,
+        clips: ClipWriter | None = None,
+        clock: Clock | None = None,
+        sink_for: Callable[[str], Sequence[EventSink]] = lambda name: (),
+        on_secrets: Callable[[list[str | None]], None] = lambda secrets: None,
+        opener: OpenSource = open_source,
+    ) -> None:
+        """`clips` records round events where the configuration asks for it. `sink_for` makes further sinks of a camera.
+
+        `on_secrets` is told each password before anything could show it.
+        """
+        self._host = host
+        self._timeline = timeline
+        self._clips = clips
+        self._clock: Clock = clock or SystemClock()
+        self._sink_for = sink_for
+        self._on_secrets = on_secrets
+        self._opener = opener
+        self._cameras: dict[str, _Camera] = {}
+        self._began_with: AppConfig | None = None
+        self._restart_needed: tuple[str, ...] = ()
+        self._lock = threading.RLock()
+
+    @property
+    def timeline(self) -> Timeline | None:
+        """Where their events are kept."""
+        return self._timeline
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """Their channels, in the configuration's order."""
+        with self._lock:
+            return tuple(camera.channel for camera in self._cameras.values())
+
+    @property
+    def are_over(self) -> bool:
+        """Whether nothing will come of any of them any more."""
+        over = (ChannelState.ENDED, ChannelState.FAILED)
+        return all(channel.snapshot().state in over for channel in self.channels)
+
+    @property
+    def restart_needed(self) -> tuple[str, ...]:
+        """Keys of the last configuration that wait for the program's next start."""
+        return self._restart_needed
+
+    def snapshots(self) -> list[ChannelSnapshot]:
+        """Every camera as it is now."""
+        return [channel.snapshot() for channel in self.channels]
+
+    def load(self, config: AppConfig) -> ReloadResult:
+        """Watch what the configuration says, the first time or anew; those that stay keep their memory.
+
+        What is read at the start alone stays as the first configuration had it, for cameras that are added later too.
+        """
+        with self._lock:
+            began_with = self._began_with = self._began_with or config
+            self._restart_needed = restart_needed = waiting_for_restart(began_with, config)
+        if self._timeline is not None:
+            self._timeline.retain(config.timeline.retention())
+        config = config.model_copy(update={"model": began_with.model, "timeline": began_with.timeline})
+        wanted, refused = self._wanted(config)
+        with self._lock:
+            gone = [name for name in self._cameras if name not in config.cameras]
+            over = [name for name in wanted if self._is_over(name)]
+            self._stop([*gone, *over], timeout_s=10.0)
+            added: list[str] = []
+            changed: list[str] = []
+            for name, channel in wanted.items():
+                if name not in self._cameras:
+                    if self._start(channel, config, refused):
+                        added.append(name)
+                elif self._cameras[name].channel.config != channel and self._change(channel, refused):
+                    changed.append(name)
+            self._cameras = {name: self._cameras[name] for name in config.cameras if name in self._cameras}
+        for reason in refused:
+            logger.error("not watched as configured: %s", reason)
+        return ReloadResult(tuple(added), tuple(gone), tuple(changed), tuple(refused), restart_needed)
+
+    def stop(self, timeout_s: float = 9.0) -> bool:
+        """End them all side by side; whether that was done in time."""
+        with self._lock:
+            return self._stop(list(self._cameras), timeout_s)
+
+    def stream(self, name: str) -> Channel:
+        """The channel of a camera. Raises `ConfigError` where there is none of that name."""
+        return self._named(name).channel
+
+    def cards(self) -> list[CameraCard]:
+        """Every camera as viewers see it among the others."""
+        with self._lock:
+            cameras = list(self._cameras.values())
+        return [self._card(camera.channel, camera.configured) for camera in cameras]
+
+    def draw(self, name: str, drawn: Sequence[Region]) -> None:
+        """As `CameraViews.draw`: in force until the configuration is read anew."""
+        with self._lock:
+            camera = self._named(name)
+            shot = camera.channel.snapshot()
+            masks, zones = with_drawn(camera.configured, drawn, (shot.width_px, shot.height_px))
+            camera.channel.reconfigure(replace(camera.channel.config, masks=masks, zones=zones))
+
+    def regions_yaml(self, name: str) -> str:
+        """As `CameraViews.regions_yaml`."""
+        config = self._named(name).channel.config
+        return regions_yaml(name, config.masks, config.zones)
+
+    def _named(self, name: str) -> _Camera:
+        with self._lock:
+            camera = self._cameras.get(name)
+            known = ", ".join(self._cameras) or "none"
+        if camera is None:
+            raise ConfigError(f"camera {name!r}: there is none of that name; known are {known}")
+        return camera
+
+    def reader(self) -> TimelineReader | None:
+        """Their events; None where none are kept."""
+        return self._timeline.reader if self._timeline is not None else None
+
+    def _wanted(self, config: AppConfig) -> tuple[dict[str, ChannelConfig], list[str]]:
+        """A channel's configuration for each camera whose login is where it should be, and what is wrong elsewhere."""
+        wanted, refused = {}, []
+        speaking, model = config.speaking, config.model
+        for name, camera in config.cameras.items():
+            try:
+                login = camera.login(name)
+                self._on_secrets([login[1]] if login is not None else [])
+                wanted[name] = channel_config(
+                    name,
+                    camera,
+                    talkative=speaking.talkative,
+                    instruct=speaking.instruct,
+                    pruning=model.pruning,
+                    system=model.system,
+                    stream=model.stream,
+                )
+            except ConfigError as error:
+                refused.append(f"{name}: {error}")
+        return wanted, refused
+
+    def _is_over(self, name: str) -> bool:
+        camera = self._cameras.get(name)
+        return camera is not None and camera.channel.failure is not None
+
+    def _start(self, channel_config: ChannelConfig, config: AppConfig, refused: list[str]) -> bool:
+        name, keeper = channel_config.name, EvidenceKeeper()
+        sinks: list[EventSink] = []
+        recorder, recall = None, None
+        if self._timeline is not None:
+            from assistant.timeline.recall import Recall
+            from assistant.timeline.sink import ChannelSink
+
+            recorder = self._recorder(name, config.timeline.keep_clips_s)
+            sink = ChannelSink(self._timeline, name, keeper=keeper, recorder=recorder)
+            sinks.append(sink)
+            recall = Recall(self._timeline.reader, self._clock, camera=name, run=sink.run)
+        sinks.extend(self._sink_for(name))
+        channel = Channel(
+            channel_config,
+            self._host,
+            clock=self._clock,
+            sinks=sinks,
+            opener=self._opener,
+            evidence=keeper,
+            recall=recall,
+        )
+        if recorder is not None:
+            channel.add_viewer(recorder.see)
+        try:
+            channel.start()
+        except (AssistantError, StreamingError) as error:
+            refused.append(f"{name}: {error}")
+            return False
+        self._cameras[name] = _Camera(channel_config, channel, tuple(sinks), recorder)
+        return True
+
+    def _change(self, channel_config: ChannelConfig, refused: list[str]) -> bool:
+        """Watch a camera by another configuration; whether that could be tried."""
+        name = channel_config.name
+        camera = self._cameras[name]
+        try:
+            camera.channel.reconfigure(channel_config).add_done_callback(partial(_log_refusal, name))
+        except (AssistantError, StreamingError) as error:
+            refused.append(f"{name}: {error}")
+            return False
+        camera.configured = channel_config
+        return True
+
+    def _recorder(self, name: str, keep_s: float | None) -> ClipRecorder | None:
+        if self._clips is None or self._timeline is None or keep_s is None:
+            return None
+        from assistant.timeline.clips import ClipRecorder
+
+        return ClipRecorder(self._timeline, name, self._clips, self._clock, keep_s=keep_s)
+
+    def _stop(self, names: Sequence[str], timeout_s: float) -> bool:
+        cameras = [self._cameras.pop(name) for name in names if name in self._cameras]
+        if not cameras:
+            return True
+        with ThreadPoolExecutor(len(cameras), thread_name_prefix="stopping") as pool:
+            in_time = list(pool.map(lambda camera: camera.channel.stop(timeout_s), cameras))
+        for camera in cameras:
+            for sink in camera.sinks:
+                sink.close()
+        return all(in_time)
+
+    def _card(self, channel: Channel, configured: ChannelConfig) -> CameraCard:
+        shot, config = channel.snapshot(), channel.config
+        newest = channel.keeper.newest()
+        _, events = channel.events(shot.num_events - 50)
+        now_s = shot.media_s
+        masks = [("", region, region not in configured.masks) for region in config.masks]
+        zones = [(name, region, (name, region) not in configured.zones) for name, region in config.zones]
+        regions = [Region("mask", name, _relative(region, shot), is_drawn) for name, region, is_drawn in masks]
+        regions += [Region("zone", name, _relative(region, shot), is_drawn) for name, region, is_drawn in zones]
+        return CameraCard(
+            name=shot.name,
+            state=shot.state.value,
+            reason=shot.state_reason,
+            health=shot.health,
+            has_alert=any(isinstance(event, Alert) and now_s - event.time_s < ALERT_S for event in events),
+            said=shot.last_comment.text if shot.last_comment is not None else "",
+            jpeg=newest.picture.data if newest is not None else b"",
+            regions=tuple(regions),
+        )
+
+
+def _log_refusal(name: str, done: Future[None]) -> None:
+    """What the session of a camera refused of its new configuration."""
+    error = None if done.cancelled() else done.exception()
+    if isinstance(error, AssistantError | ModelError):
+        logger.error("not watched as configured: %s: %s", name, error)
+
+
+def _relative(region: MaskRegion, shot: ChannelSnapshot) -> tuple[tuple[float, float], ...]:
+    """A region's corners in parts of the picture."""
+    if region.units == "relative" or not (shot.width_px and shot.height_px):
+        return region.points if region.units == "relative" else ()
+    return tuple((x / shot.width_px, y / shot.height_px) for x, y in region.points)

@@ -1,0 +1,33 @@
+"""How a camera of the configuration is watched: its channel's settings, with its login put in. Any thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from assistant.config.cameras import CameraConfig
+from assistant.serving.channel_types import ChannelConfig
+
+if TYPE_CHECKING:
+    pass
+
+
+def channel_config(
+    name: str, camera: CameraConfig, *, talkative: float, instruct: str | None, **of_model: object
+) -> ChannelConfig:
+    """How a camera's channel is watched; the rest from what all share. Raises `ConfigError`."""
+    return ChannelConfig(
+        name=name,
+        spec=camera.spec(name),
+        fps=camera.fps,
+        masks=camera.masks,
+        zones=tuple(camera.zones.items()),
+        talkative=talkative if camera.talkative is None else camera.talkative,
+        instruct=camera.instruct or instruct,
+        keep_trying=camera.is_live,
+        frozen_after_s=camera.frozen_after_s if camera.is_live else None,
+        open_timeout_s=camera.open_timeout_s,
+        read_timeout_s=camera.read_timeout_s,
+        picture_timeout_s=camera.picture_timeout_s,
+        rtsp_transport=camera.transport,
+        **of_model,  # type: ignore[arg-type]
+    )

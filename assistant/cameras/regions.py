@@ -1,0 +1,97 @@
+"""Masks and zones that a viewer draws on a camera's picture: checked, joined to the configured ones, and as YAML.
+
+Drawn ones act until the program ends or its configuration is read anew; the file is the person's own to change.
+Plain functions; any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from assistant.cameras.views import Region
+from assistant.errors import ConfigError
+from assistant.serving.channel_types import ChannelConfig
+from streaming.errors import StreamingError
+from streaming.masks import MaskRegion, Masks
+
+MOST_DRAWN = 16
+"""Regions that may be drawn on one camera."""
+MOST_CORNERS = 32
+MOST_NAME = 40
+_DIGITS = 3
+"""Of a corner's place, in parts of the picture."""
+
+
+def with_drawn(configured: ChannelConfig, drawn: Sequence[Region], size_px: tuple[int, int]) -> tuple[
+    tuple[MaskRegion, ...], tuple[tuple[str, MaskRegion], ...]
+]:  # fmt: skip
+    """Masks and zones of a camera with what was drawn beside those of its configuration. Raises `ConfigError`.
+
+    size_px: width and height of its picture, 0 where they are not known yet.
+    """
+    if len(drawn) > MOST_DRAWN:
+        raise ConfigError(f"{len(drawn)} drawn masks and zones: at most {MOST_DRAWN} fit on a camera; remove some")
+    masks, zones = list(configured.masks), dict(configured.zones)
+    for region in drawn:
+        shape = _shape(region)
+        if region.kind == "mask":
+            masks.append(shape)
+            continue
+        name = region.name.strip()
+        if not name or len(name) > MOST_NAME:
+            raise ConfigError(f"zone name {name!r}: 1 to {MOST_NAME} letters; call it after its place, as steps")
+        if name in zones:
+            raise ConfigError(f"zone {name!r}: this camera has one of that name; give another name")
+        zones[name] = shape
+    if all(size_px):
+        try:
+            Masks(masks).check(*size_px)
+        except StreamingError as error:
+            raise ConfigError(str(error)) from error
+    return tuple(masks), tuple(zones.items())
+
+
+def regions_yaml(camera: str, masks: Sequence[MaskRegion], zones: Sequence[tuple[str, MaskRegion]]) -> str:
+    """Both as they stand in a configuration file.
+
+    >>> print(regions_yaml("door", [MaskRegion.rectangle(0.7, 0, 0.3, 0.1)], []), end="")
+    cameras:
+      door:
+        masks:
+        - rectangle: [0.7, 0.0, 0.3, 0.1]
+    """
+    of_camera: dict[str, Any] = {}
+    if masks:
+        of_camera["masks"] = [_written(region) for region in masks]
+    if zones:
+        of_camera["zones"] = {name: _written(region) for name, region in zones}
+    values = {"cameras": {camera: of_camera}}
+    return yaml.safe_dump(values, default_flow_style=None, sort_keys=False, allow_unicode=True, width=10_000)
+
+
+def _shape(region: Region) -> MaskRegion:
+    if region.kind not in ("mask", "zone"):
+        raise ConfigError(f"{region.kind!r}: a part of the picture is a mask or a zone; choose one")
+    if len(region.points) > MOST_CORNERS:
+        raise ConfigError(f"a {region.kind} of {len(region.points)} corners: at most {MOST_CORNERS}; draw it simpler")
+    try:
+        inside = [(min(1.0, max(0.0, x)), min(1.0, max(0.0, y))) for x, y in region.points]
+        return MaskRegion(tuple((round(x, _DIGITS), round(y, _DIGITS)) for x, y in inside))
+    except StreamingError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _written(region: MaskRegion) -> dict[str, Any]:
+    points = region.points
+    xs, ys = sorted({x for x, _ in points}), sorted({y for _, y in points})
+    corners = {(x, y) for x in xs for y in ys}
+    written: dict[str, Any]
+    if len(points) == 4 == len(corners) and set(points) == corners:
+        sides = (xs[0], ys[0], xs[1] - xs[0], ys[1] - ys[0])
+        written = {"rectangle": [round(float(side), _DIGITS) for side in sides]}
+    else:
+        written = {"polygon": [[float(x), float(y)] for x, y in points]}
+    return written | ({} if region.units == "relative" else {"units": region.units})

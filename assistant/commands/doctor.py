@@ -1,0 +1,194 @@
+"""What this machine has, which model would load, what is missing and how to get it. Any thread may ask."""
+
+from __future__ import annotations
+
+import ctypes.util
+import importlib.metadata
+import os
+import platform
+from dataclasses import asdict, dataclass
+from typing import Any
+
+PACKAGES = (
+    "torch",
+    "transformers",
+    "av",
+    "opencv-python-headless",
+    "numpy",
+    "pillow",
+    "gradio",
+    "sounddevice",
+    "typer",
+    "platformdirs",
+)
+OPTIONAL = {
+    "peft": "train --finetune needs it: pip install 'peft~=0.21.2'",
+    "pyarrow": "evaluate --task videomme needs it for parquet: pip install 'pyarrow~=26.0'",
+}
+INSTALL = "pip install -r requirements.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    found: str
+    ok: bool
+    remedy: str = ""
+    """How to get what is missing; empty where nothing is."""
+    needed: bool = True
+    """Whether watching a recording needs it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All findings."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether a recording can be watched."""
+        return all(finding.ok for finding in self.findings if finding.needed)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"ok": self.ok, "findings": [asdict(finding) for finding in self.findings]}
+
+    def as_text(self) -> str:
+        """For a person, what is missing below the thing it is missing from."""
+        width = max(len(finding.name) for finding in self.findings)
+        lines = []
+        for finding in self.findings:
+            mark = "ok " if finding.ok else "-- " if not finding.needed else "!! "
+            lines.append(f"{mark}{finding.name:{width}}  {finding.found}")
+            if finding.remedy:
+                lines.append(f"   {'':{width}}  → {finding.remedy}")
+        lines.append("ready" if self.ok else "not ready: see the lines marked !!")
+        return "\n".join(lines)
+
+
+def examine(model: str) -> Report:
+    """Look at everything; nothing is downloaded and no weights are loaded."""
+    return Report(
+        (
+            Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}", True),
+            *_packages(),
+            *_devices(),
+            _memory(),
+            _decoders(),
+            _library("PortAudio", "portaudio", "speech; on Debian: apt-get install libportaudio2"),
+            _library("libGL", "GL", "only a desktop build of OpenCV needs it, not the headless one installed here"),
+            _timeline(),
+            _model(model),
+            *_speaking(model),
+        )
+    )
+
+
+def _packages() -> list[Finding]:
+    findings = []
+    for name in PACKAGES:
+        try:
+            findings.append(Finding(name, importlib.metadata.version(name), True))
+        except importlib.metadata.PackageNotFoundError:
+            needed = name not in ("gradio", "sounddevice")
+            findings.append(Finding(name, "missing", False, INSTALL, needed))
+    for name, use in OPTIONAL.items():
+        try:
+            findings.append(Finding(name, importlib.metadata.version(name), True, needed=False))
+        except importlib.metadata.PackageNotFoundError:
+            findings.append(Finding(name, "absent", False, use, needed=False))
+    return findings
+
+
+def _devices() -> list[Finding]:
+    try:
+        from models.checkpoint.devices import devices_present
+
+        found = devices_present()
+    except (ImportError, OSError, RuntimeError) as error:
+        return [Finding("device", f"torch does not load: {error}", False, INSTALL)]
+    lines = []
+    for device in found:
+        size = "" if device.memory_bytes is None else f", {_gib(device.free_bytes)} of {_gib(device.memory_bytes)} free"
+        lines.append(f"{device.name}: {device.description}{size}")
+    return [Finding("device", "; ".join(lines), True)]
+
+
+def _memory() -> Finding:
+    try:
+        page, total, free = (os.sysconf(name) for name in ("SC_PAGE_SIZE", "SC_PHYS_PAGES", "SC_AVPHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return Finding("memory", "not known on this system", True)
+    return Finding("memory", f"{_gib(page * total)}, {_gib(page * free)} unused; {os.cpu_count()} CPU cores", True)
+
+
+def _decoders() -> Finding:
+    try:
+        from streaming.decoders import decoders_present
+
+        present = decoders_present()
+    except (ImportError, OSError) as error:
+        return Finding("decoders", f"PyAV does not load: {error}", False, INSTALL)
+    missing = [name for name, there in present.items() if not there]
+    found = ", ".join(name for name, there in present.items() if there) or "none"
+    return Finding("decoders", found, not missing, f"missing {', '.join(missing)}; {INSTALL}" if missing else "")
+
+
+def _library(name: str, short: str, use: str) -> Finding:
+    found = ctypes.util.find_library(short)
+    return Finding(name, found or "absent", found is not None, "" if found else use, needed=False)
+
+
+def _model(name: str) -> Finding:
+    try:
+        from models.checkpoint.loader import describe_checkpoint
+
+        summary = describe_checkpoint(name)
+    except (ImportError, OSError) as error:
+        return Finding("model", f"{name}: {error}", False, INSTALL)
+    size = f"{summary.num_parameters / 1e6:.1f} M parameters, {summary.size_bytes / 2**20:.0f} MiB, {summary.dtype}"
+    if summary.problem is not None:
+        return Finding("model", f"{name} would not load", False, summary.problem)
+    return Finding("model", f"{name}: {size}, from {summary.folder}", True)
+
+
+def _speaking(name: str) -> list[Finding]:
+    """How the model decides when to speak; nothing where there is none to ask."""
+    try:
+        from assistant.viewers.model_about import decision_in_words
+        from models.checkpoint.loader import describe_checkpoint
+        from models.checkpoint.settings import StreamSettings
+        from models.errors import ModelError
+
+        folder = describe_checkpoint(name).folder
+        speaking = StreamSettings.of_checkpoint(folder).speaking if folder is not None else None
+    except (ImportError, OSError, ModelError):
+        return []  # told by the model's own line
+    if speaking is None:
+        return []
+    told = decision_in_words(speaking.decision, speaking.decision_reason)
+    return [Finding("speaking", f"{speaking.decision}: {told}", True, needed=False)]
+
+
+def _timeline() -> Finding:
+    """The timeline in its usual place, where there is one; nothing is made."""
+    from assistant.errors import AssistantError
+    from assistant.timeline.folder import TimelineFolder, default_folder
+    from assistant.timeline.search import TimelineReader
+
+    try:
+        folder = TimelineFolder(default_folder())
+        if not folder.database.is_file():
+            return Finding("timeline", f"none yet in {folder.root}", True, needed=False)
+        with TimelineReader(folder) as reader:
+            ((count,),) = reader.counted("SELECT count(*) FROM events", ())
+        return Finding("timeline", f"{count} events in {folder.root}", True, needed=False)
+    except (AssistantError, ImportError, OSError) as error:
+        return Finding("timeline", f"cannot be read: {error}", False, "move it away, or name another --data", False)
+
+
+def _gib(size_bytes: int | None) -> str:
+    return "?" if size_bytes is None else f"{size_bytes / 2**30:.1f} GiB"

@@ -1,0 +1,78 @@
+"""What commands open alike: the checkpoint in its engine, and the watched cameras with their timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from assistant.commands.terminal import is_terminal
+from assistant.errors import ConfigError
+
+if TYPE_CHECKING:
+    from assistant.cameras.cameras import Cameras
+    from assistant.config.app import AppConfig, ModelConfig
+    from assistant.serving.scheduler import Scheduler
+    from assistant.sinks import EventSink
+    from models.checkpoint.progress import OnLoading
+    from models.engine import Engine
+
+
+def engine_of(wanted: ModelConfig, on_loading: OnLoading | None = None) -> Engine:
+    """The checkpoint, loaded."""
+    from models.checkpoint.loader import load_checkpoint
+    from streaming.clock import SystemClock
+
+    checkpoint = load_checkpoint(
+        wanted.name,
+        device=wanted.device,
+        dtype=wanted.dtype,
+        threads=wanted.threads,
+        progress=is_terminal(),
+        on_loading=on_loading,
+    )
+    from models.engine import Engine  # after what tells how far it has come
+
+    return Engine(checkpoint, now=SystemClock().now_s)
+
+
+def open_cameras(
+    stack: ExitStack,
+    config: AppConfig,
+    host: Scheduler,
+    sink_for: Callable[[str], list[EventSink]],
+    on_secrets: Callable[[list[str | None]], None],
+) -> Cameras:
+    """The cameras with their timeline, none watched yet; `stack` ends them in the right order, within ten seconds."""
+    from assistant.cameras.cameras import Cameras
+    from assistant.timeline.folder import default_folder
+    from assistant.timeline.store import Timeline
+    from streaming.recording import ClipWriter
+
+    kept = config.timeline
+    stack.callback(host.stop, 1.5)
+    timeline = Timeline(kept.folder or default_folder(), retention=kept.retention())
+    stack.callback(timeline.close, 1.5)
+    clips = None
+    if kept.keep_clips_s is not None:
+        clips = ClipWriter()
+        stack.callback(clips.close, 2.5)
+    cameras = Cameras(host, timeline, clips=clips, sink_for=sink_for, on_secrets=on_secrets)
+    stack.callback(cameras.stop, 4.0)
+    return cameras
+
+
+def bytes_of(gib: float | None) -> int | None:
+    """GiB in bytes."""
+    return None if gib is None else int(gib * 2**30)
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """What is refused for a picture's size says whose picture it is."""
+    from models.errors import VisionError
+
+    try:
+        yield
+    except VisionError as error:
+        raise ConfigError(f"{name}: {error}") from error

@@ -1,0 +1,332 @@
+"""The configuration: one frozen object a component, read from YAML in one place. Plain data; any thread may hold it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from assistant.config.cameras import CameraConfig, MonitorConfig, TimelineConfig, check_cameras
+from assistant.config.component import Component, mask_regions
+from assistant.errors import ConfigError
+from assistant.stream.question_queue import Question
+from models.checkpoint.settings import StreamSettings
+from models.errors import SettingsError
+from streaming.masks import MaskRegion
+
+if TYPE_CHECKING:
+    from assistant.inputs.limits import UploadLimits
+
+Pace = float | Literal["max"]
+_NUMBER = r"\d+(?:\.\d*)?|\.\d+"
+_RULES = {
+    "model_type": "keys with values are wanted",
+    "dict_type": "keys with values are wanted",
+    "tuple_type": "a list is wanted",
+    "path_type": "a file's name is wanted",
+    "string_too_short": "it should not be empty",
+    "invalid_key": "keys should be words",
+}
+"""What pydantic says in Python's words, in a person's."""
+_MASK_REMEDY = "give x,y,width,height in parts of the picture, as 0.7,0,0.3,0.1, or corners, as '0,0 0.5,0 0,0.5'"
+
+
+def parse_pace(value: Any) -> Any:
+    """`1`, `2.5` or `max`, as the command line and YAML give them."""
+    if isinstance(value, str) and value != "max":
+        try:
+            value = float(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is neither a number above 0 nor max") from None
+    if isinstance(value, int | float) and not isinstance(value, bool) and not (math.isfinite(value) and value > 0):
+        raise ValueError("it must be a number above 0, or max")
+    return value
+
+
+def _merged(base: StreamSettings, overrides: dict[str, Any]) -> StreamSettings:
+    """Settings with overrides laid over; `ValueError` where they do not go together, as pydantic wants it."""
+    values = base.to_dict()
+    for key, given in overrides.items():
+        before = values.get(key)
+        if isinstance(before, dict) and not isinstance(given, dict):
+            raise ValueError(f"{key} {given!r}: keys with values are wanted, as {', '.join(before)}")
+        values[key] = {**before, **given} if isinstance(before, dict) and isinstance(given, dict) else given
+    try:
+        return StreamSettings.from_dict(values)
+    except (SettingsError, TypeError, AttributeError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _device(value: str) -> str:
+    if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value) is None:
+        raise ValueError("it must be auto, cpu, cuda, cuda:1 or mps")
+    return value
+
+
+def _stream_overrides(values: dict[str, Any]) -> dict[str, Any]:
+    _merged(StreamSettings(), values)
+    return values
+
+
+class SourceConfig(Component):
+    """What of a source is read, and how fast."""
+
+    fps: float | None = Field(default=None, gt=0, le=30)
+    """Frames a second given to the model; None for what the checkpoint asks for."""
+    speed: Annotated[Pace, BeforeValidator(parse_pace)] = "max"
+    """Media seconds a second, for recordings."""
+    start_s: float = Field(default=0.0, ge=0)
+    end_s: float | None = Field(default=None, gt=0)
+    loop: int = Field(default=1, ge=1, le=1_000_000)
+    """How often a recording is played."""
+    masks: Annotated[tuple[MaskRegion, ...], BeforeValidator(mask_regions)] = ()
+    """What nobody may see."""
+    jumps: Literal["refuse", "follow"] = "refuse"
+    """What becomes of a recording whose timestamps jump back."""
+    open_timeout_s: float = Field(default=5.0, gt=0, le=60)
+    """Network: how long opening may take."""
+    read_timeout_s: float = Field(default=3.0, gt=0, le=60)
+    """Network and webcams: how long nothing may come."""
+    picture_timeout_s: float = Field(default=30.0, gt=0, le=600)
+    """Live sources: for how long what comes may hold no picture, as before the first key frame."""
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.end_s is not None and self.end_s <= self.start_s:
+            raise ValueError(f"end_s {self.end_s:g} must lie after start_s {self.start_s:g}")
+        return self
+
+
+class ModelConfig(Component):
+    """Which checkpoint, where, and its stream settings where they should differ."""
+
+    name: str = Field(default="embedded", min_length=1)
+    device: Annotated[str, AfterValidator(_device)] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    """Processor threads; None for what suits the model."""
+    pruning: Literal["live", "paper", "none"] = "live"
+    system: str | None = None
+    """The system turn; None for the checkpoint's own."""
+    stream: Annotated[dict[str, Any], AfterValidator(_stream_overrides)] = Field(default_factory=dict)
+    """Overrides of the checkpoint's `stream_config.json`: window, speaking, max_cells, …"""
+
+    def stream_settings(self, of_checkpoint: StreamSettings, fps: float | None = None) -> StreamSettings:
+        """A checkpoint's settings with these overrides. Raises `ConfigError` where they do not go together."""
+        override = dict(self.stream) if fps is None else {**self.stream, "fps": fps}
+        try:
+            return _merged(of_checkpoint, override)
+        except ValueError as error:
+            raise ConfigError(f"model.stream: {error}") from error
+
+
+class SpeakingConfig(Component):
+    """What a person wants to hear."""
+
+    talkative: float = Field(default=0.0, ge=-20, le=20)
+    """Log-odds added in favour of speaking: more speaks more."""
+    instruct: str | None = Field(default=None, min_length=1, max_length=2000)
+    """A standing instruction."""
+
+
+class OutputConfig(Component):
+    """Where events go."""
+
+    events: Path | None = None
+    vtt: Path | None = None
+    srt: Path | None = None
+
+
+class QuestionConfig(Component):
+    """A question with its media time."""
+
+    at_s: float = Field(ge=0)
+    text: str = Field(min_length=1, max_length=2000)
+
+
+def _network(text: str) -> str:
+    from assistant.inputs.limits import parse_network
+
+    try:
+        return str(parse_network(text))
+    except ConfigError as error:
+        raise ValueError(str(error).partition(": ")[2]) from None
+
+
+class UploadConfig(Component):
+    """How large a viewer's file may be."""
+
+    max_mib: float = Field(default=512, gt=0, le=65536)
+    max_minutes: float = Field(default=240, gt=0)
+    max_megapixels: float = Field(default=36, gt=0, le=200)
+    """Of one picture, in a clip or alone."""
+
+    def limits(self) -> UploadLimits:
+        """The same, as they are applied."""
+        from assistant.inputs.limits import UploadLimits
+
+        return UploadLimits(
+            max_bytes=int(self.max_mib * 2**20),
+            max_seconds=60 * self.max_minutes,
+            max_pixels=int(1e6 * self.max_megapixels),
+        )
+
+
+class PageConfig(Component):
+    """The browser app."""
+
+    networks: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
+    """Networks whose cameras viewers may name, as 192.168.1.0/24; needed where the app is bound beyond this machine."""
+    max_sessions: int | None = Field(default=None, ge=1)
+    """How many viewers may have a stream of their own at once."""
+    uploads: UploadConfig = Field(default_factory=UploadConfig)
+
+
+class AppConfig(Component):
+    """Everything a run needs besides its source's name."""
+
+    source: SourceConfig = Field(default_factory=SourceConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    speaking: SpeakingConfig = Field(default_factory=SpeakingConfig)
+    output: OutputConfig = Field(default_factory=OutputConfig)
+    page: PageConfig = Field(default_factory=PageConfig)
+    cameras: Annotated[dict[str, CameraConfig], AfterValidator(check_cameras)] = Field(default_factory=dict)
+    """Watched cameras, by the names they are known by."""
+    timeline: TimelineConfig = Field(default_factory=TimelineConfig)
+    monitor: MonitorConfig = Field(default_factory=MonitorConfig)
+    questions: tuple[QuestionConfig, ...] = ()
+
+    def planned_questions(self) -> list[Question]:
+        """The questions, earliest first; those of one time as they were given."""
+        return sorted((Question(planned.at_s, planned.text) for planned in self.questions), key=lambda q: q.at_s)
+
+
+def waiting_for_restart(began_with: AppConfig, now: AppConfig) -> tuple[str, ...]:
+    """Keys, as `model.name`, that differ between two configurations and are read at a program's start alone."""
+    read_once: dict[str, Iterable[str]] = {
+        "model": ModelConfig.model_fields,
+        "timeline": ("folder", "keep_clips_s"),
+        "monitor": MonitorConfig.model_fields,
+    }
+    return tuple(
+        f"{section}.{key}"
+        for section, keys in read_once.items()
+        for key in keys
+        if getattr(getattr(began_with, section), key) != getattr(getattr(now, section), key)
+    )
+
+
+def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> AppConfig:
+    """Read YAML and lay the command line's values over it; sections merge, lists are joined.
+
+    Raises `ConfigError` with the value, the rule and the remedy.
+    """
+    values = _read_yaml(path) if path is not None else {}
+    for section, given in (overrides or {}).items():
+        before = values.get(section)
+        if isinstance(given, dict):
+            if before is None or isinstance(before, dict):
+                values[section] = {**(before or {}), **given}
+        elif isinstance(given, list) and isinstance(before, list):
+            values[section] = [*before, *given]
+        elif given:
+            values[section] = given
+    try:
+        return AppConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_one_line(error, path)) from error
+
+
+def parse_question(text: str) -> dict[str, Any]:
+    """`SECONDS:QUESTION` of the command line, as the configuration writes it. Raises `ConfigError`."""
+    match = re.fullmatch(rf"\s*({_NUMBER})\s*:\s*(\S.*?)\s*", text, re.DOTALL)
+    if match is None:
+        raise ConfigError(f'--ask {text!r}: SECONDS:QUESTION is wanted; write --ask "12.5:What is on the left?"')
+    return {"at_s": float(match.group(1)), "text": match.group(2)}
+
+
+def parse_mask(text: str) -> dict[str, Any]:
+    """A rectangle `x,y,width,height` or corners `x,y x,y x,y`, as the configuration writes it; `px:` before pixels."""
+    body = text.strip().removeprefix("px:")
+    try:
+        points = [[float(number) for number in point.split(",")] for point in body.split()]
+    except ValueError:
+        points = []
+    mask: dict[str, Any] = {"units": "pixels"} if text.strip().startswith("px:") else {}
+    if len(points) == 1 and len(points[0]) == 4:
+        return {**mask, "rectangle": points[0]}
+    if len(points) >= 3 and all(len(point) == 2 for point in points):
+        return {**mask, "polygon": points}
+    raise ConfigError(f"--mask {text!r}: a rectangle or a polygon is wanted; {_MASK_REMEDY}")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; --config needs a YAML file; check its name") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {_where(error)}; it must be YAML; mend the line") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        sections = ", ".join(AppConfig.model_fields)
+        raise ConfigError(
+            f"{path}: {type(values).__name__} at its top; sections are wanted: {sections}; indent below them"
+        )
+    return values
+
+
+def _where(error: Exception) -> str:
+    """What is wrong with a file that is no YAML, with the line and column where its parser knows them."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or problem is None:
+        return _squeezed(str(error))
+    return f"line {mark.line + 1}, column {mark.column + 1}: {_squeezed(problem)}"
+
+
+def _one_line(error: ValidationError, path: Path | None) -> str:
+    """The first problem of a validation as value, rule, remedy."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
+    prefix = f"{path}: " if path is not None else ""
+    if first["type"] == "extra_forbidden":
+        section = _component_at(first["loc"][:-1])
+        return f"{prefix}{where}: unknown key; known are {', '.join(section.model_fields)}; remove or rename it"
+    rule = _RULES.get(first["type"]) or _squeezed(first["msg"].removeprefix("Value error, "))
+    rule = re.sub("^(Input|String|Keys) ", "it ", rule)
+    value = first["input"]
+    given = f" {value!r}" if isinstance(value, str | int | float | bool) or value is None else ""
+    # A rule between keys names them itself; nobody is to leave out a whole section.
+    remedy = "one of them" if isinstance(value, dict) and where in AppConfig.model_fields else where
+    return f"{prefix}{where}{given}: {rule}; change or leave out {remedy}"
+
+
+def _component_at(loc: tuple[int | str, ...]) -> type[BaseModel]:
+    found: type[BaseModel] = AppConfig
+    for part in loc:
+        if part == "questions":
+            found = QuestionConfig
+        elif part == "cameras":
+            found = CameraConfig
+        elif isinstance(part, str) and part in found.model_fields:
+            kind = found.model_fields[part].annotation
+            found = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else found
+    return found
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,137 @@
+"""How cameras are watched: their addresses, logins, masks and zones; the timeline; and what is told about them.
+
+Logins come from the environment or from a file, so that the configuration needs none; they are read when a camera is
+about to be opened. Plain data; any thread may hold it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from assistant.config.component import Component, mask_regions, named_regions
+from assistant.errors import ConfigError
+from streaming.masks import MaskRegion
+from streaming.redact import with_userinfo
+
+if TYPE_CHECKING:
+    from assistant.timeline.upkeep import Retention
+
+_NAME = re.compile(r"\w[\w .\-]{0,63}")
+_LIVE = re.compile(r"(?i)(rtsps?|https?)://|webcam:")
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
+FROZEN_AFTER_S = 60.0
+"""A live camera's picture, noise and all, never stays the same for so long."""
+
+
+class CameraConfig(Component):
+    """One camera."""
+
+    url: str = Field(min_length=1, repr=False)
+    """rtsp(s)://, http(s)://, webcam:0; a file or synthetic:1 plays once, in real time."""
+    user: str | None = Field(default=None, min_length=1, repr=False)
+    user_env: str | None = Field(default=None, pattern=_VARIABLE)
+    """Environment variable that holds the user."""
+    password_env: str | None = Field(default=None, pattern=_VARIABLE)
+    password_file: Path | None = None
+    """A file whose first line is the password."""
+    fps: float | None = Field(default=None, gt=0, le=30)
+    """Frames a second for the model; None for what the checkpoint asks for."""
+    talkative: float | None = Field(default=None, ge=-20, le=20)
+    """In place of `speaking.talkative`."""
+    instruct: str | None = Field(default=None, min_length=1, max_length=2000)
+    """In place of `speaking.instruct`."""
+    masks: Annotated[tuple[MaskRegion, ...], BeforeValidator(mask_regions)] = ()
+    """What nobody may see."""
+    zones: Annotated[dict[str, MaskRegion], BeforeValidator(named_regions)] = Field(default_factory=dict)
+    """Where something must change for a remark; everywhere where there are none."""
+    transport: Literal["tcp", "udp"] = "tcp"
+    open_timeout_s: float = Field(default=5.0, gt=0, le=60)
+    read_timeout_s: float = Field(default=3.0, gt=0, le=60)
+    picture_timeout_s: float = Field(default=30.0, gt=0, le=600)
+    frozen_after_s: float = Field(default=FROZEN_AFTER_S, ge=5, le=86400)
+
+    @model_validator(mode="after")
+    def _check_login(self) -> Self:
+        if self.password_env and self.password_file:
+            raise ValueError("password_env and password_file: one of them is enough")
+        if self.user and self.user_env:
+            raise ValueError("user and user_env: one of them is enough")
+        if (self.password_env or self.password_file) and not (self.user or self.user_env):
+            raise ValueError("a password without a user: user or user_env is needed")
+        return self
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it is watched without end."""
+        return _LIVE.match(self.url) is not None
+
+    def login(self, name: str) -> tuple[str, str | None] | None:
+        """User and password from where they are kept; None where none are named. Raises `ConfigError`."""
+        user = _variable(self.user_env, name) if self.user_env else self.user
+        if user is None:
+            return None
+        if self.password_env:
+            return user, _variable(self.password_env, name)
+        if self.password_file is None:
+            return user, None
+        try:
+            first_line = self.password_file.expanduser().read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise ConfigError(f"{self.password_file}: {reason}; camera {name} needs its password; check it") from None
+        if not first_line:
+            raise ConfigError(f"{self.password_file}: its first line is empty; camera {name} needs its password there")
+        return user, first_line
+
+    def spec(self, name: str) -> str:
+        """What is opened, with the login put in. Raises `ConfigError` where the login is not where it should be."""
+        login = self.login(name)
+        return self.url if login is None else with_userinfo(self.url, *login)
+
+
+class TimelineConfig(Component):
+    """What is kept of everything that was said."""
+
+    folder: Path | None = None
+    """None for the user's own folder for such data."""
+    keep_clips_s: float | None = Field(default=None, gt=0, le=30)
+    """Records so many seconds before and after each event; None records nothing."""
+    max_age_days: float | None = Field(default=None, gt=0)
+    max_gib: float | None = Field(default=None, ge=0.001)
+
+    def retention(self) -> Retention:
+        """The same, as it is applied."""
+        from assistant.timeline.upkeep import Retention
+
+        max_bytes = None if self.max_gib is None else int(self.max_gib * 2**30)
+        return Retention(max_age_days=self.max_age_days, max_bytes=max_bytes)
+
+
+class MonitorConfig(Component):
+    """What is told about the program."""
+
+    port: int | None = Field(default=None, ge=0, le=65535)
+    """Of metrics and health; None for none, 0 for any that is free."""
+    host: str = "127.0.0.1"
+
+
+def check_cameras(cameras: dict[str, CameraConfig]) -> dict[str, CameraConfig]:
+    """Raise where a name would be hard to write, or two are hard to tell apart."""
+    for name in cameras:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"camera name {name!r}: letters, digits, spaces, dots and dashes, at most 64, are wanted")
+    if len({name.casefold() for name in cameras}) < len(cameras):
+        raise ValueError("two cameras have names that differ in capitals alone")
+    return cameras
+
+
+def _variable(variable: str, name: str) -> str:
+    value = os.environ.get(variable)
+    if not value:
+        raise ConfigError(f"{variable}: this environment variable is not set; camera {name} needs it; set it")
+    return value

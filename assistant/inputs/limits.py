@@ -1,0 +1,178 @@
+"""What viewers of the browser app may reach and send: camera URLs, and files with their limits. Plain values."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from assistant.errors import AssistantError, ConfigError
+from streaming.network_policy import Network, NetworkPolicy
+
+if TYPE_CHECKING:
+    from streaming.sources.base import SourceOptions
+
+_PICTURE_KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
+_MIB = 1024 * 1024
+
+
+class UploadRefused(AssistantError):
+    """A file that a viewer sent is too large, or not what it should be."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether who binds to `host` can be reached from this machine alone.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    bare = host.strip("[]").partition("%")[0]
+    try:
+        return ipaddress.ip_address(bare).is_loopback
+    except ValueError:
+        pass
+    try:
+        found = socket.getaddrinfo(bare, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return False
+    return bool(found) and all(ipaddress.ip_address(str(entry[4][0])).is_loopback for entry in found)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraPolicy:
+    """Which cameras a viewer may name."""
+
+    reach: NetworkPolicy
+
+    @classmethod
+    def bound_to(cls, host: str, networks: Sequence[str] = (), *, is_public: bool = False) -> CameraPolicy:
+        """The policy of an app that listens on `host`; `is_public` where a reverse proxy shows it to others.
+
+        On the loopback interface its user sits at this machine and may reach what the machine reaches, private
+        networks included. Elsewhere only `networks` (as 192.168.1.0/24), none by default. Raises `ConfigError`.
+        """
+        listed = tuple(parse_network(text) for text in networks)
+        is_own = is_loopback(host) and not is_public
+        return cls(NetworkPolicy(None if is_own and not listed else listed))
+
+    def check(self, url: str) -> None:
+        """Raise `streaming.errors.AddressRefused` where `url` is no camera's URL, or writes out a refused address.
+
+        Nothing is connected to and no name resolved: that is left to the opening of the source.
+        """
+        from streaming.network_policy import PinnedHosts, parse_host
+        from streaming.redact import redact_url
+        from streaming.sources.addresses import parse_url
+
+        name, parts = redact_url(url), parse_url(url.strip())
+        if parse_host(name, parts.host) is not None:
+            PinnedHosts(name, self.reach).addresses(parts.host, parts.port)
+
+    def guard(self, options: SourceOptions) -> SourceOptions:
+        """`options` under which a viewer's URL leads nowhere else."""
+        return replace(options, reach=self.reach, rtsp_transport="tcp")
+
+
+def parse_network(text: str) -> Network:
+    """A network as the configuration writes it. Raises `ConfigError`.
+
+    >>> parse_network("192.168.1.0/24")
+    IPv4Network('192.168.1.0/24')
+    """
+    try:
+        return ipaddress.ip_network(text.strip())
+    except ValueError as error:
+        raise ConfigError(f"network {text!r}: {error}; write it as 192.168.1.0/24 or fd12::/64") from None
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFacts:
+    """What a viewer's clip is, by its header."""
+
+    width_px: int
+    height_px: int
+    duration_s: float | None
+    """None where the file does not say."""
+    codec: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadLimits:
+    """What a viewer's file may be; messages name the file as the viewer knows it."""
+
+    max_bytes: int = 512 * _MIB
+    max_picture_bytes: int = 24 * _MIB
+    max_seconds: float = 4 * 3600.0
+    max_pixels: int = 36_000_000
+    """Of one picture, in a clip or alone."""
+
+    def check_clip(self, path: Path, shown: str = "") -> ClipFacts:
+        """Look at a clip before it is watched. Raises `UploadRefused`.
+
+        Only formats that hold their pictures themselves pass: a playlist could name other people's files.
+        """
+        from streaming.errors import StreamingError
+        from streaming.sources.guard.upload_header import look_at
+
+        name = shown or path.name
+        self._check_size(path, name, self.max_bytes)
+        try:
+            clip = look_at(path)
+        except StreamingError as error:
+            remedy = error.remedy or "give a video file, as MP4 or WebM"
+            raise UploadRefused(f"{name}: {error.rule}; {remedy}") from None
+        if clip.width_px * clip.height_px > self.max_pixels:
+            raise UploadRefused(
+                f"{name}: its picture is {clip.width_px} x {clip.height_px}; at most {self.max_pixels / 1e6:.0f} "
+                "megapixels are taken; scale it down"
+            )
+        if clip.duration_s is not None and clip.duration_s > self.max_seconds:
+            raise UploadRefused(
+                f"{name}: it is {clip.duration_s / 60:.0f} minutes long; at most {self.max_seconds / 60:.0f} "
+                "are taken; cut it"
+            )
+        return ClipFacts(clip.width_px, clip.height_px, clip.duration_s, clip.codec)
+
+    def read_picture(self, path: Path, shown: str = "", warn: Callable[[str], None] = lambda line: None) -> np.ndarray:
+        """A still picture, uint8 RGB `[height, width, 3]`; `warn` is told what was left out. Raises `UploadRefused`."""
+        from PIL import Image, UnidentifiedImageError
+
+        from assistant.inputs.attachments import BadPicture, read_picture
+        from streaming.sources.file_signatures import kind_of
+
+        name = shown or path.name
+        self._check_size(path, name, self.max_picture_bytes)
+        try:
+            with Image.open(path, formats=_PICTURE_KINDS) as header:
+                width_px, height_px = header.size
+        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+            kind = kind_of(path)
+            reason = f"{kind.said}, and no picture that can be read" if kind else "it is no picture that can be read"
+            remedy = kind.remedy if kind else "give a JPEG, PNG or WebP file"
+            raise UploadRefused(f"{name}: {reason}; {remedy}") from None
+        if width_px * height_px > self.max_pixels:
+            raise UploadRefused(
+                f"{name}: it is {width_px} x {height_px}; at most {self.max_pixels / 1e6:.0f} megapixels are taken; "
+                "scale it down"
+            )
+        try:
+            return read_picture(path, warn, shown=name)
+        except BadPicture:
+            raise UploadRefused(f"{name}: it cannot be read to its end; check that the file is whole") from None
+
+    def _check_size(self, path: Path, name: str, limit: int) -> None:
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise UploadRefused(f"{name}: {error.strerror}; send it again") from None
+        if size > limit:
+            raise UploadRefused(
+                f"{name}: it has {size / _MIB:.1f} MiB; at most {limit / _MIB:.0f} are taken; cut it or scale it down"
+            )
+        if not size:
+            raise UploadRefused(f"{name}: it is empty; send it again")

@@ -1,0 +1,186 @@
+"""What a channel is told and what it shows of itself. Frozen; any thread may hold it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal
+
+from assistant.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from assistant.events import StreamEvent
+    from assistant.stream.question_queue import Question
+    from models.session.frame_encoder import PruningMode
+    from streaming.masks import MaskRegion
+
+PUSHED = "push:"
+"""Specs of streams whose frames come through `Channel.push` begin with it."""
+
+
+class ChannelState(StrEnum):
+    """How a stream is doing, in one word."""
+
+    OPENING = "opening"
+    LIVE = "live"
+    RECONNECTING = "reconnecting"
+    STALE = "stale"
+    FROZEN = "frozen"
+    REPLAY = "replay"
+    PAUSED = "paused"
+    ENDED = "ended"
+    FAILED = "failed"
+
+
+Health = Literal["ok", "degraded", "down"]
+
+
+def check_talkative(talkative: float) -> None:
+    """Raise `ConfigError` for log-odds of speaking outside their range."""
+    if not -20 <= talkative <= 20:
+        raise ConfigError(f"talkative {talkative:g}: from -20 to 20; 0 is usual, 1 speaks more")
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelConfig:
+    """One stream and how it is watched."""
+
+    name: str
+    """What people call it; events carry it in place of the address."""
+    spec: str = field(repr=False)
+    """As `open_source` takes it, `sample:NAME`, or `push:NAME` for frames that `Channel.push` is given."""
+    fps: float | None = None
+    """Frames a second for the model; None for what the checkpoint asks for."""
+    speed: float | None = 1.0
+    """Recordings: media seconds a second; None for as fast as they are used."""
+    start_s: float = 0.0
+    end_s: float | None = None
+    loop: int | None = 1
+    """Recordings: how often; None for ever. After a seek it plays to its end once."""
+    masks: tuple[MaskRegion, ...] = ()
+    zones: tuple[tuple[str, MaskRegion], ...] = ()
+    """Where something must change for a remark, with their names; everywhere where there are none."""
+    talkative: float = 0.0
+    instruct: str | None = None
+    questions: tuple[Question, ...] = ()
+    """Asked at their media times."""
+    keep_trying: bool = False
+    """Live sources: whether one that is not there is waited for without end, at first and after each loss."""
+    frozen_after_s: float | None = None
+    open_timeout_s: float = 5.0
+    read_timeout_s: float = 3.0
+    picture_timeout_s: float = 30.0
+    rtsp_transport: Literal["tcp", "udp"] = "tcp"
+    view_fps: float = 30.0
+    """Most pictures a second for viewers."""
+    pruning: PruningMode = "live"
+    system: str | None = None
+    """The system turn; None for the checkpoint's own."""
+    stream: dict[str, Any] = field(default_factory=dict)
+    """Overrides of the checkpoint's `stream_config.json`."""
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ConfigError(f"channel name {self.name!r}: it is empty; give it a name, as door")
+        if self.fps is not None and not 0 < self.fps <= 30:
+            raise ConfigError(f"{self.name}: fps {self.fps:g}: above 0 and at most 30; 2 suits most cameras")
+        check_talkative(self.talkative)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameDelays:
+    """Where the time of the last frame went, milliseconds."""
+
+    capture: float = 0.0
+    """From the decoder to being handed over: masks and viewers."""
+    queue: float = 0.0
+    """Until its turn came."""
+    vision: float = 0.0
+    prefill: float = 0.0
+    decode: float = 0.0
+    """Of the last turn that was said, from its start to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUse:
+    """The session's memory, in tokens."""
+
+    pinned: int = 0
+    text: int = 0
+    vision: int = 0
+    capacity: int = 0
+    """What the windows hold at most, pinned text aside."""
+    num_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSnapshot:
+    """One moment of a channel."""
+
+    name: str
+    source: str
+    """The source's display name, redacted."""
+    is_live: bool | None
+    """None before it was opened."""
+    state: ChannelState
+    state_reason: str
+    health: Health
+    newest_seen_age_s: float | None
+    """How long ago the newest frame that the model has seen was captured; None where it has seen none."""
+    media_s: float
+    """Media time of that frame."""
+    duration_s: float | None
+    """Recordings: their length by the header."""
+    width_px: int
+    height_px: int
+    is_paused: bool
+    speed: float | None
+    talkative: float
+    instruct: str | None
+    fps_in: float
+    """Pictures a second that the source gives, measured over ten seconds."""
+    fps_wanted: float
+    """For the model, as asked for."""
+    fps_used: float
+    """Frames a second that the model has seen, measured over ten seconds."""
+    rate_factor: float
+    """What the governor leaves of `fps_wanted`."""
+    num_read: int
+    num_sampled: int
+    num_used: int
+    num_empty: int
+    num_dropped: int
+    num_damaged: int
+    num_comments: int
+    num_answers: int
+    num_waiting: int
+    """Questions that wait for their turn."""
+    num_faults: int
+    """Steps of the model that went wrong."""
+    num_reconnects: int
+    num_viewers: int
+    num_unstored: int
+    """Events that a sink did not take."""
+    num_listener_faults: int
+    """Times that somebody who listens or looks raised; no fault of the model."""
+    evictions: int
+    rebases: int
+    tokens_per_frame: float
+    """Visual tokens a sampled frame, on average."""
+    tokens_unpruned: int
+    """What each would have without pruning."""
+    delays_ms: FrameDelays
+    cache: CacheUse
+    rows: int
+    cols: int
+    kept: np.ndarray | None
+    """Bool `[rows * cols]`: cells of the last frame that became tokens."""
+    refreshed: np.ndarray | None
+    """Bool `[rows * cols]`: those of them that had not changed."""
+    last_comment: StreamEvent | None
+    num_decisions: int
+    """How many frames were decided about: `decisions(since)` counts so."""
+    num_events: int
+    """How many events there were: `events(since)` counts so."""

@@ -1,0 +1,170 @@
+"""What a host and those that it serves know of each other, and of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Protocol
+
+from assistant.errors import AssistantError
+from assistant.events import Answer, StreamEvent
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from assistant.evidence import EvidenceFrame
+    from assistant.serving.channel_types import ChannelSnapshot
+    from assistant.stream.speaking import Decision
+    from models.session.media_turns import Attachment
+    from streaming.types import Frame
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from assistant.serving.rate_control import RateChange
+
+if TYPE_CHECKING:
+    from assistant.stream.stream_session import ModelSession
+    from models.checkpoint.settings import StreamSettings
+    from models.checkpoint.types import ModelInfo
+    from models.session.frame_encoder import PruningMode
+    from models.session.steps import Job
+
+
+class CapacityExceeded(AssistantError):
+    """One channel more than fits."""
+
+
+class ModelUnavailable(AssistantError):
+    """The model could not be loaded, or was let go of."""
+
+
+class ModelState(StrEnum):
+    """What becomes of the model."""
+
+    LOADING = "loading"
+    READY = "ready"
+    STALLED = "stalled"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+class ModelEngine(Protocol):
+    """What the host needs of an engine (`models.engine.Engine`)."""
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    @property
+    def stream(self) -> StreamSettings: ...
+
+    def step(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]: ...
+
+    def open_session(
+        self, settings: StreamSettings | None, *, system: str | None, instruction: str | None, pruning: PruningMode
+    ) -> ModelSession: ...
+
+    @property
+    def memory_limit(self) -> int | None: ...
+
+    def session_bytes(self, settings: StreamSettings) -> int: ...
+
+    def close(self) -> None: ...
+
+
+class ServedStream(Protocol):
+    """What the host serves: a channel. All but `name` and `stalled` is called on the engine's thread alone."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def is_live(self) -> bool: ...
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether what it does now is to answer a question: that is no overload."""
+
+    @property
+    def is_over(self) -> bool: ...
+
+    def settings(self, of_checkpoint: StreamSettings) -> StreamSettings:
+        """What its session is to be like."""
+
+    def open(self, engine: ModelEngine, settings: StreamSettings) -> None:
+        """Make its session."""
+
+    def next_job(self) -> Job[Any] | None:
+        """What to do next, where there is anything."""
+
+    def on_done(self, job: Job[Any]) -> None:
+        """A job is done."""
+
+    def set_rate(self, change: RateChange) -> None:
+        """All streams are given another rate."""
+
+    def take_counts(self) -> tuple[int, int]:
+        """Frames used and lost since the last call."""
+
+    def fail(self, error: BaseException) -> None:
+        """There is no model for it."""
+
+    def detach(self) -> None:
+        """It is served no more."""
+
+    def stalled(self, seconds: float | None) -> None:
+        """A step hangs for so long; None where it came back."""
+
+
+class OpenQuestion(Protocol):
+    """A question under way (`assistant.stream.question_queue.OpenQuestion`)."""
+
+    @property
+    def future(self) -> Future[Answer]: ...
+
+    def cancel(self) -> None: ...
+
+
+class WatchableStream(Protocol):
+    """What a session needs of a stream (`assistant.serving.channel.Channel`)."""
+
+    def start(self) -> None: ...
+
+    def stop(self, timeout_s: float = 10.0) -> bool: ...
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def seek(self, media_s: float) -> None: ...
+
+    def set_speed(self, speed: float | None) -> None: ...
+
+    def set_talkative(self, talkative: float) -> None: ...
+
+    def instruct(self, text: str | None) -> Future[None]: ...
+
+    def forget(self) -> Future[None]: ...
+
+    def ask(
+        self,
+        text: str,
+        attachments: Sequence[Attachment] = (),
+        on_piece: Callable[[str], None] | None = None,
+        *,
+        aside: bool = False,
+    ) -> OpenQuestion: ...
+
+    def subscribe(self, subscriber: Callable[[StreamEvent], None]) -> Callable[[], None]: ...
+
+    def add_viewer(self, viewer: Callable[[Frame], None]) -> Callable[[], None]: ...
+
+    def snapshot(self) -> ChannelSnapshot: ...
+
+    def decisions(self, since: int = 0) -> tuple[int, list[Decision]]: ...
+
+    def events(self, since: int = 0) -> tuple[int, list[StreamEvent]]: ...
+
+    def evidence(self, event: StreamEvent) -> tuple[EvidenceFrame, ...]: ...
+
+    def push(self, image: np.ndarray, pts_s: float | None = None) -> bool: ...

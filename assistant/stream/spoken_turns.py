@@ -1,0 +1,77 @@
+"""A turn while the model says it: who listens, when its first words came, and leaving it off. The engine's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from models.session.steps import Output, StepGenerator, Steps, TextPiece, as_steps
+
+if TYPE_CHECKING:
+    from models.session.turns import Utterance
+    from streaming.clock import Clock
+    from streaming.types import Frame
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenTurn:
+    """A turn that is over."""
+
+    utterance: Utterance | None
+    """None where it was left off before its first token, or said aside."""
+    cut: bool
+    first_at_s: float | None
+    """Our clock at its first words."""
+    heard: str
+    """Its words as they came."""
+    took_ms: float
+    """From its start to its end."""
+
+    @property
+    def text(self) -> str:
+        """Its words."""
+        return (self.utterance.text if self.utterance is not None else self.heard).strip()
+
+    def latency_ms(self, frame: Frame | None) -> float | None:
+        """From the frame's capture to the first words; None where nothing was said, or nothing seen."""
+        if self.first_at_s is None or frame is None:
+            return None
+        return 1000 * max(0.0, self.first_at_s - frame.captured_at_s)
+
+
+class TurnStream:
+    """Hears a turn, hands its pieces on, and notes when the first words come."""
+
+    def __init__(self, clock: Clock, on_piece: Callable[[str], None] | None = None) -> None:
+        self._clock = clock
+        self._on_piece = on_piece or (lambda piece: None)
+        self._pieces: list[str] = []
+        self._started_s = clock.now_s()
+        self.first_at_s: float | None = None
+
+    def said(self, utterance: Utterance | None, *, cut: bool) -> SpokenTurn:
+        """What came of it."""
+        took_ms = 1000 * (self._clock.now_s() - self._started_s)
+        return SpokenTurn(utterance, cut, self.first_at_s, "".join(self._pieces), took_ms)
+
+    @as_steps
+    def left_off(self, steps: Steps[T], stop: Callable[[], bool]) -> StepGenerator[T | None]:
+        """Run `steps` to their end, or leave them off between two forward passes once `stop` says so: None then."""
+        output: Output | None = None
+        try:
+            while True:
+                request = steps.send(output)
+                if isinstance(request, TextPiece):
+                    self.first_at_s = self.first_at_s if self.first_at_s is not None else self._clock.now_s()
+                    self._pieces.append(request.text)
+                    self._on_piece(request.text)
+                elif stop():
+                    return None
+                output = yield request
+        except StopIteration as end:
+            return end.value
+        finally:
+            steps.close()

@@ -1,0 +1,59 @@
+"""What a person should know of the model that watches: what it can tell, what it cannot, and how to start another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAbout:
+    """A model in a person's words."""
+
+    title: str
+    can: str
+    cannot: str
+    other: str
+    """How to start another model; empty where there is nothing to say."""
+    questions: tuple[str, str, str]
+    """What may be asked of it."""
+
+
+EMBEDDED = ModelAbout(
+    title="The small embedded model is watching",
+    can="It was trained on rendered scenes: it notices when something enters, moves, stops or leaves, where, "
+    "and when the light or the view changes.",
+    cannot="On such scenes it names 98 of 100 happenings rightly and answers nine questions in ten; it errs most about "
+    "clips. It has no words for people, faces, objects or text.",
+    other="For real understanding start a released one: python app.py ui --model DAMO-NLP-SG/VideoLLaMA3-2B",
+    questions=("What is on the left?", "How many shapes are there?", "What happened last?"),
+)
+
+TRAINED_CANNOT = "It can be wrong about small things, numbers and what left the picture a while ago."
+STAND_IN = "A simple rule decides when it speaks: when the picture changes after quiet."
+NOT_MEASURED = (
+    "whether it was trained to decide that itself was not measured; python app.py calibrate FOLDER measures it"
+)
+
+
+def decision_in_words(decision: str, reason: str) -> str:
+    """How a checkpoint decides when to speak, and why so."""
+    if decision == "trained":
+        return f"It decides itself when to speak ({reason or 'its settings say that it was trained to'})."
+    return f"{STAND_IN.removesuffix('.')} ({reason or NOT_MEASURED})."
+
+
+def about_model(name: str, *, embedded: bool, decision: str, reason: str = "") -> ModelAbout:
+    """What to say of a checkpoint. decision: `trained`, or `stand_in` where a simple rule decides when to speak.
+
+    reason: what was measured of its decision; empty where nothing was.
+    """
+    if embedded:
+        return EMBEDDED
+    return ModelAbout(
+        title=f"{name} is watching",
+        can="It describes what it sees and answers questions about the last minutes, and about pictures and clips "
+        "that you attach.",
+        cannot=f"{TRAINED_CANNOT} {decision_in_words(decision, reason)}",
+        other="",
+        questions=("What is happening?", "Who or what is in the picture?", "What changed in the last minute?"),
+    )

@@ -1,0 +1,94 @@
+"""Who may use the browser app: a file of names and hashed passwords, as Apache's `htpasswd -B` writes it. Any thread.
+
+One `name:hash` a line; empty lines and those that begin with # are left out.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from assistant.errors import ConfigError
+
+_HASH = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
+_ROUNDS = 12
+_MOST_BYTES = 72
+"""Of a password: bcrypt takes no more."""
+_PAUSE_S = 1.0
+_MAX_PAUSE_S = 30.0
+REMEDY = "write it with python app.py password NAME, or htpasswd -B"
+
+
+def read_users(path: Path) -> dict[str, bytes]:
+    """Names and their hashes. Raises `ConfigError` where the file cannot be read, is open to others, or holds less."""
+    try:
+        mode = path.stat().st_mode
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError(f"--auth-file {path}: {error.strerror}; {REMEDY}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"--auth-file {path}: it is not text; {REMEDY}") from None
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigError(f"--auth-file {path}: others may write it; take that right away with chmod go-w {path}")
+    users: dict[str, bytes] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, _, hashed = line.strip().partition(":")
+        if not name or not _HASH.fullmatch(hashed):
+            raise ConfigError(f"--auth-file {path}, line {number}: name:bcrypt-hash is wanted; {REMEDY}")
+        users[name] = hashed.encode()
+    if not users:
+        raise ConfigError(f"--auth-file {path}: it names nobody; {REMEDY}")
+    return users
+
+
+def make_line(name: str, password: str, rounds: int = _ROUNDS) -> str:
+    """The line of one user. Raises `ConfigError` for a name or a password that cannot be."""
+    import bcrypt
+
+    if not name.strip() or name != name.strip() or ":" in name or not name.isprintable():
+        raise ConfigError(f"name {name!r}: it may hold no colon, and no space at its ends; choose another")
+    if len(password) < 8 or len(password.encode()) > _MOST_BYTES:
+        raise ConfigError(f"password: it has 8 signs or more, and at most {_MOST_BYTES} bytes; choose another")
+    return f"{name}:{bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds)).decode()}"
+
+
+class Authenticator:
+    """Checks names and passwords, ever more slowly for a name that is tried in vain; any thread may ask."""
+
+    def __init__(self, users: dict[str, bytes], now: Callable[[], float] = time.monotonic) -> None:
+        """`users` as `read_users` gives them; `now` gives seconds."""
+        import bcrypt
+
+        self._users = users
+        self._now = now
+        # Compared for names that are not known, so that these take as long.
+        rounds = max(int(hashed[4:6]) for hashed in users.values())
+        self._nobody = bcrypt.hashpw(b"nobody", bcrypt.gensalt(rounds))
+        self._lock = threading.Lock()
+        self._failures: dict[str, tuple[int, float]] = {}
+
+    def admits(self, name: str, password: str) -> bool:
+        """Whether this is the user's password; always no within the pause that follows a wrong one."""
+        import bcrypt
+
+        known = name if name in self._users else ""
+        with self._lock:
+            count, until_s = self._failures.get(known, (0, 0.0))
+            if self._now() < until_s:
+                return False
+            # Counted before the check: attempts side by side do not share one.
+            pause_s = min(_MAX_PAUSE_S, _PAUSE_S * 2.0 ** min(count, 10)) if count else 0.0
+            self._failures[known] = (count + 1, self._now() + pause_s)
+        given = password.encode()
+        good = bcrypt.checkpw(given[:_MOST_BYTES], self._users.get(name, self._nobody)) and bool(known)
+        if good and len(given) <= _MOST_BYTES:
+            with self._lock:
+                self._failures.pop(known, None)
+            return True
+        return False

@@ -1,0 +1,204 @@
+"""Safetensors of a checkpoint folder: headers, what must be in them, and loading without a second copy in memory."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.checkpoint.layouts import Layout, is_ignorable, native_key
+from models.errors import CheckpointDamaged, CheckpointError, CheckpointNotFound
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import VideoLlama3ForConditionalGeneration
+    from transformers.models.video_llama_3.configuration_video_llama_3 import VideoLlama3Config
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+OUTPUT_HEAD = "lm_head.weight"
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+_NAMED_AT_MOST = 4
+
+
+@dataclass(frozen=True, slots=True)
+class TensorHeader:
+    """One stored tensor, from its file's header."""
+
+    file: Path
+    shape: tuple[int, ...]
+    dtype: str
+    """As safetensors writes it: F32, BF16, …"""
+
+    @property
+    def num_values(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def num_bytes(self) -> int:
+        return self.num_values * _BYTES.get(self.dtype, 1)
+
+
+def read_headers(folder: Path) -> dict[str, TensorHeader]:
+    """Every tensor of a folder by its stored name, one file or sharded; raises `CheckpointDamaged` naming the file.
+
+    A file shorter than its header promises is damaged, which a truncated download is.
+    """
+    headers: dict[str, TensorHeader] = {}
+    for path in _files(folder):
+        headers |= _header_of(path)
+    return headers
+
+
+def has_output_head(headers: Mapping[str, TensorHeader], layout: Layout) -> bool:
+    """Whether an output embedding of its own is stored."""
+    return any(native_key(key, layout) == OUTPUT_HEAD for key in headers)
+
+
+def load_weights(
+    config: VideoLlama3Config,
+    folder: Path,
+    layout: Layout,
+    headers: Mapping[str, TensorHeader],
+    device: torch.device,
+    dtype: torch.dtype,
+    on_bytes: Callable[[int], None] = lambda num_bytes: None,
+) -> VideoLlama3ForConditionalGeneration:
+    """The model with a folder's weights, on `device` in `dtype`.
+
+    The model is built without memory and takes the stored tensors over one by one; `on_bytes` is told of each, as it
+    is stored.
+    """
+    import torch
+    from safetensors import SafetensorError, safe_open
+    from transformers.models.video_llama_3.modeling_video_llama_3 import VideoLlama3ForConditionalGeneration
+
+    try:
+        with torch.device("meta"):
+            model = VideoLlama3ForConditionalGeneration(config)
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointDamaged(f"{folder}: config.json describes no model that fits together ({error})") from error
+    tied = bool(config.tie_word_embeddings)
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if tied:
+        wanted.pop(OUTPUT_HEAD)
+    stored = _matched(wanted, headers, layout, tied)
+    for path in sorted({headers[key].file for key in stored.values()}):
+        tensors: dict[str, torch.Tensor] = {}
+        try:
+            with safe_open(str(path), framework="pt", device=str(device)) as file:
+                for name, key in stored.items():
+                    if headers[key].file == path:
+                        tensors[name] = file.get_tensor(key).to(dtype)
+                        on_bytes(headers[key].num_bytes)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointDamaged(f"{path}: cannot be read ({error}); download the file again") from error
+        model.load_state_dict(tensors, strict=False, assign=True)
+    model.tie_weights()
+    fill_buffers(model, device)
+    return model.requires_grad_(False).eval()
+
+
+def _files(folder: Path) -> list[Path]:
+    index = folder / INDEX_FILE
+    if index.is_file():
+        return _shards(index)
+    single = folder / SINGLE_FILE
+    if single.is_file():
+        return [single]
+    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    if pickles:
+        raise CheckpointError(
+            f"{folder / pickles[0]}: a pickle can run code and is never loaded; convert the weights to safetensors"
+        )
+    raise CheckpointNotFound(f"{folder}: has neither {SINGLE_FILE} nor {INDEX_FILE}; copy the weights into the folder")
+
+
+def _shards(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointDamaged(f"{index}: is not an index of shards ({error}); download the file again") from error
+    paths = [index.parent / str(name) for name in names]
+    for path in paths:
+        if path.parent != index.parent:
+            raise CheckpointDamaged(f"{index}: names a shard outside its folder, {path}; download the file again")
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise CheckpointDamaged(
+            f"{index.parent}: shards are missing: {_listed(missing)}; download them again into the folder"
+        )
+    return paths
+
+
+def _header_of(path: Path) -> dict[str, TensorHeader]:
+    try:
+        with path.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            if size > path.stat().st_size:
+                raise ValueError("its header is cut short")
+            header: dict[str, Any] = json.loads(file.read(size))
+        header.pop("__metadata__", None)
+        found = {
+            key: TensorHeader(path, tuple(int(side) for side in entry["shape"]), str(entry["dtype"]))
+            for key, entry in header.items()
+        }
+        promised = 8 + size + max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
+        if path.stat().st_size < promised:
+            raise ValueError(f"it has {path.stat().st_size} bytes where its header promises {promised}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise CheckpointDamaged(f"{path}: is not a whole safetensors file ({error}); download it again") from error
+    return found
+
+
+def _matched(
+    wanted: Mapping[str, tuple[int, ...]], headers: Mapping[str, TensorHeader], layout: Layout, tied: bool
+) -> dict[str, str]:
+    """Which stored tensor fills which of the model's; raises `CheckpointDamaged` naming what does not fit."""
+    stored = {native_key(key, layout): key for key in headers if not is_ignorable(key)}
+    if tied:
+        stored.pop(OUTPUT_HEAD, None)
+    problems = []
+    missing = sorted(set(wanted) - set(stored))
+    if missing:
+        problems.append(f"missing: {_listed(missing)}")
+    unexpected = sorted(stored[name] for name in set(stored) - set(wanted))
+    if unexpected:
+        problems.append(f"unexpected: {_listed(unexpected)}")
+    shapes = [
+        f"{stored[name]} is {list(headers[stored[name]].shape)}, config.json asks for {list(shape)}"
+        for name, shape in sorted(wanted.items())
+        if name in stored and headers[stored[name]].shape != shape
+    ]
+    if shapes:
+        problems.append(f"wrong shapes: {_listed(shapes)}")
+    kinds = [key for key in stored.values() if headers[key].dtype not in _FLOATS]
+    if kinds:
+        problems.append(f"not plain floating point: {_listed(sorted(kinds))}")
+    if problems:
+        folder = next(iter(headers.values())).file.parent if headers else "the folder"
+        raise CheckpointDamaged(
+            f"{folder}: the weights do not fit config.json; {'; '.join(problems)}; copy both from one place"
+        )
+    return stored
+
+
+def fill_buffers(model: torch.nn.Module, device: torch.device) -> None:
+    """Compute the rotary frequencies, which no file stores, where the meta device left them without values."""
+    for module in model.modules():
+        if any(buffer.is_meta for _, buffer in module.named_buffers(recurse=False)):
+            fresh = type(module)(module.config).to(device)
+            for name, buffer in fresh.named_buffers(recurse=False):
+                setattr(module, name, buffer)
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else ""
+    return ", ".join(names[:_NAMED_AT_MOST]) + more

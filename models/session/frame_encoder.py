@@ -1,0 +1,128 @@
+"""What one session's camera shows: the grid, which cells of a frame become tokens, and those tokens.
+
+The engine's thread owns it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+
+from models.checkpoint.settings import StreamSettings
+from models.checkpoint.types import VisualTokens
+from models.errors import SettingsError
+from models.vision import VisionEncoder, VisionSettings
+from streaming.difffp.live import CellGrid, Kind, LiveDiffFP, PaperDiffFP, Pruning
+
+PruningMode = Literal["live", "paper", "none"]
+
+
+class FrameEncoder:
+    """Grid, pruning and encoding of one stream."""
+
+    def __init__(self, vision: VisionSettings, encoder: VisionEncoder, mode: PruningMode) -> None:
+        if mode not in ("live", "paper", "none"):
+            raise SettingsError(f"pruning {mode!r}: live, paper or none; live suits cameras")
+        self._vision = vision
+        self._encoder = encoder
+        self._mode = mode
+        self._size: tuple[int, int] | None = None
+        self._grid: CellGrid | None = None
+        self._live: LiveDiffFP | None = None
+        self._paper: PaperDiffFP | None = None
+        self._seen: tuple[np.ndarray, torch.Tensor] | None = None
+        """The last picture and its patches."""
+        self._pruned: torch.Tensor | None = None
+        """The patches that were pruned last; only a repeated picture gives the same again."""
+        self._encoded: tuple[torch.Tensor, torch.Tensor] | None = None
+        """The patches that were encoded last, and all their tokens."""
+
+    @property
+    def grid(self) -> CellGrid | None:
+        """`None` before the first picture."""
+        return self._grid
+
+    def new_grid(self, image: np.ndarray, max_cells: int) -> CellGrid | None:
+        """The grid for a picture of another size than the last; `None` where the present one goes on."""
+        size = image.shape[0], image.shape[1]
+        if size == self._size:
+            return None
+        return self._vision.fit_grid(size[1], size[0], max_cells=max_cells)
+
+    def pruner(self, grid: CellGrid, settings: StreamSettings) -> LiveDiffFP | None:
+        """Live pruning for a grid; `None` in the other modes. Raises `SettingsError`."""
+        if self._mode != "live":
+            return None
+        try:
+            return LiveDiffFP(grid, settings.live_pruning(), self._vision.std)
+        except ValueError as error:
+            raise SettingsError(f"pruning: {error}") from error
+
+    def begin(self, image: np.ndarray, grid: CellGrid, settings: StreamSettings) -> None:
+        """Look through `grid` from this picture on; the next frame is whole and the noise is learned anew."""
+        self._live, self._paper = self.pruner(grid, settings), PaperDiffFP(grid)
+        self._size, self._grid = (image.shape[0], image.shape[1]), grid
+        self._seen = self._pruned = self._encoded = None
+
+    def look_anew(self, settings: StreamSettings) -> None:
+        """Begin anew with other settings through the same grid; nothing where there is none yet."""
+        if self._grid is not None:
+            self._live, self._paper = self.pruner(self._grid, settings), PaperDiffFP(self._grid)
+
+    def patches(
+        self, image: np.ndarray, on_grid: np.ndarray | None = None, *, is_repeated: bool = False
+    ) -> torch.Tensor:
+        """Float32 `[num_patches, values]` of a picture; the same tensor again for the last one `is_repeated`.
+
+        on_grid: the picture `VisionSettings.fitted` to a grid before.
+        """
+        assert self._grid is not None, "patches before begin"
+        if not is_repeated or self._seen is None or self._seen[0] is not image:
+            self._seen = image, self._cut(image, on_grid, self._grid)
+        return self._seen[1]
+
+    def _cut(self, image: np.ndarray, on_grid: np.ndarray | None, grid: CellGrid) -> torch.Tensor:
+        side = grid.patch_px * grid.merge
+        if on_grid is not None and on_grid.shape[:2] == (grid.rows * side, grid.cols * side):
+            return self._vision.cut(torch.from_numpy(on_grid), grid)
+        return self._vision.patches(image, grid)
+
+    def prune(self, patches: torch.Tensor, time_s: float, tokens_before: int, must_keep: np.ndarray) -> Pruning:
+        """Which cells become tokens, and whether the frame is appended at all."""
+        assert self._grid is not None and self._paper is not None, "prune before begin"
+        if self._live is not None:
+            is_repeated, self._pruned = patches is self._pruned, patches
+            return self._live.push(
+                patches, time_s, tokens_before=tokens_before, must_keep=must_keep, is_repeated=is_repeated
+            )
+        changed = self._paper.push(patches).cpu().numpy()
+        keep = changed if self._mode == "paper" else np.ones_like(changed)
+        kind = Kind.WHOLE if keep.all() else Kind.CHANGED
+        return Pruning(keep=keep, changed=changed, refreshed=keep & ~changed, kind=kind, noise_levels=0.0)
+
+    def encode(self, patches: torch.Tensor, keep: np.ndarray, time_s: float) -> VisualTokens:
+        """Visual tokens of the kept cells. The whole frame is encoded: its patches attend to each other.
+
+        A picture that stands costs nothing: the same patches have the same tokens.
+        """
+        assert self._grid is not None, "encode before begin"
+        if self._encoded is None or self._encoded[0] is not patches:
+            self._encoded = patches, self._encoder.encode(patches, self._grid)
+        tokens = self._encoded[1]
+        kept = torch.from_numpy(np.flatnonzero(keep)).to(tokens.device)
+        return VisualTokens(embeddings=tokens[kept], keep_mask=keep, grid=self._grid, pts_s=time_s)
+
+    def keep_next_whole(self) -> None:
+        """The cache lost what this view believes it holds."""
+        if self._live is not None:
+            self._live.keep_next_whole()
+        if self._paper is not None:
+            self._paper.reset()
+
+    def hot_cells(self) -> np.ndarray:
+        """Bool `[num_cells]`: cells that changed in nearly every frame of the last minute, a burnt-in clock say."""
+        if self._live is not None:
+            return self._live.hot_cells()
+        return np.zeros(self._grid.num_cells if self._grid else 0, dtype=bool)

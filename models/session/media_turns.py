@@ -1,0 +1,262 @@
+"""Pictures and short clips that come with a question, in the image-sequence and video formats of VideoLLaMA 3.
+
+Images take merge size 1 and are `<image>` each; clips take merge size 2, DiffFP and times. Runs on the engine's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from models.errors import SessionError
+from models.ledger import Span, SpanKind
+from models.prompt import IMAGE_TOKEN
+from models.session.runtime import Runtime
+from models.session.steps import Pause, StepGenerator, as_steps
+from models.session.tokenizer import StreamTokenizer
+from models.staged_encoding import part_cost
+from models.vision import VisionSettings
+from streaming.difffp.live import CellGrid, PaperDiffFP
+
+MIN_PICTURE_TOKENS = 4
+"""Below this a picture says nothing."""
+PIXELS_A_PATCH = 2048
+"""Pixels whose scaling to the grid takes about as long as a patch's encoding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Frames of a short video, each with its time."""
+
+    frames: Sequence[np.ndarray]
+    """uint8 RGB `[height, width, 3]`, all of one size."""
+    times_s: Sequence[float]
+
+    def __post_init__(self) -> None:
+        if not self.frames or len(self.frames) != len(self.times_s):
+            raise SessionError(
+                f"a clip of {len(self.frames)} frames and {len(self.times_s)} times: at least one frame, one time each"
+            )
+        if len({frame.shape for frame in self.frames}) > 1:
+            raise SessionError("a clip's frames are of several sizes: scale them to one")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """An attachment whose pictures were encoded beforehand."""
+
+    text: str
+    """How it stands in a turn, with a marker for each picture."""
+    num_tokens: tuple[int, ...]
+    """Visual tokens of each picture."""
+    embeddings: torch.Tensor
+    """`[num_visual, hidden]`, all pictures together."""
+
+
+Attachment = np.ndarray | Clip | Encoded
+"""A still image, uint8 RGB `[height, width, 3]`, a clip, or either encoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A user turn with its pictures tokenized."""
+
+    ids: list[int]
+    offsets: np.ndarray
+    """int `[num_visual]`: where in `ids` visual tokens stand."""
+    embeddings: torch.Tensor
+    """`[num_visual, hidden]`."""
+
+    def span(self, time_s: float) -> Span:
+        """The turn as a unit of the ledger."""
+        return Span(
+            SpanKind.ATTACHMENT,
+            self.ids,
+            time_s=time_s,
+            cells=np.arange(len(self.offsets)),
+            vision=self.embeddings,
+            image_offsets=self.offsets,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LaidPicture:
+    """One picture on its grid, before it is encoded."""
+
+    frame: np.ndarray
+    """uint8 RGB `[height, width, 3]` of the grid's size, as the encoder sees it."""
+    grid: CellGrid
+    keep: np.ndarray
+    """Bool `[num_cells]`: cells that become visual tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaTurn:
+    """A user turn with its pictures laid out, before they are encoded."""
+
+    ids: list[int]
+    offsets: np.ndarray
+    """int `[num_visual]`: where in `ids` visual tokens stand."""
+    pictures: list[LaidPicture]
+
+
+@as_steps
+def attach(
+    runtime: Runtime, question: str, attachments: Sequence[Attachment], max_tokens: int
+) -> StepGenerator[Attached]:
+    """The user turn of a question with attachments, at most `max_tokens` visual tokens together.
+
+    Each picture gets its share of the budget; grids shrink to fit. Raises `SessionError` where a share is below
+    what a picture needs.
+    """
+    encoded = yield from encode(runtime, attachments, max_tokens)
+    kept = [number for item in encoded for number in item.num_tokens]
+    text = _asked(runtime.codec, question, [item.text for item in encoded])
+    ids, offsets = _joined(runtime.codec, runtime.checkpoint.special.image, text, kept)
+    return Attached(ids, offsets, torch.cat([item.embeddings for item in encoded]))
+
+
+@as_steps
+def encode(runtime: Runtime, attachments: Sequence[Attachment], max_tokens: int) -> StepGenerator[tuple[Encoded, ...]]:
+    """Attachments with their pictures encoded, in turns of a few pictures or of parts of a large one.
+
+    Those that are encoded already stay as they are. Raises `SessionError` like `attach`.
+    """
+    yield Pause()
+    vision, encoder = runtime.checkpoint.vision, runtime.encoder
+    share, turn = _share(attachments, max_tokens), _Turn(part_cost(runtime.checkpoint.device))
+    made: list[Encoded] = []
+    for item in attachments:
+        if isinstance(item, Encoded):
+            made.append(item)
+            continue
+        visual: list[torch.Tensor] = []
+        pictures = _pictures(vision, item, share)
+        for _ in range(_num_pictures(item)):
+            yield from turn.before(_num_pixels(item) / PIXELS_A_PATCH)
+            picture = next(pictures)
+            patches = vision.cut(torch.from_numpy(picture.frame), picture.grid)
+            tokens = yield from turn.through(encoder.pieces(patches, picture.grid, turn.most))
+            visual.append(tokens[torch.from_numpy(picture.keep).to(tokens.device)])
+        made.append(Encoded(_text(runtime.codec, item), tuple(map(len, visual)), torch.cat(visual)))
+    return tuple(made)
+
+
+class _Turn:
+    """What one turn may still do, in patches."""
+
+    def __init__(self, most: float) -> None:
+        self.most = most
+        self._spent = 0.0
+
+    @as_steps
+    def before(self, cost: float) -> StepGenerator[None]:
+        """Work that costs so much comes now: in another turn, where it is too much for this one."""
+        if self._spent and self._spent + cost > self.most:
+            yield Pause()
+            self._spent = 0.0
+        self._spent += cost
+
+    @as_steps
+    def through(self, pieces: Generator[float, None, torch.Tensor]) -> StepGenerator[torch.Tensor]:
+        """Work in pieces that say what they cost before they are done; gives what it comes to."""
+        while True:
+            try:
+                cost = next(pieces)
+            except StopIteration as done:
+                return done.value
+            yield from self.before(cost)
+
+
+def lay_out(
+    codec: StreamTokenizer,
+    vision: VisionSettings,
+    image_id: int,
+    question: str,
+    attachments: Sequence[Attachment],
+    max_tokens: int,
+) -> MediaTurn:
+    """`attach` without the encoder, as training needs it."""
+    share = _share(attachments, max_tokens)
+    pictures = [picture for item in attachments for picture in _pictures(vision, item, share)]
+    text = _asked(codec, question, [_text(codec, item) for item in attachments])
+    ids, offsets = _joined(codec, image_id, text, [int(picture.keep.sum()) for picture in pictures])
+    return MediaTurn(ids, offsets, pictures)
+
+
+def _share(attachments: Sequence[Attachment], max_tokens: int) -> int:
+    """Visual tokens that each picture may take."""
+    num_pictures = sum(map(_num_pictures, attachments))
+    share = max_tokens // max(1, num_pictures)
+    if share < MIN_PICTURE_TOKENS:
+        raise SessionError(
+            f"{num_pictures} pictures for {max_tokens} visual tokens: at least {MIN_PICTURE_TOKENS} each; attach fewer"
+        )
+    return share
+
+
+def _num_pictures(item: Attachment) -> int:
+    if isinstance(item, Encoded):
+        return len(item.num_tokens)
+    return len(item.frames) if isinstance(item, Clip) else 1
+
+
+def _num_pixels(item: np.ndarray | Clip) -> int:
+    """Of one picture, as it was given."""
+    height, width = (item.frames[0] if isinstance(item, Clip) else item).shape[:2]
+    return height * width
+
+
+def _text(codec: StreamTokenizer, item: Attachment) -> str:
+    if isinstance(item, Encoded):
+        return item.text
+    return codec.prompt.clip(item.times_s) if isinstance(item, Clip) else codec.prompt.image()
+
+
+def _asked(codec: StreamTokenizer, question: str, texts: Sequence[str]) -> str:
+    # The question is defused by `turn`; the pictures' own markers go in afterwards.
+    turn = codec.prompt.turn("user", question)
+    opening = codec.prompt.opening("user")
+    return opening + "".join(texts) + turn.removeprefix(opening)
+
+
+def _joined(codec: StreamTokenizer, image_id: int, text: str, kept: Sequence[int]) -> tuple[list[int], np.ndarray]:
+    """Token ids and the offsets of visual tokens; kept: how many each picture has."""
+    pieces = [codec.encode(piece) for piece in text.split(IMAGE_TOKEN)]
+    assert len(pieces) == len(kept) + 1, "one marker a picture"
+    ids, offsets = list(pieces[0]), []
+    for num_tokens, piece in zip(kept, pieces[1:], strict=True):
+        offsets.append(np.arange(len(ids), len(ids) + num_tokens))
+        ids += [image_id] * num_tokens + piece
+    return ids, np.concatenate(offsets)
+
+
+def _pictures(vision: VisionSettings, item: Attachment, max_cells: int) -> Iterator[LaidPicture]:
+    """An attachment's pictures on their grids, one at a time."""
+    if isinstance(item, Encoded):
+        raise SessionError("an attachment that is encoded already cannot be laid out again: give its pictures")
+    if isinstance(item, Clip):
+        yield from _clip_pictures(vision, item, max_cells)
+    else:
+        yield _image_picture(vision, item, max_cells)
+
+
+def _image_picture(vision: VisionSettings, image: np.ndarray, max_cells: int) -> LaidPicture:
+    vision.check_picture(image.shape[1], image.shape[0], merge=vision.image_merge)
+    grid = vision.fit_grid(image.shape[1], image.shape[0], max_cells=max_cells, merge=vision.image_merge)
+    return LaidPicture(vision.fitted(image, grid), grid, np.ones(grid.num_cells, dtype=bool))
+
+
+def _clip_pictures(vision: VisionSettings, clip: Clip, max_cells: int) -> Iterator[LaidPicture]:
+    """Each frame, with the cells that the published DiffFP keeps."""
+    height, width = clip.frames[0].shape[:2]
+    vision.check_picture(width, height)
+    grid = vision.fit_grid(width, height, max_cells=max_cells)
+    pruner = PaperDiffFP(grid)
+    for frame in clip.frames:
+        fitted = vision.fitted(frame, grid)
+        keep = pruner.push(vision.cut(torch.from_numpy(fitted), grid))
+        yield LaidPicture(fitted, grid, keep.cpu().numpy())

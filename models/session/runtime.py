@@ -1,0 +1,53 @@
+"""What every session of one engine shares: the checkpoint, its encoder and codec, and the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from models.checkpoint.devices import wait_for
+from models.session.cache import RollingCache
+
+if TYPE_CHECKING:
+    from models.checkpoint.loader import Checkpoint
+    from models.session.tokenizer import StreamTokenizer
+    from models.vision import VisionEncoder
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Shared by the sessions of an engine, on its thread."""
+
+    checkpoint: Checkpoint
+    encoder: VisionEncoder
+    codec: StreamTokenizer
+    now: Callable[[], float]
+    """Our clock, seconds."""
+
+    def now_done(self) -> float:
+        """Our clock, seconds, once the device has done all that was launched on it: launches alone take no time."""
+        wait_for(self.checkpoint.device)
+        return self.now()
+
+    def new_cache(self, capacity: int) -> RollingCache:
+        """An empty cache for the checkpoint's language model."""
+        language = self.checkpoint.model.model.language_model
+        return RollingCache(len(language.layers), language.rotary_emb, capacity)
+
+    def embed(self, ids: Sequence[int]) -> torch.Tensor:
+        """`[num_ids, hidden]`: the language model's embeddings of token ids."""
+        table = self.checkpoint.model.model.language_model.embed_tokens
+        return table(torch.tensor(list(ids), dtype=torch.long, device=self.checkpoint.device))
+
+    def embed_with_vision(
+        self, ids: Sequence[int], offsets: Sequence[int] | None, vision: torch.Tensor | None
+    ) -> torch.Tensor:
+        """`[num_ids, hidden]`, with `vision` `[num_visual, hidden]` in place of the ids at `offsets`."""
+        embeddings = self.embed(ids)
+        if vision is None or offsets is None or len(offsets) == 0:
+            return embeddings
+        embeddings[torch.as_tensor(offsets, device=embeddings.device)] = vision
+        return embeddings

@@ -1,0 +1,520 @@
+"""One stream's session with the model: it sees frames, comments, answers and checks, from one rolling memory.
+
+Its methods are steps (see `models.session.steps`): the engine drives them, one at a time a session, on its own thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from models.checkpoint.settings import StreamSettings
+from models.errors import SessionError
+from models.ledger import ATTACHED_WORDS, Eviction, Span, SpanKind, WindowSettings, frame_span
+from models.session.context import Chunks, Context
+from models.session.exclusive import exclusive
+from models.session.frame_encoder import FrameEncoder, PruningMode
+from models.session.grid_fitter import Fitter
+from models.session.media_turns import Attachment, Encoded, attach, encode
+from models.session.probes import Probes
+from models.session.results import CacheUsage, Check, Sight
+from models.session.runtime import Runtime
+from models.session.steps import StepGenerator, as_steps
+from models.session.stream_time import StreamTime
+from models.session.token_sampling import TokenSampler
+from models.session.turns import OpenTurn, Speaker, Utterance
+from streaming.difffp.live import CellGrid, Pruning
+from streaming.difffp.refresh import FRAME_OVERHEAD_TOKENS
+from streaming.types import Frame
+
+MOST_GAP_S = 10.0
+"""What a gap takes of the time that the model is shown; its words say how long it was."""
+_FRAMES_AHEAD = 16
+"""In so many frames before the shown time is rebased, what would leave then is kept anew, a part in each."""
+
+
+class Session:
+    """The model's side of one stream. Made by `Engine.open_session`."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        settings: StreamSettings,
+        *,
+        widen_window: bool,
+        system: str | None = None,
+        instruction: str | None = None,
+        pruning: PruningMode = "live",
+        sampler: TokenSampler | None = None,
+        chunks: Chunks | None = None,
+        most_tokens: int | None = None,
+    ) -> None:
+        """widen_window: fit the vision window to the grid; otherwise a window too small for it is refused.
+
+        system: `None` for the checkpoint's default, an empty string for no system turn. most_tokens: what its memory
+        may ever hold; `None` for what the windows come to.
+        """
+        self.settings = settings
+        self._runtime = runtime
+        self._codec = runtime.codec
+        self._special = runtime.checkpoint.special
+        self._widen_window = widen_window
+        self._context = Context(runtime, settings.window, settings.max_cells, chunks, most_tokens)
+        self._view = FrameEncoder(runtime.checkpoint.vision, runtime.encoder, pruning)
+        self._sampler = sampler or TokenSampler()
+        self._speaker = Speaker(runtime, self._context, self._sampler)
+        self._readings = Probes(runtime, self._context, settings.speaking)
+        self._time = StreamTime(1 / settings.fps)
+        self._shows_instructions = settings.speaking.remark_check is None
+        self._preamble = [(SpanKind.SYSTEM, system)]
+        if self._shows_instructions:
+            self._preamble.append((SpanKind.INSTRUCTION, instruction))
+        self._frame_time_s: float = 0.0
+        self._num_rebases = 0
+        self._num_rebases_told = 0
+        self._widened: WindowSettings | None = None
+        self._grid_changed = False
+        """Whether the grid changed since that was last told."""
+        self._busy: str | None = None
+
+    @property
+    def usage(self) -> CacheUsage:
+        """How full the session is now."""
+        counts = self._context.ledger.tokens_by_kind()
+        return CacheUsage(
+            num_tokens=self._context.cache.length,
+            capacity=self._context.ledger.window.capacity,
+            pinned=counts["pinned"],
+            vision=counts["vision"],
+            text=counts["text"],
+            num_evictions=self._context.num_evictions,
+            num_rebases=self._num_rebases,
+            cache_bytes=self._context.cache.num_bytes,
+        )
+
+    @property
+    def remembered_s(self) -> float:
+        """How far back, in media time, the frames go that are still seen; long gaps count as ten seconds."""
+        ledger = self._context.ledger
+        times_s = [span.time_s for span in ledger if span.is_seen_frame and span.time_s is not None]
+        return max(times_s) - min(times_s) if times_s else 0.0
+
+    @property
+    def context(self) -> Context:
+        """Cache and ledger, to look at."""
+        return self._context
+
+    @property
+    def grid(self) -> CellGrid | None:
+        """The view's grid; `None` before the first frame."""
+        return self._view.grid
+
+    @property
+    def fitter(self) -> Fitter:
+        """Scales frames to the grid that `see` will look through, ahead of it and on another thread."""
+        return Fitter(self._runtime.checkpoint.vision, self.settings.max_cells)
+
+    def check_size(self, width_px: int, height_px: int) -> None:
+        """Refuse a source whose pictures have this size before it begins: a `VisionError` or a `SettingsError`."""
+        self._runtime.checkpoint.vision.check_picture(width_px, height_px)
+        grid = self._runtime.checkpoint.vision.fit_grid(width_px, height_px, max_cells=self.settings.max_cells)
+        self._view.pruner(grid, replace(self.settings, window=self._window_of(self.settings, grid)))
+
+    def check_instruction(self, text: str | None) -> None:
+        """Refuse a standing instruction that does not fit the text window, with a `SessionError`."""
+        if text:
+            self._turn(SpanKind.INSTRUCTION, text, pinned=True)
+
+    def take_evictions(self) -> tuple[Eviction, ...]:
+        """What left the memory since the last frame, or since the last call."""
+        return self._context.take_evictions()
+
+    def hot_cells(self) -> np.ndarray:
+        """Bool `[num_cells]`: cells that change in nearly every frame, which a mask would spare the model."""
+        return self._view.hot_cells()
+
+    @exclusive
+    @as_steps
+    def see(self, frame: Frame, *, speak_above: float | None = None) -> StepGenerator[Sight]:
+        """Take in the next frame; appended where something changed, settled, or was about to leave the window.
+
+        speak_above: measure log P(assistant), one small forward pass, where the raw score s lies above it; `None`
+        measures where a trained decision comes near to speaking.
+        """
+        started_at = self._runtime.now()
+        yield from self._settle()
+        grid = self._look(frame.image)
+        time_s = self._time.enter(frame.pts_s)
+        yield from self._rebase(time_s)
+        forward_ms, ready_at = self._context.elapsed_ms, self._runtime.now()
+        try:
+            patches = self._view.patches(frame.image, frame.on_grid, is_repeated=frame.is_repeated)
+            pruning = self._prune(patches, grid, time_s)
+            pruned_at = self._runtime.now()
+            span, score, log_p = None, None, None
+            if pruning.appended:
+                head = self._codec.frame_head(self._time.shown(time_s))
+                span = self._frame_span(patches, pruning, time_s, head, self._codec.frame_tail)
+                span.frame_index = frame.index
+                encoded_at = self._runtime.now_done()
+                logits = yield from self._append(span)
+                self._frame_time_s = time_s
+                score = self._readings.score(logits)
+                if self._readings.might_speak(score, speak_above):
+                    log_p = yield from self._readings.log_p_assistant()
+                self._context.evict()
+        except BaseException:
+            # The view believes the frame is in the cache; the next one makes up for it.
+            self._view.keep_next_whole()
+            raise
+        return Sight(
+            appended=pruning.appended,
+            kind=pruning.kind,
+            pruning=pruning,
+            grid=grid,
+            time_s=time_s,
+            shown_time_s=self._time.shown(time_s),
+            score=score,
+            log_p_assistant=log_p,
+            num_tokens=0 if span is None else len(span),
+            evictions=self._context.take_evictions(),
+            rebased=self._take_rebased(),
+            grid_changed=self._take_grid_changed(),
+            widened=self._take_widened(),
+            timings={
+                "prune": 1e3 * (pruned_at - ready_at),
+                "encode": 1e3 * (encoded_at - pruned_at) if span is not None else 0.0,
+                "prefill": self._context.elapsed_ms - forward_ms,
+                "total": 1e3 * (self._runtime.now_done() - started_at),
+            },
+        )
+
+    @exclusive
+    @as_steps
+    def comment(self, *, max_tokens: int | None = None) -> StepGenerator[Utterance]:
+        """Say something after the last frame; yields the text in pieces and stays in memory."""
+        yield from self._settle()
+        turn = OpenTurn(SpanKind.COMMENT, self._frame_time_s, self._codec.opening)
+        return (yield from self._speaker.say(turn, max_tokens or self.settings.speaking.max_comment_tokens))
+
+    @exclusive
+    @as_steps
+    def retract(self) -> StepGenerator[None]:
+        """Take back the turn that was said last, which nobody heard; nothing where something came after it."""
+        yield from self._settle()
+        self._speaker.retract()
+
+    @exclusive
+    @as_steps
+    def answer(
+        self,
+        question: str,
+        attachments: Sequence[Attachment] = (),
+        *,
+        keep_attachments: bool = False,
+        aside: bool = False,
+        max_tokens: int | None = None,
+    ) -> StepGenerator[Utterance]:
+        """Answer a user's question; both stay in memory as text, unless it is asked aside.
+
+        Attachments take at most a quarter of the vision window, are seen for this answer alone, and leave no token
+        unless they are kept.
+        """
+        yield from self._settle()
+        asked = self._turn(SpanKind.QUESTION, question)
+        limit = max_tokens or self.settings.speaking.max_answer_tokens
+        turn = OpenTurn(SpanKind.ANSWER, self._frame_time_s, self._codec.opening, asked)
+        if not attachments:
+            say = self._speaker.say_aside(turn, asked, limit) if aside else self._speaker.say(turn, limit)
+            return (yield from say)
+        budget = self._context.ledger.window.vision_low // 4
+        made = yield from attach(self._runtime, question, attachments, budget)
+        attached = made.span(self._frame_time_s)
+        self._check_words(attached)
+        if aside:
+            return (yield from self._speaker.say_aside(turn, attached, limit))
+        if not keep_attachments:
+            return (yield from self._speaker.say_on_fork(turn, attached, limit))
+        turn.question = attached
+        return (yield from self._speaker.say(turn, limit))
+
+    @as_steps
+    def encode(self, attachments: Sequence[Attachment]) -> StepGenerator[tuple[Encoded, ...]]:
+        """Encode what will come with a question, in turns, beside whatever else this session does meanwhile."""
+        return (yield from encode(self._runtime, attachments, self._context.ledger.window.vision_low // 4))
+
+    @exclusive
+    @as_steps
+    def check(self, question: str) -> StepGenerator[Check]:
+        """Is it so, now? A yes/no question on a fork: cache, clock and later output stay exactly as they were."""
+        yield from self._start()
+        ids = self._codec.encode(self._codec.prompt.turn("user", question) + self._codec.prompt.opening("assistant"))
+        yes, no = self._codec.yes_no
+        return (yield from self._readings.yes_or_no([*self._speaker.owed, *ids], yes, no))
+
+    @exclusive
+    @as_steps
+    def check_ids(self, ids: Sequence[int], yes: Sequence[int], no: Sequence[int]) -> StepGenerator[Check]:
+        """`check`, with the token ids of the question and of both answers given."""
+        yield from self._start()
+        return (yield from self._readings.yes_or_no([*self._speaker.owed, *ids], yes, no))
+
+    @exclusive
+    @as_steps
+    def instruct(self, text: str | None) -> StepGenerator[None]:
+        """A new standing instruction, pinned, from here on; the old one leaves. `None` only takes the old one away.
+
+        A checkpoint that judges its drafts (`SpeakingSettings.remark_check`) is asked about it then and not shown it.
+        """
+        self.check_instruction(text)  # refused before the old one leaves
+        if not self._shows_instructions:
+            return
+        yield from self._settle()
+        old = [span for span in self._context.ledger if span.kind is SpanKind.INSTRUCTION]
+        # As a pinned turn still to come: where this job fails or is stopped from here on, the next one prefills it.
+        self._preamble.append((SpanKind.INSTRUCTION, text))
+        self._context.remove(old, "standing instruction replaced" if text else "standing instruction withdrawn")
+        yield from self._start()
+
+    @exclusive
+    @as_steps
+    def expect(self, fps: float) -> StepGenerator[None]:
+        """Be ready for another rate of frames: memory stays, and the vision window widens where it has to.
+
+        Raises `SettingsError` where a session with this rate would be refused, too; it then goes on as before.
+        """
+        settings, grid, present = replace(self.settings, fps=fps), self._view.grid, self._context.ledger.window
+        window = present if grid is None else self._window_of(settings, grid)
+        if window.vision_low > present.vision_low:
+            self._view.look_anew(replace(settings, window=window))
+            self._context.set_window(window)
+            self._widened = window
+        self.settings = settings
+        self._time.expect(1 / fps)
+        yield from ()
+
+    @exclusive
+    @as_steps
+    def note_gap(self, seconds: float) -> StepGenerator[None]:
+        """Tell the model that it saw nothing for a while.
+
+        Of a long gap only a few seconds count in the time that it is shown: its memory would be out of range otherwise.
+        """
+        # First, whatever comes of the rest: with all of a long gap the next frame's time would take all memory away.
+        self._time.leave_out(max(0.0, seconds - MOST_GAP_S))
+        yield from self._settle()
+        yield from self._append(self._turn(SpanKind.GAP, f"(No picture for {seconds:.1f} seconds.)"))
+        self._context.evict()
+
+    @exclusive
+    @as_steps
+    def cut(self) -> StepGenerator[Utterance | None]:
+        """Close a turn whose job was cancelled; gives what it had said, `None` where nothing was open."""
+        yield from self._start()
+        return (yield from self._speaker.close_open())
+
+    @exclusive
+    @as_steps
+    def forget(self) -> StepGenerator[None]:
+        """Forget everything but pinned text; the next frame is kept whole and its time is the new zero."""
+        yield from self._settle()
+        self._context.forget("asked to forget")
+        self._view.keep_next_whole()
+        self._time.restart()
+        yield from self._context.rebuild()
+
+    @exclusive
+    @as_steps
+    def feed_text(self, ids: Sequence[int]) -> StepGenerator[torch.Tensor]:
+        """Append given token ids as one unit of text; gives logits `[num_ids, vocab]`."""
+        yield from self._settle()
+        span = Span(SpanKind.TEXT, list(ids), time_s=self._frame_time_s)
+        logits = yield from self._append(span, logits_everywhere=True)
+        self._context.evict()
+        return logits
+
+    @exclusive
+    @as_steps
+    def feed_picture(
+        self, image: np.ndarray, head: Sequence[int], tail: Sequence[int]
+    ) -> StepGenerator[tuple[np.ndarray, torch.Tensor]]:
+        """Append a picture between given token ids, pruned as this session prunes.
+
+        Gives the kept cells, bool `[num_cells]`, and logits at each appended token, `[num_tokens, vocab]`.
+        """
+        yield from self._settle()
+        grid = self._look(image)
+        patches = self._view.patches(image)
+        try:
+            pruning = self._prune(patches, grid, self._frame_time_s)
+            span = self._frame_span(patches, pruning, self._frame_time_s, head, tail)
+            logits = yield from self._append(span, logits_everywhere=True)
+            self._context.evict()
+        except BaseException:
+            self._view.keep_next_whole()
+            raise
+        return pruning.keep, logits
+
+    @exclusive
+    @as_steps
+    def continue_text(self, num_tokens: int) -> StepGenerator[list[int]]:
+        """How the model would go on after the last token, on a fork: `num_tokens` ids, whatever they are."""
+        yield from self._settle()
+        logits = self._context.last_logits
+        if logits is None:
+            raise SessionError("the memory changed since text or a frame was appended: append one before going on")
+        said: list[int] = []
+        with self._context.fork():
+            while True:
+                said.append(self._sampler.choose(logits, said).token)
+                if len(said) >= num_tokens:
+                    return said
+                logits = yield from self._context.extend(self._runtime.embed(said[-1:]))
+
+    @as_steps
+    def _start(self) -> StepGenerator[None]:
+        """Bring a stale cache up to date; prefill the pinned turns once."""
+        self._context.check(self._speaker.num_cached)
+        if self._context.is_stale:
+            self._speaker.uncache()
+            yield from self._context.rebuild()
+        if not self._speaker.num_cached:
+            self._context.catch_up()
+        while self._preamble:
+            kind, text = self._preamble[0]
+            if kind is SpanKind.SYSTEM and text is None:
+                text = self._codec.prompt.default_system
+            if text:
+                yield from self._append(self._turn(kind, text, pinned=True))
+            self._preamble.pop(0)
+
+    @as_steps
+    def _settle(self) -> StepGenerator[None]:
+        """Started, up to date, and no turn open."""
+        yield from self._start()
+        yield from self._speaker.close_open()
+
+    def _look(self, image: np.ndarray) -> CellGrid:
+        """The view's grid, fixed on the first picture and anew on each of another size."""
+        new = self._view.new_grid(image, self.settings.max_cells)
+        old = self._view.grid
+        if new is None:
+            assert old is not None
+            return old
+        ledger = self._context.ledger
+        window = self._window_of(self.settings, new) if old is None else self._later_window(new)
+        self._view.begin(image, new, replace(self.settings, window=window))
+        if window.vision_low > ledger.window.vision_low:
+            self._widened = window
+        self._context.set_window(window)
+        if old is not None:
+            ledger.begin_view()
+            self._grid_changed = True
+        return new
+
+    def _window_of(self, settings: StreamSettings, grid: CellGrid) -> WindowSettings:
+        """The windows for a first grid: widened to it, or refused where somebody chose them."""
+        if not self._widen_window:
+            settings.check_window(grid.num_cells, settings.fps)
+            return settings.window
+        fitted = settings.fitted(grid.num_cells, settings.fps)
+        fitted.check_envelope(settings, grid.num_cells)
+        return fitted.window
+
+    def _later_window(self, grid: CellGrid) -> WindowSettings:
+        """The windows for another grid in the middle of a stream: memory stays, and they widen rather than end it."""
+        fitted, present = self.settings.fitted(grid.num_cells, self.settings.fps).window, self._context.ledger.window
+        return present if fitted.vision_low < present.vision_low else fitted
+
+    def _take_grid_changed(self) -> bool:
+        """Whether the grid changed since that was last told: with this frame, or with one that failed afterwards."""
+        taken, self._grid_changed = self._grid_changed, False
+        return taken
+
+    def _take_widened(self) -> WindowSettings | None:
+        taken, self._widened = self._widened, None
+        return taken
+
+    def _take_rebased(self) -> bool:
+        """Whether the time was rebased since it was last told: by this frame, or by one that failed afterwards."""
+        rebased = self._num_rebases > self._num_rebases_told
+        self._num_rebases_told = self._num_rebases
+        return rebased
+
+    def _prune(self, patches: torch.Tensor, grid: CellGrid, time_s: float) -> Pruning:
+        ledger = self._context.ledger
+        must_keep = ledger.at_risk(grid.num_cells, grid.num_cells + FRAME_OVERHEAD_TOKENS)
+        must_keep |= ~ledger.cells_in_view(grid.num_cells)
+        must_keep |= self._leaving_by_rebase(time_s, grid.num_cells)
+        return self._view.prune(patches, time_s, ledger.num_appended, must_keep)
+
+    def _frame_span(
+        self, patches: torch.Tensor, pruning: Pruning, time_s: float, head: Sequence[int], tail: Sequence[int]
+    ) -> Span:
+        """A frame's unit between the ids of its wrapper, encoded."""
+        tokens = self._view.encode(patches, pruning.keep, time_s)
+        image = self._special.image
+        return frame_span(head, pruning.keep, tail, image, time_s=time_s, vision=tokens.embeddings)
+
+    def _leaving_by_rebase(self, time_s: float, num_cells: int) -> np.ndarray:
+        """Bool `[num_cells]`: cells to be kept anew now, since the next rebase would take all that shows them.
+
+        Kept after the rebase, in a frame beside which nothing is left, an unchanged view would look like a new one; all
+        in one frame before it, nearly so. Hence a few in each of the last frames.
+        """
+        frames_left = (self.settings.max_shown_time_s - self._time.shown(time_s)) * self.settings.fps
+        base_s = time_s + (frames_left + 1) / self.settings.fps - self.settings.rebase_keep_s
+        if frames_left > _FRAMES_AHEAD or base_s >= time_s:
+            return np.zeros(num_cells, dtype=bool)
+        due = np.arange(num_cells) % _FRAMES_AHEAD >= frames_left - 2
+        return due & ~self._context.ledger.cells_in_view(num_cells, base_s)
+
+    @as_steps
+    def _rebase(self, time_s: float) -> StepGenerator[None]:
+        """Move the zero of the shown time where it has grown too large: what is older leaves, the rest is told anew."""
+        if self._time.shown(time_s) <= self.settings.max_shown_time_s:
+            return
+        base_s = round(time_s - self.settings.rebase_keep_s, 6)
+        heads = [
+            (span, self._codec.frame_head(self._time.shown(span.time_s, base_s)))
+            for span in self._context.ledger
+            if span.kind is SpanKind.FRAME and span.time_s is not None and span.time_s >= base_s
+        ]
+        # From here on nothing computes, so that base, ledger and wrappers change together; the cache is stale at once.
+        self._time.rebase(base_s)
+        self._context.evict_before(base_s, "older than the time that the model is shown")
+        for span, head in heads:
+            span.ids = head + span.ids[span.first_image :]
+            span.first_image = len(head)
+        self._num_rebases += 1
+        yield from self._context.rebuild()
+
+    @as_steps
+    def _append(self, span: Span, *, logits_everywhere: bool = False) -> StepGenerator[torch.Tensor]:
+        """Append a unit to cache and ledger; gives logits at its last token, or at each."""
+        logits = yield from self._context.extend(self._context.embeddings(span), "all" if logits_everywhere else "last")
+        self._context.enter(span)
+        return logits
+
+    def _check_words(self, attached: Span) -> None:
+        """Refuse attachments with more words round their pictures than were set aside for them."""
+        num_words, limit = len(attached) - attached.num_visual, ATTACHED_WORDS * self._context.ledger.window.text_low
+        if num_words > limit:
+            raise SessionError(
+                f"a question with {num_words} tokens besides its pictures: at most {limit}; attach fewer pictures, "
+                "shorten the question, or raise text_low"
+            )
+
+    def _turn(self, kind: SpanKind, text: str, *, pinned: bool = False) -> Span:
+        role = "system" if kind is SpanKind.SYSTEM else "user"
+        ids = self._codec.encode(self._codec.prompt.turn(role, text))
+        span = Span(kind, ids, time_s=None if pinned else self._frame_time_s, pinned=pinned)
+        limit = self._context.ledger.window.text_low
+        if len(span) > limit:
+            raise SessionError(
+                f"{kind} of {len(span)} tokens: at most {limit} fit the text window; shorten it, or raise text_low"
+            )
+        return span

@@ -1,0 +1,97 @@
+"""Choosing the next token, through transformers' own logits processors. Greedy unless asked otherwise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers.generation.logits_process import (
+    LogitsProcessorList,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from models.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingSettings:
+    """How tokens are chosen. The defaults are greedy and change nothing."""
+
+    temperature: float = 0.0
+    """0 takes the likeliest token."""
+    top_p: float = 1.0
+    top_k: int = 0
+    """0 looks at all tokens."""
+    repetition_penalty: float = 1.0
+    no_repeat_ngram: int = 0
+    """Length of token sequences that may not come twice in one turn; 0 allows any."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        rules = (
+            ("temperature", 0 <= self.temperature <= 5, "0 to 5; 0 is greedy"),
+            ("top_p", 0 < self.top_p <= 1, "above 0, at most 1; 1 is off"),
+            ("top_k", self.top_k >= 0, "at least 0; 0 is off"),
+            ("repetition_penalty", 0.5 <= self.repetition_penalty <= 5, "0.5 to 5; 1 is off"),
+            ("no_repeat_ngram", self.no_repeat_ngram >= 0, "at least 0; 0 is off"),
+        )
+        for name, holds, rule in rules:
+            if not holds:
+                raise SettingsError(f"{name} {getattr(self, name)}: {rule}")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A chosen token and its log-probability under the model itself, before any processor."""
+
+    token: int
+    logprob: float
+
+
+class TokenSampler:
+    """Chooses tokens for one session. The engine's thread calls it."""
+
+    def __init__(self, settings: SamplingSettings | None = None) -> None:
+        settings = settings or SamplingSettings()
+        self._greedy = settings.temperature == 0
+        self._seed = settings.seed
+        self._generators: dict[torch.device, torch.Generator] = {}
+        processors = LogitsProcessorList()
+        if settings.repetition_penalty != 1:
+            processors.append(RepetitionPenaltyLogitsProcessor(settings.repetition_penalty))
+        if settings.no_repeat_ngram:
+            processors.append(NoRepeatNGramLogitsProcessor(settings.no_repeat_ngram))
+        if not self._greedy:
+            processors.append(TemperatureLogitsWarper(settings.temperature))
+            if settings.top_k:
+                processors.append(TopKLogitsWarper(settings.top_k))
+            if settings.top_p < 1:
+                processors.append(TopPLogitsWarper(settings.top_p))
+        self._processors = processors
+
+    def choose(self, logits: torch.Tensor, said: Sequence[int], *, barred: Collection[int] = ()) -> Choice:
+        """The next token from `logits` `[1, vocab]`, after the token ids `said` in this turn; none of `barred`."""
+        logits = logits.float()
+        scores = logits
+        if self._processors or barred:
+            scores = logits.clone()
+            scores[:, list(barred)] = -math.inf
+        if self._processors:
+            ids = torch.tensor([list(said)], dtype=torch.long, device=logits.device)
+            scores = self._processors(ids, scores)  # type: ignore[arg-type]
+        if self._greedy:
+            token = int(scores[0].argmax())
+        else:
+            token = int(torch.multinomial(scores[0].softmax(-1), 1, generator=self._generator(logits.device)))
+        return Choice(token, float(logits[0].log_softmax(-1)[token]))
+
+    def _generator(self, device: torch.device) -> torch.Generator:
+        if device not in self._generators:
+            self._generators[device] = torch.Generator(device).manual_seed(self._seed)
+        return self._generators[device]

@@ -1,0 +1,206 @@
+"""Turns the assistant says: chosen token by token, stopped at any of them, and closed properly all the same.
+
+The engine's thread owns them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from models.ledger import Span, SpanKind
+from models.session.context import Context
+from models.session.runtime import Runtime
+from models.session.steps import StepGenerator, TextPiece, as_steps
+from models.session.token_sampling import TokenSampler
+from models.session.tokenizer import Detokenizer, StreamTokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """What the assistant said."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    logprob: float
+    """Log-probability of the tokens under the model, summed; the end token is part of it where it was reached."""
+    truncated: bool
+    """The length limit ended it."""
+    cut: bool
+    """Something more urgent ended it."""
+    first_token_at: float | None
+    """Our clock, seconds, when its first token was known."""
+
+
+@dataclass(slots=True)
+class OpenTurn:
+    """The assistant's turn while it is being said, with the question it answers."""
+
+    kind: SpanKind
+    time_s: float | None
+    opening: list[int]
+    question: Span | None = None
+    said: list[int] = field(default_factory=list)
+    num_cached: int = 0
+    """How many of `ids` are in the cache."""
+    text: str = ""
+    logprob: float = 0.0
+    truncated: bool = False
+    first_token_at: float | None = None
+    _detokenizer: Detokenizer | None = None
+
+    @property
+    def ids(self) -> list[int]:
+        """Question, opening and what was said so far."""
+        return [*(self.question.ids if self.question else []), *self.opening, *self.said]
+
+    @property
+    def owed(self) -> list[int]:
+        """What of `ids` is not in the cache."""
+        return self.ids[self.num_cached :]
+
+    def say(self, token: int, codec: StreamTokenizer) -> str:
+        """Enter a chosen token; gives the text it completes."""
+        self._detokenizer = self._detokenizer or Detokenizer(codec)
+        self.said.append(token)
+        piece = self._detokenizer.push(token)
+        self.text += piece
+        return piece
+
+    def finish_text(self) -> str:
+        """Text of a character that the turn left incomplete."""
+        rest = self._detokenizer.rest() if self._detokenizer else ""
+        self.text += rest
+        return rest
+
+    def spans(self, closing: list[int]) -> list[Span]:
+        """The units it leaves in the ledger."""
+        answer = Span(self.kind, [*self.opening, *self.said, *closing], time_s=self.time_s)
+        return [answer] if self.question is None else [self.question, answer]
+
+    def utterance(self, *, cut: bool) -> Utterance:
+        return Utterance(
+            text=self.text.strip(),
+            token_ids=tuple(self.said),
+            logprob=self.logprob,
+            truncated=self.truncated,
+            cut=cut,
+            first_token_at=self.first_token_at,
+        )
+
+
+class Speaker:
+    """Says turns into a session's memory, token by token, and closes what was left open."""
+
+    def __init__(self, runtime: Runtime, context: Context, sampler: TokenSampler) -> None:
+        self._runtime = runtime
+        self._codec = runtime.codec
+        self._context = context
+        self._sampler = sampler
+        self._open: OpenTurn | None = None
+        self._last: list[Span] = []
+
+    @property
+    def owed(self) -> list[int]:
+        """Ids that would close the open turn; none where none is open."""
+        return [*self._open.owed, *self._codec.closing] if self._open is not None else []
+
+    @property
+    def num_cached(self) -> int:
+        """How many tokens of the open turn are in the cache; they belong to no unit yet."""
+        return self._open.num_cached if self._open is not None else 0
+
+    def uncache(self) -> None:
+        """The cache is prefilled anew from the units, which the open turn is none of yet."""
+        if self._open is not None:
+            self._open.num_cached = 0
+
+    @as_steps
+    def say(self, turn: OpenTurn, max_tokens: int) -> StepGenerator[Utterance]:
+        """Say a turn; it stays in memory, with its question before it."""
+        self._open = turn
+        embeddings = self._runtime.embed(turn.opening)
+        if turn.question is not None:
+            embeddings = torch.cat([self._context.embeddings(turn.question), embeddings])
+        logits = yield from self._context.extend(embeddings)
+        turn.num_cached = len(turn.ids)
+        yield from self._decode(turn, logits, max_tokens, stays=True)
+        return (yield from self._finish(turn))
+
+    @as_steps
+    def say_on_fork(self, turn: OpenTurn, attached: Span, max_tokens: int) -> StepGenerator[Utterance]:
+        """Say a turn after `attached`, which is gone afterwards; the turn and its own question follow as text."""
+        self._open = turn
+        embeddings = torch.cat([self._context.embeddings(attached), self._runtime.embed(turn.opening)])
+        with self._context.fork():
+            logits = yield from self._context.extend(embeddings)
+            yield from self._decode(turn, logits, max_tokens, stays=False)
+        return (yield from self._finish(turn))
+
+    @as_steps
+    def say_aside(self, turn: OpenTurn, asked: Span, max_tokens: int) -> StepGenerator[Utterance]:
+        """Say a turn after `asked` on a fork: memory stays as it was."""
+        embeddings = torch.cat([self._context.embeddings(asked), self._runtime.embed(turn.opening)])
+        with self._context.fork():
+            logits = yield from self._context.extend(embeddings)
+            yield from self._decode(turn, logits, max_tokens, stays=False)
+        return turn.utterance(cut=False)
+
+    @as_steps
+    def close_open(self) -> StepGenerator[Utterance | None]:
+        """Close a turn that was left open, properly; gives what it had said, `None` where nothing was open."""
+        if self._open is None:
+            return None
+        return (yield from self._finish(self._open, cut=True))
+
+    def retract(self) -> None:
+        """Take the last turn out of memory, as long as it is the last thing there."""
+        self._context.retract(self._last)
+        self._last = []
+
+    @as_steps
+    def _decode(self, turn: OpenTurn, logits: torch.Tensor, max_tokens: int, *, stays: bool) -> StepGenerator[None]:
+        """Choose tokens until one ends the turn. stays: what is said stays in the cache.
+
+        An answer does not end before its first token: whoever asks is owed a word. A remark may.
+        """
+        stop = self._runtime.checkpoint.stop
+        while True:
+            barred = stop if turn.kind is SpanKind.ANSWER and not turn.said else frozenset()
+            choice = self._sampler.choose(logits, turn.said, barred=barred)
+            if turn.first_token_at is None:
+                turn.first_token_at = self._runtime.now()
+            turn.logprob += choice.logprob
+            if choice.token in stop:
+                break
+            if piece := turn.say(choice.token, self._codec):
+                yield TextPiece(piece)
+            if len(turn.said) >= max_tokens:
+                turn.truncated = True
+                break
+            logits = yield from self._context.extend(self._runtime.embed([choice.token]))
+            turn.num_cached += stays
+        if rest := turn.finish_text():
+            yield TextPiece(rest)
+
+    @as_steps
+    def _finish(self, turn: OpenTurn, *, cut: bool = False) -> StepGenerator[Utterance]:
+        """Enter a turn with its end; one in which nothing was said leaves no trace, its question neither."""
+        self._last = turn.spans(self._codec.closing) if turn.said else []
+        if turn.said:
+            yield from self._context.extend(self._owed_embeddings(turn))
+            for span in self._last:
+                self._context.enter(span)
+        else:
+            self._context.withdraw(turn.num_cached)
+        self._open = None
+        self._context.evict()
+        return turn.utterance(cut=cut)
+
+    def _owed_embeddings(self, turn: OpenTurn) -> torch.Tensor:
+        """`[n, hidden]`: what of a turn is not in the cache, and its end."""
+        if turn.num_cached or turn.question is None:
+            return self._runtime.embed([*turn.owed, *self._codec.closing])
+        rest = [*turn.opening, *turn.said, *self._codec.closing]
+        return torch.cat([self._context.embeddings(turn.question), self._runtime.embed(rest)])

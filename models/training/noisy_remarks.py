@@ -1,0 +1,58 @@
+"""Remarks of training as an assistant that errs makes them: left out, mistaken for another, a frame beside the truth.
+
+Pure; data workers run this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from models.groundtruth.remarks import VIEW_REMARKS
+from models.training.examples import Turn
+
+
+def slighted(turn: Turn, rng: np.random.Generator) -> Turn:
+    """A remark left out; one on the view is mistaken for another half the time."""
+    others = [text for text in VIEW_REMARKS.values() if text != turn.text]
+    mistaken = len(others) < len(VIEW_REMARKS) and rng.random() < 0.5
+    return replace(turn, unsaid=True, instead=str(rng.choice(others)) if mistaken else None)
+
+
+def mistimed(
+    turns: Sequence[Turn], times: np.ndarray, share: float, rng: np.random.Generator
+) -> tuple[list[Turn], dict[float, float]]:
+    """A share of the remarks moved to the sampled frame before or after their own; and from which time to which.
+
+    turns: in order; times: float64 `[num_frames]`, sampled. Order is kept: no two of the remarks share a frame that did
+    not share one before.
+    """
+    frames = np.searchsorted(times, [turn.time_s for turn in turns]).tolist()
+    told, moved = list(turns), {}
+    for number, turn in enumerate(turns):
+        if share and rng.random() < share:
+            frame = frames[number] + int(rng.choice((-1, 1)))
+            low = frames[number - 1] if number else -1
+            high = frames[number + 1] if number + 1 < len(frames) else len(times)
+            if low < frame < high:
+                frames[number] = frame
+                moved[turn.time_s] = float(times[frame])
+                told[number] = replace(turn, time_s=float(times[frame]))
+    return told, moved
+
+
+def following(aside: Turn, moved: dict[float, float]) -> Turn | None:
+    """A question with what it rests on moved along; None where it falls between a remark's own time and its new one.
+
+    An answer that tells the time of a remark which has moved is not asked for either: nobody could know it.
+    """
+    if any(min(pair) <= aside.time_s < max(pair) for pair in moved.items()):
+        return None
+    rests_on = aside.rests_on or ()
+    if moved.keys().isdisjoint(rests_on):
+        return aside
+    if any(letter.isdigit() for letter in aside.text):
+        return None
+    return replace(aside, rests_on=tuple(moved.get(time_s, time_s) for time_s in rests_on))

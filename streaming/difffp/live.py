@@ -1,0 +1,290 @@
+"""DiffFP, frame by frame: which merged cells of a frame become tokens. Each object belongs to one thread."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from streaming.difffp.cells import NUM_CHANNELS, CellGrid, Kind, LiveSettings, Pruning
+from streaming.difffp.exposure import Exposure
+from streaming.difffp.noise import Difference, NoiseFloor
+from streaming.difffp.refresh import RefreshClock
+from streaming.errors import OptionError
+
+__all__ = ["CellGrid", "Kind", "LiveDiffFP", "LiveSettings", "PaperDiffFP", "Pruning", "clip_mask"]
+
+PAPER_THRESHOLD = 0.1
+"""Of the published DiffFP: mean absolute difference of normalised pixels, times 255."""
+STALE_STRAIN = 0.5
+"""A cell half-way to a change of brightness is renewed when a frame is appended anyway."""
+STALE_RENEWAL_S = 16.0
+"""How long the renewal of a whole view is spread over."""
+HOT_SPAN_S = 60.0
+HOT_SHARE = 0.9
+HOT_LEAST_FRAMES = 30
+HOT_LARGEST_SHARE = 0.5
+
+
+def clip_mask(patches: torch.Tensor, grid: CellGrid, num_frames: int) -> torch.Tensor:
+    """The published DiffFP over a whole clip at once.
+
+    `patches` is `[num_frames * num_patches, patch_dim]`; returns `[num_frames * num_cells]` bool. After
+    DAMO-NLP-SG/VideoLLaMA3, `_get_compression_mask`: threshold 0.1, at least one token a frame.
+    """
+    grid.check(patches.shape, num_frames)
+    pixels = patches.view(num_frames, grid.num_cells, -1)
+    difference = (pixels[1:] - pixels[:-1]).abs().mean(dim=-1) * 255
+    keep = torch.cat([torch.ones_like(pixels[:1, :, 0], dtype=torch.bool), difference > PAPER_THRESHOLD])
+    keep[~keep.any(dim=1), 0] = True
+    return keep.flatten()
+
+
+class PaperDiffFP:
+    """The published rule, one frame at a time: compares with the previous frame (`reference: previous`)."""
+
+    def __init__(self, grid: CellGrid) -> None:
+        self._grid = grid
+        self._previous: torch.Tensor | None = None
+
+    def push(self, patches: torch.Tensor) -> torch.Tensor:
+        """The cells kept of the next frame, `[num_cells]` bool, from its `[num_patches, patch_dim]` patches."""
+        self._grid.check(patches.shape)
+        pixels = patches.reshape(self._grid.num_cells, -1)
+        if self._previous is None:
+            keep = torch.ones(self._grid.num_cells, dtype=torch.bool, device=patches.device)
+        else:
+            keep = (pixels - self._previous).abs().mean(dim=-1) * 255 > PAPER_THRESHOLD
+            if not bool(keep.any()):
+                keep[0] = True
+        self._previous = pixels.clone()
+        return keep
+
+    def reset(self) -> None:
+        """Forgets the previous frame: the next one is kept whole."""
+        self._previous = None
+
+
+class LiveDiffFP:
+    """Live pruning: compares with the last *kept* pixels of each cell (`reference: kept`).
+
+    So slow drift is seen in the end, and each cell always has a token in the window that shows it as it is now,
+    within the threshold. `push` decides and takes its own decision for done: a frame that it calls appended has to
+    go into the stream, and starts at the `tokens_before` it was given. Where that fails, `keep_next_whole` mends it.
+    """
+
+    def __init__(self, grid: CellGrid, settings: LiveSettings, std: Sequence[float]) -> None:
+        """`std` is the checkpoint's, by channel: it turns normalised differences into grey levels."""
+        if len(std) != NUM_CHANNELS or min(std) <= 0:
+            raise OptionError(f"std={tuple(std)}", "it must be three positive numbers", "read it from the checkpoint")
+        self._settings = settings
+        self._std = tuple(float(s) for s in std)
+        self.reset_grid(grid)
+
+    def reset_grid(self, grid: CellGrid) -> None:
+        """The picture's size or rotation changed: the next frame is whole and the noise is learnt anew."""
+        self._settings.check(grid)
+        self._grid = grid
+        self._views = _Views(grid.patch_px, self._std)
+        self._reference: _View | None = None
+        self._previous: _View | None = None
+        self._seen_at_s = 0.0
+        self._appended_at_s = 0.0
+        self._changed_at_s = 0.0
+        self._whole_next = True
+        settings = self._settings
+        self._noise = NoiseFloor(grid.num_patches, settings.contrast_levels, settings.detail_levels)
+        self._exposure = Exposure(grid.num_patches, settings.brightness_levels / 3, settings.exposure_levels)
+        self._refresh = RefreshClock(grid.num_cells, self._settings.window_low_tokens)
+        self._activity = _Activity(grid.num_cells)
+
+    def keep_next_whole(self) -> None:
+        """The next frame is kept whole, for a cache that has lost its frames."""
+        self._whole_next = True
+
+    def push(
+        self,
+        patches: torch.Tensor,
+        pts_s: float,
+        *,
+        tokens_before: int,
+        must_keep: np.ndarray | None = None,
+        is_repeated: bool = False,
+    ) -> Pruning:
+        """Decides about the next frame.
+
+        `patches` is `[num_patches, patch_dim]`; `tokens_before` counts every token appended to the stream so far,
+        text included; `must_keep` `[num_cells]` bool names cells whose tokens the caller is about to lose anyway:
+        they are refreshed, in a heartbeat if nothing else appends the frame. `is_repeated` says that these are the
+        patches of the frame before: a picture that stands says nothing about the camera's noise.
+        """
+        self._grid.check(patches.shape)
+        view = self._previous if is_repeated and self._previous is not None else self._views.of(patches)
+        changed, strain = self._compare(view, pts_s)
+        self._previous, self._seen_at_s = view, pts_s
+        urgent = self._refresh.endangered(tokens_before)
+        if must_keep is not None:
+            urgent = urgent | must_keep
+        kind = self._kind(changed, urgent, pts_s)
+        refreshed = np.zeros_like(changed)
+        if kind is Kind.WHOLE:
+            changed = np.ones_like(changed)
+        else:
+            self._activity.add(changed, pts_s)
+        if kind is not Kind.SKIPPED:
+            due = urgent | self._refresh.due(tokens_before) | self._stale(strain, pts_s)
+            refreshed = due & ~changed
+        keep = changed | refreshed
+        if kind is not Kind.SKIPPED:
+            self._commit(view, keep, kind, pts_s, tokens_before)
+        return Pruning(keep, changed, refreshed, kind, self.noise_levels)
+
+    @property
+    def noise_levels(self) -> float:
+        """The source's noise, as the standard deviation of one frame's pixels, grey levels."""
+        return self._noise.levels
+
+    def ages_tokens(self, tokens_now: int) -> np.ndarray:
+        """How many tokens ago the frame with each cell's newest token began, `[num_cells]` int64."""
+        return self._refresh.ages(tokens_now)
+
+    def hot_cells(self) -> np.ndarray:
+        """Cells that changed in more than nine tenths of the last minute's frames, `[num_cells]` bool.
+
+        A burnt-in clock or a flag is worth masking. None are named before enough was seen, nor where most of the
+        view is hot: then the camera moves.
+        """
+        return self._activity.hot()
+
+    def _compare(self, view: _View, pts_s: float) -> tuple[np.ndarray, np.ndarray]:
+        """Which cells changed, `[num_cells]` bool, and how far each one's brightness is on its way there, 0 to 1.
+
+        The exposure of the whole picture is followed by the patches whose texture stayed, so that a camera that
+        adjusts itself is not taken for a change of everything.
+        """
+        num_cells = self._grid.num_cells
+        if self._previous is None or self._reference is None:
+            return np.ones(num_cells, dtype=bool), np.zeros(num_cells)
+        since_frame, since_kept = view.differences(self._previous, self._reference)
+        if view is not self._previous:
+            self._noise.learn(since_frame, pts_s - self._seen_at_s)
+        settings, shift = self._settings, since_kept.shift
+        passed = self._noise.passed(since_kept) | (since_kept.colour > settings.colour_levels)
+        self._exposure.follow(shift, view.levels(), stayed=~passed)
+        local = np.abs(shift - self._exposure.expected) / settings.brightness_levels
+        strain = np.maximum(local, np.abs(shift) / settings.exposure_levels).reshape(num_cells, -1).max(axis=1)
+        return (strain > 1) | passed.reshape(num_cells, -1).any(axis=1), strain
+
+    def _kind(self, changed: np.ndarray, urgent: np.ndarray, pts_s: float) -> Kind:
+        if self._whole_next:
+            return Kind.WHOLE
+        if changed.any():
+            return Kind.CHANGED
+        if 0 <= pts_s - self._changed_at_s <= self._settings.settle_s:
+            return Kind.SETTLING
+        still_s = pts_s - self._appended_at_s
+        if urgent.any() or not 0 <= still_s < self._settings.heartbeat_s:
+            return Kind.HEARTBEAT
+        return Kind.SKIPPED
+
+    def _stale(self, strain: np.ndarray, pts_s: float) -> np.ndarray:
+        """The cells whose brightness drifted furthest, `[num_cells]` bool, no more than a steady renewal takes."""
+        elapsed_s = max(pts_s - self._appended_at_s, 0.0)
+        quota = math.ceil(len(strain) * min(elapsed_s / STALE_RENEWAL_S, 1.0))
+        worst = np.zeros(len(strain), dtype=bool)
+        worst[np.argsort(-strain, kind="stable")[:quota]] = True
+        return worst & (strain > STALE_STRAIN)
+
+    def _commit(self, view: _View, keep: np.ndarray, kind: Kind, pts_s: float, tokens_before: int) -> None:
+        patches = keep.repeat(self._grid.merge**2)
+        if self._reference is None:
+            self._reference = view.copy()
+        else:
+            self._reference.take(view, patches)
+        self._exposure.kept(patches)
+        self._refresh.appended(keep, tokens_before)
+        self._whole_next = False
+        if kind in (Kind.WHOLE, Kind.CHANGED):
+            self._changed_at_s = pts_s
+        elif pts_s < self._changed_at_s:
+            self._changed_at_s = -math.inf
+        self._appended_at_s = pts_s
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """One frame's pixels in grey levels, and their means over the quarters of its patches."""
+
+    pixels: torch.Tensor
+    """`[num_patches, patch_dim]`"""
+    blocks: torch.Tensor
+    """`[num_patches, 3, 4]`"""
+
+    def differences(self, *others: _View) -> list[Difference]:
+        """How this frame's patches differ from each of the others'."""
+        found = torch.stack([self._statistics(other) for other in others]).cpu().numpy()
+        return [Difference(*rows) for rows in found]
+
+    def levels(self) -> np.ndarray:
+        """The mean of each patch, counted from the checkpoint's mean, `[num_patches]`."""
+        return self.blocks.mean(dim=(1, 2)).cpu().numpy()
+
+    def _statistics(self, other: _View) -> torch.Tensor:
+        """`[4, num_patches]`, in the order of `Difference`."""
+        blocks = self.blocks - other.blocks
+        power = torch.linalg.vector_norm(self.pixels - other.pixels, dim=1).square() / self.pixels.shape[1]
+        detail = (power - blocks.square().mean(dim=(1, 2))).clamp_min(0).sqrt()
+        grey = blocks.mean(dim=1)
+        shift = grey.mean(dim=1, keepdim=True)
+        colour = (blocks.mean(dim=2) - shift).abs().amax(dim=1)
+        return torch.stack([shift[:, 0], colour, (grey - shift).abs().amax(dim=1), detail])
+
+    def take(self, other: _View, patches: np.ndarray) -> None:
+        """Overwrites the patches marked in `[num_patches]` bool with the other's."""
+        taken = torch.from_numpy(np.flatnonzero(patches)).to(self.pixels.device)
+        self.pixels[taken] = other.pixels[taken]
+        self.blocks[taken] = other.blocks[taken]
+
+    def copy(self) -> _View:
+        return _View(self.pixels.clone(), self.blocks.clone())
+
+
+class _Views:
+    """Makes views of one grid's frames, on whatever device their patches come."""
+
+    def __init__(self, patch_px: int, std: Sequence[float]) -> None:
+        self._levels = torch.tensor(std).mul(255).repeat_interleave(patch_px**2)
+        half = torch.arange(patch_px) * 2 // patch_px
+        quarter = (half[:, None] * 2 + half[None, :]).flatten()
+        member = torch.nn.functional.one_hot(quarter, 4).float()
+        self._pool = member / member.sum(dim=0).clamp_min(1)
+
+    def of(self, patches: torch.Tensor) -> _View:
+        self._levels, self._pool = self._levels.to(patches.device), self._pool.to(patches.device)
+        pixels = patches.float() * self._levels
+        return _View(pixels, pixels.view(len(pixels), NUM_CHANNELS, -1) @ self._pool)
+
+
+class _Activity:
+    """Which cells changed in the frames of the last minute."""
+
+    def __init__(self, num_cells: int) -> None:
+        self._frames: deque[tuple[float, np.ndarray]] = deque()
+        self._counts = np.zeros(num_cells, dtype=np.int64)
+
+    def add(self, changed: np.ndarray, pts_s: float) -> None:
+        self._frames.append((pts_s, changed))
+        self._counts += changed
+        while not 0 <= pts_s - self._frames[0][0] <= HOT_SPAN_S:
+            self._counts -= self._frames.popleft()[1]
+
+    def hot(self) -> np.ndarray:
+        """`[num_cells]` bool."""
+        hot = self._counts > HOT_SHARE * len(self._frames)
+        if len(self._frames) < HOT_LEAST_FRAMES or hot.sum() > HOT_LARGEST_SHARE * len(hot):
+            return np.zeros_like(hot)
+        return hot

@@ -1,0 +1,112 @@
+"""How much a still picture differs from itself, source by source and patch by patch.
+
+Owned by the thread that prunes; numpy alone. All values are grey levels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+HALF_LIFE_S = 60.0
+"""Encoders send an intra-coded frame every 2 to 10 s; the floor has to remember the last ones."""
+SOURCE_QUANTILE = 0.75
+"""Of the patches' floors, taken as the source's: what moves covers less than a quarter, what is textured more."""
+QUIET_CONTRAST, QUIET_SHIFT, QUIET_COLOUR = 5.0, 3.0, 4.0
+"""Since the frame before, a still patch seldom changes more, up to a noise of 8 levels and H.264's intra frames."""
+QUIET_SHARE = 0.3
+"""A frame of which less is quiet is a cut, a covered lens or a crowd. It teaches nothing."""
+SPREAD = 1.25
+"""How far noise may differ over the picture: it grows with the light, and coding errors with the texture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How one frame's patches differ from what they are compared with, `[num_patches]` float32 each.
+
+    Split by scale, because noise and coding errors are fine-grained and average out of the means, while exposure
+    and soft shadows are in the means alone. What moves covers or uncovers ground, and is in all of them.
+    """
+
+    shift: np.ndarray
+    """The patch's mean over its pixels and channels, signed."""
+    colour: np.ndarray
+    """The largest difference of one channel's mean from that of all three."""
+    contrast: np.ndarray
+    """The largest difference of a quarter patch's mean from the patch's."""
+    detail: np.ndarray
+    """The rms inside the quarter patches."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdRule:
+    """How the threshold of one statistic follows its noise."""
+
+    gain: float
+    margin: float
+    """The threshold is `gain * floor + margin`, where the floor is an upper envelope already."""
+    own: float
+    """How high a patch's own floor may stand above a quieter source's: no patch can deafen itself further."""
+    most: float
+    """The threshold however noisy the source is."""
+
+
+CONTRAST = ThresholdRule(gain=1.2, margin=0.6, own=4.5, most=8.0)
+DETAIL = ThresholdRule(gain=1.15, margin=1.2, own=6.0, most=40.0)
+"""Tuned on Gaussian noise of up to 8 levels, and on the same through libx264 (crf 28) on plain and 1/f grounds.
+
+There an intra-coded frame changes a still patch's detail by 4 to 9, and its contrast by 1 to 2 and seldom by 4. The
+edge of an object 24 levels off its ground changes both by 7 or more once it has moved by 4 px.
+"""
+
+
+class NoiseFloor:
+    """The floor of contrast and detail: a slowly sinking upper envelope of the difference between two frames."""
+
+    def __init__(self, num_patches: int, contrast_levels: float, detail_levels: float) -> None:
+        """`contrast_levels` and `detail_levels` are the thresholds on a noiseless source."""
+        senses = (CONTRAST, DETAIL)
+        self._gain = np.array([[sense.gain] for sense in senses], dtype=np.float32)
+        self._margin = np.array([[sense.margin] for sense in senses], dtype=np.float32)
+        self._own = np.array([[sense.own] for sense in senses], dtype=np.float32)
+        self._least = np.array([[contrast_levels], [detail_levels]], dtype=np.float32)
+        self._most = np.maximum(np.array([[sense.most] for sense in senses], dtype=np.float32), self._least)
+        self._envelope = np.zeros((len(senses), num_patches), dtype=np.float32)
+        self._source = np.zeros((len(senses), 1), dtype=np.float32)
+
+    @property
+    def levels(self) -> float:
+        """The standard deviation of one frame's noise."""
+        return float(self._source[1, 0]) / 2**0.5
+
+    def learn(self, since_frame: Difference, elapsed_s: float) -> None:
+        """Takes in how the patches differ from the frame `elapsed_s` before.
+
+        Frames of real events, and patches in which something plainly moves, teach nothing. Noise and intra-coded
+        frames are everywhere in a frame, so a patch learns no more than its frame's quiet patches support.
+        """
+        quiet = (since_frame.contrast <= QUIET_CONTRAST) & (since_frame.colour <= QUIET_COLOUR)
+        if quiet.mean() < QUIET_SHARE:
+            return
+        quiet &= np.abs(since_frame.shift - np.median(since_frame.shift[quiet])) <= QUIET_SHIFT
+        if quiet.mean() < QUIET_SHARE:
+            return
+        self._envelope *= 0.5 ** (min(max(elapsed_s, 0.0), HALF_LIFE_S) / HALF_LIFE_S)
+        found = np.stack([since_frame.contrast, since_frame.detail])
+        supported = SPREAD * _quantile(found[:, quiet], 0.9) + 1.0
+        np.maximum(self._envelope, np.minimum(found, supported), out=self._envelope, where=quiet)
+        self._source = _quantile(self._envelope, SOURCE_QUANTILE)
+
+    def passed(self, since_kept: Difference) -> np.ndarray:
+        """Which patches differ from their last kept pixels by more than noise, `[num_patches]` bool."""
+        own = np.minimum(self._envelope, np.maximum(self._own, SPREAD * self._source))
+        floor = np.maximum(own, self._source)
+        threshold = np.clip(self._gain * floor + self._margin, self._least, self._most)
+        return (since_kept.contrast > threshold[0]) | (since_kept.detail > threshold[1])
+
+
+def _quantile(values: np.ndarray, share: float) -> np.ndarray:
+    """Of each row, `[rows, 1]`; numpy's own spends ten times as long on so few values."""
+    rank = int(share * (values.shape[1] - 1))
+    return np.partition(values, rank, axis=1)[:, rank : rank + 1]

@@ -1,0 +1,414 @@
+"""What happens in a synthetic scene, without pixels: settings, things, their ways, effects and the truth about them.
+
+Everything here is frozen data plus pure look-ups in time, for any thread. `staging.py` makes it, `rendering.py`
+draws it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+
+from streaming.errors import OptionError
+from streaming.scenes.object_names import NAMES
+from streaming.scenes.scenery import COLOURS, POINTS_PER_SIDE, RGB, SHAPES, USUAL_GROUNDS, Ground, GroundSpec, Outline
+
+
+class Family(StrEnum):
+    """Groups of events that a scene can be limited to."""
+
+    SHAPES = "shapes"
+    MOTION = "motion"
+    LIGHT = "light"
+    VIEW = "view"
+
+
+class EventKind(StrEnum):
+    """What can happen. The first five concern a thing, the others the whole view."""
+
+    ENTERS = "enters"
+    LEAVES = "leaves"
+    STARTS = "starts"
+    STOPS = "stops"
+    CHANGES_COLOUR = "changes_colour"
+    GETS_DARK = "gets_dark"
+    GETS_BRIGHT = "gets_bright"
+    COVERED = "covered"
+    UNCOVERED = "uncovered"
+    BLURRED = "blurred"
+    SHARP = "sharp"
+    CAMERA_MOVES = "camera_moves"
+    CUT = "cut"
+
+
+ACTS = (
+    *("shape_enters", "shape_crosses", "shape_moves", "shape_leaves", "shape_turns"),
+    *("body_enters", "body_crosses", "body_moves", "body_sways", "body_leaves", "arm_reaches"),
+    *("light_changes", "light_returns", "covered", "cut", "blurred", "camera_moves_away"),
+)
+"""What can be let happen: functions of `acts` and `effects`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SceneSettings:
+    """What scenes may contain; with the seed it fixes a scene to the bit."""
+
+    duration_s: float = 30.0
+    fps: float = 2.0
+    """Sampled frames a second of whoever watches: a stop shows one sampled frame after it, and events leave room for
+    that, so another rate may give another scene."""
+    view_sizes: tuple[tuple[int, int], ...] = ((224, 140),)
+    """Width and height in pixels; each scene takes one."""
+    families: frozenset[Family] = frozenset(Family)
+    grounds: tuple[Ground, ...] = USUAL_GROUNDS
+    photographs: tuple[str, ...] = ()
+    """Files that grounds of the kind `PHOTO` are cut from."""
+    noise_sigma: tuple[float, float] = (0.0, 4.0)
+    """Range of the sensor noise's deviation, grey levels; each scene draws one value."""
+    still_probability: float = 0.12
+    """Share of scenes in which nothing happens at all."""
+    max_things: int = 3
+    """Most things in view at once."""
+    pace: float = 1.0
+    """Events a second relative to the usual (about one in 3 to 5 s while something is going on)."""
+    distractor_probability: float = 0.3
+    """For each of: ticking clock, flicker, drift of light, a wandering soft shadow, exposure that reacts to things,
+    a small part that shimmers."""
+    artefact_probability: float = 0.3
+    """Share of scenes with JPEG artefacts, half of them pulsing as video encoders do."""
+    cast: tuple[tuple[str, str], ...] = ()
+    """The colours and shapes that may appear; empty for all."""
+    cutouts: tuple[tuple[str, str], ...] = ()
+    """Files of cut-outs with alpha that may play in place of textured things, each with its word of `names.NAMES`, or
+    with none ("") where it has no word."""
+    cutout_share: float = 0.8
+    """Share of those that are cut-outs, where some are given."""
+    opening: int | None = None
+    """Shapes in view at the beginning; None lets chance decide."""
+    odds: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """How much oftener than usual something is let happen, by `ACTS`."""
+    upright_share: float = 0.0
+    """Share of the moves from one place to another that are made to go up or down; in a wide view few do by chance."""
+
+    def __post_init__(self) -> None:
+        if not 2.0 <= self.duration_s <= 7200.0:
+            raise OptionError(f"duration_s={self.duration_s:g}", "a scene lasts 2 to 7200 seconds", "60 is usual")
+        if not 0.2 <= self.fps <= 60.0:
+            raise OptionError(f"fps={self.fps:g}", "a scene is watched at 0.2 to 60 frames a second", "2 is usual")
+        if not self.view_sizes or min(min(size) for size in self.view_sizes) < 56:
+            raise OptionError(f"view_sizes={self.view_sizes}", "each side is 56 pixels or more", "give ((224, 140),)")
+        low, high = self.noise_sigma
+        if not 0.0 <= low <= high <= 64.0:
+            raise OptionError(f"noise_sigma={self.noise_sigma}", "it is a range within 0 to 64", "give (0, 4)")
+        if not self.families or not self.grounds or not set(self.families) <= set(Family):
+            raise OptionError(
+                f"families={sorted(self.families)}, grounds={list(self.grounds)}",
+                f"families are among {', '.join(Family)}, and neither is empty",
+                "name at least one of each",
+            )
+        if Ground.PHOTO in self.grounds and not self.photographs:
+            raise OptionError(
+                f"grounds={list(self.grounds)}", "photo needs photographs", "give some, or leave photo out of grounds"
+            )
+        if any(colour not in COLOURS or shape not in SHAPES for colour, shape in self.cast):
+            raise OptionError(f"cast={self.cast}", "each is a colour and a shape", 'give e.g. (("red", "circle"),)')
+        unknown = sorted({word for _, word in self.cutouts} - {"", *NAMES})
+        if unknown:
+            rule = f"words are among {', '.join(NAMES)}, or empty"
+            raise OptionError(f"cutouts with {', '.join(unknown)}", rule, "name one of them")
+        if self.max_things < 1 or self.pace <= 0:
+            raise OptionError(
+                f"max_things={self.max_things}, pace={self.pace:g}", "both are above 0", "3 and 1 are usual"
+            )
+        if not set(self.odds) <= set(ACTS) or min(self.odds.values(), default=0.0) < 0:
+            raise OptionError(
+                f"odds={dict(self.odds)}", f"they are 0 or more, of {', '.join(ACTS)}", "give e.g. {'blurred': 2}"
+            )
+        for name, usual in (("upright_share", "0"), ("cutout_share", "0.8")):
+            share = getattr(self, name)
+            if not 0.0 <= share <= 1.0:
+                raise OptionError(f"{name}={share:g}", "a share is 0 to 1", f"{usual} is usual")
+
+
+@dataclass(frozen=True, slots=True)
+class TruthEvent:
+    """Something that happened and deserves a remark."""
+
+    kind: EventKind
+    time_s: float
+    """The moment a quarter of the change shows.
+
+    enters: a quarter of what will come in is in; leaves: a quarter of what was in is out; starts: it has moved by
+    2 px (of a 224-pixel view); stops: it has come to within 1 px of where it rests; changes_colour, gets_dark,
+    gets_bright, blurred, sharp: a quarter of the change in level; covered, uncovered: a quarter of the view;
+    camera_moves: a quarter of the largest displacement; cut: the cut."""
+    visible_s: float
+    """The moment from which a remark is true and recognisable.
+
+    enters: 60 % in; leaves: 60 % out; starts: moved by 6 px; stops: at rest for one sampled frame; covered and
+    uncovered: 70 %; changes_colour: 85 %; the others 60 % of the change; cut: the cut."""
+    thing_id: int | None = None
+    colour: str | None = None
+    """The shape's colour (before the change, where it changes); None for textured things and the view."""
+    shape: str | None = None
+    side: str | None = None
+    """enters, leaves: the edge (left, right, top, bottom); starts, stops: the third (left, centre, right)."""
+    direction: str | None = None
+    """starts, enters, leaves: where it goes (left, right, up, down); None for moving on the spot."""
+    new_colour: str | None = None
+    name: str | None = None
+    """The thing's word of `names.NAMES`, where it has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ramp:
+    """A level that changes piecewise linearly over time."""
+
+    times_s: tuple[float, ...] = (0.0,)
+    levels: tuple[float, ...] = (0.0,)
+
+    def at(self, t_s: float) -> float:
+        """The level at a time."""
+        if len(self.times_s) == 1:
+            return self.levels[0]
+        return float(np.interp(t_s, self.times_s, self.levels))
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """Where a point is over time, by knots in between which it moves straight."""
+
+    times_s: np.ndarray
+    """float64 `[num_knots]`, rising."""
+    points: np.ndarray
+    """float64 `[num_knots, 2]`, x then y in pixels."""
+
+    def at(self, t_s: float) -> tuple[float, float]:
+        """The point at a time; before the first knot the first point, after the last the last."""
+        return (
+            float(np.interp(t_s, self.times_s, self.points[:, 0])),
+            float(np.interp(t_s, self.times_s, self.points[:, 1])),
+        )
+
+    def length_px(self, t_s: float) -> float:
+        """How far it has come since its first knot."""
+        steps = np.hypot(*np.diff(self.points, axis=0).T)
+        return float(np.interp(t_s, self.times_s, np.concatenate([[0.0], np.cumsum(steps)])))
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """A stretch of time in which a thing moves."""
+
+    start_s: float
+    end_s: float
+    direction: str | None
+    """left, right, up, down, or None for moving on the spot."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColourChange:
+    """A shape turns from one colour into another between two times."""
+
+    start_s: float
+    end_s: float
+    colour: str
+    rgb: RGB
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """One thing of a scene with its whole life."""
+
+    thing_id: int
+    outline: Outline
+    size_px: float
+    colour: str | None
+    """Name of its first colour; None for textured things."""
+    rgb: RGB
+    changes: tuple[ColourChange, ...]
+    born_s: float
+    gone_s: float
+    way: Trajectory
+    """Its centre, in pixels of the first camera position."""
+    motions: tuple[Motion, ...]
+    points: np.ndarray
+    """float32 `[num_points, 2]`: points of its form, from its centre."""
+    full_share: float
+    """Share of the form inside the view when it counts as wholly in (below 1 for arms and large things)."""
+    seed: int
+    name: str | None = None
+    """Its word of `names.NAMES`; None for shapes and what has no word."""
+
+    @property
+    def area_px(self) -> float:
+        """Area of its form."""
+        return self.size_px**2 * len(self.points) / POINTS_PER_SIDE**2
+
+    @property
+    def shape(self) -> str | None:
+        """Its plain shape; None for textured things."""
+        return self.outline.form if self.colour is not None else None
+
+    def colour_at(self, t_s: float) -> str | None:
+        """The name of its colour at a time (the new one from half the change on)."""
+        name = self.colour
+        for change in self.changes:
+            if t_s >= (change.start_s + change.end_s) / 2:
+                name = change.colour
+        return name
+
+    def rgb_at(self, t_s: float) -> np.ndarray:
+        """Its colour in RGB, 0 to 255."""
+        rgb = np.asarray(self.rgb, np.float32)
+        for change in self.changes:
+            share = np.clip((t_s - change.start_s) / max(change.end_s - change.start_s, 1e-6), 0, 1)
+            rgb = rgb + (np.asarray(change.rgb, np.float32) - rgb) * np.float32(share)
+        return rgb
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """What one camera position sees between two cuts."""
+
+    start_s: float
+    ground: GroundSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """Something is held before the lens."""
+
+    ramp: Ramp
+    """Share of the view covered, along the direction it comes from."""
+    edge: str
+    rgb: RGB
+    softness_px: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sensor:
+    """What the camera adds to the picture, and small changes that deserve no remark."""
+
+    noise_sigma: float
+    balance: RGB
+    """Gain of each channel, near 1."""
+    flicker_levels: float
+    flicker_hz: float
+    drift: Ramp
+    """Slow change of brightness: a factor near 1."""
+    reaction: float
+    """Share by which exposure gives way when things fill the whole view."""
+    shadow_levels: float
+    """Depth of a soft shadow that wanders, grey levels; 0 for none."""
+    clock_corner: str | None
+    """Corner of a ticking clock, as "top left"."""
+    shimmer_levels: float
+    """Strength at which a small part of the view keeps changing its brightness, as a screen in the background."""
+    shimmer_box: tuple[float, float, float, float]
+    """Left, top, width and height of that part, shares of the view."""
+    jpeg_quality: int | None
+    pulse_s: float | None
+    """Every so many seconds one frame is encoded much better, as key frames are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """The whole script of a scene."""
+
+    seed: int
+    width_px: int
+    height_px: int
+    duration_s: float
+    shots: tuple[Shot, ...]
+    things: tuple[Thing, ...]
+    covers: tuple[Cover, ...]
+    gain: Ramp
+    blur_px: Ramp
+    camera: Trajectory
+    camera_moves: tuple[Motion, ...]
+    sensor: Sensor
+    truth: tuple[TruthEvent, ...]
+    scale: float
+    """Pixels of this view for one pixel of a 224 × 140 view."""
+
+    def shot_at(self, t_s: float) -> int:
+        """The index of the shot at a time."""
+        starts = [shot.start_s for shot in self.shots]
+        return max(int(np.searchsorted(starts, t_s, side="right")) - 1, 0)
+
+    def seen_part(self, thing: Thing, t_s: float) -> tuple[float, float, float]:
+        """Share of a thing in view (of all that ever is), and the middle of that part in view pixels, x then y."""
+        x, y = thing.way.at(t_s)
+        camera_x, camera_y = self.camera.at(t_s)
+        points = thing.points + np.array([x - camera_x, y - camera_y], np.float32)
+        inside = ((points >= 0) & (points < (self.width_px, self.height_px))).all(axis=1)
+        if not inside.any():
+            return 0.0, x - camera_x, y - camera_y
+        middle = points[inside].mean(axis=0)
+        return min(float(inside.mean()) / thing.full_share, 1.0), float(middle[0]), float(middle[1])
+
+
+@dataclass(frozen=True, slots=True)
+class ThingState:
+    """One thing as it is in view at a time."""
+
+    thing_id: int
+    colour: str | None
+    shape: str | None
+    x_px: float
+    y_px: float
+    share_in: float
+    """How much of it is in view, relative to all of it that ever is: 0 to 1."""
+    side: str
+    """left, centre or right third of the view."""
+    level: str
+    """top, middle or bottom third of the view."""
+    moving: bool
+    direction: str | None
+    settled: bool
+    """Whether what it does is beyond doubt: it is wholly in, and nothing began, ended or changed just before."""
+    side_sure: bool
+    """Whether its centre keeps away from the border between two thirds."""
+    name: str | None = None
+    """Its word of `names.NAMES`; None for shapes and what has no word."""
+
+
+@dataclass(frozen=True, slots=True)
+class SceneState:
+    """The truth at a time."""
+
+    t_s: float
+    things: tuple[ThingState, ...]
+    """What is in view (share_in above 0.02), from left to right."""
+    covered: bool
+    dark: bool
+    bright: bool
+    blurred: bool
+    camera_moving: bool
+    shot: int
+    settled: bool
+    """Whether all things are settled and no effect is under way."""
+    events: tuple[TruthEvent, ...] = field(default=())
+    """What has happened so far (visible_s at or before t_s)."""
+
+
+def third(position: float, extent: float, names: tuple[str, str, str]) -> str:
+    """The name of the third of an extent in which a position lies."""
+    return names[min(max(int(3 * position / extent), 0), 2)]
+
+
+def third_is_sure(position: float, extent: float, margin: float = 0.03) -> bool:
+    """Whether a position keeps a margin (share of the extent) from the borders between thirds."""
+    return all(abs(position / extent - border) >= margin for border in (1 / 3, 2 / 3))
+
+
+def share_inside(points: np.ndarray, x: np.ndarray, y: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Share of a form's points inside the view, for centres `x`, `y` `[n]`: float64 `[n]`."""
+    px = points[:, 0] + np.asarray(x, np.float64)[:, None]
+    py = points[:, 1] + np.asarray(y, np.float64)[:, None]
+    return ((px >= 0) & (px < width) & (py >= 0) & (py < height)).mean(axis=1)

@@ -1,0 +1,71 @@
+"""Still pictures through Pillow, as screens show them. Any thread; Pillow and OpenCV load on use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from streaming.bit_depth import in_8_bits, range_of
+from streaming.sources.pictures import over_white, square_pixel_size
+from streaming.sources.reading import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, range(5, 9)  # Exif
+
+_MOST_UNEVEN = 10.0
+"""The form of a pixel beyond which what a file says of its resolution is a mistake."""
+
+
+def as_seen(opened: Image) -> np.ndarray:
+    """A picture that Pillow opened: upright, square pixels, see-through parts white, uint8 RGB `[height, width, 3]`.
+
+    Grey of more than 8 bits is scaled to what its values need (`streaming.bit_depth`). Raises what Pillow raises.
+    """
+    from PIL import ImageOps
+
+    upright = ImageOps.exif_transpose(opened)
+    assert upright is not None
+    aspect = _pixel_aspect(opened)
+    if opened.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE:
+        aspect = 1 / aspect
+    return _squared(_rgb(upright), aspect)
+
+
+def is_deep(opened: Image) -> bool:
+    """Whether it is grey of more than 8 bits: depth, heat, or a photograph."""
+    return opened.mode in ("I", "F") or opened.mode.startswith("I;")
+
+
+def _rgb(image: Image) -> np.ndarray:
+    if is_deep(image):
+        values = np.asarray(image)
+        return in_8_bits(values, *range_of(values))
+    if image.has_transparency_data:
+        return over_white(np.asarray(image.convert("RGBA")))
+    return np.asarray(image.convert("RGB"))
+
+
+def _squared(image: np.ndarray, aspect: float) -> np.ndarray:
+    height_px, width_px = image.shape[:2]
+    size_px = square_pixel_size(width_px, height_px, aspect, MAX_PIXELS)
+    if size_px == (width_px, height_px):
+        return image
+    import cv2
+
+    return np.asarray(cv2.resize(image, size_px, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def _pixel_aspect(opened: Image) -> float:
+    """Width of a pixel over its height, 1 where the file says nothing that can be.
+
+    PNG's pHYs, JPEG's JFIF and TIFF's resolution count pixels a length, so the denser side has the shorter pixels.
+    """
+    across, down = opened.info.get("jfif_density") or opened.info.get("aspect") or opened.info.get("dpi") or (1, 1)
+    if not (across > 0 and down > 0):
+        return 1.0
+    aspect = float(down) / float(across)
+    is_even = abs(aspect - 1) < 0.01
+    return 1.0 if is_even or not 1 / _MOST_UNEVEN <= aspect <= _MOST_UNEVEN else aspect

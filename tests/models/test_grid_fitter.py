@@ -1,0 +1,64 @@
+"""Pictures scaled to the model's grid ahead of their turn: to the bit what the session does itself."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+
+from models.checkpoint.settings import StreamSettings
+from models.errors import VisionError
+from models.session.frame_encoder import FrameEncoder
+from models.session.grid_fitter import Fitter
+from models.vision import VisionSettings
+from streaming.types import Frame
+
+
+def frame(height_px: int, width_px: int) -> Frame:
+    pixels = np.random.default_rng(1).integers(0, 255, (height_px, width_px, 3), dtype=np.uint8)
+    return Frame(pixels, 0, 0.0, 0.0, "x")
+
+
+class NoScaling(VisionSettings):
+    """Refuses to scale: the thread it is called on has no time for that."""
+
+    def fitted(self, image: np.ndarray, grid: Any) -> np.ndarray:
+        raise AssertionError("scaled on the engine's thread")
+
+
+@pytest.mark.parametrize("size", [(1080, 1920), (480, 640), (112, 196), (900, 400)])
+@pytest.mark.parametrize("border_px", [0, 2])
+def test_a_frame_that_was_fitted_gives_the_same_patches_and_is_scaled_no_more(
+    size: tuple[int, int], border_px: int
+) -> None:
+    vision, settings = VisionSettings(border_px=border_px), StreamSettings(max_cells=28)
+    raw = frame(*size)
+    fitted = Fitter(vision, settings.max_cells)(raw)
+    assert fitted.image is raw.image and fitted.on_grid is not None
+    patches = []
+    for wanted, shown in ((vision, raw), (NoScaling(border_px=border_px), fitted)):
+        view = FrameEncoder(wanted, cast(Any, None), "paper")
+        grid = view.new_grid(shown.image, settings.max_cells)
+        assert grid is not None
+        view.begin(shown.image, grid, settings)
+        patches.append(view.patches(shown.image, shown.on_grid))
+    assert torch.equal(*patches)
+
+
+def test_a_picture_fitted_to_another_grid_is_scaled_anew() -> None:
+    vision, raw = VisionSettings(), frame(480, 640)
+    view = FrameEncoder(vision, cast(Any, None), "paper")
+    grid = view.new_grid(raw.image, 28)
+    assert grid is not None
+    view.begin(raw.image, grid, StreamSettings(max_cells=28))
+    other = Fitter(vision, 60)(raw)
+    assert torch.equal(view.patches(raw.image, other.on_grid), vision.patches(raw.image, grid))
+
+
+def test_a_picture_that_no_grid_fits_is_left_for_the_session_to_refuse() -> None:
+    raw = frame(2, 500)
+    assert Fitter(VisionSettings(), 28)(raw) is raw
+    with pytest.raises(VisionError, match="ratio"):
+        VisionSettings().fit_grid(500, 2, max_cells=28)

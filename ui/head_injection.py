@@ -1,0 +1,42 @@
+"""Puts something of ours before all that Gradio writes into a page's head, where its `head` comes after its scripts and
+is left out of the page where one logs in. On the server's loop."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any
+
+from ui.guard import App, Message, Receive, Scope, Send
+
+_HEAD = b"<head>"
+
+
+class HeadInjection:
+    """Writes `html` as the first thing of the page's head."""
+
+    def __init__(self, app: App, *, html: str) -> None:
+        self._app = app
+        self._begun = _HEAD + html.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request or connection."""
+        if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] != "/":
+            await self._app(scope, receive, send)
+            return
+        held: list[Message] = []
+
+        async def send_on(message: Message) -> None:
+            """Hold the page back until it is whole, as its length goes before it."""
+            held.append(message)
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                for each in self._opened(held):
+                    await send(each)
+
+        await self._app(scope, receive, send_on)
+
+    def _opened(self, held: list[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
+        start, *parts = held
+        body = b"".join(part.get("body", b"") for part in parts).replace(_HEAD, self._begun, 1)
+        lengthless = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
+        start["headers"] = [*lengthless, (b"content-length", str(len(body)).encode())]
+        return [start, {"type": "http.response.body", "body": body}]
