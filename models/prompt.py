@@ -99,7 +99,7 @@ class PromptFormat:
     def check_pieces(self) -> None:
         """Prove on a probe that the pieces say what the template says; raises `PromptError` with the difference."""
         messages: list[Message] = [
-            {"role": "system", "content": "SourceProbe."},
+            {"role": "system", "content": "Probe."},
             {"role": "stream", "content": [{"type": "image", "timestamp": 3.04}]},
             {"role": "assistant", "content": "One."},
             {"role": "user", "content": "Two?"},

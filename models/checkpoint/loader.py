@@ -330,7 +330,7 @@ def _templates(folder: Path) -> list[str]:
 
 
 def _default_system(prompt: PromptFormat) -> str:
-    rendered = prompt.render([{"role": "user", "content": "SourceProbe."}])
+    rendered = prompt.render([{"role": "user", "content": "Probe."}])
     opening = prompt.opening("system")
     if not rendered.startswith(opening):
         return prompt.default_system
