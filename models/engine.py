@@ -14,7 +14,7 @@ from models.checkpoint.devices import wait_for
 from models.checkpoint.settings import StreamSettings
 from models.checkpoint.types import ModelInfo
 from models.errors import LogitsError
-from models.ledger import WindowSettings
+from models.eviction import WindowSettings
 from models.session.cache import KeyTap
 from models.session.context import Chunks
 from models.session.frame_encoder import PruningMode

@@ -20,7 +20,7 @@ from models.checkpoint.loader import find_checkpoint, load_checkpoint
 from models.checkpoint.types import SpecialIds
 from models.engine import Engine
 from models.errors import CheckpointDamaged, CheckpointNotFound
-from models.ledger import WindowSettings
+from models.eviction import WindowSettings
 from models.session.context import Chunks, even_chunks
 from models.session.session import Session
 

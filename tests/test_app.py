@@ -22,7 +22,7 @@ from assistant.events import StatusEvent, StreamEvent, event_from_dict
 from assistant.sinks import read_events
 from models.checkpoint.fake import make_checkpoint
 from models.checkpoint.settings import SpeakingSettings, StreamSettings
-from models.ledger import WindowSettings
+from models.eviction import WindowSettings
 from tests.clips import cut, damage, write_clip, write_joined, write_sound
 
 ROOT = Path(__file__).parent.parent

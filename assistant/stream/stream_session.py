@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from assistant.timeline.recall import Recalled
-    from models.ledger import Eviction
+    from models.eviction import Eviction
     from models.session.media_turns import Attachment
     from models.session.results import Check, Sight
     from models.session.turns import Utterance

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from models.checkpoint.files import read_json, refuse_unknown
 from models.errors import CheckpointDamaged, SettingsError
-from models.ledger import WindowSettings
+from models.eviction import WindowSettings
 from streaming.difffp.cells import LiveSettings
 from streaming.difffp.refresh import FRAME_OVERHEAD_TOKENS
 

@@ -15,9 +15,11 @@ from typing import Literal
 import torch
 
 from models.errors import SessionError
-from models.ledger import Eviction, Ledger, Span, SpanKind, WindowSettings, window_tokens
+from models.eviction import Eviction, WindowSettings, window_tokens
+from models.ledger import Ledger
 from models.session.runtime import Runtime
 from models.session.steps import Forward, Output, StepGenerator, as_steps
+from models.spans import Span, SpanKind
 
 PREFILL_TOKENS = 1024
 """Most tokens of one forward pass; longer prefills come in several, between which other sessions get their turn."""

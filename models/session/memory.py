@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from models.checkpoint.devices import free_bytes
 from models.checkpoint.types import ModelInfo
-from models.ledger import window_tokens
+from models.eviction import window_tokens
 
 if TYPE_CHECKING:
     from models.checkpoint.loader import Checkpoint

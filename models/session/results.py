@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from models.ledger import Eviction, WindowSettings
+from models.eviction import Eviction, WindowSettings
 from streaming.difffp.live import CellGrid, Kind, Pruning
 
 

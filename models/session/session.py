@@ -13,7 +13,7 @@ import torch
 
 from models.checkpoint.settings import StreamSettings
 from models.errors import SessionError
-from models.ledger import ATTACHED_WORDS, Eviction, Span, SpanKind, WindowSettings, frame_span
+from models.eviction import ATTACHED_WORDS, Eviction, WindowSettings
 from models.session.context import Chunks, Context
 from models.session.exclusive import exclusive
 from models.session.frame_encoder import FrameEncoder, PruningMode
@@ -26,6 +26,7 @@ from models.session.steps import StepGenerator, as_steps
 from models.session.stream_time import StreamTime
 from models.session.token_sampling import TokenSampler
 from models.session.turns import OpenTurn, Speaker, Utterance
+from models.spans import Span, SpanKind, frame_span
 from streaming.difffp.live import CellGrid, Pruning
 from streaming.difffp.refresh import FRAME_OVERHEAD_TOKENS
 from streaming.types import Frame

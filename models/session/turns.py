@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 import torch
 
-from models.ledger import Span, SpanKind
 from models.session.context import Context
 from models.session.runtime import Runtime
 from models.session.steps import StepGenerator, TextPiece, as_steps
 from models.session.token_sampling import TokenSampler
 from models.session.tokenizer import Detokenizer, StreamTokenizer
+from models.spans import Span, SpanKind
 
 
 @dataclass(frozen=True, slots=True)

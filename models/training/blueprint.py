@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from models.checkpoint.bpe import END_OF_TEXT, write_tokenizer
 from models.checkpoint.settings import STREAM_CONFIG_NAME, SpeakingSettings, StreamSettings
+from models.eviction import WindowSettings
 from models.groundtruth.instructions import REMARK_CHECK
-from models.ledger import WindowSettings
 from models.prompt import DEFAULT_SYSTEM, IM_END, IM_START, IMAGE_TOKEN, STREAM_END, STREAM_START, TEMPLATE_PATH
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from models.checkpoint.loader import Checkpoint
+from models.eviction import WindowSettings
 from models.groundtruth.instructions import judged
 from models.groundtruth.questions_before import BEFORE
 from models.groundtruth.remarks import DIRECTIONS
-from models.ledger import WindowSettings
 from models.session.tokenizer import StreamTokenizer
 from models.training.attached import asked_with_pictures
 from models.training.cell_targets import CELL_SIZES, UNSURE, cell_labels

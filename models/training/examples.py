@@ -15,9 +15,11 @@ import torch
 
 from models.checkpoint.settings import FRAME_OVERHEAD_TOKENS
 from models.checkpoint.types import SpecialIds
-from models.ledger import Ledger, Span, SpanKind, WindowSettings, frame_span
+from models.eviction import WindowSettings
+from models.ledger import Ledger
 from models.session.media_turns import Attachment, lay_out
 from models.session.tokenizer import StreamTokenizer
+from models.spans import Span, SpanKind, frame_span
 from models.vision import VisionSettings
 from streaming.difffp.live import CellGrid, LiveDiffFP, LiveSettings
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from assistant.events import Alert, Answer, Comment, StatusEvent, StreamEvent
 from models.errors import ModelError, SessionError, SettingsError
-from models.ledger import Eviction, WindowSettings
+from models.eviction import Eviction, WindowSettings
 from models.session.results import Check, Sight
 from models.session.steps import Forward, Output, Pause, StepGenerator, Steps, TextPiece, as_steps
 from models.session.turns import Utterance

@@ -14,7 +14,7 @@ from assistant.stream.question_queue import MOST_WAITING, Question, TooManyQuest
 from assistant.stream.speaking import CalibratedPolicy, ChangePolicy, DecisionCurve, Reason
 from assistant.stream.stream_session import StreamSession
 from models.checkpoint.settings import SpeakingSettings
-from models.ledger import WindowSettings
+from models.eviction import WindowSettings
 from streaming.clock import FakeClock
 from streaming.types import Frame, NoticeKind
 from tests.assistant.fakes import GRID, FakeEngine, FakeModel, FakeSink, Look, eviction, frame, notice

@@ -18,7 +18,7 @@ import pytest
 import app
 from models.checkpoint.fake import make_checkpoint
 from models.checkpoint.settings import SpeakingSettings, StreamSettings
-from models.ledger import WindowSettings
+from models.eviction import WindowSettings
 
 ROOT = Path(__file__).parent.parent.parent
 SECRET = "p@s:s/w#r?d%20."

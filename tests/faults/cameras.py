@@ -21,7 +21,7 @@ SLACK_S = 1.5
 
 def _memory(lab: Lab) -> tuple[int, int]:
     """Tokens that the first session holds, and how many gap markers are among them."""
-    from models.ledger import SpanKind
+    from models.spans import SpanKind
 
     context = lab.trouble.sessions[0].context
     spans = list(context.ledger)

@@ -12,7 +12,7 @@ import torch
 from models.checkpoint.loader import Checkpoint
 from models.checkpoint.settings import SpeakingSettings, StreamSettings
 from models.engine import Engine
-from models.ledger import WindowSettings
+from models.eviction import WindowSettings
 from models.prompt import IMAGE_TOKEN
 from models.session.cache import rotate
 from models.session.results import Sight

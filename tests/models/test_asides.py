@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedModel
 
 from models.checkpoint.loader import Checkpoint
-from models.ledger import WindowSettings
+from models.eviction import WindowSettings
 from models.session.tokenizer import StreamTokenizer
 from models.training.attention_supervision import LOOKS
 from models.training.aux_heads import AuxHeads

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from models.checkpoint.loader import Checkpoint
-from models.ledger import WindowSettings
+from models.eviction import WindowSettings
 from models.session.media_turns import Clip
 from models.session.tokenizer import StreamTokenizer
 from models.training.attached import Pictured, asked_with_pictures

@@ -13,7 +13,7 @@ from models.checkpoint.devices import free_bytes
 from models.checkpoint.loader import Checkpoint
 from models.engine import Engine
 from models.errors import SessionError
-from models.ledger import window_tokens
+from models.eviction import window_tokens
 from models.session.media_turns import Attachment, Clip
 from models.session.memory import FREE_SHARE, cache_bytes, default_limit, session_bytes
 from models.session.session import Session

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.checkpoint.loader import Checkpoint
-from models.ledger import WindowSettings
+from models.eviction import WindowSettings
 from models.session.tokenizer import StreamTokenizer
 from models.training.copy_targets import Spelling, with_copies
 from models.training.examples import ExampleBuilder, StreamExample, Turn

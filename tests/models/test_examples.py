@@ -11,8 +11,8 @@ import pytest
 from models.checkpoint.loader import Checkpoint
 from models.checkpoint.settings import StreamSettings
 from models.engine import Engine
+from models.eviction import WindowSettings
 from models.groundtruth.remarks import remarks
-from models.ledger import WindowSettings
 from models.session.media_turns import Clip
 from models.training.data import Mixture, SceneMaker
 from models.training.examples import IGNORED, ExampleBuilder, Turn

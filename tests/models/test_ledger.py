@@ -6,7 +6,9 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.ledger import Ledger, Span, SpanKind, WindowSettings, frame_span
+from models.eviction import WindowSettings
+from models.ledger import Ledger
+from models.spans import Span, SpanKind, frame_span
 
 IMAGE = 99
 WINDOW = WindowSettings(vision_low=60, vision_high=80, text_low=20, text_high=30)

@@ -20,7 +20,7 @@ from models.checkpoint.loader import Checkpoint, load_checkpoint
 from models.checkpoint.settings import SpeakingSettings, StreamSettings
 from models.engine import Engine
 from models.errors import SettingsError
-from models.ledger import WindowSettings
+from models.eviction import WindowSettings
 from models.training.examples import Turn
 from models.training.loop import part_of
 from models.training.lora import (

@@ -15,11 +15,11 @@ from models.checkpoint.loader import Checkpoint
 from models.checkpoint.settings import SpeakingSettings
 from models.engine import Engine
 from models.errors import SessionError, SettingsError
-from models.ledger import SpanKind
 from models.prompt import DEFAULT_SYSTEM
 from models.session.session import Session
 from models.session.steps import Forward, Job, Output
 from models.session.stream_time import StreamTime
+from models.spans import SpanKind
 from streaming.difffp.live import Kind
 from tests.models.streams import (
     Script,

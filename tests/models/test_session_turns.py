@@ -13,11 +13,11 @@ import torch
 from models.checkpoint.loader import Checkpoint
 from models.engine import Engine
 from models.errors import SessionError
-from models.ledger import SpanKind
 from models.session.media_turns import Attachment, Clip
 from models.session.session import Session
 from models.session.steps import Forward, Job, Output, StepGenerator, Steps, as_steps
 from models.session.token_sampling import Choice, TokenSampler
+from models.spans import SpanKind
 from streaming.difffp.live import Kind
 from tests.models.streams import (
     Script,

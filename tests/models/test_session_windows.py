@@ -14,7 +14,7 @@ from models.checkpoint.loader import Checkpoint
 from models.checkpoint.settings import FRAME_OVERHEAD_TOKENS, SpeakingSettings, StreamSettings
 from models.engine import Engine
 from models.errors import SettingsError, VisionError
-from models.ledger import WindowSettings
+from models.eviction import WindowSettings
 from models.session.context import PREFILL_TOKENS_CPU, chunks_on
 from models.session.session import Session
 from models.session.steps import Forward, Output

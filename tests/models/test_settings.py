@@ -9,7 +9,7 @@ import pytest
 from models.checkpoint.loader import load_checkpoint
 from models.checkpoint.settings import FRAME_OVERHEAD_TOKENS, LONGEST_SHOWN_TIME_S, SpeakingSettings, StreamSettings
 from models.errors import SettingsError
-from models.ledger import WindowSettings
+from models.eviction import WindowSettings
 from models.session.tokenizer import StreamTokenizer
 
 NAN, INFINITY = float("nan"), float("inf")

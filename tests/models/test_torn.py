@@ -11,11 +11,11 @@ import torch
 from models.checkpoint.fake import FakeSizes, make_checkpoint
 from models.checkpoint.loader import Checkpoint, load_checkpoint
 from models.engine import Engine
-from models.ledger import SpanKind
 from models.session.cache import RollingLayer
 from models.session.probes import Probes
 from models.session.session import MOST_GAP_S, Session
 from models.session.steps import Job
+from models.spans import SpanKind
 from streaming.difffp.live import Kind
 from tests.models.streams import Script, check_whole, frame, last, picture, read, recomputed, small_settings, watch
 

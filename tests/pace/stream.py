@@ -13,7 +13,7 @@ import torch
 from models.checkpoint.loader import Checkpoint
 from models.checkpoint.settings import SpeakingSettings, StreamSettings
 from models.engine import Engine
-from models.ledger import WindowSettings
+from models.eviction import WindowSettings
 from models.session.results import Sight
 from models.session.session import Session
 from models.session.steps import Job, Steps
