@@ -1,4 +1,4 @@
-"""The command line: the options of each command. What it does is a module; none is imported before it is needed."""
+"""The command line: each command's options. Each command's code is a module, imported only when the command runs."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(timeline_app, name="timeline")
 
 
-THREADS = typer.Option(help="Processor threads; one for a small model, else as many as torch likes.")
-JUMPS = typer.Option(help="A recording whose timestamps jump back: refuse (default), or follow with a warning.")
+THREADS = typer.Option(help="Processor threads; by default 1 for a small model, otherwise torch's own number.")
+JUMPS = typer.Option(
+    help="Recordings whose timestamps jump back: refuse them (default), or follow the jump with a warning."
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -42,29 +44,33 @@ def main(context: typer.Context) -> None:
 @app.command()
 def ui(
     model: Annotated[str | None, typer.Option(help="Checkpoint folder or hub name; `embedded` by default.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; elsewhere than here needs a login.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 for any that is free.")] = 7860,
-    browser: Annotated[bool, typer.Option(help="Open a browser window where there is a screen.")] = True,
-    auth_file: Annotated[Path | None, typer.Option(help="Who may log in; see `password`.")] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but this machine's own needs a login.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 for any free port.")] = 7860,
+    browser: Annotated[bool, typer.Option(help="Open a browser window if there is a screen.")] = True,
+    auth_file: Annotated[
+        Path | None, typer.Option(help="File of users who may log in; `password` writes its lines.")
+    ] = None,
     open_to_all: Annotated[
-        bool, typer.Option("--i-know-this-is-open", help="Listen elsewhere than here without a login.")
+        bool, typer.Option("--i-know-this-is-open", help="Let other machines connect without a login.")
     ] = False,
-    ssl_certfile: Annotated[Path | None, typer.Option(help="Certificate, for https.")] = None,
-    ssl_keyfile: Annotated[Path | None, typer.Option(help="Its key.")] = None,
+    ssl_certfile: Annotated[Path | None, typer.Option(help="Certificate file, for https.")] = None,
+    ssl_keyfile: Annotated[Path | None, typer.Option(help="Private key of the certificate.")] = None,
     ssl_self_signed: Annotated[
-        bool, typer.Option("--ssl-self-signed", help="A certificate of its own, shown with a QR code for phones.")
+        bool, typer.Option("--ssl-self-signed", help="Make a self-signed certificate, and show a QR code for phones.")
     ] = False,
     public_url: Annotated[
-        str | None, typer.Option(help="Where people find it behind a reverse proxy: https://camera.example.org")
+        str | None, typer.Option(help="Address of the app behind a reverse proxy: https://camera.example.org")
     ] = None,
-    max_sessions: Annotated[int | None, typer.Option(min=1, help="How many viewers may watch at once.")] = None,
-    max_memory: Annotated[float | None, typer.Option(help="GiB that all streams' memory may come to.")] = None,
+    max_sessions: Annotated[int | None, typer.Option(min=1, help="Most viewers who may watch at once.")] = None,
+    max_memory: Annotated[float | None, typer.Option(help="Most memory of all streams together, GiB.")] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file: model, speaking, page, cameras.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of the cameras' timeline.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the cameras' timeline (stored events).")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
 ) -> None:
-    """Watch and ask in the browser: samples, a webcam, cameras, files. What `python app.py` alone does, too."""
+    """Serve the browser app: watch samples, a webcam, cameras or files, and ask. `python app.py` alone does too."""
     with clear_errors():
         from ui.launch import Serving
 
@@ -75,7 +81,7 @@ def ui(
         }
         serving = Serving(host, port, auth_file, open_to_all, ssl_certfile, ssl_keyfile, ssl_self_signed, public_url)
         serving.check()
-        from ui.serve import serve_page  # what is refused need not wait for it
+        from ui.serve import serve_page  # imported late: a refused address needs no wait for Gradio
 
         serve_page(config, overrides, serving, max_memory_gib=max_memory, browser=browser)
 
@@ -86,31 +92,45 @@ def replay(
         str, typer.Argument(help="A file, an rtsp:// or http(s):// URL, webcam:0, synthetic:1, sample:world.")
     ],
     model: Annotated[str | None, typer.Option(help="Checkpoint folder or hub name; `embedded` by default.")] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames a second given to the model; 2 by default.")] = None,
-    speed: Annotated[str | None, typer.Option(help="Media seconds a second: 1, another number, or max.")] = None,
-    start: Annotated[float | None, typer.Option(help="Media time to start at, seconds.")] = None,
-    end: Annotated[float | None, typer.Option(help="Media time to end at, seconds.")] = None,
-    loop: Annotated[int | None, typer.Option(help="How many times to play a recording.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames per second given to the model; 2 by default.")] = None,
+    speed: Annotated[
+        str | None, typer.Option(help="Playing speed of a recording: 1 is real time, max as fast as the model can.")
+    ] = None,
+    start: Annotated[float | None, typer.Option(help="Start at this time of the recording, seconds.")] = None,
+    end: Annotated[float | None, typer.Option(help="Stop at this time of the recording, seconds.")] = None,
+    loop: Annotated[int | None, typer.Option(help="Number of times to play a recording.")] = None,
     jumps: Annotated[str | None, JUMPS] = None,
-    open_timeout: Annotated[float | None, typer.Option(help="Seconds that opening a URL may take; 5.")] = None,
-    read_timeout: Annotated[float | None, typer.Option(help="Seconds that nothing may come; 3.")] = None,
+    open_timeout: Annotated[
+        float | None, typer.Option(help="Most seconds to wait for a URL to open; 5 by default.")
+    ] = None,
+    read_timeout: Annotated[float | None, typer.Option(help="Most seconds to wait for data; 3 by default.")] = None,
     picture_timeout: Annotated[
-        float | None, typer.Option(help="Seconds that a camera may send no picture, as before its first key frame; 30.")
+        float | None,
+        typer.Option(help="Most seconds to wait for a picture, for example for the first key frame; 30 by default."),
     ] = None,
     instruct: Annotated[str | None, typer.Option(help='A standing instruction: "Tell me only when …".')] = None,
-    ask: Annotated[list[str] | None, typer.Option(help="SECONDS:QUESTION, asked at that time; repeatable.")] = None,
-    talkative: Annotated[float | None, typer.Option(help="More speaks more, less speaks less; 0 by default.")] = None,
-    mask: Annotated[list[str] | None, typer.Option(help="x,y,width,height in parts of the picture: hidden.")] = None,
-    config: Annotated[Path | None, typer.Option(help="A YAML file; options given here come before it.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write events to this file, one JSON object a line.")] = None,
-    vtt: Annotated[Path | None, typer.Option(help="Write what is said as WebVTT subtitles.")] = None,
-    srt: Annotated[Path | None, typer.Option(help="Write what is said as SubRip subtitles.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Events on standard output, one JSON object a line.")] = False,
+    ask: Annotated[
+        list[str] | None, typer.Option(help="SECONDS:QUESTION, asked at that time of the recording; repeatable.")
+    ] = None,
+    talkative: Annotated[
+        float | None,
+        typer.Option(help="How readily the assistant speaks: above 0 more often, below 0 less often; 0 by default."),
+    ] = None,
+    mask: Annotated[
+        list[str] | None, typer.Option(help="Hide a rectangle: x,y,width,height as fractions of the picture.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML file; options of the command line override it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write events to this file, one JSON object per line.")] = None,
+    vtt: Annotated[Path | None, typer.Option(help="Write comments and answers as WebVTT subtitles.")] = None,
+    srt: Annotated[Path | None, typer.Option(help="Write comments and answers as SubRip subtitles.")] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print events to standard output, one JSON object per line.")
+    ] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
     threads: Annotated[int | None, THREADS] = None,
 ) -> None:
-    """Watch a recording or a camera: comments as they happen, answers to questions, a summary at the end."""
+    """Watch a recording or a camera: print comments as they happen, answers to questions, and a summary at the end."""
     with clear_errors():
         from assistant.commands.replay import replay_source
         from assistant.config.app import load_config, parse_mask, parse_question
@@ -139,29 +159,48 @@ def replay(
 @app.command()
 def watch(
     sources: Annotated[
-        list[str] | None, typer.Argument(help="Cameras: rtsp:// or http(s):// URLs, webcam:0; or those of --config.")
+        list[str] | None,
+        typer.Argument(help="Cameras to watch: rtsp:// or http(s):// URLs, webcam:0; or name them in --config."),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file: model, cameras, timeline and more.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of the timeline; the user's own by default.")] = None,
-    keep_clips: Annotated[
-        float | None, typer.Option(help="Record so many seconds round each event; nothing is recorded else.")
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the timeline (stored events); by default in the user's state folder.")
     ] = None,
-    max_memory: Annotated[float | None, typer.Option(help="GiB that all cameras' memory may come to.")] = None,
+    keep_clips: Annotated[
+        float | None,
+        typer.Option(
+            help="Record a clip from this many seconds before each event to as many after it; off by default."
+        ),
+    ] = None,
+    max_memory: Annotated[float | None, typer.Option(help="Most memory of all cameras together, GiB.")] = None,
     metrics_port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Serve /metrics and /healthz here; 0 for any free port.")
     ] = None,
-    metrics_host: Annotated[str | None, typer.Option(help="Address for them; this machine alone by default.")] = None,
+    metrics_host: Annotated[
+        str | None, typer.Option(help="Address of /metrics and /healthz; by default only this machine can reach them.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Checkpoint folder or hub name; `embedded` by default.")] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames a second for the model, of cameras named here.")] = None,
-    instruct: Annotated[str | None, typer.Option(help="A standing instruction for all that have none.")] = None,
-    talkative: Annotated[float | None, typer.Option(help="More speaks more, less speaks less; 0 by default.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Events on standard output, one JSON object a line.")] = False,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error, on standard error.")] = "info",
+    fps: Annotated[
+        float | None, typer.Option(help="Frames per second given to the model, for cameras named on the command line.")
+    ] = None,
+    instruct: Annotated[
+        str | None, typer.Option(help="A standing instruction for every camera that has none of its own.")
+    ] = None,
+    talkative: Annotated[
+        float | None,
+        typer.Option(help="How readily the assistant speaks: above 0 more often, below 0 less often; 0 by default."),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print events to standard output, one JSON object per line.")
+    ] = False,
+    log_level: Annotated[
+        str, typer.Option(help="Least level that is logged to standard error: debug, info, warning or error.")
+    ] = "info",
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
     threads: Annotated[int | None, THREADS] = None,
 ) -> None:
-    """Watch cameras for days, without a browser: remarks as they happen, everything kept in a timeline."""
+    """Watch cameras for days without a browser: print remarks as they happen and store every event in a timeline."""
     with clear_errors():
         from assistant.commands.watch import watch_cameras
         from assistant.config.app import load_config
@@ -183,16 +222,16 @@ def watch(
 @app.command()
 def ask(
     question: Annotated[str, typer.Argument(help="What to ask.")],
-    image: Annotated[list[Path] | None, typer.Option(help="A picture it is about; repeatable.")] = None,
-    video: Annotated[list[str] | None, typer.Option(help="A clip it is about; repeatable.")] = None,
-    fps: Annotated[float, typer.Option(help="Frames a second taken of a clip.")] = 1.0,
+    image: Annotated[list[Path] | None, typer.Option(help="A picture to ask about; repeatable.")] = None,
+    video: Annotated[list[str] | None, typer.Option(help="A clip to ask about; repeatable.")] = None,
+    fps: Annotated[float, typer.Option(help="Frames per second read from a clip.")] = 1.0,
     jumps: Annotated[str, JUMPS] = "refuse",
     model: Annotated[str, typer.Option(help="Checkpoint folder or hub name.")] = "embedded",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     threads: Annotated[int | None, THREADS] = None,
 ) -> None:
-    """One question about pictures, clips or both; the answer is printed as it comes."""
+    """Ask one question about pictures, clips or both; the answer is printed word by word."""
     with clear_errors():
         from assistant.commands.ask import answer_question
         from assistant.config.app import load_config
@@ -207,7 +246,7 @@ def ask(
 @app.command()
 def verify(
     folder: Annotated[Path, typer.Argument(help="A checkpoint folder with stream_*.safetensors cases.")],
-    json: Annotated[bool, typer.Option("--json", help="The result as one JSON object.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Check the session code against reference cases: masks, logits and greedy continuations."""
     with clear_errors():
@@ -222,9 +261,9 @@ def verify(
 @app.command()
 def doctor(
     model: Annotated[str, typer.Option(help="Checkpoint folder or hub name to look for.")] = "embedded",
-    json: Annotated[bool, typer.Option("--json", help="The findings as one JSON object.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the findings as one JSON object.")] = False,
 ) -> None:
-    """What this machine has, what is missing, and how to get it; exits with 1 where a recording cannot be watched."""
+    """Report what this machine has, what is missing and how to get it; exit with 1 if no recording can be watched."""
     with clear_errors():
         from assistant.commands.doctor import examine
 
@@ -236,9 +275,9 @@ def doctor(
 
 @app.command()
 def password(
-    name: Annotated[str, typer.Argument(help="Who is to log in.")],
+    name: Annotated[str, typer.Argument(help="Name of the user who logs in.")],
 ) -> None:
-    """Ask for a password and print the line of --auth-file for it: python app.py password NAME >> users"""
+    """Ask for a password and print the user's line for --auth-file: python app.py password NAME >> users"""
     with clear_errors():
         from assistant.viewers.passwords import make_line
 
@@ -248,42 +287,57 @@ def password(
 @app.command()
 def evaluate(
     seeds: Annotated[
-        str, typer.Option(help="Scenes to watch, as A-B. Training never uses seeds below 1000000.")
+        str, typer.Option(help="Seeds of the rendered scenes, as A-B. Training never uses seeds below 1000000.")
     ] = "0-49",
     noise: Annotated[
-        float | None, typer.Option(help="Sensor noise of every scene, grey levels; mixed by default.")
+        float | None,
+        typer.Option(help="Standard deviation of every scene's sensor noise, grey levels; mixed by default."),
     ] = None,
     families: Annotated[
-        str, typer.Option(help="Of shapes,motion,light,view: what may happen.")
+        str, typer.Option(help="Kinds of events in the scenes, among shapes,motion,light,view.")
     ] = "shapes,motion,light,view",
-    seconds: Annotated[float, typer.Option(help="Length of a scene.")] = 60.0,
+    seconds: Annotated[float, typer.Option(help="Length of a scene, seconds.")] = 60.0,
     what: Annotated[
-        str, typer.Option(help="Of triggers,yesno,answers,obedience,floors,long,quiet: what to measure.")
+        str, typer.Option(help="What to measure, among triggers,yesno,answers,obedience,floors,long,quiet.")
     ] = "all",
-    quiet_hours: Annotated[float, typer.Option(min=0.0, help="Hours of scenes in which nothing happens.")] = 3.0,
-    clips: Annotated[Path | None, typer.Option(help="Score the clips labelled by events.json in this folder.")] = None,
+    quiet_hours: Annotated[
+        float, typer.Option(min=0.0, help="Hours of scenes without events, to count false remarks.")
+    ] = 3.0,
+    clips: Annotated[
+        Path | None, typer.Option(help="Score remarks on the clips of this folder, which its events.json labels.")
+    ] = None,
     planted: Annotated[
-        str | None, typer.Option(help="With --clips: seeds A-B of covers, cuts and darkenings to plant into its clips.")
+        str | None,
+        typer.Option(help="With --clips: seeds A-B of covered lenses, cuts and darkenings added to the clips."),
     ] = None,
     footage: Annotated[
-        Path | None, typer.Option(help="Score the words said of this folder's clips by the facts in its events.json.")
+        Path | None,
+        typer.Option(help="Score the words of remarks on this folder's clips against the facts in its events.json."),
     ] = None,
     task: Annotated[
         str | None, typer.Option(help="A published benchmark: videomme, mvbench, charades-sta or docvqa; needs --data.")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="With --task: its data set's folder, as published.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="With --task: its first questions only.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="With --task: folder of the benchmark's data set, as published.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="With --task: ask only this many questions, the first.")
+    ] = None,
     model: Annotated[str, typer.Option(help="Checkpoint folder or hub name.")] = "embedded",
-    talkative: Annotated[float, typer.Option(help="More speaks more, less speaks less.")] = 0.0,
-    plot: Annotated[Path | None, typer.Option(help="Draw the first scene's score over time to this PNG.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="The scores as one JSON object.")] = False,
+    talkative: Annotated[
+        float, typer.Option(help="How readily the assistant speaks: above 0 more often, below 0 less often.")
+    ] = 0.0,
+    plot: Annotated[
+        Path | None, typer.Option(help="Plot the first scene's speaking score over time into this PNG file.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the scores as one JSON object.")] = False,
 ) -> None:
-    """Score the assistant, conditioned on its own words, on scenes or clips; or a checkpoint on a benchmark."""
+    """Score the assistant's remarks and answers on scenes or clips, or a checkpoint on a published benchmark."""
     with clear_errors():
         if footage is not None and (clips is not None or task is not None):
-            raise ConfigError("--footage: it is scored alone; leave out --clips and --task, or run twice")
+            raise ConfigError("--footage: it cannot be combined with --clips or --task; leave those out, or run twice")
         if (task is None) != (data is None):
-            raise ConfigError("--task and --data: a benchmark and its data set's folder belong together; give both")
+            raise ConfigError("--task and --data: a benchmark needs the folder of its data set; give both options")
         from assistant.evaluation.benchmarks.run import run_task, task_named
         from assistant.evaluation.report import (
             ScenePlan,
@@ -315,11 +369,15 @@ def evaluate(
 
 @app.command()
 def calibrate(
-    folder: Annotated[Path, typer.Argument(help="A checkpoint folder; its stream_config.json is written anew.")],
-    seeds: Annotated[str, typer.Option(help="Scenes to watch, as A-B; none that are evaluated.")] = "2000000-2000039",
-    seconds: Annotated[float, typer.Option(help="Length of a scene.")] = 40.0,
+    folder: Annotated[
+        Path, typer.Argument(help="A checkpoint folder; the calibration is written to its stream_config.json.")
+    ],
+    seeds: Annotated[
+        str, typer.Option(help="Seeds of the rendered scenes, as A-B; use none that are evaluated.")
+    ] = "2000000-2000039",
+    seconds: Annotated[float, typer.Option(help="Length of a scene, seconds.")] = 40.0,
 ) -> None:
-    """Calibrate when a checkpoint speaks, on rendered scenes, and show how well the odds hold."""
+    """Calibrate the score by which a checkpoint decides to speak, on rendered scenes; print its reliability curve."""
     with clear_errors():
         from assistant.evaluation.calibration import NotTrained, reliability_as_table, write_calibration, write_refusal
         from assistant.evaluation.calibration import calibrate as run_calibration
@@ -341,20 +399,27 @@ def calibrate(
 
 @app.command()
 def train(
-    folder: Annotated[Path, typer.Argument(help="Where training keeps its state and its checkpoint; resumes there.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of the training state and the checkpoint; training resumes from it.")
+    ],
     plan: Annotated[
-        Path | None, typer.Option(help="Stages and mixtures in YAML; the embedded model's by default.")
+        Path | None,
+        typer.Option(help="YAML file of training stages and data mixtures; the embedded model's by default."),
     ] = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop after so long; run again to go on.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Processor threads of the optimiser.")] = 1,
+    minutes: Annotated[float | None, typer.Option(help="Stop after this many minutes; run again to continue.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads of the training process.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Processes that render scenes.")] = 1,
-    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, or auto.")] = "cpu",
-    bf16: Annotated[bool, typer.Option("--bf16", help="Products in bfloat16, where the machine is faster so.")] = False,
+    device: Annotated[str, typer.Option(help="Device to train on: cpu, cuda or auto.")] = "cpu",
+    bf16: Annotated[
+        bool, typer.Option("--bf16", help="Multiply matrices in bfloat16, on machines where that is faster.")
+    ] = False,
     footage: Annotated[
-        Path | None, typer.Option(help="Folder of labelled photographs and cut-outs, for stages that name real things.")
+        Path | None,
+        typer.Option(help="Folder of labelled photographs and cut-outs, for stages that teach names of real objects."),
     ] = None,
     finetune: Annotated[
-        Path | None, typer.Option(help="Fine-tune by LoRA on this folder's clips and their transcripts instead.")
+        Path | None,
+        typer.Option(help="Fine-tune with LoRA on this folder's clips and transcripts, instead of training."),
     ] = None,
     model: Annotated[str, typer.Option(help="With --finetune: the checkpoint to start from.")] = "embedded",
 ) -> None:
@@ -383,7 +448,7 @@ def train(
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run one command line; gives the exit code. Mistakes in its form are one line too."""
+    """Run one command line and return its exit code. A command line that cannot be parsed prints one line, too."""
     from typer.exceptions import TyperException
 
     try:
@@ -402,6 +467,6 @@ def run(arguments: list[str] | None = None) -> int:
 if __name__ == "__main__":
     hide_credentials()
     code = run()
-    # Python would look through all that torch has loaded once more, which takes seconds on a busy machine.
+    # Skip the last garbage collection: it visits every object that torch loaded, seconds on a busy machine.
     gc.freeze()
     sys.exit(code)

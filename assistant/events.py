@@ -1,4 +1,4 @@
-"""What a stream gives out: comments, answers, alerts, and what happened to it. Frozen; any thread may hold them."""
+"""The events of a stream: comments, answers, alerts and status events. Immutable; any thread may hold them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Detail = float | int | str | bool
 
 
 class StatusKind(StrEnum):
-    """What happened to a stream, to its source or to its memory."""
+    """Kinds of status events, about a stream, its source or its memory."""
 
     OPENED = "opened"
     GAP = "gap"
@@ -49,31 +49,31 @@ class StatusKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Event:
-    """What every event carries."""
+    """The fields that every event has."""
 
     type: ClassVar[str]
 
     source: str
     """The source's display name, credentials redacted."""
     time_s: float
-    """Media time of the frame it is about, seconds."""
+    """Media time of the event's frame, seconds."""
     text: str
-    """For a person: the remark, the answer, or what happened."""
+    """Text to show: the remark, the answer, or a sentence about what happened."""
     reason: str = ""
-    """Why it came about."""
+    """The cause of the event."""
     score: float | None = None
-    """What the decision was made from, where one was made."""
+    """The score that the decision to speak was made from; None if there was no decision."""
     probability: float | None = None
-    """Chance that speaking was right, in [0, 1], where the checkpoint's decision is calibrated."""
+    """Calibrated probability that speaking was right, in [0, 1]; None without a calibration."""
     threshold: float | None = None
-    """What the score had to pass."""
+    """The value that the score had to exceed."""
     latency_ms: float | None = None
-    """From the frame's capture to the event's first token."""
+    """Milliseconds from the frame's capture to the event's first token."""
     frame_index: int | None = None
-    """Which frame of its source it is about."""
+    """Index of the event's frame in its source."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values, `None` where nothing was measured; `event_from_dict` reads them back."""
+        """The event as values for JSON, `None` where nothing was measured; `event_from_dict` reads them back."""
         values: dict[str, Any] = {"type": self.type}
         for entry in fields(self):
             value = getattr(self, entry.name)
@@ -83,14 +83,14 @@ class _Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comment(_Event):
-    """A remark of the assistant's own accord."""
+    """A remark that the assistant made without being asked."""
 
     type: ClassVar[str] = "comment"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer(_Event):
-    """What the assistant said to a question."""
+    """The assistant's answer to a question."""
 
     type: ClassVar[str] = "answer"
 
@@ -98,10 +98,10 @@ class Answer(_Event):
     asked_at_s: float
     """Media time at which the question reached the assistant."""
     frames: tuple[str, ...] | None = None
-    """Of an answer from the timeline, the thumbnails of then, as it names them; None for one about what is seen now."""
+    """Paths of the thumbnails behind an answer from the timeline; None for an answer about the current picture."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `frames` only of an answer from the timeline."""
+        """The event as values for JSON; with `frames` only for an answer from the timeline."""
         values = _Event.as_dict(self)
         frames = values.pop("frames")
         return values if frames is None else {**values, "frames": list(frames)}
@@ -109,23 +109,23 @@ class Answer(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert(_Event):
-    """Something a person wanted to be told of at once."""
+    """Something that a user asked to be told at once."""
 
     type: ClassVar[str] = "alert"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusEvent(_Event):
-    """Something that happened to the stream or to its memory."""
+    """Something that happened to the stream, its source or its memory."""
 
     type: ClassVar[str] = "status"
 
     kind: StatusKind
     details: dict[str, Detail] = field(default_factory=dict)
-    """Figures that belong to the kind."""
+    """Further values, which depend on the kind."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values; figures that are no numbers become `None`."""
+        """The event as values for JSON; infinities and NaN become `None`."""
         values = _Event.as_dict(self)
         values["kind"] = self.kind.value
         values["details"] = {key: _finite(v) if isinstance(v, float) else v for key, v in self.details.items()}
@@ -143,12 +143,14 @@ _CLASSES: dict[str, type[Comment] | type[Answer] | type[Alert] | type[StatusEven
 
 
 def event_from_dict(values: dict[str, Any]) -> StreamEvent:
-    """Build the event that `as_dict` wrote. Raises `StoreError` on anything else."""
+    """The event of a dictionary that `as_dict` wrote. Raises `StoreError` for anything else."""
     values = dict(values)
     name = values.pop("type", None)
     kind = _CLASSES.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise StoreError(f"event type {name!r}: one of {', '.join(_CLASSES)}; the line was not written by this program")
+        raise StoreError(
+            f"event type {name!r}: it must be one of {', '.join(_CLASSES)}; this program did not write the line"
+        )
     try:
         if kind is StatusEvent:
             values["kind"] = StatusKind(values["kind"])
@@ -160,5 +162,5 @@ def event_from_dict(values: dict[str, Any]) -> StreamEvent:
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no infinities; a score that is one says nothing a number could."""
+    """`value`, or None for an infinity or NaN, which JSON cannot hold."""
     return value if math.isfinite(value) else None

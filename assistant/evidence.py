@@ -1,6 +1,6 @@
-"""Thumbnails of the frames that a model saw of late, so that an event can show what it was made from.
+"""Thumbnails of the frames that a model saw recently, to show the frames behind an event.
 
-One keeper belongs to one stream. The engine's thread calls `see`; the rest is for any thread.
+Each stream has its own `EvidenceKeeper`. The engine's thread calls `see`; any thread may call the rest.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from streaming.thumbnails import Jpeg, decode_jpeg, encode_jpeg
 from streaming.types import Frame
 
 KEPT_S = 180.0
-"""How far back thumbnails go, seconds of media."""
+"""Media seconds that thumbnails are kept."""
 MOST_BYTES = 8 << 20
-"""What the thumbnails of one stream may take: about 800 of 10 KB."""
+"""Most bytes that one stream's thumbnails take: about 800 of 10 KB."""
 FRAMES_AN_EVENT = 3
 SPACING_S = 0.9
-"""Between the frames shown for one event: its own, and those a second and two before."""
+"""Least seconds between the frames shown for one event: its own frame, and those one and two seconds before."""
 
 WITH_PICTURE = frozenset(
     {
@@ -33,12 +33,12 @@ WITH_PICTURE = frozenset(
         StatusKind.BROKEN,
     }
 )
-"""Status events about something to be seen; the others are about the program or its memory."""
+"""Kinds of status events that concern the picture; other kinds concern the program or its memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvidenceFrame:
-    """One frame that the model saw, small, with what became of its cells."""
+    """Thumbnail of one frame that the model saw, with the masks of its kept cells."""
 
     frame_index: int
     time_s: float
@@ -48,18 +48,18 @@ class EvidenceFrame:
     picture: Jpeg
     rows: int
     cols: int
-    """The grid of cells; 0 where the masks are not known."""
+    """Number of columns of the grid of cells; rows and columns are 0 if the masks are not known."""
     kept: np.ndarray
     """Bool `[rows * cols]`: cells that became tokens."""
     refreshed: np.ndarray
-    """Bool `[rows * cols]`: those of them that had not changed."""
+    """Bool `[rows * cols]`: kept cells that had not changed and were kept because their tokens were old."""
 
     def image(self) -> np.ndarray:
         """The thumbnail, uint8 RGB `[height, width, 3]`."""
         return decode_jpeg(self.picture.data)
 
     def cells(self) -> str:
-        """The masks as text, a line a row: `#` kept as it changed, `r` kept as its token was old, `.` not kept.
+        """The masks as text, one line per row: `#` kept as it changed, `r` kept as its token was old, `.` not kept.
 
         >>> frame = EvidenceFrame(0, 0.0, 0.0, Jpeg(b"", 1, 1), 1, 3, np.array([1, 1, 0]), np.array([0, 1, 0]))
         >>> frame.cells()
@@ -72,7 +72,7 @@ class EvidenceFrame:
 
     @staticmethod
     def of_cells(cells: str) -> tuple[int, int, np.ndarray, np.ndarray]:
-        """Rows, columns, kept and refreshed cells of what `cells` wrote; no grid where it is none.
+        """Rows, columns, kept and refreshed cells of text that `cells` wrote; 0 rows and columns for other text.
 
         >>> EvidenceFrame.of_cells("#r.")[2:]
         (array([ True,  True, False]), array([False,  True, False]))
@@ -85,7 +85,7 @@ class EvidenceFrame:
 
 
 class EvidenceKeeper:
-    """A ring of thumbnails, bounded in seconds and in bytes."""
+    """Keeps the thumbnails of one stream's latest frames, up to a number of seconds and of bytes."""
 
     def __init__(self, *, kept_s: float = KEPT_S, most_bytes: int = MOST_BYTES) -> None:
         self._kept_s = kept_s
@@ -97,7 +97,7 @@ class EvidenceKeeper:
     def see(
         self, frame: Frame, keep: np.ndarray, refreshed: np.ndarray, wall_s: float, *, rows: int = 0, cols: int = 0
     ) -> None:
-        """Take a frame that the model has seen. keep, refreshed: bool `[rows * cols]`; wall_s: when it was captured."""
+        """Add a frame that the model has seen. keep, refreshed: bool `[rows * cols]`; wall_s: when it was captured."""
         picture = encode_jpeg(frame.image if frame.thumbnail is None else frame.thumbnail)
         if rows * cols != len(keep):
             rows = cols = 0
@@ -111,27 +111,27 @@ class EvidenceKeeper:
                 self._num_bytes -= len(self._frames.popleft().picture.data)
 
     def clear(self) -> None:
-        """Forget every frame."""
+        """Remove every frame."""
         with self._lock:
             self._frames.clear()
             self._num_bytes = 0
 
     @property
     def num_bytes(self) -> int:
-        """What the thumbnails take."""
+        """Bytes that the thumbnails take."""
         return self._num_bytes
 
     def newest(self) -> EvidenceFrame | None:
-        """The last frame that was seen; None before the first."""
+        """The latest frame; None before the first."""
         with self._lock:
             return self._frames[-1] if self._frames else None
 
     def around(self, time_s: float, before_s: float, after_s: float) -> tuple[EvidenceFrame, ...]:
-        """The frames from `before_s` before media time `time_s` to `after_s` after it, in the order they came."""
+        """The frames from `before_s` before media time `time_s` to `after_s` after it, in order of arrival."""
         return tuple(f for f in self._snapshot() if time_s - before_s - 1e-6 <= f.time_s <= time_s + after_s + 1e-6)
 
     def frame_of(self, event: StreamEvent) -> EvidenceFrame | None:
-        """The frame an event is about; without one of that number, the last at or before its time."""
+        """The frame with the event's index; if it is not kept, the last frame at or before the event's time."""
         frames = self._snapshot()
         for frame in reversed(frames):
             if frame.frame_index == event.frame_index:
@@ -140,9 +140,9 @@ class EvidenceKeeper:
         return earlier[-1] if earlier else None
 
     def for_event(self, event: StreamEvent, most: int = FRAMES_AN_EVENT) -> tuple[EvidenceFrame, ...]:
-        """What an event was made from: its own frame and those a second apart before it, oldest first.
+        """The frames behind an event: its own and earlier ones a second apart, oldest first, at most `most`.
 
-        Events about the program and its memory have none.
+        Empty for events about the program or its memory.
         """
         newest = self.frame_of(event) if is_about_the_picture(event) else None
         if newest is None:
@@ -162,7 +162,7 @@ class EvidenceKeeper:
 
 
 def is_about_the_picture(event: StreamEvent) -> bool:
-    """Whether what a stream shows at the time of an event is what the event is about."""
+    """Whether an event concerns the picture at its time; False for answers from the timeline and for program events."""
     if isinstance(event, StatusEvent):
         return event.kind in WITH_PICTURE
     return not (isinstance(event, Answer) and event.frames is not None)

@@ -1,21 +1,21 @@
-"""Frames of one clip spread over what is really in it, as many as a question can hold. For one thread."""
+"""Samples the frames of a clip evenly, up to the number that a question can hold. For one thread."""
 
 from __future__ import annotations
 
 from streaming.types import Frame
 
 _LEAST_REPEATED = 16
-"""Frames of standing pictures that a clip may always have, so that its times show how long they stood."""
+"""Least number of repeated frames that a clip may have, so that its times show how long a still picture lasted."""
 
 
 class FrameSpread:
-    """Keeps every so many frames of a clip, more coarsely as they grow too many.
+    """Keeps every n-th frame of a clip; n doubles whenever too many are kept.
 
-    Pictures that come again as they stand count apart: they take no place from others, and no memory.
+    Frames that repeat the picture before them are counted separately: they displace no other frame and use no memory.
     """
 
     def __init__(self, most: int, stride: int) -> None:
-        """most: frames to keep. stride: of how many frames one is kept at first."""
+        """most: most frames to keep. stride: n at the start, one of n frames is kept."""
         self._most = most
         self._stride = stride
         self._repeat_stride = 1
@@ -23,15 +23,15 @@ class FrameSpread:
         self._repeated: list[Frame] = []
         self._num_repeated = 0
         self.num_pictures = 0
-        """Frames that were given, those aside that repeat a picture."""
+        """Frames that were added, without those that repeat a picture."""
 
     @property
     def stride(self) -> int:
-        """Of so many pictures one is kept now."""
+        """The current n: one of n pictures is kept."""
         return self._stride
 
     def add(self, frame: Frame) -> None:
-        """Take the next frame, or leave it out."""
+        """Add the clip's next frame; it is kept or left out."""
         if frame.is_repeated:
             self._repeat(frame)
             return
@@ -42,7 +42,7 @@ class FrameSpread:
             self._taken, self._stride = self._taken[::2], 2 * self._stride
 
     def frames(self) -> list[Frame]:
-        """What is kept, in order."""
+        """The kept frames, in order of time."""
         images = {id(frame.image) for frame in self._taken}
         repeated = [frame for frame in self._repeated if id(frame.image) in images]
         room = self._most - len(self._taken)

@@ -1,4 +1,4 @@
-"""Comments and answers as subtitles, WebVTT or SubRip, written cue by cue. One thread writes a file."""
+"""Writes comments and answers as WebVTT or SubRip subtitles, cue by cue. One thread writes to a file."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from assistant.errors import StoreError
 from assistant.events import Answer, StatusEvent, StreamEvent
 
 HOLD_S = 4.0
-"""How long a cue stays where no other follows."""
+"""Seconds that a cue is shown unless another follows sooner."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\ud800-\udfff]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """One text with its time on the screen."""
+    """One subtitle: a text with its start and end."""
 
     start_ms: int
     end_ms: int
@@ -26,10 +26,10 @@ class Cue:
 
 
 class SubtitleWriter:
-    """A sink that writes cues as their ends become known, so that a killed run leaves a file that reads.
+    """A sink that writes each cue when its end is known, so that a killed run leaves a valid file.
 
-    A cue ends at the next one or after `HOLD_S`. Texts of one moment share a cue. Time never runs back in the file: an
-    event older than the cue before it is shown with that cue.
+    A cue ends when the next begins, or after `HOLD_S`. Texts of one time share a cue. Times in the file never
+    decrease: an event older than the cue before it is added to that cue.
     """
 
     def __init__(self, path: Path, form: Literal["vtt", "srt"]) -> None:
@@ -41,12 +41,14 @@ class SubtitleWriter:
         try:
             self._file: TextIO | None = path.open("w", encoding="utf-8", newline="\n")
         except OSError as error:
-            raise StoreError(f"{path}: {error.strerror}; subtitles go to a file; name another") from error
+            raise StoreError(
+                f"{path}: {error.strerror}; subtitles need a writable file; choose another name"
+            ) from error
         if form == "vtt":
             self._write("WEBVTT\n\n")
 
     def append(self, event: StreamEvent) -> None:
-        """Show what was said; what happened to the stream is not shown."""
+        """Add a comment, alert or answer; status events are left out."""
         if isinstance(event, StatusEvent):
             return
         lines = [_one_line(event.text)]
@@ -81,28 +83,30 @@ class SubtitleWriter:
 
     def _write(self, text: str) -> None:
         if self._file is None:
-            raise StoreError(f"{self.path}: closed; subtitles go to an open file; open it again")
+            raise StoreError(f"{self.path}: closed; subtitles need an open file; open it again")
         try:
             self._file.write(text)
             self._file.flush()
         except OSError as error:
-            raise StoreError(f"{self.path}: {error.strerror}; subtitles need room to be written; free some") from error
+            raise StoreError(
+                f"{self.path}: {error.strerror}; subtitles need disk space to be written; free some"
+            ) from error
 
 
 def vtt_cue(cue: Cue) -> str:
-    """One WebVTT cue with the blank line behind it (W3C WebVTT, 4.1): `&`, `<` and `>` are escaped."""
+    """One WebVTT cue and the blank line after it (W3C WebVTT, 4.1): `&`, `<` and `>` are escaped."""
     text = html.escape(cue.text, quote=False)
     return f"{_stamp(cue.start_ms, '.')} --> {_stamp(cue.end_ms, '.')}\n{text}\n\n"
 
 
 def srt_cue(cue: Cue, number: int) -> str:
-    """One SubRip cue with the blank line behind it. SubRip has no escapes: an arrow inside the text loses a dash."""
+    """One SubRip cue and the blank line after it. SubRip has no escapes: `-->` in the text becomes `->`."""
     text = cue.text.replace("-->", "->")
     return f"{number}\n{_stamp(cue.start_ms, ',')} --> {_stamp(cue.end_ms, ',')}\n{text}\n\n"
 
 
 def _stamp(time_ms: int, comma: str) -> str:
-    """`HH:MM:SS.mmm`; hours grow past two digits where they must."""
+    """A time as `HH:MM:SS.mmm`; hours may have more than two digits."""
     seconds, ms = divmod(time_ms, 1000)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
@@ -110,5 +114,5 @@ def _stamp(time_ms: int, comma: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Text without line breaks, which would end a cue, and without control or direction marks."""
+    """`text` without line breaks, which would end a cue, and without control characters and direction marks."""
     return " ".join(_CONTROL.sub(" ", text).split())

@@ -1,4 +1,4 @@
-"""`ask`: one question about pictures and clips."""
+"""The `ask` command: one question about pictures and clips."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from assistant.inputs.attachments import read_clip, read_picture
 from assistant.inputs.sample_clips import resolve_sample
 
 CLIP_FPS = 1.0
-"""Frames a second taken of a clip, where nothing else is asked for."""
+"""Default frames per second read from a clip."""
 
 
 def answer_question(question: str, config: AppConfig, images: Sequence[Path], videos: Sequence[str]) -> None:
-    """Print the answer as it comes. images: files; videos: files and samples."""
+    """Print the answer piece by piece. images: picture files; videos: paths of recordings, or `sample:NAME`."""
     if not question.strip():
         raise ConfigError(f'question {question!r}: it is empty; ask in words, as "What is on the left?"')
     warnings: list[str] = []

@@ -1,4 +1,4 @@
-"""Events and progress for a person at a terminal, or as JSON lines. The engine's thread writes."""
+"""Prints events and progress to a terminal, or events as JSON lines. Called on the engine's thread."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from assistant.stream.runner import ItemSource
 
 QUIET_KINDS = frozenset({StatusKind.EVICTED, StatusKind.REBASED, StatusKind.VETOED, StatusKind.TRUNCATED})
-"""Events of the memory that a person need not read line by line; files and `--json` have them."""
+"""Status events about the model's memory, which the terminal does not show; files and `--json` have them."""
 
 
 class Progress:
-    """A bar on a terminal, nothing elsewhere. Lines printed through it leave the bar whole."""
+    """A progress bar, shown on a terminal only. Lines printed through it appear above the bar."""
 
     def __init__(self, errors: TextIO, *, shown: bool, start_s: float = 0.0, total_s: float | None = None) -> None:
         self._errors = errors
@@ -34,13 +34,13 @@ class Progress:
             self._bar = tqdm(total=total_s, file=errors, desc="watching", bar_format=form, leave=False)
 
     def reached(self, media_s: float) -> None:
-        """Move the bar to a media time."""
+        """Move the bar to media time `media_s`, seconds."""
         if self._bar is not None:
             at_s = max(0.0, media_s - self._start_s)
             self._bar.update((at_s if self._bar.total is None else min(at_s, self._bar.total)) - self._bar.n)
 
     def print(self, line: str, file: IO[str]) -> None:
-        """Print a line above the bar, at once."""
+        """Print a line above the bar and flush `file`."""
         if self._bar is not None:
             self._bar.write(line, file=file)
         else:
@@ -48,11 +48,11 @@ class Progress:
         file.flush()
 
     def warn(self, line: str) -> None:
-        """Print a line to the errors, above the bar."""
+        """Print a line to standard error, above the bar."""
         self.print(line, self._errors)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
 
@@ -66,7 +66,7 @@ class Progress:
 
 
 class WatchedFeed:
-    """A feed whose frames move a progress bar."""
+    """Passes the items of a feed through and moves a progress bar to the media time of each."""
 
     def __init__(self, feed: ItemSource, progress: Progress) -> None:
         self._feed = feed
@@ -74,11 +74,11 @@ class WatchedFeed:
 
     @property
     def is_drained(self) -> bool:
-        """As the feed behind."""
+        """Whether the wrapped feed has ended and holds no more items."""
         return self._feed.is_drained
 
     def get(self, timeout_s: float | None = None) -> Frame | Notice | None:
-        """The next item."""
+        """The wrapped feed's next item; None after `timeout_s` without one."""
         item = self._feed.get(timeout_s)
         if item is not None:
             self._progress.reached(item.pts_s)
@@ -86,14 +86,14 @@ class WatchedFeed:
 
 
 class TextSink:
-    """What is said goes to the output with its media time, what happened to the stream to the errors."""
+    """Prints comments, alerts and answers to the output, status events to standard error, each with its media time."""
 
     def __init__(self, output: TextIO, progress: Progress) -> None:
         self._output = output
         self._progress = progress
 
     def append(self, event: StreamEvent) -> None:
-        """Print an event."""
+        """Print one event."""
         stamp = f"[{shown_time(event.time_s)}]"
         if isinstance(event, StatusEvent):
             if event.kind not in QUIET_KINDS:
@@ -106,26 +106,26 @@ class TextSink:
         self._progress.print(f"{stamp} {shown_text(event.text)}", self._output)
 
     def close(self) -> None:
-        """Nothing is kept back."""
+        """Do nothing: every event was written at once."""
 
 
 class JsonSink:
-    """One JSON object a line, each in a single write."""
+    """Writes each event as one line of JSON, in a single write."""
 
     def __init__(self, output: BinaryIO) -> None:
         self._output = output
 
     def append(self, event: StreamEvent) -> None:
-        """Write an event."""
+        """Write one event and flush."""
         self._output.write(to_line(event))
         self._output.flush()
 
     def close(self) -> None:
-        """Nothing is kept back."""
+        """Do nothing: every event was written at once."""
 
 
 def shown_time(time_s: float) -> str:
-    """Media time for a person: 12.46 → `00:12.5`, 3725 → `1:02:05.0`."""
+    """Media time as text: 12.46 → `00:12.5`, 3725 → `1:02:05.0`."""
     tenths = max(0, round(time_s * 10))
     minutes, tenths = divmod(tenths, 600)
     hours, minutes = divmod(minutes, 60)
@@ -134,5 +134,5 @@ def shown_time(time_s: float) -> str:
 
 
 def shown_text(text: str) -> str:
-    """Text that cannot move a terminal's cursor."""
+    """`text` on one line without control characters, which could move a terminal's cursor."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

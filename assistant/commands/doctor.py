@@ -1,4 +1,7 @@
-"""What this machine has, which model would load, what is missing and how to get it. Any thread may ask."""
+"""The `doctor` command: what this machine has, which model would load, what is missing and how to install it.
+
+Any thread may call it.
+"""
 
 from __future__ import annotations
 
@@ -30,34 +33,34 @@ INSTALL = "pip install -r requirements.txt"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check: a package, a device, a library, the model or the timeline."""
 
     name: str
     found: str
     ok: bool
     remedy: str = ""
-    """How to get what is missing; empty where nothing is."""
+    """How to install or repair it; empty if nothing is missing."""
     needed: bool = True
-    """Whether watching a recording needs it."""
+    """Whether a recording cannot be watched without it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All findings."""
+    """The results of all checks."""
 
     findings: tuple[Finding, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether a recording can be watched."""
+        """Whether everything needed to watch a recording is there."""
         return all(finding.ok for finding in self.findings if finding.needed)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The report as values for JSON."""
         return {"ok": self.ok, "findings": [asdict(finding) for finding in self.findings]}
 
     def as_text(self) -> str:
-        """For a person, what is missing below the thing it is missing from."""
+        """The report as text: a line per check, and the remedy below each that failed."""
         width = max(len(finding.name) for finding in self.findings)
         lines = []
         for finding in self.findings:
@@ -70,7 +73,7 @@ class Report:
 
 
 def examine(model: str) -> Report:
-    """Look at everything; nothing is downloaded and no weights are loaded."""
+    """Run every check for checkpoint `model`. Downloads nothing and loads no weights."""
     return Report(
         (
             Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}", True),
@@ -156,7 +159,7 @@ def _model(name: str) -> Finding:
 
 
 def _speaking(name: str) -> list[Finding]:
-    """How the model decides when to speak; nothing where there is none to ask."""
+    """How the model decides when to speak; empty if the checkpoint cannot be read."""
     try:
         from assistant.viewers.model_about import decision_in_words
         from models.checkpoint.loader import describe_checkpoint
@@ -166,15 +169,15 @@ def _speaking(name: str) -> list[Finding]:
         folder = describe_checkpoint(name).folder
         speaking = StreamSettings.of_checkpoint(folder).speaking if folder is not None else None
     except (ImportError, OSError, ModelError):
-        return []  # told by the model's own line
+        return []  # the `model` line already reports it
     if speaking is None:
         return []
-    told = decision_in_words(speaking.decision, speaking.decision_reason)
-    return [Finding("speaking", f"{speaking.decision}: {told}", True, needed=False)]
+    described = decision_in_words(speaking.decision, speaking.decision_reason)
+    return [Finding("speaking", f"{speaking.decision}: {described}", True, needed=False)]
 
 
 def _timeline() -> Finding:
-    """The timeline in its usual place, where there is one; nothing is made."""
+    """Whether the timeline in its default folder can be read. Creates nothing."""
     from assistant.errors import AssistantError
     from assistant.timeline.folder import TimelineFolder, default_folder
     from assistant.timeline.search import TimelineReader

@@ -1,4 +1,4 @@
-"""Tracebacks of what nobody foresaw, without the credentials that their messages may quote. Set up once, in app.py."""
+"""Redacts credentials in the tracebacks of uncaught errors. Installed once, in app.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streaming.redact import redact_text
 
 
 def hide_credentials() -> None:
-    """Have Python print every uncaught error, of any thread, without credentials."""
+    """Redact credentials in the traceback of every uncaught error, of any thread."""
     sys.excepthook = _print
     threading.excepthook = _print_of_thread
 

@@ -1,4 +1,4 @@
-"""`train --finetune`: adapters for a checkpoint, from a person's recordings."""
+"""The `train --finetune` command: trains LoRA adapters for a checkpoint on a user's recordings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.training.lora import FineTuning, fine_tune
 
 
 def fine_tune_on(folder: Path, clips: Path, model: str, plan: Path | None, minutes: float | None, threads: int) -> Path:
-    """Adapters from recordings and their transcripts."""
+    """Train LoRA adapters on the recordings and transcripts of folder `clips`; return the new checkpoint's path."""
     settings = FineTuning() if plan is None else FineTuning.from_yaml(plan)
     recordings = read_recordings(clips)
     checkpoint = load_checkpoint(model, progress=is_terminal(), threads=threads)

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on standard error, with no credential in it. Set up once, in `app.py`."""
+"""Structured logs: one JSON object per line on standard error, credentials redacted. Set up once, by `watch`."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import structlog
 from streaming.redact import HIDDEN, redact_text
 
 SHORTEST_SECRET = 4
-"""A shorter password would be hidden inside ordinary words."""
+"""Least length of a password that is redacted, characters: a shorter one would also match inside ordinary words."""
 
 
 class Secrets:
-    """Passwords that are known, so that they are hidden wherever they turn up. Any thread may use it."""
+    """The known passwords, which are redacted in every log line. Any thread may use it."""
 
     def __init__(self) -> None:
         self._known: tuple[str, ...] = ()
         self._lock = threading.Lock()
 
     def add(self, secrets: Iterable[str | None]) -> None:
-        """Hide these too."""
+        """Redact these passwords too; None and short ones are ignored."""
         with self._lock:
             new = {secret for secret in secrets if secret and len(secret) >= SHORTEST_SECRET}
             self._known = tuple(sorted(new | set(self._known), key=len, reverse=True))
 
     def hide(self, text: str) -> str:
-        """`text` with no credential in it."""
+        """`text` with credentials in URLs and known passwords redacted."""
         text = redact_text(text)
         for secret in self._known:
             text = text.replace(secret, HIDDEN)
@@ -57,7 +57,7 @@ class _Redactor:
 
 
 def configure_logs(stream: TextIO, secrets: Secrets, *, level: str = "INFO") -> None:
-    """Send every log line of the process, ours and the libraries', to `stream` as JSON."""
+    """Write every log record of the process, of our code and of libraries, to `stream` as JSON."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

@@ -1,4 +1,4 @@
-"""The files a run writes, as one sink each, and the sink that feeds them all. The engine's thread writes."""
+"""The files that `replay` writes, one sink each, and a sink that feeds all of them. Written on the engine's thread."""
 
 from __future__ import annotations
 
@@ -19,49 +19,49 @@ if TYPE_CHECKING:
 
 
 class Fanout:
-    """Hands each event to every sink, in order, and closes them all."""
+    """A sink that passes each event to several sinks, in order, and closes all of them."""
 
     def __init__(self, sinks: Sequence[EventSink]) -> None:
         self._sinks = tuple(sinks)
 
     def append(self, event: StreamEvent) -> None:
-        """Hand it on."""
+        """Pass one event to every sink."""
         for sink in self._sinks:
             sink.append(event)
 
     def close(self) -> None:
-        """Close every sink, whatever one of them says to it."""
+        """Close every sink, even if closing one of them raises."""
         with ExitStack() as stack:
             for sink in self._sinks:
                 stack.callback(sink.close)
 
 
 def _check_apart(config: OutputConfig, keep: str | None) -> None:
-    """Raise `StoreError` where one output would replace another or the recording itself."""
+    """Raise `StoreError` if one output would overwrite another or the recording itself."""
     taken: list[Path] = [Path(keep)] if keep and "://" not in keep else []
     for path in (config.events, config.vtt, config.srt):
         if path is None:
             continue
         if any(_is_same(path, other) for other in taken):
             what = "the recording itself" if _is_same(path, taken[0]) and keep else "another output"
-            raise StoreError(f"{path}: it is {what}; each output needs a file of its own; name another")
+            raise StoreError(f"{path}: it is {what}; each output needs its own file; choose another name")
         taken.append(path)
 
 
 def _is_same(path: Path, other: Path) -> bool:
-    """Whether two names lead to one file; a device like /dev/null may be named twice."""
+    """Whether two paths are the same file; False for a device like /dev/null, which may be named twice."""
     if path.exists() and not path.is_file():
         return False
     try:
         return os.path.samefile(path, other)
-    except OSError:  # one of them is not there yet
+    except OSError:  # one of them does not exist yet
         return os.path.abspath(path) == os.path.abspath(other)
 
 
 def check_outputs(config: OutputConfig, keep: str | None = None) -> None:
-    """Raise `StoreError` where an output could not be opened, without touching what is there.
+    """Raise `StoreError` if an output file could not be opened. Changes no file.
 
-    keep: the recording that is watched, which no output may replace; None for none. Other kinds of sources do no harm.
+    keep: the source, which no output may overwrite if it is a file; None for none.
     """
     _check_apart(config, keep)
     for path in (config.events, config.vtt, config.srt):
@@ -78,13 +78,13 @@ def _check_writable(path: Path) -> None:
         reason = os.strerror(errno.EACCES)
     else:
         return
-    raise StoreError(f"{path}: {reason}; what is said goes to a file; name another")
+    raise StoreError(f"{path}: {reason}; an output must be a writable file; choose another name")
 
 
 def open_outputs(config: OutputConfig) -> list[EventSink]:
-    """A sink for each file that is wanted; what a file held is gone, so this comes after all else that may fail.
+    """Open a sink for each output file. Existing files are emptied, so call it after every other step that may fail.
 
-    Raises `StoreError` and leaves none open where one cannot be written.
+    Raises `StoreError` if one cannot be written, and leaves none open.
     """
     with ExitStack() as stack:
         sinks: list[EventSink] = []

@@ -1,4 +1,4 @@
-"""`replay`: one source from its first frame to its last."""
+"""The `replay` command: watches one source from its first frame to its last."""
 
 from __future__ import annotations
 
@@ -28,10 +28,13 @@ from streaming.sources.base import Source, SourceOptions
 
 
 def replay_source(spec: str, config: AppConfig, *, as_json: bool) -> None:
-    """Watch one source from its first frame to its last."""
+    """Watch `spec` from its first frame to its last; print events and a summary.
+
+    Raises `NothingToSee` if it gave no frame, and the errors of sources, models and outputs.
+    """
     clock = SystemClock()
     spec, wanted = resolve_sample(spec), config.model
-    # What is refused is refused here; the source is then opened anew and need not be looked through again.
+    # A first opening checks the source before the model is loaded; the second one then skips the check for jumps.
     checked = replace(_source_options(config, config.source.fps), jumps=config.source.jumps)
     _check_opens(open_source(spec, options=checked, clock=clock))
     check_outputs(config.output, keep=spec)
@@ -48,7 +51,7 @@ def replay_source(spec: str, config: AppConfig, *, as_json: bool) -> None:
         if capture.info.width_px:
             with named(capture.name):
                 session.check_size(capture.info.width_px, capture.info.height_px)
-        # Last, when all else stands: a mistake is not to cost what an earlier run wrote.
+        # Opened last, because opening empties them: a failed start must not destroy the output of an earlier run.
         files = open_outputs(config.output)
         stack.callback(Fanout(files).close)
         progress = stack.enter_context(_progress(config, capture, shown=is_terminal() and not as_json))
@@ -69,7 +72,7 @@ def _stream(
     capture: Capture,
     clock: Clock,
 ) -> StreamSession:
-    """The session of one stream, as the configuration wants it."""
+    """The stream session that the configuration describes."""
     return StreamSession(
         session,
         policy_for(settings.speaking, fps=settings.fps, talkativeness=config.speaking.talkative),
@@ -82,7 +85,7 @@ def _stream(
 
 
 def _conclude(runner: Runner, session: Session, capture: Capture, *, as_json: bool) -> None:
-    """Print the summary. Raises `NothingToSee` where there is nothing to sum up."""
+    """Print the summary. Raises `NothingToSee` if no frame was seen and nobody stopped the run."""
     if not runner.num_seen and not runner.was_stopped:
         raise NothingToSee(f"{capture.name}: no frame could be read; the file or stream holds no picture that decodes")
     summary = ["", *runner.summary(session.usage).lines()]
@@ -92,7 +95,7 @@ def _conclude(runner: Runner, session: Session, capture: Capture, *, as_json: bo
 
 
 def _check_opens(source: Source) -> None:
-    """Raise what is wrong with a source before the model is loaded."""
+    """Open and close a source; raises a `StreamingError` if that fails."""
     with source:
         source.open()
 
@@ -113,7 +116,7 @@ def _source_options(config: AppConfig, fps: float | None) -> SourceOptions:
 
 
 def _pace(config: AppConfig, capture: Capture) -> float:
-    """Seconds of media a second that pass while nothing is read."""
+    """Media seconds that pass per second of real time while no frame is read; 0 at full speed."""
     if capture.info.is_live:
         return 1.0
     return 0.0 if config.source.speed == "max" else float(config.source.speed)

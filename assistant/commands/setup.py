@@ -1,4 +1,4 @@
-"""What commands open alike: the checkpoint in its engine, and the watched cameras with their timeline."""
+"""Opens what several commands share: the checkpoint with its engine, and the watched cameras with their timeline."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def engine_of(wanted: ModelConfig, on_loading: OnLoading | None = None) -> Engine:
-    """The checkpoint, loaded."""
+    """Load the configured checkpoint and return its engine. on_loading: called with the progress of loading."""
     from models.checkpoint.loader import load_checkpoint
     from streaming.clock import SystemClock
 
@@ -31,7 +31,7 @@ def engine_of(wanted: ModelConfig, on_loading: OnLoading | None = None) -> Engin
         progress=is_terminal(),
         on_loading=on_loading,
     )
-    from models.engine import Engine  # after what tells how far it has come
+    from models.engine import Engine  # a slow import, so after the loading that reports progress
 
     return Engine(checkpoint, now=SystemClock().now_s)
 
@@ -43,7 +43,7 @@ def open_cameras(
     sink_for: Callable[[str], list[EventSink]],
     on_secrets: Callable[[list[str | None]], None],
 ) -> Cameras:
-    """The cameras with their timeline, none watched yet; `stack` ends them in the right order, within ten seconds."""
+    """Create the cameras and their timeline, without watching yet. `stack` closes them in order, within ten seconds."""
     from assistant.cameras.cameras import Cameras
     from assistant.timeline.folder import default_folder
     from assistant.timeline.store import Timeline
@@ -63,13 +63,13 @@ def open_cameras(
 
 
 def bytes_of(gib: float | None) -> int | None:
-    """GiB in bytes."""
+    """`gib` GiB in bytes; None for None."""
     return None if gib is None else int(gib * 2**30)
 
 
 @contextmanager
 def named(name: str) -> Iterator[None]:
-    """What is refused for a picture's size says whose picture it is."""
+    """Within this context, a `VisionError` about a picture's size becomes a `ConfigError` that begins with `name`."""
     from models.errors import VisionError
 
     try:

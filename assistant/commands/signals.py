@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run properly. For the main thread alone, as signals are."""
+"""Ends a run in order on Ctrl-C and SIGTERM. For the main thread only, as Python requires of signal handlers."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from typing import Protocol
 
 
 class Stoppable(Protocol):
-    """What a signal can end."""
+    """Anything that a signal can stop."""
 
     def stop(self) -> None:
-        """End soon; may be called from a signal handler."""
+        """Request the end and return at once; may be called from a signal handler."""
 
 
 class StopWaiter:
-    """Something to wait for where other threads do the work."""
+    """Lets the main thread wait for a signal while other threads do the work."""
 
     def __init__(self) -> None:
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """End the waiting."""
+        """Make `wait` return."""
         self._stopped.set()
 
     def wait(self) -> None:
-        """Wait for `stop`."""
-        while not self._stopped.wait(1.0):  # with a limit, so that signals come through everywhere
+        """Block until `stop` is called."""
+        while not self._stopped.wait(1.0):  # with a time limit, so that signal handlers run on every system
             pass
 
 
 @contextmanager
 def stopping(runner: Stoppable) -> Iterator[None]:
-    """While inside, a signal stops `runner`; a second Ctrl-C raises KeyboardInterrupt as it always does."""
+    """Within this context, Ctrl-C and SIGTERM stop `runner`; a second Ctrl-C raises KeyboardInterrupt as usual."""
     is_stopping = False
 
     def stop(number: int, _frame: object) -> None:

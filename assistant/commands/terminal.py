@@ -1,4 +1,4 @@
-"""What commands share: options as settings, mistakes as one line and an exit code. Nothing heavy is imported."""
+"""Shared by all commands: options as settings, errors as one line and an exit code. Imports only light modules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INTERRUPTED = 130
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """What a person can mend is one line on standard error and an exit code, never a traceback."""
+    """Within this context, an error that a user can correct is printed in one line and exits with its code."""
     from models.errors import ModelError
     from streaming.errors import StreamingError
     from streaming.redact import redact_text
@@ -30,7 +30,7 @@ def clear_errors() -> Iterator[None]:
         yield
     except NothingToSee as error:
         _fail(redact_text(str(error)), NOTHING_READ)
-    except StreamingError as error:  # redacted where it was made
+    except StreamingError as error:  # redacted where it was raised
         _fail(str(error), BAD_INPUT)
     except (AssistantError, ModelError) as error:
         _fail(redact_text(str(error)), BAD_INPUT)
@@ -42,8 +42,8 @@ def clear_errors() -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what waits would fail once more at the end
-        _fail(f"standard output: {error.strerror}; what is said must be written somewhere; free some room", BAD_INPUT)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else flushing at exit would fail again
+        _fail(f"standard output: {error.strerror}; events need disk space to be written; free some", BAD_INPUT)
 
 
 def _fail(message: str, code: int) -> None:
@@ -52,27 +52,27 @@ def _fail(message: str, code: int) -> None:
 
 
 def given(**values: Any) -> dict[str, Any]:
-    """The options that were given."""
+    """The options that were given, those of value None left out."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def each(parse: Any, values: list[str] | None) -> list[Any] | None:
-    """The values of a repeatable option, read; None where it was not given."""
+    """Each value of a repeatable option, parsed; None if the option was not given."""
     return [parse(value) for value in values] if values else None
 
 
 def as_json_line(values: dict[str, Any]) -> str:
-    """Values as one line of JSON."""
+    """`values` as one line of JSON."""
     return json.dumps(values, ensure_ascii=False)
 
 
 def is_terminal() -> bool:
-    """Whether a person sees standard error."""
+    """Whether standard error is a terminal."""
     return sys.stderr.isatty()
 
 
 def named_value(error: Exception, arguments: list[str]) -> str:
-    """What is wrong with a command line, with the value that is."""
+    """The message of a command-line error, with the wrong option and its value."""
     message = " ".join(getattr(error, "format_message", error.__str__)().split()).rstrip(".")
     for name in getattr(getattr(error, "param", None), "opts", ()):
         for option, following in zip(arguments, [*arguments[1:], ""], strict=True):
@@ -83,5 +83,5 @@ def named_value(error: Exception, arguments: list[str]) -> str:
 
 
 def warn(line: str) -> None:
-    """A warning on standard error."""
+    """Print a warning to standard error."""
     print(f"warning: {line}", file=sys.stderr, flush=True)

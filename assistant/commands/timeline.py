@@ -1,4 +1,4 @@
-"""`timeline`: what was kept, searched, exported and summed up. Nothing heavy is imported before it is needed."""
+"""The `timeline` command: searches, exports and sums up stored events. Heavy modules are imported when used."""
 
 from __future__ import annotations
 
@@ -13,27 +13,33 @@ from assistant.commands.terminal import as_json_line, clear_errors, is_terminal
 if TYPE_CHECKING:
     from assistant.timeline.search import Query, TimelineReader
 
-timeline_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="What was seen and said, kept.")
+timeline_app = typer.Typer(
+    add_completion=False, pretty_exceptions_enable=False, help="Search, export and sum up the stored events."
+)
 
-DATA = typer.Option(help="The timeline's folder; one in the user's state folder by default.")
-SINCE = typer.Option(help="From then on: 2h, 30m, 1d (back from now), 10:15, 2026-11-22, 2026-11-22T10:00.")
-UNTIL = typer.Option(help="Up to then, said as --since.")
-CAMERA = typer.Option(help="Only this camera; repeatable.")
-TYPE = typer.Option(help="Only comment, answer, alert, status, or a kind of status, as gap; repeatable.")
+DATA = typer.Option(help="Folder of the timeline; by default in the user's state folder.")
+SINCE = typer.Option(help="Only events since this time: 2h, 30m, 1d (ago), 10:15, 2026-11-22, 2026-11-22T10:00.")
+UNTIL = typer.Option(help="Only events until this time, written as for --since.")
+CAMERA = typer.Option(help="Only events of this camera; repeatable.")
+TYPE = typer.Option(
+    help="Only events of this type: comment, answer, alert, status, or a kind of status such as gap; repeatable."
+)
 
 
 @timeline_app.command("search")
 def timeline_search(
-    text: Annotated[str, typer.Argument(help='Words that must be there; "in a row" in quotes, a beginning* too.')] = "",
+    text: Annotated[
+        str, typer.Argument(help='Words that an event must contain; "a phrase" in quotes, prefix* with a star.')
+    ] = "",
     since: Annotated[str | None, SINCE] = None,
     until: Annotated[str | None, UNTIL] = None,
     camera: Annotated[list[str] | None, CAMERA] = None,
     type: Annotated[list[str] | None, TYPE] = None,
-    limit: Annotated[int, typer.Option(help="At most so many, the latest.")] = 50,
+    limit: Annotated[int, typer.Option(help="Most events to print; the latest are kept.")] = 50,
     data: Annotated[Path | None, DATA] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Find events by words, time, camera and type; the latest come last."""
+    """Find events by words, time, camera and type; the latest are printed last."""
     with clear_errors():
         from assistant.timeline.shown import shown_line
 
@@ -49,18 +55,22 @@ def timeline_search(
 
 @timeline_app.command("export")
 def timeline_export(
-    text: Annotated[str, typer.Argument(help="Words that must be there, as for search.")] = "",
-    format: Annotated[str, typer.Option(help="jsonl, srt, vtt or md (Markdown with thumbnails).")] = "jsonl",
+    text: Annotated[str, typer.Argument(help="Words that an event must contain, as for search.")] = "",
+    format: Annotated[
+        str, typer.Option(help="Output format: jsonl, srt, vtt or md (Markdown with thumbnails).")
+    ] = "jsonl",
     since: Annotated[str | None, SINCE] = None,
     until: Annotated[str | None, UNTIL] = None,
     camera: Annotated[list[str] | None, CAMERA] = None,
     type: Annotated[list[str] | None, TYPE] = None,
-    clip: Annotated[int | None, typer.Option(help="Write the clip round the event of this number instead.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Of the clip, so much on each side; all by default.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The file to write; standard output by default.")] = None,
+    clip: Annotated[int | None, typer.Option(help="Write the clip of the event with this number instead.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Seconds of the clip before and after the event; the whole clip by default.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; standard output by default.")] = None,
     data: Annotated[Path | None, DATA] = None,
 ) -> None:
-    """Write events as JSON lines, subtitles or a page, oldest first, or the clip round one of them."""
+    """Write events as JSON lines, subtitles or Markdown, oldest first, or the clip of one event."""
     with clear_errors():
         from assistant.timeline.export import export, export_clip
 
@@ -78,12 +88,17 @@ def timeline_recap(
     since: Annotated[str, SINCE] = "1d",
     until: Annotated[str | None, UNTIL] = None,
     camera: Annotated[list[str] | None, CAMERA] = None,
-    prose: Annotated[bool, typer.Option("--prose", help="In sentences, by a checkpoint that declares it can.")] = False,
+    prose: Annotated[
+        bool,
+        typer.Option(
+            "--prose", help="Also retell the counts in sentences, with a checkpoint whose card declares that it can."
+        ),
+    ] = False,
     model: Annotated[str, typer.Option(help="Checkpoint folder or hub name, for --prose.")] = "embedded",
     data: Annotated[Path | None, DATA] = None,
-    json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Count what happened, by camera and kind."""
+    """Count events by camera and kind."""
     with clear_errors():
         from assistant.timeline.recap import recap
 
@@ -96,7 +111,7 @@ def timeline_recap(
 
 
 def _recap_prose(lines: list[str], model: str) -> None:
-    """A recap in sentences, marked as the model's own."""
+    """Print the model's retelling of a recap, under a heading that names the model."""
     from assistant.timeline.prose import check_prose, prose_question
     from models.checkpoint.loader import describe_checkpoint, load_checkpoint
 

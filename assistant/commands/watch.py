@@ -1,4 +1,4 @@
-"""`watch`: the cameras of a configuration, without a browser."""
+"""The `watch` command: watches the cameras of a configuration, without a browser."""
 
 from __future__ import annotations
 
@@ -23,10 +23,13 @@ from streaming.clock import SystemClock
 def watch_cameras(
     read: Callable[[], AppConfig], *, max_memory_gib: float | None, as_json: bool, log_level: str
 ) -> None:
-    """Watch the cameras of a configuration until a signal ends it, or all were recordings and are over."""
+    """Watch the cameras of a configuration until a signal, or until every camera has ended or failed.
+
+    read: reads the configuration, at the start and on each reload. Raises `NothingToSee` if every camera failed.
+    """
     config, clock, secrets = read(), SystemClock(), Secrets()
     if not config.cameras:
-        raise ConfigError("cameras: there are none; name one as `cameras: {door: {url: rtsp://…}}`")
+        raise ConfigError("cameras: none are configured; one is needed; name it as `cameras: {door: {url: rtsp://…}}`")
     configure_logs(sys.stderr, secrets, level=log_level)
     host = Scheduler(lambda: engine_of(config.model), clock=clock, max_memory_bytes=bytes_of(max_memory_gib))
 
@@ -56,5 +59,5 @@ def watch_cameras(
 
 
 def _of(name: str, failure: BaseException | None) -> str:
-    """What went wrong, without the camera's name before it."""
+    """The failure's message without a leading camera name."""
     return str(failure).removeprefix(f"{name}: ")

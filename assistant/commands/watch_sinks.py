@@ -1,4 +1,7 @@
-"""What `watch` prints: remarks and answers by camera and time of day, and every event to the log. Engine's thread."""
+"""What `watch` prints: comments and answers with camera and time of day, and every event to the log.
+
+Called on the engine's thread.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,13 @@ GRAVE = frozenset(
         StatusKind.REFUSED,
     }
 )
-"""Kinds that somebody should look at."""
+"""Kinds of status events that are logged as warnings."""
 
 logger = logging.getLogger("assistant.events")
 
 
 class SpokenSink:
-    """Prints what is said, with the time of day."""
+    """Prints comments, alerts and answers with the time of day and the camera."""
 
     def __init__(self, output: TextIO, camera: str, clock: Clock) -> None:
         self._output = output
@@ -34,7 +37,7 @@ class SpokenSink:
         self._clock = clock
 
     def append(self, event: StreamEvent) -> None:
-        """Print a remark, an alert, or a question with its answer."""
+        """Print a comment, an alert, or a question with its answer; status events are left out."""
         if isinstance(event, StatusEvent):
             return
         head = f"{time.strftime('%H:%M:%S', time.localtime(self._clock.wall_s()))} [{self._camera}]"
@@ -45,17 +48,17 @@ class SpokenSink:
         print(f"{head} {shown_text(event.text)}", file=self._output, flush=True)
 
     def close(self) -> None:
-        """Nothing is kept back."""
+        """Do nothing: every event was written at once."""
 
 
 class LogSink:
-    """One log line an event."""
+    """Writes one log record per event."""
 
     def __init__(self, camera: str) -> None:
         self._camera = camera
 
     def append(self, event: StreamEvent) -> None:
-        """Log an event with its figures."""
+        """Log an event with its figures; kinds of `GRAVE` as warnings, others as information."""
         facts: dict[str, object] = {"camera": self._camera, "kind": event.type, "media_s": round(event.time_s, 3)}
         level = logging.INFO
         if isinstance(event, StatusEvent):
@@ -68,4 +71,4 @@ class LogSink:
         logger.log(level, "%s", event.text, extra=facts)
 
     def close(self) -> None:
-        """Nothing is kept back."""
+        """Do nothing: every event was written at once."""

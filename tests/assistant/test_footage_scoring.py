@@ -239,4 +239,4 @@ def test_clips_and_photographs_of_a_folder_are_scored(tmp_path: Path) -> None:
 
 def test_footage_is_scored_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["evaluate", "--footage", str(tmp_path), "--clips", str(tmp_path)]) != 0
-    assert "--footage: it is scored alone; leave out --clips" in capsys.readouterr().err
+    assert "--footage: it cannot be combined with --clips or --task; leave those out" in capsys.readouterr().err
