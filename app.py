@@ -6,7 +6,7 @@ import gc
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -15,6 +15,7 @@ from assistant.commands.terminal import (
     BAD_INPUT,
     INTERRUPTED,
     as_json_line,
+    called_as,
     clear_errors,
     each,
     given,
@@ -457,16 +458,21 @@ def run(arguments: list[str] | None = None) -> int:
         from streaming.redact import redact_text
 
         message = named_value(error, sys.argv[1:] if arguments is None else arguments)
-        print(f"error: {redact_text(message)}; see python app.py --help", file=sys.stderr)
+        print(f"error: {redact_text(message)}; see {called_as()} --help", file=sys.stderr)
         return BAD_INPUT
     except typer.Abort:
         return INTERRUPTED
     return code if isinstance(code, int) else 0
 
 
-if __name__ == "__main__":
+def command_line() -> NoReturn:
+    """Run the command line of this process and end it. `video-assistant` starts here, as `python app.py` does."""
     hide_credentials()
     code = run()
     # Skip the last garbage collection: it visits every object that torch loaded, seconds on a busy machine.
     gc.freeze()
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    command_line()

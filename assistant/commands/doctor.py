@@ -20,13 +20,13 @@ PACKAGES = (
     "numpy",
     "pillow",
     "gradio",
-    "sounddevice",
     "typer",
     "platformdirs",
 )
 OPTIONAL = {
     "peft": "train --finetune needs it: pip install 'peft~=0.21.2'",
-    "pyarrow": "evaluate --task videomme needs it for parquet: pip install 'pyarrow~=26.0'",
+    "pyarrow": "evaluate --task videomme needs it for parquet: pip install 'pyarrow~=26.0.1'",
+    "sounddevice": "speech needs it: pip install 'sounddevice~=0.5.6'",
 }
 INSTALL = "pip install -r requirements.txt"
 
@@ -96,8 +96,7 @@ def _packages() -> list[Finding]:
         try:
             findings.append(Finding(name, importlib.metadata.version(name), True))
         except importlib.metadata.PackageNotFoundError:
-            needed = name not in ("gradio", "sounddevice")
-            findings.append(Finding(name, "missing", False, INSTALL, needed))
+            findings.append(Finding(name, "missing", False, INSTALL, needed=name != "gradio"))
     for name, use in OPTIONAL.items():
         try:
             findings.append(Finding(name, importlib.metadata.version(name), True, needed=False))
