@@ -52,7 +52,7 @@ def build_events() -> EventsTab:
     """Put it on the page."""
     with gr.Row(equal_height=False):
         where = gr.Radio([OWN, CAMERAS], value=OWN, label="Events of", scale=1, min_width=190)
-        text = gr.Textbox(label="EventSearch", placeholder='circle "on the left"', max_lines=1, scale=3, min_width=180)
+        text = gr.Textbox(label="Search", placeholder='circle "on the left"', max_lines=1, scale=3, min_width=180)
         since = gr.Dropdown(SINCE, value="", label="Since", scale=1, min_width=150)
         types = gr.CheckboxGroup(list(TYPES), value=[], label="Only", scale=2, min_width=260)
         button = gr.Button("Find events", variant="primary", scale=0, min_width=110)

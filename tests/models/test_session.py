@@ -345,9 +345,8 @@ def test_forgetting_leaves_pinned_text_as_if_nothing_else_had_been(engine: Engin
 
 
 def test_unknown_pruning_is_refused(engine: Engine) -> None:
-    session = engine.open_session(small_settings(pruning={"settle_s": 1.0, "nonsense": 3.0}))
     with pytest.raises(SettingsError, match="nonsense"):
-        engine.run(session.see(frame(picture(0), 0, 0.0)))
+        small_settings(pruning={"settle_s": 1.0, "nonsense": 3.0})
     with pytest.raises(SettingsError, match="live, paper or none"):
         engine.open_session(small_settings(), pruning="lively")  # type: ignore[arg-type]
 

@@ -145,7 +145,6 @@ def test_another_rate_in_the_middle_widens_the_window_and_keeps_the_memory(check
         ((27, 100), {}, "27 x 100 px: each side needs at least 28 px"),
         ((4000, 100), {}, "one side may be at most 16 times the other"),
         ((112, 112), {"window": WindowSettings(100, 120, 160, 240)}, "need at least 512 tokens"),
-        ((112, 112), {"pruning": {"nonsense": 3.0}}, "nonsense"),
     ],
 )
 def test_what_a_first_picture_would_be_refused_for_is_known_before_it(
