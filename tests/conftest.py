@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
@@ -13,6 +14,16 @@ settings.load_profile("no test asserts a time")
 
 EXCUSED = ("needs_clips", "needs_gpu")
 """Markers of tests that need what no package manager can install."""
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """Undo what a test sets for the whole process's logs, whose handlers would write to a stream that is closed."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = [handler for handler in root.handlers if handler in handlers] or handlers
+    root.setLevel(level)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -296,8 +296,9 @@ class VideoReader:
             found = ", ".join(kinds) or "nothing"
             raise NoVideoStream(self._name, f"it has no video stream, only {found}{cover}", "give a file with pictures")
         stream, others = choose_track(container, videos, seen)
-        has_size = stream.width > 0 and stream.height > 0
-        if stream.codec_context is None or not (has_size or self._is_live):
+        is_known = stream.codec_context is not None  # without a codec a stream has no size either
+        has_size = is_known and stream.width > 0 and stream.height > 0
+        if not is_known or not (has_size or self._is_live):
             raise NotAVideo(self._name, "its pictures have no size or no known codec", "check that it plays elsewhere")
         if stream.width * stream.height > MAX_PIXELS:
             size = f"{stream.width} x {stream.height}"
