@@ -1,8 +1,8 @@
-"""Bounded hand-over of frames and notices between two threads: one puts, one gets.
+"""Bounded queues that pass frames and notices from one thread to another: one thread puts, another gets.
 
-`LatestFrame` is for live sources: the newest frame wins, and what is dropped is counted. `FrameQueue` is for
-recordings: who puts waits, and nothing is ever dropped. Both keep notices in their order among the frames, and lose
-none.
+`LatestFrame` is for live sources: it keeps the newest frame, and counts the frames it drops. `FrameQueue` is for
+recordings: `put` blocks while the queue is full, and no frame is ever dropped. Both keep notices in their order among
+the frames, and lose none.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from streaming.errors import OptionError
 from streaming.types import Frame, Notice, NoticeKind
 
 Item = Frame | Notice
-"""What flows out of a source."""
+"""One item of a source's stream: a frame or a notice."""
 
 _MAX_WAITING_NOTICES = 256
 _NOTICE_INTERVAL_S = 1.0
 
 
 class HandOver(ABC):
-    """What both kinds share. Every method may be called from any thread."""
+    """Base class of both queues. Every method may be called from any thread."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
@@ -35,17 +35,17 @@ class HandOver(ABC):
 
     @property
     def num_dropped(self) -> int:
-        """Frames that nobody got, so far."""
+        """Number of frames dropped so far."""
         return 0
 
     @property
     def is_drained(self) -> bool:
-        """Whether `get` has nothing more to give, now or later."""
+        """Whether `get` will never return another item."""
         with self._changed:
             return self._cancelled or (self._finished and not self._has_next())
 
     def put(self, item: Item) -> bool:
-        """Hand `item` over, waiting where it must; False once `cancel` was called: stop putting."""
+        """Add `item`, blocking while there is no room; return False after `cancel`: the producer should stop."""
         with self._changed:
             self._changed.wait_for(lambda: self._cancelled or self._has_room(item))
             if self._cancelled:
@@ -55,7 +55,7 @@ class HandOver(ABC):
             return True
 
     def get(self, timeout_s: float | None = None) -> Item | None:
-        """The next item; None after `timeout_s` (None: no limit), or at the end, where `is_drained` tells."""
+        """Return the next item, or None after `timeout_s` (None: no limit) or at the end; see `is_drained`."""
         with self._changed:
             self._clock.wait_for(
                 self._changed, lambda: self._cancelled or self._finished or self._has_next(), timeout_s
@@ -67,13 +67,13 @@ class HandOver(ABC):
             return item
 
     def finish(self) -> None:
-        """Nothing more will be put; what is inside can still be got."""
+        """Say that no more items will be put; `get` still returns the items that are queued."""
         with self._changed:
             self._finished = True
             self._changed.notify_all()
 
     def cancel(self) -> None:
-        """Nothing more will be got; what is inside goes, and whoever waits in `put` or `get` wakes up."""
+        """Discard all items, and wake every thread that waits in `put` or `get`."""
         with self._changed:
             self._cancelled = True
             self._items.clear()
@@ -94,7 +94,7 @@ class HandOver(ABC):
 
 
 class FrameQueue(HandOver):
-    """First in, first out, nothing dropped; `put` waits while `max_items` are inside."""
+    """A first-in, first-out queue that drops nothing; `put` blocks while it holds `max_items`."""
 
     def __init__(self, max_items: int = 4, clock: Clock | None = None) -> None:
         super().__init__(clock)
@@ -107,22 +107,22 @@ class FrameQueue(HandOver):
 
 
 class LatestFrame(HandOver):
-    """Holds one frame, the newest, and the notices round it.
+    """Holds only the newest frame, and the notices before and after it.
 
-    A frame that was not got before the next one came is dropped. Drops are told in `DROPPED` notices, at most one a
-    second, each with the number since the last; `put` waits only where hundreds of notices are unread.
+    A frame that nobody fetched before the next one arrived is dropped. `DROPPED` notices report the drops, at most one
+    a second, each with the number since the last notice. `put` blocks only while hundreds of notices are unread.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
         super().__init__(clock)
         self._num_dropped = 0
-        self._num_untold = 0
+        self._num_unreported = 0
         self._last_dropped: Frame | None = None
-        self._told_at_s = -math.inf
+        self._reported_at_s = -math.inf
 
     @property
     def num_dropped(self) -> int:
-        """Frames dropped so far."""
+        """Number of frames dropped so far."""
         with self._changed:
             return self._num_dropped
 
@@ -130,7 +130,7 @@ class LatestFrame(HandOver):
         return isinstance(item, Frame) or len(self._items) < _MAX_WAITING_NOTICES
 
     def _has_next(self) -> bool:
-        return bool(self._items) or (self._finished and self._num_untold > 0)
+        return bool(self._items) or (self._finished and self._num_unreported > 0)
 
     def _append(self, item: Item) -> None:
         if isinstance(item, Frame):
@@ -138,26 +138,26 @@ class LatestFrame(HandOver):
             if waiting is not None:
                 self._items = deque(old for old in self._items if old is not waiting)
                 self._num_dropped += 1
-                self._num_untold += 1
+                self._num_unreported += 1
                 self._last_dropped = waiting
         self._items.append(item)
 
     def _pop(self) -> Item:
-        if self._last_dropped is not None and self._num_untold and self._should_tell():
+        if self._last_dropped is not None and self._num_unreported and self._is_report_due():
             return self._drop_notice(self._last_dropped)
         return self._items.popleft()
 
-    def _should_tell(self) -> bool:
-        """Before a frame, once a second; before the stream's end in any case."""
+    def _is_report_due(self) -> bool:
+        """Whether to report drops now: before a frame at most once a second, before the end of the stream always."""
         following = self._items[0] if self._items else None
         if isinstance(following, Frame):
-            return self._clock.now_s() - self._told_at_s >= _NOTICE_INTERVAL_S
+            return self._clock.now_s() - self._reported_at_s >= _NOTICE_INTERVAL_S
         return following is None or following.kind is NoticeKind.ENDED
 
     def _drop_notice(self, last_dropped: Frame) -> Notice:
-        count, self._num_untold = self._num_untold, 0
+        count, self._num_unreported = self._num_unreported, 0
         frames = "frame" if count == 1 else "frames"
-        self._told_at_s = self._clock.now_s()
+        self._reported_at_s = self._clock.now_s()
         return Notice(
             kind=NoticeKind.DROPPED,
             source=last_dropped.source,

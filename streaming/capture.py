@@ -1,6 +1,6 @@
-"""One thread that reads one source and hands its items over.
+"""The capture thread: reads one source and passes its frames and notices to the owner.
 
-`start`, `stop` and the iteration are for the owner's thread; `num_dropped` and `failure` for any.
+The owner's thread calls `start`, `stop` and iterates; any thread may read `num_dropped` and `failure`.
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ from streaming.sources.base import Source
 from streaming.types import Frame, SourceInfo
 
 DEFAULT_MAX_ITEMS = 4
+"""Frames and notices of a recording that are read ahead."""
 STOP_TIMEOUT_S = 10.0
+"""How long `Capture.stop` waits for the thread."""
 
 
 class Capture:
-    """Reads `source` in a thread of its own: a recording waits for its user, a live source keeps the newest frame.
+    """Reads `source` in its own thread. Recordings wait for the reader, live sources keep only the newest frame.
 
         with Capture(open_source("clip.mp4")) as capture:
             for item in capture:
                 ...
 
-    What goes wrong while reading is raised by the iteration once all that came before has been given, or by `stop`.
-    After `stop` it can be started again.
+    An error while reading is raised by the iteration, after all earlier items, or by `stop`. After `stop` it can be
+    started again.
     """
 
     def __init__(
@@ -37,18 +39,18 @@ class Capture:
         *,
         clock: Clock | None = None,
         max_items: int = DEFAULT_MAX_ITEMS,
-        pass_on: Callable[[Item], bool] | None = None,
+        accept: Callable[[Item], bool] | None = None,
         on_item: Callable[[], None] | None = None,
     ) -> None:
-        """`max_items` frames and notices of a recording are read ahead.
+        """`max_items`: how many frames and notices of a recording are read ahead.
 
-        `pass_on` sees each item in the thread before it is handed over, and keeps it back by returning False; it is
-        quick and does not raise. `on_item` is called in the thread whenever there is something new to get, its end too.
+        `accept` is called in the capture thread with each item; an item for which it returns False is discarded. It
+        must be quick and never raise. `on_item` is called in the capture thread after each new item and at the end.
         """
         self._source = source
-        self._pass_on = pass_on
+        self._accept = accept
         self.prepare: Callable[[Frame], Frame] | None = None
-        """What is done in the thread to each frame that is handed over, scaling it for one; may be set at any time."""
+        """Applied in the capture thread to each accepted frame, for instance to scale it; may be set at any time."""
         self._on_item = on_item or (lambda: None)
         self._is_over = False
         self._closing = threading.Lock()
@@ -59,7 +61,7 @@ class Capture:
         self._failure: BaseException | None = None
         self._info: SourceInfo | None = None
         self.hand_over_ms = 0.0
-        """From the decoder to this thread's end for the last frame: what `pass_on` took, no waiting."""
+        """Milliseconds that the last frame took from the decoder through `accept`, without any waiting."""
 
     @property
     def name(self) -> str:
@@ -68,73 +70,81 @@ class Capture:
 
     @property
     def info(self) -> SourceInfo:
-        """What is known of the source; only once started."""
+        """Facts about the source. Raises `StreamingError` before it was started."""
         if self._info is None:
             raise StreamingError(self.name, "its capture was not started", "call start() first")
         return self._info
 
     @property
     def num_dropped(self) -> int:
-        """Frames of a live source that nobody took in time, since the start."""
+        """Number of frames of a live source dropped since the start, because a newer one arrived first."""
         return self._buffer.num_dropped
 
     @property
     def failure(self) -> BaseException | None:
-        """What went wrong in the thread and was not raised yet."""
+        """The error of the capture thread that was not raised yet, or None."""
         return self._failure
 
     @property
     def is_running(self) -> bool:
-        """Whether its thread is alive."""
+        """Whether the capture thread is alive."""
         return self._thread is not None and self._thread.is_alive()
 
     @property
     def is_drained(self) -> bool:
-        """Whether there is nothing more to get, now or later."""
+        """Whether `get` will never return another item."""
         return self._buffer.is_drained
 
     def start(self) -> SourceInfo:
-        """Open the source in this thread, raising what is wrong with it, then read it in another."""
+        """Open the source in the calling thread, then read it in the capture thread. Raises the source's errors."""
         self._check_stopped()
         info = self._open()
         self._run(lambda: self._read(self._buffer))
         return info
 
     def begin(self) -> None:
-        """Open the source in the thread that reads it: what is wrong with it comes from `get`."""
+        """Open and read the source in the capture thread; `get` raises the errors of opening."""
         self._check_stopped()
         self._failure, self._info, self._is_over = None, None, False
         self._buffer = FrameQueue(self._max_items, self.clock)
         self._run(self._open_and_read)
 
     def close(self) -> None:
-        """Give nothing more and close the source, without waiting for the thread: `stop` does that."""
+        """Close the source and discard all queued items, without waiting for the thread, as `stop` does."""
         with self._closing:
             self._is_over = True
         self._source.close()
         self._buffer.cancel()
 
     def get(self, timeout_s: float | None = None) -> Item | None:
-        """The next frame or notice. None after `timeout_s`, or with `is_drained` at the end; raises a failure there."""
+        """The next frame or notice; None after `timeout_s` (None: no limit), or at the end, where `is_drained` is True.
+
+        Raises the capture thread's error once all earlier items were returned.
+        """
         item = self._buffer.get(timeout_s)
         if item is None and self._buffer.is_drained:
             self._raise_failure()
         return item
 
     def __iter__(self) -> Iterator[Item]:
-        """Frames and notices up to the end."""
+        """Iterate over frames and notices up to the end of the stream."""
         while (item := self.get()) is not None:
             yield item
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """Close the source and wait for the thread, at most `timeout_s`; raises `CaptureStuck`, or a failure kept."""
+        """Close the source and wait at most `timeout_s` for the thread.
+
+        Raises `CaptureStuck` if the thread does not end, or the thread's error if it was not raised yet.
+        """
         thread = self._thread
         self.close()
         if thread is not None:
             thread.join(timeout_s)
             if thread.is_alive():
                 raise CaptureStuck(
-                    thread.name, f"it did not end within {timeout_s:g} s", "its read ends at its own time limit"
+                    thread.name,
+                    f"the thread did not end within {timeout_s:g} s",
+                    "wait for the source's read timeout and stop it again",
                 )
             self._thread = None
         self._raise_failure()
@@ -170,7 +180,7 @@ class Capture:
         try:
             info = self._source.open()
         except Exception as error:
-            # Who let go of it meanwhile is not to be told that it could not be opened.
+            # A source that was closed while it was opening does not report a failure.
             self._failure = None if self._is_over else error
             self._source.close()
             self._buffer.finish()
@@ -192,7 +202,7 @@ class Capture:
                 if self._is_over or not self._hand_over(item, buffer):
                     break
         except Exception as error:
-            # Who let go of it is not to be told what that did to the reading.
+            # A source that was closed while it was being read does not report a failure.
             self._failure = None if self._is_over else error
         finally:
             self._source.close()
@@ -200,8 +210,8 @@ class Capture:
             self._on_item()
 
     def _hand_over(self, item: Item, buffer: HandOver) -> bool:
-        """Give an item out; False where nobody wants any more."""
-        wanted = self._pass_on is None or self._pass_on(item)
+        """Queue an accepted item; return False once the queue is cancelled and reading should stop."""
+        wanted = self._accept is None or self._accept(item)
         if isinstance(item, Frame):
             self.hand_over_ms = 1000 * max(0.0, self.clock.now_s() - item.captured_at_s)
         if not wanted:

@@ -1,4 +1,4 @@
-"""Time, and waiting for it: what waits takes a `Clock`, so that no test has to. Any thread may call a clock."""
+"""Clocks. Code that waits takes a `Clock`, so that tests pass a `FakeClock` and never sleep. For any thread."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Our clock: seconds that only grow, the time of day, and waits that can be interrupted."""
+    """A monotonic clock, the time of day, and waits that can be interrupted."""
 
     def now_s(self) -> float:
-        """Seconds since some moment of its own; it never jumps."""
+        """Monotonic time in seconds, counted from an arbitrary moment; it never jumps."""
         ...
 
     def wall_s(self) -> float:
@@ -20,22 +20,25 @@ class Clock(Protocol):
         ...
 
     def wait(self, event: threading.Event, timeout_s: float | None) -> bool:
-        """Wait until `event` is set or `timeout_s` have passed (None: no limit); whether the event is set."""
+        """Wait until `event` is set or `timeout_s` have passed (None: no limit); return whether the event is set."""
         ...
 
     def wait_for(self, condition: threading.Condition, predicate: Callable[[], bool], timeout_s: float | None) -> bool:
-        """Wait on `condition`, which the caller holds, until `predicate()`, or for `timeout_s`; its last value."""
+        """Wait on `condition`, which the caller holds, until `predicate()` is true or `timeout_s` have passed.
+
+        Returns the last value of `predicate()`.
+        """
         ...
 
 
 def sleep_until(clock: Clock, due_s: float, interrupt: threading.Event) -> bool:
-    """Wait until `clock.now_s()` reaches `due_s`; False if `interrupt` was set before."""
+    """Wait until `clock.now_s()` reaches `due_s`; return False if `interrupt` was set before then."""
     remaining_s = due_s - clock.now_s()
     return not (interrupt.is_set() if remaining_s <= 0 else clock.wait(interrupt, remaining_s))
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """The machine's own clocks."""
 
     def now_s(self) -> float:
         """Seconds of the monotonic clock."""
@@ -46,46 +49,46 @@ class SystemClock:
         return time.time()
 
     def wait(self, event: threading.Event, timeout_s: float | None) -> bool:
-        """Wait for real."""
+        """Block the thread in `event.wait`."""
         return event.wait(timeout_s)
 
     def wait_for(self, condition: threading.Condition, predicate: Callable[[], bool], timeout_s: float | None) -> bool:
-        """Wait for real."""
+        """Block the thread in `condition.wait_for`."""
         return condition.wait_for(predicate, timeout_s)
 
 
 class FakeClock:
-    """A clock for tests: a wait with a limit passes at once and moves the time; one without a limit waits for real."""
+    """A clock for tests: a wait with a timeout returns at once and advances the time; one without a timeout blocks."""
 
     def __init__(self, now_s: float = 0.0, wall_s: float = 1_700_000_000.0) -> None:
         self._lock = threading.Lock()
         self._now_s = now_s
         self._wall_minus_now_s = wall_s - now_s
         self.waits_s: list[float] = []
-        """Every wait that moved the time, in seconds, in order."""
+        """The length of every wait that advanced the time, in seconds, in order."""
 
     def now_s(self) -> float:
-        """The time that was made up."""
+        """The fake monotonic time in seconds."""
         with self._lock:
             return self._now_s
 
     def wall_s(self) -> float:
-        """The time of day that goes with it."""
+        """The fake time of day in seconds since 1970."""
         with self._lock:
             return self._now_s + self._wall_minus_now_s
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance both clocks by `seconds`."""
         with self._lock:
             self._now_s += seconds
 
     def set_wall(self, wall_s: float) -> None:
-        """Set the time of day, as people and time servers do; `now_s` does not jump."""
+        """Set the time of day, as a person or a time server does; `now_s` does not jump."""
         with self._lock:
             self._wall_minus_now_s = wall_s - self._now_s
 
     def wait(self, event: threading.Event, timeout_s: float | None) -> bool:
-        """Move the time by `timeout_s`, unless `event` is set already."""
+        """Advance the time by `timeout_s`, unless `event` is set already; return whether `event` is set."""
         if timeout_s is None:
             return event.wait()
         if not event.is_set():
@@ -93,7 +96,7 @@ class FakeClock:
         return event.is_set()
 
     def wait_for(self, condition: threading.Condition, predicate: Callable[[], bool], timeout_s: float | None) -> bool:
-        """Move the time by `timeout_s`, unless `predicate()` holds already."""
+        """Advance the time by `timeout_s`, unless `predicate()` is true already; return its last value."""
         if timeout_s is None:
             return condition.wait_for(predicate)
         if not predicate():

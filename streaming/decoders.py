@@ -1,13 +1,13 @@
-"""Which video decoders the installed FFmpeg libraries have. Any thread may ask."""
+"""Lists the video decoders of the installed FFmpeg libraries. For any thread."""
 
 from __future__ import annotations
 
 WANTED = ("h264", "hevc", "av1", "vp9", "vp8", "mpeg4", "mjpeg")
-"""What cameras and recordings of today need."""
+"""Codecs that today's cameras and recordings use."""
 
 
 def decoders_present() -> dict[str, bool]:
-    """Each wanted codec, and whether it can be decoded. Raises ImportError where PyAV does not load."""
+    """For each codec of `WANTED`, whether it can be decoded. Raises ImportError if PyAV cannot be imported."""
     from av.codec.codec import Codec, UnknownCodecError
 
     present = {}

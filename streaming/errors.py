@@ -1,25 +1,25 @@
-"""Everything that can go wrong in this room, as one tree; any thread may raise it.
+"""The exceptions of this package, as one tree; any thread may raise them.
 
     StreamingError
-    ├── ConfigError             a value we were given breaks its rule (also a ValueError)
+    ├── OptionError             an option breaks its rule (also a ValueError)
     ├── MissingLibrary          a library that this kind of source needs is not installed
-    ├── CaptureStuck            a capture thread did not end in the time it was given
+    ├── CaptureStuck            a capture thread did not end within its time limit
     └── SourceError             a source cannot be opened or read
         ├── SourceNotFound      no such file, camera, or stream on the server
-        ├── SourceUnreadable    it is there, and we may not read it
-        ├── SourceBusy          a camera that another program holds
-        ├── NotAVideo           it can be read, and it is not a video
-        │   ├── TruncatedFile   its index is missing: the recording was cut off
-        │   └── NoVideoStream   sound or subtitles only
-        ├── PictureTooNarrow    one side is more than 200 times the other
-        ├── TimesJumpBack       the timestamps of a recording jump back, and are not to
-        ├── PlayedBefore        it came to its end, and what is there now is the same again
+        ├── SourceUnreadable    the file or camera exists, but permission to read it is missing
+        ├── SourceBusy          another program holds the camera
+        ├── NotAVideo           the data can be read, but is not a video
+        │   ├── TruncatedFile   the file's index is missing: the recording was cut off
+        │   └── NoVideoStream   the file holds sound or subtitles only
+        ├── PictureTooNarrow    one side of the picture is more than 200 times the other
+        ├── TimesJumpBack       the timestamps of a recording jump back, and the options forbid it
+        ├── PlayedBefore        a live stream ended, and the server now sends the same data again
         ├── LoginRefused        the server wants another user or password
-        ├── AddressRefused      the URL leads where this source may not connect to
+        ├── AddressRefused      the URL leads to a host that the network policy forbids
         └── SourceUnreachable   the server does not answer, or not in its protocol
-            └── SourceTimeout   it did not answer in time
+            └── SourceTimeout   the server did not answer in time
 
-Each message is one line: the value, the rule it breaks, and what to do. Credentials never appear in it.
+Each message is one line: the value, the rule it breaks, and the remedy. Messages never contain credentials.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from streaming.redact import redact_text
 
 
 class StreamingError(Exception):
-    """Base of the tree."""
+    """Base class of all errors of this package."""
 
     def __init__(self, value: str, rule: str, remedy: str = "") -> None:
-        """`value` is what was given, `rule` what is wrong with it, `remedy` what to do about it."""
+        """`value` is the rejected value, `rule` the rule it breaks, `remedy` what the user can do."""
         self.value, self.rule, self.remedy = _one_line(value), _one_line(rule), _one_line(remedy)
         super().__init__(self.value, self.rule, self.remedy)
 
@@ -44,15 +44,15 @@ class StreamingError(Exception):
 
 
 class OptionError(StreamingError, ValueError):
-    """A value we were given breaks its rule."""
+    """An option has a value that breaks its rule."""
 
 
 class MissingLibrary(StreamingError):
-    """A library that this kind of source needs is not installed, or does not load."""
+    """A library that this kind of source needs is not installed, or cannot be imported."""
 
 
 class CaptureStuck(StreamingError):
-    """A capture thread did not end in the time it was given."""
+    """A capture thread did not end within its time limit."""
 
 
 class SourceError(StreamingError):
@@ -60,19 +60,19 @@ class SourceError(StreamingError):
 
 
 class SourceNotFound(SourceError):
-    """There is no such file, camera, or stream on the server."""
+    """The file, the camera, or the stream on the server does not exist."""
 
 
 class SourceUnreadable(SourceError):
-    """It is there, and we may not read it."""
+    """The file or camera exists, but this user has no permission to read it."""
 
 
 class SourceBusy(SourceError):
-    """A camera that another program holds."""
+    """Another program holds the camera."""
 
 
 class NotAVideo(SourceError):
-    """It can be read, and it is not a video."""
+    """The data can be read, but is not a video."""
 
 
 class TruncatedFile(NotAVideo):
@@ -80,7 +80,7 @@ class TruncatedFile(NotAVideo):
 
 
 class NoVideoStream(NotAVideo):
-    """There is sound or there are subtitles, and no pictures."""
+    """The file holds sound or subtitles, but no pictures."""
 
 
 class PictureTooNarrow(SourceError):
@@ -88,11 +88,11 @@ class PictureTooNarrow(SourceError):
 
 
 class TimesJumpBack(SourceError):
-    """The timestamps of a recording jump back, and whoever opened it asked that they do not."""
+    """The timestamps of a recording jump back, and `SourceOptions.jumps` is `refuse`."""
 
 
 class PlayedBefore(SourceError):
-    """What was taken for live came to its end, and the server now sends the same again."""
+    """A stream that was taken for live ended, and the server now sends the same data again: it is a recording."""
 
 
 class LoginRefused(SourceError):
@@ -100,18 +100,18 @@ class LoginRefused(SourceError):
 
     @classmethod
     def of(cls, source: str, *, was_given: bool) -> LoginRefused:
-        """For a source whose URL has a login, or has none."""
+        """The error for `source`; `was_given` says whether its URL contains a login."""
         if was_given:
             return cls(source, "the server refused this user or password", "check both")
         return cls(source, "the server wants a login", "write user:password@ in front of the host")
 
 
 class AddressRefused(SourceError):
-    """The URL leads where this source may not connect to."""
+    """The URL leads to an address that this source may not connect to."""
 
 
 class SourceUnreachable(SourceError):
-    """The server does not answer, or not in its protocol."""
+    """The server does not answer, or does not answer in the URL's protocol."""
 
 
 class SourceTimeout(SourceUnreachable):

@@ -1,4 +1,4 @@
-"""Parts of the picture that nobody may see, painted grey before anything else gets the frame.
+"""Privacy masks: regions of the picture that are painted grey before anything else gets the frame.
 
 Regions are immutable; a `Masks` belongs to the thread that reads the source.
 """
@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from streaming.errors import OptionError
 
 MID_GREY = 128
-"""The colour masks are painted in: next to nothing after normalisation with mean 0.5."""
+"""Grey level that masks are painted in: close to 0 after normalisation with mean 0.5."""
 
 Units = Literal["relative", "pixels"]
 Point = tuple[float, float]
@@ -26,17 +26,17 @@ _REMEDY = "give e.g. {rectangle: [0.7, 0.0, 0.3, 0.1]} as x, y, width, height in
 
 @dataclass(frozen=True, slots=True)
 class MaskRegion:
-    """One polygon of the upright picture; a pixel that it touches is hidden."""
+    """A polygon on the upright picture; every pixel that it touches is hidden."""
 
     points: tuple[Point, ...]
     """Corners as (x, y) from the top left, at least three."""
     units: Units = "relative"
-    """`relative`: 0..1 of the width and of the height. `pixels`: pixels of the picture as it arrives."""
+    """`relative`: 0 to 1 of the width and of the height. `pixels`: pixels of the picture as it arrives."""
 
     def __post_init__(self) -> None:
         shown = f"mask {list(self.points)} ({self.units})"
         if self.units not in get_args(Units):
-            raise OptionError(f"units={self.units!r}", "masks are in relative or in pixels", _REMEDY)
+            raise OptionError(f"units={self.units!r}", "units are relative or pixels", _REMEDY)
         if len(self.points) < 3:
             raise OptionError(shown, "a polygon has at least three corners", _REMEDY)
         coordinates = [value for point in self.points for value in point]
@@ -49,12 +49,15 @@ class MaskRegion:
 
     @classmethod
     def rectangle(cls, x: float, y: float, width: float, height: float, units: Units = "relative") -> Self:
-        """An upright rectangle by its top left corner and its size."""
+        """An axis-aligned rectangle, from its top left corner and its size."""
         return cls(((x, y), (x + width, y), (x + width, y + height), (x, y + height)), units)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, object]) -> Self:
-        """A region as a configuration writes it: `rectangle: [x, y, w, h]` or `polygon: [[x, y], …]`, and `units`."""
+        """A region from a configuration: `rectangle: [x, y, w, h]` or `polygon: [[x, y], …]`, and optional `units`.
+
+        Raises `OptionError` for unknown keys and bad values.
+        """
         unknown = set(mapping) - {"rectangle", "polygon", "units"}
         if unknown:
             raise OptionError(f"mask key {sorted(unknown)[0]!r}", "a mask has rectangle or polygon, and units", _REMEDY)
@@ -62,7 +65,7 @@ class MaskRegion:
             raise OptionError(f"mask {dict(mapping)!r}", "a mask has either a rectangle or a polygon", _REMEDY)
         units = mapping.get("units", "relative")
         if units not in get_args(Units):
-            raise OptionError(f"units={units!r}", "masks are in relative or in pixels", _REMEDY)
+            raise OptionError(f"units={units!r}", "units are relative or pixels", _REMEDY)
         if "rectangle" in mapping:
             x, y, width, height = _numbers(mapping["rectangle"], 4)
             return cls.rectangle(x, y, width, height, cast(Units, units))
@@ -73,21 +76,21 @@ class MaskRegion:
         return cls(points, cast(Units, units))
 
     def in_pixels(self, width_px: int, height_px: int) -> list[Point]:
-        """The corners in pixels of a picture of this size."""
+        """The corners as pixel coordinates of a picture of this size."""
         if self.units == "pixels":
             return list(self.points)
         return [(x * width_px, y * height_px) for x, y in self.points]
 
 
 class Masks:
-    """All regions of one source, drawn once for each size of picture."""
+    """All mask regions of one source; their pixel map is drawn once per picture size."""
 
     def __init__(self, regions: Sequence[MaskRegion]) -> None:
         self.regions = tuple(regions)
         self._hidden: np.ndarray | None = None
 
     def hidden(self, width_px: int, height_px: int) -> np.ndarray:
-        """What is hidden in a picture of this size: bool, `[height, width]`."""
+        """The hidden pixels of a picture of this size: bool, `[height, width]`."""
         if self._hidden is None or self._hidden.shape != (height_px, width_px):
             hidden = np.zeros((height_px, width_px), dtype=bool)
             for region in self.regions:
@@ -96,7 +99,7 @@ class Masks:
         return self._hidden
 
     def check(self, width_px: int, height_px: int) -> None:
-        """Raise `OptionError` where a region lies outside a picture of this size, or nothing is left to see."""
+        """Raise `OptionError` if a region lies outside a picture of this size, or the regions hide all of it."""
         for region in self.regions:
             if not _touched(region.in_pixels(width_px, height_px), width_px, height_px).any():
                 raise OptionError(
@@ -110,7 +113,7 @@ class Masks:
             )
 
     def apply(self, image: np.ndarray) -> np.ndarray:
-        """A copy of `image` (uint8, `[height, width, 3]`) with the regions grey; the image itself without regions."""
+        """A copy of `image` (uint8, `[height, width, 3]`) with the regions grey; `image` itself without regions."""
         if not self.regions:
             return image
         painted = image.copy()
@@ -126,33 +129,33 @@ def _touched(points: list[Point], width_px: int, height_px: int) -> np.ndarray:
         hidden[math.floor(rows[0]) : math.ceil(rows[-1]), math.floor(columns[0]) : math.ceil(columns[-1])] = True
         return hidden
     canvas = Image.fromarray(np.where(_centres_inside(points, width_px, height_px), 255, 0).astype(np.uint8))
-    # Pillow draws what is thinner than a pixel; it counts from the middle of pixels, masks from their corners.
+    # Pillow also draws polygons thinner than a pixel. It counts from pixel centres, masks from pixel corners.
     ImageDraw.Draw(canvas).polygon([(x - 0.5, y - 0.5) for x, y in points], fill=255)
     return np.asarray(canvas.filter(ImageFilter.MaxFilter(3))) > 0
 
 
 def _centres_inside(points: list[Point], width_px: int, height_px: int) -> np.ndarray:
-    """Pixels whose middle lies in the polygon, by the even-odd rule: bool, `[height, width]`."""
+    """Pixels whose centre lies in the polygon, by the even-odd rule: bool, `[height, width]`."""
     middles_x, middles_y = np.arange(width_px) + 0.5, np.arange(height_px)[:, None] + 0.5
     inside = np.zeros((height_px, width_px), dtype=bool)
     for (x0, y0), (x1, y1) in zip(points, points[1:] + points[:1], strict=True):
         rows = (y0 > middles_y) != (y1 > middles_y)
-        # Rows that an edge does not cross may overflow; they are left out.
+        # The division may overflow in rows that this edge does not cross; `rows` leaves them out.
         with np.errstate(all="ignore"):
             inside ^= rows & (middles_x < x0 + (middles_y - y0) / (y1 - y0 or 1.0) * (x1 - x0))
     return inside
 
 
 def _area(points: Sequence[Point]) -> float:
-    """Area of the box round the corners, 0 where all lie on one upright or level line."""
+    """Area of the corners' bounding box; 0 if all lie on one vertical or horizontal line."""
     columns, rows = [x for x, _ in points], [y for _, y in points]
     return (max(columns) - min(columns)) * (max(rows) - min(rows))
 
 
 def _numbers(value: object, count: int) -> tuple[float, ...]:
-    """`value` as `count` floats, or a `OptionError`."""
+    """`value` as `count` floats; raises `OptionError` if it is anything else."""
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != count:
-        raise OptionError(f"mask {value!r}", f"{count} numbers are wanted here", _REMEDY)
+        raise OptionError(f"mask {value!r}", f"it must be a list of {count} numbers", _REMEDY)
     for number in value:
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             raise OptionError(f"mask {value!r}", f"{number!r} is not a number", _REMEDY)

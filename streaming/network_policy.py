@@ -1,6 +1,7 @@
-"""Which machines a source may connect to: names are resolved once, checked, and stay what they were.
+"""Which addresses a source may connect to. Host names are resolved and checked once, then pinned.
 
-`NetworkPolicy` is a plain value that any thread may hold; `PinnedHosts` belongs to one source, for any thread.
+Pinning stops a host name from pointing elsewhere after the check (DNS rebinding). `NetworkPolicy` is an immutable value
+for any thread; `PinnedHosts` belongs to one source and may be called from any thread.
 """
 
 from __future__ import annotations
@@ -43,22 +44,22 @@ _NUMBERS = re.compile(r"(?:0[xX][0-9A-Fa-f]*|\d+)(?:\.(?:0[xX][0-9A-Fa-f]*|\d+))
 
 @dataclass(frozen=True, slots=True)
 class NetworkPolicy:
-    """Networks that may be connected to. Link-local, metadata, multicast and reserved addresses never are."""
+    """The networks that may be connected to; link-local, metadata, multicast and reserved addresses never may."""
 
     networks: tuple[Network, ...] | None = None
-    """None: every other network, the private ones too."""
+    """Allowed networks; None allows every other network, private ones included."""
 
     def refusal(self, address: Address) -> str:
-        """Why `address` may not be connected to, empty where it may; addresses inside of it count as well.
+        """Why `address` may not be connected to, or "" if it may. IPv4 addresses embedded in it are checked too.
 
-        >>> Reach().refusal(ipaddress.ip_address("::ffff:169.254.169.254"))
+        >>> NetworkPolicy().refusal(ipaddress.ip_address("::ffff:169.254.169.254"))
         "169.254.169.254 is a cloud's metadata service"
         """
         for candidate in _meanings(address):
             for network, what in _REFUSED:
                 if candidate.version == network.version and candidate in network:
                     return f"{candidate} is {what}"
-        # What the packets are sent to is the plain address: an IPv6 form of a listed IPv4 one counts as that.
+        # Packets go to the plain address, so the IPv6 form of a listed IPv4 address counts as listed.
         plain = (address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None) or address
         if self.networks is not None and not any(
             plain.version == network.version and plain in network for network in self.networks
@@ -68,10 +69,10 @@ class NetworkPolicy:
 
 
 class PinnedHosts:
-    """The addresses of the hosts that one source has connected to, each resolved and checked once."""
+    """The addresses of the hosts that one source connects to, each host resolved and checked once."""
 
     def __init__(self, name: str, reach: NetworkPolicy, resolve: Resolve | None = None) -> None:
-        """`name` is the source's, for messages; `resolve` gives the addresses of a host as text."""
+        """`name` is the source's display name, for messages; `resolve` returns the addresses of a host as text."""
         self._name = name
         self._reach = reach
         self._resolve = resolve or resolve_host
@@ -79,9 +80,9 @@ class PinnedHosts:
         self._pinned: dict[str, tuple[str, ...]] = {}
 
     def addresses(self, host: str, port: int) -> tuple[str, ...]:
-        """Where to connect for `host`: numeric addresses, the same ones each time.
+        """The numeric addresses of `host`, the same ones on every call.
 
-        Raises `AddressRefused` where one of them may not be reached, `SourceUnreachable` where there is none.
+        Raises `AddressRefused` if the policy forbids any of them, `SourceUnreachable` if the host has none.
         """
         key = host.rstrip(".").lower()
         with self._lock:
@@ -100,7 +101,7 @@ class PinnedHosts:
             except (OSError, UnicodeError):
                 texts = []
         if not texts:
-            raise SourceUnreachable(self._name, "its host name is not known", "check the name, or give the address")
+            raise SourceUnreachable(self._name, "its host name is not known", "check the name, or give its IP address")
         found = [ipaddress.ip_address(text) for text in dict.fromkeys(texts)]
         for address in found:
             refusal = self._reach.refusal(address)
@@ -113,15 +114,15 @@ class PinnedHosts:
 
 
 def resolve_host(host: str, port: int) -> list[str]:
-    """The addresses of `host` as the system gives them, in its order, without scopes."""
+    """The addresses of `host` from the system's resolver, in its order, without IPv6 scopes."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(entry[4][0]).partition("%")[0] for entry in found]
 
 
 def parse_host(name: str, host: str) -> Address | None:
-    """The address that `host` writes out, None where it is a name. Raises `AddressRefused` for any third thing.
+    """The address that `host` spells out; None if it is a host name. Raises `AddressRefused` for anything else.
 
-    Numbers in other notations (decimal, octal, hexadecimal, shortened) mean different machines to different programs.
+    Addresses in other notations (decimal, octal, hexadecimal, shortened) are refused: programs read them differently.
 
     >>> parse_host("camera", "10.0.0.5"), parse_host("camera", "camera.local")
     (IPv4Address('10.0.0.5'), None)
@@ -138,7 +139,7 @@ def parse_host(name: str, host: str) -> Address | None:
 
 
 def _meanings(address: Address) -> Iterator[Address]:
-    """`address`, and the IPv4 addresses that its IPv6 form stands for: mapped, compatible, 6to4, Teredo, NAT64."""
+    """`address` and the IPv4 addresses embedded in it: mapped, compatible, 6to4, Teredo, NAT64."""
     yield address
     if isinstance(address, ipaddress.IPv4Address):
         return

@@ -1,4 +1,4 @@
-"""The source for what a person typed: a path, a URL, `webcam:N` or `synthetic:SEED`. Heavy libraries load on use."""
+"""Makes the source for a user's text: a path, a URL, `webcam:N` or `synthetic:SEED`. Heavy libraries load on use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KINDS = "a path, rtsp://, rtsps://, http://, https://, webcam:0 or synthetic:1"
 def open_source(spec: str, *, options: SourceOptions | None = None, clock: Clock | None = None) -> Source:
     """The source for `spec`, not opened yet: a path, an `rtsp(s)` or `http(s)` URL, `webcam:N` or `synthetic:SEED`.
 
-    Raises `OptionError` for another kind of URL, a bad number, or an option that this kind of source cannot follow.
+    Raises `OptionError` for another kind of URL, a bad number, or an option that this kind of source does not support.
     """
     options = options or SourceOptions()
     source = _make(spec, options, clock)

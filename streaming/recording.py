@@ -1,7 +1,7 @@
-"""Clips of what was watched: H.264 in MP4, each a file that takes its name once it is whole.
+"""Writes video clips: H.264 in MP4, under a temporary name until the file is complete.
 
-`encode_clip` and `cut_clip` are for any thread. A `ClipWriter` has one thread of its own, which does all encoding, for
-however many cameras; its methods are for any thread. PyAV loads on use.
+`encode_clip` and `cut_clip` are for any thread. A `ClipWriter` encodes the clips of all cameras in one thread of its
+own; its methods are for any thread. PyAV loads on use.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 CLIP_QUALITY = 26
 """Constant rate factor of x264: 23 is its default, lower is better."""
 PART = ".part"
+"""Suffix of a clip that is still being written."""
 MOST_QUEUED_BYTES = 32 << 20
-"""Pictures that wait to be encoded, all clips together; past it, pictures are dropped and counted."""
+"""Most bytes of JPEG that wait to be encoded, all clips together; beyond it, pictures are dropped and counted."""
 _TICKS_A_SECOND = 90_000
-_BT601, _LIMITED = 6, 1  # numbers of ITU-T H.273, and of FFmpeg
+_BT601, _LIMITED = 6, 1  # code points of ITU-T H.273, and of FFmpeg
 
 
 class ClipNotWritten(StreamingError):
@@ -41,21 +42,25 @@ class ClipNotWritten(StreamingError):
 
 @dataclass(frozen=True, slots=True)
 class ClipResult:
-    """What became of a clip."""
+    """The outcome of writing one clip."""
 
     path: Path
     num_frames: int
+    """Frames in the file."""
     num_dropped: int
+    """Frames dropped because too many were waiting to be encoded."""
     size_bytes: int
+    """Size of the file, 0 if there is none."""
     start_s: float
     """Media time of the first picture."""
     end_s: float
+    """Media time of the last picture."""
     failure: str = ""
-    """Why there is no file; empty where there is one."""
+    """Why the clip could not be written; empty on success."""
 
 
 class ClipFile:
-    """One clip while it is written, on one thread. Pictures of another size are fitted into the first one's."""
+    """One clip while it is written, on one thread. Pictures of another size are fitted to the size of the first."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -69,7 +74,7 @@ class ClipFile:
     def add(self, image: np.ndarray, time_s: float) -> None:
         """Append a picture, uint8 RGB `[height, width, 3]`, at its media time. Raises `ClipNotWritten`.
 
-        Pictures whose time does not grow are left out.
+        Pictures that are not later than the one before are skipped.
         """
         from av.error import FFmpegError
         from av.video.frame import VideoFrame
@@ -93,11 +98,11 @@ class ClipFile:
         self.num_frames += 1
 
     def finish(self) -> int:
-        """Make it whole and give it its name; gives its bytes. Raises `ClipNotWritten`."""
+        """Complete the file and move it to its final name; return its size in bytes. Raises `ClipNotWritten`."""
         from av.error import FFmpegError
 
         if self._container is None or self._stream is None:
-            raise ClipNotWritten(str(self.path), "no picture came for it", "record longer")
+            raise ClipNotWritten(str(self.path), "the clip has no pictures", "record longer")
         try:
             self._container.mux(self._stream.encode(None))
             self._container.close()
@@ -109,10 +114,10 @@ class ClipFile:
             raise self._failed(error) from error
 
     def abandon(self) -> None:
-        """Leave nothing behind."""
+        """Delete the unfinished file."""
         container, self._container = self._container, None
         if container is not None:
-            with suppress(Exception):  # a disk that is full refuses the trailer too
+            with suppress(Exception):  # closing writes the trailer, which fails on a full disk too
                 container.close()
         with suppress(OSError):
             self._part.unlink(missing_ok=True)
@@ -126,7 +131,7 @@ class ClipFile:
         height_px, width_px = _even(image).shape[:2]
         self._stream.width, self._stream.height = width_px, height_px
         self._stream.pix_fmt = "yuv420p"
-        # The matrix by which RGB is turned here; untold, players take another for large pictures.
+        # Name the matrix used to convert RGB here; without it players assume another for large pictures.
         self._stream.codec_context.colorspace, self._stream.codec_context.color_range = _BT601, _LIMITED
         self._stream.time_base = self._stream.codec_context.time_base = Fraction(1, _TICKS_A_SECOND)
         self._stream.codec_context.thread_count = 1
@@ -138,7 +143,7 @@ class ClipFile:
 
 
 def encode_clip(path: Path, pictures: Iterable[tuple[np.ndarray, float]]) -> ClipResult:
-    """Write pictures, uint8 RGB `[height, width, 3]`, with their media times, growing. Raises `ClipNotWritten`."""
+    """Write `pictures`, uint8 RGB `[height, width, 3]` with increasing media times. Raises `ClipNotWritten`."""
     clip = ClipFile(path)
     try:
         for image, time_s in pictures:
@@ -151,7 +156,7 @@ def encode_clip(path: Path, pictures: Iterable[tuple[np.ndarray, float]]) -> Cli
 
 
 def cut_clip(path: Path, out: Path, start_s: float, end_s: float) -> ClipResult:
-    """Write what lies between two times of a clip, seconds from its start, to another. Raises `ClipNotWritten`."""
+    """Copy the part of a clip between two times, seconds from its start, to `out`. Raises `ClipNotWritten`."""
     import av
     from av.error import FFmpegError
 
@@ -164,12 +169,12 @@ def cut_clip(path: Path, out: Path, start_s: float, end_s: float) -> ClipResult:
     try:
         return encode_clip(out, pictures())
     except FFmpegError as error:
-        raise ClipNotWritten(path.name, error.strerror or str(error), "its file is damaged") from error
+        raise ClipNotWritten(path.name, error.strerror or str(error), "the file is damaged; record it again") from error
 
 
 @dataclass(slots=True)
 class _Clip:
-    """A clip in the writer's hands."""
+    """A clip that the writer is writing."""
 
     file: ClipFile
     on_done: Callable[[ClipResult], None]
@@ -179,7 +184,7 @@ class _Clip:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """A picture for a clip; without one, its end."""
+    """A queued picture of a clip; with `jpeg=None`, the clip's end."""
 
     clip: _Clip
     time_s: float = 0.0
@@ -187,11 +192,11 @@ class _Task:
 
 
 class ClipWriter:
-    """Encodes clips one picture at a time, in the order in which they come."""
+    """Encodes the pictures of all clips on one thread, in the order in which they were added."""
 
     def __init__(self, *, most_queued_bytes: int = MOST_QUEUED_BYTES) -> None:
         if most_queued_bytes < 1:
-            raise OptionError(f"most_queued_bytes={most_queued_bytes}", "at least one picture waits", "leave it out")
+            raise OptionError(f"most_queued_bytes={most_queued_bytes}", "it is 1 byte or more", "leave it out")
         self._most_queued_bytes = most_queued_bytes
         self._tasks: deque[_Task] = deque()
         self._num_bytes = 0
@@ -201,17 +206,20 @@ class ClipWriter:
         self._thread: threading.Thread | None = None
 
     def begin(self, key: str, path: Path, on_done: Callable[[ClipResult], None]) -> None:
-        """Start a clip, known by `key`. on_done: told what became of it, on the writer's thread."""
+        """Start a clip, named `key` in later calls. on_done: called with the result, on the writer's thread.
+
+        Raises `ClipNotWritten` if the writer is closed.
+        """
         with self._changed:
             if self._closing:
-                raise ClipNotWritten(path.name, "its writer is closed", "open another")
+                raise ClipNotWritten(path.name, "the clip writer is closed", "create another ClipWriter")
             self._open[key] = _Clip(ClipFile(path), on_done)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="clips", daemon=True)
                 self._thread.start()
 
     def add(self, key: str, jpeg: bytes, time_s: float) -> bool:
-        """Append a picture to a clip; False where it was dropped as too much waits already."""
+        """Queue a picture for a clip; return False if it was dropped because too many bytes wait already."""
         with self._changed:
             clip = self._open.get(key)
             if clip is None:
@@ -225,7 +233,7 @@ class ClipWriter:
             return True
 
     def finish(self, key: str) -> None:
-        """No more pictures come for a clip."""
+        """End the clip `key`: it gets no more pictures and is completed."""
         with self._changed:
             clip = self._open.pop(key, None)
             if clip is not None:
@@ -233,7 +241,7 @@ class ClipWriter:
                 self._changed.notify_all()
 
     def close(self, timeout_s: float = 10.0) -> bool:
-        """Finish every clip and end the thread; False where it took longer than `timeout_s`."""
+        """Finish every clip and end the thread; return False if that took longer than `timeout_s`."""
         with self._changed:
             for key in list(self._open):
                 self.finish(key)
@@ -274,7 +282,7 @@ class ClipWriter:
 
 
 def _even(image: np.ndarray) -> np.ndarray:
-    """The picture with even sides, as H.264 with half the colours wants them; an odd one gains a row or column."""
+    """The picture padded to even width and height, as H.264 with 4:2:0 colour subsampling requires."""
     height_px, width_px = image.shape[:2]
     if height_px % 2 or width_px % 2:
         image = np.pad(image, ((0, height_px % 2), (0, width_px % 2), (0, 0)), mode="edge")

@@ -1,7 +1,7 @@
-"""Takes credentials out of URLs and of text that may hold URLs; plain functions, for any thread.
+"""Removes credentials from URLs and from text that may contain URLs. Pure functions, for any thread.
 
-It errs on the side of hiding: passwords are typed unescaped, with any of `@ : / # ? %` in them, so everything between
-`://` and the last `@` goes, and every query value that is not known to be harmless.
+When in doubt it hides: users type passwords unescaped, with any of `@ : / # ? %` in them. So it removes everything
+between `://` and the last `@`, and every query value that is not known to be harmless.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 _URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://\S+")
 _AUTHORITY_END = re.compile(r"[/?#]")
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:@]*)(:\d{0,5})?[^\w]*")
-# A host that can hardly be a piece of a password: with a dot, a port, or in brackets.
+# A host that is unlikely to be part of a password: it has a dot or a port, or stands in brackets.
 _SURE_HOST = re.compile(
     r"(localhost|\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9\-]+(\.[A-Za-z0-9\-]+)+|[A-Za-z0-9\-]+(?=:\d))(:\d{1,5})?"
 )
@@ -23,7 +23,7 @@ _SECRET_IN_PATH = re.compile(
     r"(?i)\b(\w*?(?:password|passwd|passphrase|pwd|psw|secret|token|signature|api_?key|credential|user|usr|login)\w*?=)"
     r".*"
 )
-# FFmpeg, asked for every detail, prints the requests that it sends.
+# FFmpeg prints the requests that it sends at its most verbose log level.
 _LOGIN_HEADER = re.compile(r"(?i)((?:proxy-)?authorization:\s*)[^\r\n]*")
 _HARMLESS_QUERY = frozenset(
     ("bitrate", "camera", "ch", "channel", "codec", "fps", "height", "proto", "profile", "quality", "resolution")
@@ -34,7 +34,7 @@ _UNSAFE_IN_USERINFO = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9%._~\-]+")
 
 
 def redact_url(url: str) -> str:
-    """`url` without user, password, fragment and query values that may be secrets.
+    """`url` without its user, password, fragment and any query values that may be secrets.
 
     >>> redact_url("rtsp://admin:p@ss/w#rd@10.0.0.5:554/stream?channel=1&token=abc")
     'rtsp://***@10.0.0.5:554/stream?channel=1&token=***'
@@ -59,7 +59,7 @@ def redact_url(url: str) -> str:
 
 
 def redact_text(text: str) -> str:
-    """`text` with every URL in it redacted, and logins of requests; also for messages of FFmpeg, which quote both.
+    """`text` with every URL and every authorization header redacted; FFmpeg's messages may quote both.
 
     >>> redact_text("Connection refused: 'rtsp://u:secret@cam/live'")
     "Connection refused: 'rtsp://***@cam/live'"
@@ -69,7 +69,7 @@ def redact_text(text: str) -> str:
 
 
 def split_userinfo(url: str) -> tuple[str, str | None]:
-    """`url` without its `user:password`, and this as it was written; the password need not be escaped.
+    """`url` without its `user:password`, and the `user:password` as written (None if absent); it may be unescaped.
 
     >>> split_userinfo("rtsp://admin:p@ss/w#rd@10.0.0.5/stream")
     ('rtsp://10.0.0.5/stream', 'admin:p@ss/w#rd')
@@ -86,7 +86,7 @@ def split_userinfo(url: str) -> tuple[str, str | None]:
 
 
 def escape_userinfo(url: str) -> str:
-    """`url` with its user and password percent-escaped, as FFmpeg needs them; what is escaped already stays.
+    """`url` with its user and password percent-escaped, as FFmpeg needs them; existing escapes are kept.
 
     >>> escape_userinfo("rtsp://admin:p@ss/w#rd%@10.0.0.5/stream")
     'rtsp://admin:p%40ss%2Fw%23rd%25@10.0.0.5/stream'
@@ -100,7 +100,7 @@ def escape_userinfo(url: str) -> str:
 
 
 def with_userinfo(url: str, user: str, password: str | None = None) -> str:
-    """`url` with this login put in, escaped whatever is in it, in place of the one that it has.
+    """`url` with this login, percent-escaped, in place of any login that it has.
 
     >>> with_userinfo("rtsp://10.0.0.5/stream", "admin", "p@ss:w/%40")
     'rtsp://admin:p%40ss%3Aw%2F%2540@10.0.0.5/stream'
@@ -111,7 +111,7 @@ def with_userinfo(url: str, user: str, password: str | None = None) -> str:
 
 
 def _find_end_of_userinfo(rest: str, authority: str, *, is_web: bool) -> int:
-    """Which `@` comes before the host: the first that a sure host follows; without one, a guess by the scheme."""
+    """Index of the `@` before the host: the first one followed by a certain host, else a guess by the scheme."""
     for match in re.finditer("@", rest):
         if _SURE_HOST.fullmatch(_AUTHORITY_END.split(rest[match.end() :], maxsplit=1)[0]):
             return match.start()
@@ -124,7 +124,7 @@ def _escape(text: str) -> str:
 
 
 def _redact_pair(pair: str) -> str:
-    """A `name=value` of a query; a value alone may be a token, so it is hidden as well."""
+    """A query's `name=value`, its value hidden unless harmless; text without `=` may be a token and is hidden."""
     name, equals, value = pair.partition("=")
     if not equals:
         return HIDDEN if name else name

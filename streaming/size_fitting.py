@@ -1,4 +1,4 @@
-"""Pictures of several sizes on one: pure functions, for any thread. OpenCV loads on use."""
+"""Fits pictures of different sizes into one common size. Pure functions, for any thread. OpenCV loads on use."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 
 def fit_into(image: np.ndarray, width_px: int, height_px: int) -> np.ndarray:
-    """`image` at this size, its form kept and black where it does not reach, as players fit a picture to a screen.
+    """`image` scaled to fit into this size, its aspect ratio kept, with black borders (letterboxed).
 
-    image: uint8 RGB `[height, width, 3]`; returned as it is where it has the size.
+    image: uint8 RGB `[height, width, 3]`; returned unchanged if it has that size already.
     """
     import cv2
 
@@ -27,8 +27,8 @@ def fit_into(image: np.ndarray, width_px: int, height_px: int) -> np.ndarray:
     return fitted
 
 
-def on_one_grid(images: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The pictures at the size of the largest of them; of two sizes as large, the one that more of them have."""
+def fit_to_largest(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """All `images` letterboxed to the size of the largest; of two sizes of equal area, the more frequent one."""
     counts = Counter(image.shape[:2] for image in images)
     height_px, width_px = max(counts, key=lambda size: (size[0] * size[1], counts[size]))
     return [fit_into(image, width_px, height_px) for image in images]

@@ -1,6 +1,7 @@
-"""One source for two readers: people see every picture, the model those of its own rate; the rest is never converted.
+"""Splits one source between viewers and the model: viewers see every picture, the model samples at its own rate.
 
-A `Tap` goes with one source. The capture thread calls `take` and `pass_on`; everything else is for any thread.
+Pictures that neither wants are never converted to RGB. A `Tap` belongs to one source. The capture thread calls `wants`
+and `deliver`; any thread may call everything else.
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ from streaming.frame_sampling import FrameSampler, check_fps
 from streaming.types import Frame
 
 Viewer = Callable[[Frame], None]
-"""Takes every picture that is shown, on the capture thread; returns at once and never raises."""
+"""Callback that gets every shown picture, on the capture thread; it must return at once and never raise."""
 
 VIEW_FPS = 30.0
+"""Most pictures a second that viewers get."""
 _EARLY = 0.8
-"""Pictures come unevenly: one this share of a tick after the last still counts as on time."""
+"""Pictures arrive unevenly: one that comes this share of an interval after the last still counts as on time."""
 _RATE_S = 10.0
-"""Seconds that measured rates look back over."""
+"""Length of the window, in seconds, over which rates are measured."""
 
 
 class Viewers:
-    """Those who look at one stream, over all its connections."""
+    """The viewers of one stream; they stay registered when the source reconnects."""
 
     def __init__(self) -> None:
         self._viewers: tuple[Viewer, ...] = ()
@@ -34,7 +36,7 @@ class Viewers:
         return len(self._viewers)
 
     def add(self, viewer: Viewer) -> Callable[[], None]:
-        """Show `viewer` every picture from now on; call what is returned to end that."""
+        """Register `viewer` for every picture from now on; return a function that removes it."""
         with self._lock:
             self._viewers = (*self._viewers, viewer)
 
@@ -45,13 +47,13 @@ class Viewers:
         return remove
 
     def show(self, frame: Frame) -> None:
-        """Hand a picture to all of them."""
+        """Call every viewer with a picture."""
         for viewer in self._viewers:
             viewer(frame)
 
 
 class Tap:
-    """Decides about each decoded picture, before it is converted: for the model, for the viewers, or for nobody."""
+    """Decides for each decoded picture, before it is converted, whether the model, the viewers or nobody gets it."""
 
     def __init__(
         self,
@@ -61,13 +63,16 @@ class Tap:
         clock: Clock | None = None,
         view_fps: float = VIEW_FPS,
     ) -> None:
-        """`fps` is the model's rate by media time; `view_fps` caps what viewers get, by our clock."""
+        """`fps` is the model's rate in media time (None: every picture).
+
+        `view_fps` is the most pictures a second that viewers get, by our clock. Raises `OptionError` for a bad rate.
+        """
         check_fps("view_fps", view_fps)
         self.fps = fps
         """Frames a second for the model; may be set at any time."""
-        self.is_shut = False
-        """While set, the model gets nothing; viewers do."""
-        self._is_asked_for = False
+        self.is_model_paused = False
+        """While True, the model gets no pictures; viewers still do."""
+        self._is_frame_requested = False
         self.viewers = viewers if viewers is not None else Viewers()
         self._sampler = FrameSampler(fps)
         self._clock: Clock = clock or SystemClock()
@@ -78,51 +83,51 @@ class Tap:
 
     @property
     def next_s(self) -> float:
-        """As `FrameSampler.next_s`, for the model: nobody else has to be shown a standing picture again."""
+        """`FrameSampler.next_s` of the model's sampler: only the model needs a standing picture repeated."""
         self._sampler.set_fps(self.fps)
         return self._sampler.next_s
 
-    def look_now(self) -> None:
-        """Give the model the next picture, whether or not it is time for one."""
-        self._is_asked_for = True
+    def request_frame(self) -> None:
+        """Make the model get the next picture even if its sampler would skip it."""
+        self._is_frame_requested = True
 
     def wants(self, pts_s: float, *, is_repeated: bool = False) -> bool:
-        """Whether anybody wants the picture at media time `pts_s`; the sampler that a source asks.
+        """Whether the model or a viewer wants the picture at media time `pts_s`; the source calls this.
 
-        is_repeated: it is the picture of before, which still stands.
+        is_repeated: whether this is the previous picture again, because it is still being shown.
         """
         now_s = self._clock.now_s()
         if not is_repeated:
             self._decoded_at_s.append(now_s)
         self._sampler.set_fps(self.fps)
-        if not self.is_shut:
+        if not self.is_model_paused:
             is_due = self._sampler.wants(pts_s)
-            self._is_for_model, self._is_asked_for = is_due or self._is_asked_for, False
+            self._is_for_model, self._is_frame_requested = is_due or self._is_frame_requested, False
         else:
             self._is_for_model = False
         self._is_for_viewers = len(self.viewers) > 0 and now_s - self._viewed_at_s >= self._view_every_s
         return self._is_for_model or self._is_for_viewers
 
     def reset(self) -> None:
-        """The source was opened anew: its next picture is for everybody."""
+        """Start anew after the source was reopened: the model gets its next picture."""
         self._sampler.reset()
 
-    def pass_on(self, frame: Frame) -> bool:
-        """Show the picture that was taken last to its viewers; whether it is for the model too."""
+    def deliver(self, frame: Frame) -> bool:
+        """Show `frame`, the last one that `wants` accepted, to the viewers; return whether the model gets it too."""
         if self._is_for_viewers:
             self._viewed_at_s = self._clock.now_s()
             self.viewers.show(frame)
         return self._is_for_model
 
     def fps_decoded(self, now_s: float) -> float:
-        """Pictures a second that the source gave in the last ten seconds, by our clock."""
-        return rate_of(list(self._decoded_at_s), now_s)
+        """Pictures a second that the source decoded in the last ten seconds, by our clock."""
+        return rate_per_s(list(self._decoded_at_s), now_s)
 
 
-def rate_of(times_s: Sequence[float], now_s: float) -> float:
-    """Events a second over the last ten, from the times of the latest ones; 0 where there are none.
+def rate_per_s(times_s: Sequence[float], now_s: float) -> float:
+    """Events a second over the last ten seconds, from the events' times; 0 if there were fewer than two.
 
-    >>> rate_of([0.0, 1.0, 9.0, 9.5, 10.0], 10.0)
+    >>> rate_per_s([0.0, 1.0, 9.0, 9.5, 10.0], 10.0)
     0.4
     """
     recent = [time_s for time_s in times_s if now_s - time_s <= _RATE_S]

@@ -1,4 +1,4 @@
-"""Small JPEG pictures: made, and read back. Plain functions, for any thread. OpenCV loads on use."""
+"""Encodes and decodes small JPEG pictures. Pure functions, for any thread. OpenCV loads on use."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from streaming.errors import OptionError
 THUMBNAIL_PX = 320
 """The longer side of a thumbnail."""
 THUMBNAIL_QUALITY = 80
+"""JPEG quality of a thumbnail, 0 to 100."""
 MOST_PIXELS = 50_000_000
-"""A JPEG that says it holds more is damaged, or an attack."""
+"""A JPEG whose header declares more pixels is damaged, or an attack."""
 
 
 @dataclass(frozen=True, slots=True)
 class Jpeg:
-    """An encoded picture."""
+    """A picture encoded as JPEG."""
 
     data: bytes
     width_px: int
@@ -25,9 +26,9 @@ class Jpeg:
 
 
 def encode_jpeg(image: np.ndarray, *, max_side_px: int = THUMBNAIL_PX, quality: int = THUMBNAIL_QUALITY) -> Jpeg:
-    """A picture as JPEG, scaled down to `max_side_px` on its longer side, never up.
+    """Encode `image` as JPEG, its longer side scaled down to `max_side_px`, never up.
 
-    image: uint8 RGB `[height, width, 3]`.
+    image: uint8 RGB `[height, width, 3]`. quality: 0 to 100. Raises `OptionError` if it cannot be encoded.
     """
     import cv2
 
@@ -40,7 +41,7 @@ def encode_jpeg(image: np.ndarray, *, max_side_px: int = THUMBNAIL_PX, quality: 
 
 
 def scaled_down(image: np.ndarray, max_side_px: int = THUMBNAIL_PX) -> np.ndarray:
-    """The picture with at most `max_side_px` on its longer side; itself where it is no larger.
+    """`image` scaled down to `max_side_px` on its longer side; `image` itself if it is no larger.
 
     image: uint8 RGB `[height, width, 3]`.
     """
@@ -55,11 +56,11 @@ def scaled_down(image: np.ndarray, max_side_px: int = THUMBNAIL_PX) -> np.ndarra
 
 
 def decode_jpeg(data: bytes) -> np.ndarray:
-    """The picture of a JPEG, uint8 RGB `[height, width, 3]`. Raises `OptionError` where it is none."""
+    """Decode a JPEG to uint8 RGB `[height, width, 3]`. Raises `OptionError` if `data` is not a readable JPEG."""
     import cv2
 
     bad = OptionError(f"a picture of {len(data)} bytes", "it is not a JPEG that can be read", "leave it out")
-    if not 0 < _num_pixels(data) <= MOST_PIXELS:  # the decoder would take other kinds of picture, of any size
+    if not 0 < _num_pixels(data) <= MOST_PIXELS:  # the decoder would accept other formats, of any size
         raise bad
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -71,7 +72,7 @@ def decode_jpeg(data: bytes) -> np.ndarray:
 
 
 def _num_pixels(data: bytes) -> int:
-    """Pixels that the frame header promises; 0 where there is none: it is no JPEG, or a damaged one."""
+    """Number of pixels by the JPEG's frame header; 0 without one: `data` is damaged or not a JPEG."""
     at = 2
     while data[:2] == b"\xff\xd8" and at + 9 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")

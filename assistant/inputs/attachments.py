@@ -12,7 +12,7 @@ import numpy as np
 from assistant.errors import AssistantError, NothingToSee
 from assistant.spreading import FrameSpread
 from assistant.stream.damage_report import DamageReport
-from streaming.size_fitting import on_one_grid
+from streaming.size_fitting import fit_to_largest
 
 if TYPE_CHECKING:
     from streaming.sources.base import Jumps, SourceOptions
@@ -37,7 +37,7 @@ def read_picture(path: Path, warn: Callable[[str], None] = lambda line: None, *,
     from PIL import Image, UnidentifiedImageError
 
     from streaming.sources.file_signatures import kind_of
-    from streaming.sources.still_photos import as_seen
+    from streaming.sources.still_photos import photo_to_rgb
 
     try:
         with Image.open(path) as opened:
@@ -45,7 +45,7 @@ def read_picture(path: Path, warn: Callable[[str], None] = lambda line: None, *,
                 raise BadPicture(
                     f"{path}: {opened.width} x {opened.height}; at most {MOST_PIXELS:,} pixels are read; scale it down"
                 )
-            image, num_pictures = as_seen(opened), getattr(opened, "n_frames", 1)
+            image, num_pictures = photo_to_rgb(opened), getattr(opened, "n_frames", 1)
     except UnidentifiedImageError as error:
         kind = kind_of(path)
         reason, remedy = (kind.said, kind.remedy) if kind else ("not a picture", "give a JPEG, PNG or WebP file")
@@ -95,7 +95,7 @@ def read_clip(
     if true_stride < stride:
         spread, report, _, _ = _read(spec, options, true_stride)
     taken = spread.frames()
-    images = on_one_grid([frame.image for frame in taken])
+    images = fit_to_largest([frame.image for frame in taken])
     for line in [*report.warnings(), *_tell_sizes(taken, images[0]), *_tell_stride(spread.stride, fps)]:
         warn(f"{shown or name}: {line}")
     return images, [frame.pts_s for frame in taken]

@@ -148,7 +148,7 @@ class Player:
             if self._is_over:
                 raise NotPlaying(f"{config.name}: it was stopped; start another")
             tap = Tap(self._fps, self.viewers, clock=self._clock, view_fps=config.view_fps)
-            tap.is_shut = self.is_paused and bool(self.is_live)
+            tap.is_model_paused = self.is_paused and bool(self.is_live)
             source = self._make(config, tap, start_s)
             self._config = config  # what is refused is not tried again at the next loss
             self.name = source.name
@@ -156,7 +156,7 @@ class Player:
                 source,
                 clock=self._clock,
                 max_items=MAX_AHEAD,
-                pass_on=lambda item: self._pass_on(tap, item),
+                accept=lambda item: self._pass_on(tap, item),
                 on_item=self._on_item,
             )
             capture.prepare = self._prepare
@@ -167,7 +167,7 @@ class Player:
             self.state = PlayerState(ChannelState.OPENING, "it is being opened", self.state.num_reconnects)
             if self.is_paused:
                 self._num_free = 1
-                self.playback.let_through(1)
+                self.playback.allow_frames(1)
             capture.begin()
         self._on_item()
 
@@ -198,7 +198,7 @@ class Player:
     def look_now(self) -> None:
         """Give the model the next picture of a live source, whether or not it is time for one."""
         if self.is_showing and self._tap is not None:
-            self._tap.look_now()
+            self._tap.request_frame()
 
     def pause(self) -> bool:
         """Give the model nothing more; a recording stands still. Whether it ran before."""
@@ -207,7 +207,7 @@ class Player:
                 return False
             self._paused_at_s, self._num_free = self._clock.now_s(), 0
             if self.is_live and self._tap is not None:
-                self._tap.is_shut = True
+                self._tap.is_model_paused = True
             else:
                 self.playback.pause()
             return True
@@ -220,7 +220,7 @@ class Player:
             stood_s = self._clock.now_s() - self._paused_at_s
             self._paused_at_s = None
             if self._tap is not None:
-                self._tap.is_shut = False
+                self._tap.is_model_paused = False
             self.playback.resume()
         self._on_item()
         return stood_s
@@ -304,7 +304,7 @@ class Player:
         self._size_px = (item.image.shape[1], item.image.shape[0])
         if self.state.state in (ChannelState.OPENING, ChannelState.RECONNECTING):
             self._run("")
-        return tap.pass_on(item)
+        return tap.deliver(item)
 
     def _prepare(self, frame: Frame) -> Frame:
         """Scale a frame for the model and for keeping, on the capture thread: large ones would hold up the engine."""
@@ -316,7 +316,7 @@ class Player:
         if notice.kind is NoticeKind.OPENED:
             self._run(notice.reason)
             if self.is_paused and self.is_live and self._tap is not None:
-                self._tap.is_shut = True
+                self._tap.is_model_paused = True
             if self.info is not None and self._size_px == (0, 0):
                 self._size_px = (self.info.width_px, self.info.height_px)
         elif notice.kind is NoticeKind.RECONNECTING:

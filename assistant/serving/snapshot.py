@@ -11,7 +11,7 @@ from assistant.serving.channel_types import CacheUse, ChannelConfig, ChannelSnap
 from assistant.serving.scheduler import ModelState
 from assistant.stream.stats import StreamStats
 from streaming.clock import Clock
-from streaming.tap import rate_of
+from streaming.tap import rate_per_s
 
 if TYPE_CHECKING:
     from assistant.serving.player import Player
@@ -124,7 +124,7 @@ class SnapshotBuilder:
             instruct=config.instruct,
             fps_in=player.fps_in(),
             fps_wanted=fps_wanted,
-            fps_used=rate_of(list(self._seen_at_s), now_s),
+            fps_used=rate_per_s(list(self._seen_at_s), now_s),
             rate_factor=factor,
             num_read=player.num_read,
             num_sampled=stats.sampled,

@@ -1,4 +1,4 @@
-"""The cells of a view, the settings of live pruning and its decisions. Any thread may hold them."""
+"""Data types of DiffFP: the grid of cells, the settings of live pruning, and its decisions. For any thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NUM_CHANNELS = 3
 
 @dataclass(frozen=True, slots=True)
 class CellGrid:
-    """The merged cells of one view."""
+    """The grid of merged cells of one picture size; each cell becomes one token."""
 
     rows: int
     """Merged cells from top to bottom."""
@@ -24,6 +24,7 @@ class CellGrid:
     merge: int = 2
     """A cell is `merge` x `merge` patches: 2 for video, 1 for still images."""
     patch_px: int = 14
+    """Side of a patch in pixels."""
 
     def __post_init__(self) -> None:
         for name in ("rows", "cols", "merge", "patch_px"):
@@ -33,19 +34,21 @@ class CellGrid:
 
     @property
     def num_cells(self) -> int:
+        """Number of merged cells."""
         return self.rows * self.cols
 
     @property
     def num_patches(self) -> int:
+        """Number of patches."""
         return self.num_cells * self.merge**2
 
     @property
     def patch_dim(self) -> int:
-        """Values in one patch: channels x pixels."""
+        """Number of values in one patch: channels x pixels."""
         return NUM_CHANNELS * self.patch_px**2
 
     def check(self, shape: tuple[int, ...], num_frames: int = 1) -> None:
-        """Raises ConfigError where `shape` is not `[num_frames * num_patches, patch_dim]`."""
+        """Raise `OptionError` if `shape` is not `[num_frames * num_patches, patch_dim]`."""
         expected = (num_frames * self.num_patches, self.patch_dim)
         if tuple(shape) != expected:
             raise OptionError(
@@ -56,58 +59,63 @@ class CellGrid:
 
 
 class Kind(StrEnum):
-    """Why a frame is appended to the stream, or is not."""
+    """Why a frame is appended to the model's stream, or is skipped."""
 
     WHOLE = "whole"
+    """Every cell is kept: the first frame, or one after `keep_next_whole`."""
     CHANGED = "changed"
+    """Some cells changed."""
     SETTLING = "settling"
+    """Nothing changed, but something did within the last `settle_s`."""
     HEARTBEAT = "heartbeat"
+    """Nothing changed, and `heartbeat_s` have passed or cells must be refreshed."""
     SKIPPED = "skipped"
+    """The frame is not appended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
-    """The decision about one frame. The arrays are `[num_cells]` bool, row-major; readers never write to them."""
+    """Which cells of one frame are kept. The arrays are `[num_cells]` bool, row-major; readers never write to them."""
 
     keep: np.ndarray
     """The cells that become tokens: changed or refreshed."""
     changed: np.ndarray
-    """Cells that look different from their last kept pixels. All of them in a whole frame."""
+    """Cells that differ from their last kept pixels; all cells in a whole frame."""
     refreshed: np.ndarray
-    """Unchanged cells kept because their token is about to leave the window, or to go stale."""
+    """Unchanged cells that are kept because their token is about to be evicted or is going stale."""
     kind: Kind
     noise_levels: float
-    """The source's estimated noise floor: the standard deviation of one frame's pixels, grey levels."""
+    """The source's estimated noise floor: the standard deviation of one frame's pixels, in grey levels."""
 
     @property
     def appended(self) -> bool:
-        """Whether the frame goes into the stream; a skipped one costs no tokens and no encoder pass."""
+        """Whether the frame is appended to the stream; a skipped frame costs no tokens and no encoder pass."""
         return self.kind is not Kind.SKIPPED
 
 
 @dataclass(frozen=True, slots=True)
 class LiveSettings:
-    """How live pruning behaves. Checked here, and against the grid where the two meet.
+    """Settings of live pruning. The constructor checks them alone, `check` against a grid.
 
-    A cell changes when any of its patches passes any of the five thresholds, all in grey levels.
+    A cell counts as changed if any of its patches passes any of the five thresholds, all in grey levels.
     """
 
     window_low_tokens: int
-    """L, the low watermark of the vision window: what eviction leaves. At least eight whole frames of cells."""
+    """L, the low watermark of the vision window: the tokens that eviction leaves. At least eight times the cells."""
     settle_s: float = 2.0
-    """For how long after a change empty frames are still appended: something has stopped."""
+    """How long after a change empty frames are still appended, so that the model sees that something stopped."""
     heartbeat_s: float = 4.0
-    """How often an empty frame is appended after that."""
+    """Interval between empty frames that are appended after that."""
     brightness_levels: float = 9.0
-    """The patch's mean, beside what the exposure of the whole picture did since the cell was kept."""
+    """Threshold on a patch's mean, after subtracting what the exposure of the whole picture changed it by."""
     exposure_levels: float = 16.0
-    """The patch's mean, whatever the cause: no token is further than this from what the camera shows."""
+    """Threshold on a patch's mean from any cause: no token is further than this from what the camera shows."""
     colour_levels: float = 6.0
-    """The mean of a channel, beside that of all three."""
+    """Threshold on a channel's mean, relative to the mean of all three channels."""
     contrast_levels: float = 6.0
-    """The mean of a quarter patch, beside that of the patch. The least; noise raises it up to 8."""
+    """Threshold on a quarter patch's mean, relative to the patch's mean. This is the least; noise raises it up to 8."""
     detail_levels: float = 4.0
-    """The rms inside the quarter patches. The least; noise raises it as far as it goes."""
+    """Threshold on the rms inside the quarter patches. This is the least; noise raises it up to 40."""
 
     def __post_init__(self) -> None:
         ranges = {"settle_s": (0, 60), "heartbeat_s": (0.1, 600)}
@@ -121,7 +129,7 @@ class LiveSettings:
             raise OptionError(f"window_low_tokens={self.window_low_tokens}", "it must be at least 1", "raise it")
 
     def check(self, grid: CellGrid) -> None:
-        """Raises ConfigError where the window is too small for the grid."""
+        """Raise `OptionError` if the vision window is too small for the grid."""
         least = least_window_tokens(grid.num_cells)
         if self.window_low_tokens < least:
             raise OptionError(

@@ -1,6 +1,6 @@
-"""The exposure of a view: how bright each patch would be now if nothing but the camera's exposure had changed.
+"""Estimates how much of each patch's change of brightness comes from the camera's exposure alone.
 
-Owned by the thread that prunes; numpy alone. All values are grey levels.
+Belongs to the thread that prunes; uses numpy only. All values are grey levels.
 """
 
 from __future__ import annotations
@@ -8,40 +8,43 @@ from __future__ import annotations
 import numpy as np
 
 STEADY_SHARE = 0.3
-"""Of all patches must have kept their texture, or the exposure is taken to stand: there is too little to read it by."""
+"""Least share of patches with unchanged texture; with fewer, the exposure is assumed not to have changed."""
 AGREED_SHARE = 0.8
-"""Of those patches must move together: exposure moves all of a picture, a mover or a shadow a part of it."""
+"""Least share of those patches that must change alike: exposure changes all of a picture, an object only a part."""
 EXTREME_LEVELS = 2.0
-"""This near to the brightest or darkest patch, a patch may be saturated and unable to follow."""
+"""A patch this close to the brightest or darkest one may be saturated and is left out."""
 GAIN_SHARE = 0.1
-"""So many more patches must agree on a gain than on an offset: a line bends towards whatever moves."""
+"""Share by which more patches must agree on a gain than on an offset: a fitted line bends towards moving objects."""
 SLOPE_SPREAD_LEVELS = 10.0
-"""The brighter and the darker third must lie so far apart before a gain is told from an offset."""
+"""Least distance between the brighter and the darker third for telling a gain from an offset."""
 
 
 class Exposure:
     """The brightness that each patch is expected to have gained since it was kept, by exposure alone.
 
-    What is expected is anchored to the kept pixels in every frame, so errors do not add up from frame to frame, and
-    lies within `most_levels` of them: whatever is further off is a change, whatever the cause.
+    Each frame is compared with the kept pixels, so errors do not add up from frame to frame. The expected gain is at
+    most `most_levels`: any larger difference counts as a change, whatever its cause.
     """
 
     def __init__(self, num_patches: int, agreed_levels: float, most_levels: float) -> None:
-        """`agreed_levels`: how far patches that move together may lie apart."""
+        """`agreed_levels`: largest difference between patches that count as changing alike.
+
+        `most_levels`: largest change that is attributed to exposure.
+        """
         self._agreed_levels = agreed_levels
         self._most_levels = most_levels
         self._expected = np.zeros(num_patches)
 
     @property
     def expected(self) -> np.ndarray:
-        """By how much each patch should be brighter than when it was kept, `[num_patches]`."""
+        """By how much each patch is expected to be brighter than when it was kept, `[num_patches]`."""
         return self._expected
 
-    def follow(self, shift: np.ndarray, level: np.ndarray, stayed: np.ndarray) -> None:
-        """Takes in the next frame.
+    def update(self, shift: np.ndarray, level: np.ndarray, stayed: np.ndarray) -> None:
+        """Update the estimate from the next frame.
 
         shift: how much brighter each patch is than when it was kept; level: its mean now; stayed: whether its texture
-        is the one it was kept with. All are `[num_patches]`.
+        is unchanged since it was kept. All are `[num_patches]`.
         """
         surprise = shift - self._expected
         expected_level = level - surprise
@@ -54,12 +57,12 @@ class Exposure:
         if change is not None:
             self._expected = np.clip(self._expected + change, -self._most_levels, self._most_levels)
 
-    def kept(self, patches: np.ndarray) -> None:
-        """The patches marked in `[num_patches]` bool are compared with what they show now from here on."""
+    def reset_patches(self, patches: np.ndarray) -> None:
+        """Restart the estimate of newly kept patches, marked in `[num_patches]` bool, from their present pixels."""
         self._expected[patches] = 0.0
 
     def _common_change(self, surprise: np.ndarray, level: np.ndarray, usable: np.ndarray) -> np.ndarray | None:
-        """What all patches' brightness did, `[num_patches]`, as an offset or as a gain; None where they disagree."""
+        """The common change of brightness, `[num_patches]`, as an offset or a gain; None if the patches disagree."""
         change = np.full(len(surprise), np.median(surprise[usable]))
         agreed = self._agreed(surprise - change, usable)
         line = _resistant_line(level[usable], surprise[usable])
@@ -78,7 +81,7 @@ class Exposure:
 def _resistant_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float] | None:
     """Slope and intercept through the medians of the outer thirds (Tukey, Exploratory Data Analysis, 1977).
 
-    None where x is spread too little.
+    None if the values of `x` are too close together.
     """
     order = np.argsort(x, kind="stable")
     third = len(order) // 3

@@ -1,4 +1,4 @@
-"""DiffFP, frame by frame: which merged cells of a frame become tokens. Each object belongs to one thread."""
+"""DiffFP frame by frame: decides which merged cells of a frame become tokens. Each object belongs to one thread."""
 
 from __future__ import annotations
 
@@ -19,19 +19,23 @@ from streaming.errors import OptionError
 __all__ = ["CellGrid", "Kind", "LiveDiffFP", "LiveSettings", "PaperDiffFP", "Pruning", "clip_mask"]
 
 PAPER_THRESHOLD = 0.1
-"""Of the published DiffFP: mean absolute difference of normalised pixels, times 255."""
+"""Threshold of the published DiffFP: mean absolute difference of normalised pixels, times 255."""
 STALE_STRAIN = 0.5
-"""A cell half-way to a change of brightness is renewed when a frame is appended anyway."""
+"""A cell whose brightness is half-way to its threshold is refreshed when a frame is appended anyway."""
 STALE_RENEWAL_S = 16.0
-"""How long the renewal of a whole view is spread over."""
+"""Time over which the refreshing of a whole view is spread."""
 HOT_SPAN_S = 60.0
+"""Time over which `hot_cells` counts changes."""
 HOT_SHARE = 0.9
+"""A hot cell changed in more than this share of the frames."""
 HOT_LEAST_FRAMES = 30
+"""No cell is hot before this many frames."""
 HOT_LARGEST_SHARE = 0.5
+"""No cell is hot if more than this share of all cells would be: then the camera moves."""
 
 
 def clip_mask(patches: torch.Tensor, grid: CellGrid, num_frames: int) -> torch.Tensor:
-    """The published DiffFP over a whole clip at once.
+    """The cells that the published DiffFP keeps of a whole clip at once.
 
     `patches` is `[num_frames * num_patches, patch_dim]`; returns `[num_frames * num_cells]` bool. After
     DAMO-NLP-SG/VideoLLaMA3, `_get_compression_mask`: threshold 0.1, at least one token a frame.
@@ -45,7 +49,7 @@ def clip_mask(patches: torch.Tensor, grid: CellGrid, num_frames: int) -> torch.T
 
 
 class PaperDiffFP:
-    """The published rule, one frame at a time: compares with the previous frame (`reference: previous`)."""
+    """The published DiffFP, one frame at a time: compares each frame with the previous one (`reference: previous`)."""
 
     def __init__(self, grid: CellGrid) -> None:
         self._grid = grid
@@ -65,20 +69,21 @@ class PaperDiffFP:
         return keep
 
     def reset(self) -> None:
-        """Forgets the previous frame: the next one is kept whole."""
+        """Forget the previous frame: the next one is kept whole."""
         self._previous = None
 
 
 class LiveDiffFP:
-    """Live pruning: compares with the last *kept* pixels of each cell (`reference: kept`).
+    """Live pruning: compares each cell with its last *kept* pixels (`reference: kept`).
 
-    So slow drift is seen in the end, and each cell always has a token in the window that shows it as it is now,
-    within the threshold. `push` decides and takes its own decision for done: a frame that it calls appended has to
-    go into the stream, and starts at the `tokens_before` it was given. Where that fails, `keep_next_whole` mends it.
+    So slow drift is noticed once it passes the threshold, and the window always holds, for each cell, a token made from
+    pixels within the threshold of its present ones. `push` assumes that its decision is carried out: a frame that it
+    reports as appended must be appended to the stream, starting at `tokens_before`. If that fails, call
+    `keep_next_whole`.
     """
 
     def __init__(self, grid: CellGrid, settings: LiveSettings, std: Sequence[float]) -> None:
-        """`std` is the checkpoint's, by channel: it turns normalised differences into grey levels."""
+        """`std`: the checkpoint's standard deviation by channel, which converts normalised pixels to grey levels."""
         if len(std) != NUM_CHANNELS or min(std) <= 0:
             raise OptionError(f"std={tuple(std)}", "it must be three positive numbers", "read it from the checkpoint")
         self._settings = settings
@@ -86,7 +91,10 @@ class LiveDiffFP:
         self.reset_grid(grid)
 
     def reset_grid(self, grid: CellGrid) -> None:
-        """The picture's size or rotation changed: the next frame is whole and the noise is learnt anew."""
+        """Start anew with another grid, after the picture's size or rotation changed.
+
+        The next frame is kept whole, and the noise is estimated afresh. Raises `OptionError` for too small a window.
+        """
         self._settings.check(grid)
         self._grid = grid
         self._views = _Views(grid.patch_px, self._std)
@@ -103,7 +111,7 @@ class LiveDiffFP:
         self._activity = _Activity(grid.num_cells)
 
     def keep_next_whole(self) -> None:
-        """The next frame is kept whole, for a cache that has lost its frames."""
+        """Keep every cell of the next frame, for a cache that has lost its frames."""
         self._whole_next = True
 
     def push(
@@ -115,12 +123,12 @@ class LiveDiffFP:
         must_keep: np.ndarray | None = None,
         is_repeated: bool = False,
     ) -> Pruning:
-        """Decides about the next frame.
+        """Decide which cells of the next frame are kept, and whether the frame is appended.
 
-        `patches` is `[num_patches, patch_dim]`; `tokens_before` counts every token appended to the stream so far,
-        text included; `must_keep` `[num_cells]` bool names cells whose tokens the caller is about to lose anyway:
-        they are refreshed, in a heartbeat if nothing else appends the frame. `is_repeated` says that these are the
-        patches of the frame before: a picture that stands says nothing about the camera's noise.
+        `patches` is `[num_patches, patch_dim]`, `pts_s` its media time. `tokens_before` counts every token appended to
+        the stream so far, text included. `must_keep`, `[num_cells]` bool, marks cells whose tokens the caller is about
+        to lose: they are refreshed, in a heartbeat if nothing else appends the frame. `is_repeated` says that these are
+        the previous frame's patches again: a repeated picture tells nothing about the camera's noise.
         """
         self._grid.check(patches.shape)
         view = self._previous if is_repeated and self._previous is not None else self._views.of(patches)
@@ -145,26 +153,26 @@ class LiveDiffFP:
 
     @property
     def noise_levels(self) -> float:
-        """The source's noise, as the standard deviation of one frame's pixels, grey levels."""
+        """The source's estimated noise: the standard deviation of one frame's pixels, in grey levels."""
         return self._noise.levels
 
     def ages_tokens(self, tokens_now: int) -> np.ndarray:
-        """How many tokens ago the frame with each cell's newest token began, `[num_cells]` int64."""
+        """Age of each cell's newest token, in tokens since its frame began, `[num_cells]` int64."""
         return self._refresh.ages(tokens_now)
 
     def hot_cells(self) -> np.ndarray:
         """Cells that changed in more than nine tenths of the last minute's frames, `[num_cells]` bool.
 
-        A burnt-in clock or a flag is worth masking. None are named before enough was seen, nor where most of the
-        view is hot: then the camera moves.
+        They are candidates for a mask, as a burnt-in clock or a flag. No cell is marked before 30 frames were seen, nor
+        if more than half of the view would be: then the camera moves.
         """
         return self._activity.hot()
 
     def _compare(self, view: _View, pts_s: float) -> tuple[np.ndarray, np.ndarray]:
-        """Which cells changed, `[num_cells]` bool, and how far each one's brightness is on its way there, 0 to 1.
+        """Which cells changed, `[num_cells]` bool, and each one's change of brightness as a share of its threshold.
 
-        The exposure of the whole picture is followed by the patches whose texture stayed, so that a camera that
-        adjusts itself is not taken for a change of everything.
+        The exposure of the whole picture is estimated from the patches whose texture is unchanged, so that a camera
+        that adjusts its exposure does not count as a change of every cell.
         """
         num_cells = self._grid.num_cells
         if self._previous is None or self._reference is None:
@@ -174,7 +182,7 @@ class LiveDiffFP:
             self._noise.learn(since_frame, pts_s - self._seen_at_s)
         settings, shift = self._settings, since_kept.shift
         passed = self._noise.passed(since_kept) | (since_kept.colour > settings.colour_levels)
-        self._exposure.follow(shift, view.levels(), stayed=~passed)
+        self._exposure.update(shift, view.levels(), stayed=~passed)
         local = np.abs(shift - self._exposure.expected) / settings.brightness_levels
         strain = np.maximum(local, np.abs(shift) / settings.exposure_levels).reshape(num_cells, -1).max(axis=1)
         return (strain > 1) | passed.reshape(num_cells, -1).any(axis=1), strain
@@ -192,7 +200,7 @@ class LiveDiffFP:
         return Kind.SKIPPED
 
     def _stale(self, strain: np.ndarray, pts_s: float) -> np.ndarray:
-        """The cells whose brightness drifted furthest, `[num_cells]` bool, no more than a steady renewal takes."""
+        """The cells whose brightness drifted furthest, `[num_cells]` bool, at most the quota of a steady renewal."""
         elapsed_s = max(pts_s - self._appended_at_s, 0.0)
         quota = math.ceil(len(strain) * min(elapsed_s / STALE_RENEWAL_S, 1.0))
         worst = np.zeros(len(strain), dtype=bool)
@@ -204,9 +212,9 @@ class LiveDiffFP:
         if self._reference is None:
             self._reference = view.copy()
         else:
-            self._reference.take(view, patches)
-        self._exposure.kept(patches)
-        self._refresh.appended(keep, tokens_before)
+            self._reference.overwrite(view, patches)
+        self._exposure.reset_patches(patches)
+        self._refresh.record_frame(keep, tokens_before)
         self._whole_next = False
         if kind in (Kind.WHOLE, Kind.CHANGED):
             self._changed_at_s = pts_s
@@ -230,7 +238,7 @@ class _View:
         return [Difference(*rows) for rows in found]
 
     def levels(self) -> np.ndarray:
-        """The mean of each patch, counted from the checkpoint's mean, `[num_patches]`."""
+        """The mean of each patch, relative to the checkpoint's mean, `[num_patches]`."""
         return self.blocks.mean(dim=(1, 2)).cpu().numpy()
 
     def _statistics(self, other: _View) -> torch.Tensor:
@@ -243,18 +251,18 @@ class _View:
         colour = (blocks.mean(dim=2) - shift).abs().amax(dim=1)
         return torch.stack([shift[:, 0], colour, (grey - shift).abs().amax(dim=1), detail])
 
-    def take(self, other: _View, patches: np.ndarray) -> None:
-        """Overwrites the patches marked in `[num_patches]` bool with the other's."""
-        taken = torch.from_numpy(np.flatnonzero(patches)).to(self.pixels.device)
-        self.pixels[taken] = other.pixels[taken]
-        self.blocks[taken] = other.blocks[taken]
+    def overwrite(self, other: _View, patches: np.ndarray) -> None:
+        """Overwrite the patches marked in `[num_patches]` bool with those of `other`."""
+        marked = torch.from_numpy(np.flatnonzero(patches)).to(self.pixels.device)
+        self.pixels[marked] = other.pixels[marked]
+        self.blocks[marked] = other.blocks[marked]
 
     def copy(self) -> _View:
         return _View(self.pixels.clone(), self.blocks.clone())
 
 
 class _Views:
-    """Makes views of one grid's frames, on whatever device their patches come."""
+    """Makes a `_View` of each frame of one grid, on the device of its patches."""
 
     def __init__(self, patch_px: int, std: Sequence[float]) -> None:
         self._levels = torch.tensor(std).mul(255).repeat_interleave(patch_px**2)
@@ -270,7 +278,7 @@ class _Views:
 
 
 class _Activity:
-    """Which cells changed in the frames of the last minute."""
+    """Counts how often each cell changed in the frames of the last minute."""
 
     def __init__(self, num_cells: int) -> None:
         self._frames: deque[tuple[float, np.ndarray]] = deque()
@@ -283,7 +291,7 @@ class _Activity:
             self._counts -= self._frames.popleft()[1]
 
     def hot(self) -> np.ndarray:
-        """`[num_cells]` bool."""
+        """The cells that changed in nearly every frame, `[num_cells]` bool."""
         hot = self._counts > HOT_SHARE * len(self._frames)
         if len(self._frames) < HOT_LEAST_FRAMES or hot.sum() > HOT_LARGEST_SHARE * len(hot):
             return np.zeros_like(hot)

@@ -1,6 +1,6 @@
-"""How much a still picture differs from itself, source by source and patch by patch.
+"""Estimates the noise floor of a source and of each patch: how much two frames of a still scene differ.
 
-Owned by the thread that prunes; numpy alone. All values are grey levels.
+Belongs to the thread that prunes; uses numpy only. All values are grey levels.
 """
 
 from __future__ import annotations
@@ -10,59 +10,59 @@ from dataclasses import dataclass
 import numpy as np
 
 HALF_LIFE_S = 60.0
-"""Encoders send an intra-coded frame every 2 to 10 s; the floor has to remember the last ones."""
+"""Half-life of the floor: encoders send an intra-coded frame every 2 to 10 s, and the floor must remember several."""
 SOURCE_QUANTILE = 0.75
-"""Of the patches' floors, taken as the source's: what moves covers less than a quarter, what is textured more."""
+"""The source's floor is this quantile of its patches' floors: moving objects cover less than a quarter of them."""
 QUIET_CONTRAST, QUIET_SHIFT, QUIET_COLOUR = 5.0, 3.0, 4.0
-"""Since the frame before, a still patch seldom changes more, up to a noise of 8 levels and H.264's intra frames."""
+"""A still patch seldom changes by more than this between frames, up to a noise of 8 levels and H.264 intra frames."""
 QUIET_SHARE = 0.3
-"""A frame of which less is quiet is a cut, a covered lens or a crowd. It teaches nothing."""
+"""A frame with a smaller share of quiet patches is a cut, a covered lens or a crowd, and is not learnt from."""
 SPREAD = 1.25
-"""How far noise may differ over the picture: it grows with the light, and coding errors with the texture."""
+"""Factor by which noise may differ over the picture: it grows with the light, and coding errors with the texture."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How one frame's patches differ from what they are compared with, `[num_patches]` float32 each.
+    """How one frame's patches differ from those of another frame, `[num_patches]` float32 each.
 
-    Split by scale, because noise and coding errors are fine-grained and average out of the means, while exposure
-    and soft shadows are in the means alone. What moves covers or uncovers ground, and is in all of them.
+    Split by spatial scale: noise and coding errors are fine-grained and average out of the means, exposure and soft
+    shadows show in the means only, and moving objects show in all four.
     """
 
     shift: np.ndarray
     """The patch's mean over its pixels and channels, signed."""
     colour: np.ndarray
-    """The largest difference of one channel's mean from that of all three."""
+    """The largest difference between one channel's mean and the mean of all three."""
     contrast: np.ndarray
-    """The largest difference of a quarter patch's mean from the patch's."""
+    """The largest difference between a quarter patch's mean and the patch's mean."""
     detail: np.ndarray
     """The rms inside the quarter patches."""
 
 
 @dataclass(frozen=True, slots=True)
 class ThresholdRule:
-    """How the threshold of one statistic follows its noise."""
+    """How the threshold of one statistic depends on its noise floor."""
 
     gain: float
     margin: float
-    """The threshold is `gain * floor + margin`, where the floor is an upper envelope already."""
+    """The threshold is `gain * floor + margin`; the floor is an upper envelope already."""
     own: float
-    """How high a patch's own floor may stand above a quieter source's: no patch can deafen itself further."""
+    """Largest floor that a patch may reach by itself on a quieter source, so that no patch becomes insensitive."""
     most: float
-    """The threshold however noisy the source is."""
+    """Largest threshold, however noisy the source is."""
 
 
 CONTRAST = ThresholdRule(gain=1.2, margin=0.6, own=4.5, most=8.0)
 DETAIL = ThresholdRule(gain=1.15, margin=1.2, own=6.0, most=40.0)
-"""Tuned on Gaussian noise of up to 8 levels, and on the same through libx264 (crf 28) on plain and 1/f grounds.
+"""Tuned on Gaussian noise of up to 8 levels, raw and encoded by libx264 (crf 28), on plain and 1/f backgrounds.
 
 There an intra-coded frame changes a still patch's detail by 4 to 9, and its contrast by 1 to 2 and seldom by 4. The
-edge of an object 24 levels off its ground changes both by 7 or more once it has moved by 4 px.
+edge of an object 24 levels off its background changes both by 7 or more once it has moved by 4 px.
 """
 
 
 class NoiseFloor:
-    """The floor of contrast and detail: a slowly sinking upper envelope of the difference between two frames."""
+    """The noise floor of contrast and detail: a slowly decaying upper envelope of the difference between two frames."""
 
     def __init__(self, num_patches: int, contrast_levels: float, detail_levels: float) -> None:
         """`contrast_levels` and `detail_levels` are the thresholds on a noiseless source."""
@@ -81,10 +81,10 @@ class NoiseFloor:
         return float(self._source[1, 0]) / 2**0.5
 
     def learn(self, since_frame: Difference, elapsed_s: float) -> None:
-        """Takes in how the patches differ from the frame `elapsed_s` before.
+        """Update the floor from how the patches differ from the frame `elapsed_s` earlier.
 
-        Frames of real events, and patches in which something plainly moves, teach nothing. Noise and intra-coded
-        frames are everywhere in a frame, so a patch learns no more than its frame's quiet patches support.
+        Frames with large changes, and patches in which something plainly moves, are ignored. Noise and intra-coded
+        frames affect a whole frame, so a patch's floor rises no further than its frame's quiet patches support.
         """
         quiet = (since_frame.contrast <= QUIET_CONTRAST) & (since_frame.colour <= QUIET_COLOUR)
         if quiet.mean() < QUIET_SHARE:
@@ -107,6 +107,6 @@ class NoiseFloor:
 
 
 def _quantile(values: np.ndarray, share: float) -> np.ndarray:
-    """Of each row, `[rows, 1]`; numpy's own spends ten times as long on so few values."""
+    """The quantile `share` of each row, `[rows, 1]`; ten times as fast as numpy's own on so few values."""
     rank = int(share * (values.shape[1] - 1))
     return np.partition(values, rank, axis=1)[:, rank : rank + 1]

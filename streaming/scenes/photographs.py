@@ -69,11 +69,11 @@ def _opened(path: str) -> np.ndarray:
     import cv2
     from PIL import Image
 
-    from streaming.sources.still_photos import as_seen
+    from streaming.sources.still_photos import photo_to_rgb
 
     try:
         with Image.open(path) as opened:
-            picture = as_seen(opened)
+            picture = photo_to_rgb(opened)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         raise OptionError(f"photographs={path}", "it can't be read as a picture", "take it out of the folder") from None
     scale = _LARGEST_PX / max(picture.shape[:2])

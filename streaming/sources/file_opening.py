@@ -12,7 +12,7 @@ import av
 
 from streaming.errors import NotAVideo, SourceNotFound, SourceUnreadable, TruncatedFile
 from streaming.sources.animations import is_animated_webp, open_animation
-from streaming.sources.file_signatures import no_video
+from streaming.sources.file_signatures import non_video_kind
 from streaming.sources.reading import VideoReader, open_reader, reason_of
 
 # A playlist or a list of files may name any URL: only other files are opened for it.
@@ -33,10 +33,10 @@ def open_file(name: str) -> VideoReader:
     except av.FFmpegError as error:
         reason = reason_of(error)
     except NotAVideo as error:
-        if not _lacks_index(path) and no_video(path) is None:
+        if not _lacks_index(path) and non_video_kind(path) is None:
             raise
         reason = error.rule
-    kind = no_video(path)
+    kind = non_video_kind(path)
     if kind is not None:
         raise NotAVideo(name, f"{kind.said}, and it cannot be read as a video ({reason})", kind.remedy)
     if _lacks_index(path):

@@ -74,7 +74,7 @@ _BY_TEXT = (  # in small letters
 )
 
 
-def no_video(path: Path) -> FileKind | None:
+def non_video_kind(path: Path) -> FileKind | None:
     """What the file is, where that cannot hold a video; None otherwise."""
     kind = kind_of(path)
     return None if kind is None or kind.has_streams else kind

@@ -89,7 +89,7 @@ def open_answer(
     with ExitStack() as stack:
         stack.enter_context(files)
         series = _series_of(name, first)
-        if not first.seekable() and stands_last(first.head()):
+        if not first.seekable() and index_is_last(first.head()):
             raise _index_last(name)
         try:
             container = _open(name, series, files, options, av_options)
@@ -121,12 +121,12 @@ def _is_finite(first: HttpFile, *, is_series: bool, is_list: bool) -> bool | Non
     return None if is_list or first.length_bytes is None else first.length_bytes > 0
 
 
-def stands_last(head: bytes) -> bool:
+def index_is_last(head: bytes) -> bool:
     """Whether an MP4's pictures come before its index, by the outermost boxes in its first bytes (ISO 14496-12, 4.2).
 
-    >>> stands_last(b"\\0\\0\\0\\x0cftypisom\\0\\0\\1\\0mdat")
+    >>> index_is_last(b"\\0\\0\\0\\x0cftypisom\\0\\0\\1\\0mdat")
     True
-    >>> stands_last(b"\\0\\0\\0\\x0cftypisom\\0\\0\\1\\0moov")
+    >>> index_is_last(b"\\0\\0\\0\\x0cftypisom\\0\\0\\1\\0moov")
     False
     """
     position = 0

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from streaming.sources.pictures import Stamps
+from streaming.sources.pictures import PacketTimes
 from streaming.sources.timestamps import Placed, RecordingTimeline
 
 MOST_PACKETS = 100_000
@@ -32,7 +32,7 @@ class JumpBack:
 
 
 def find_jump_back(
-    packets: Iterable[Stamps], *, fps_declared: float | None, reorders: bool, end_s: float | None = None
+    packets: Iterable[PacketTimes], *, fps_declared: float | None, reorders: bool, end_s: float | None = None
 ) -> JumpBack | None:
     """The first jump back, as `RecordingTimeline` would tell one; None where there is none before `end_s`.
 

@@ -45,7 +45,7 @@ class LivePlaced:
     """Whether it lies where its timestamp says."""
 
 
-class RateWatch:
+class ClockRateMonitor:
     """Compares the rate of timestamps with that of our clock, over all pictures of a connection.
 
     What a picture takes to arrive varies, but never falls below what the way takes at least. So the least delay of each
@@ -119,7 +119,7 @@ class LiveTimeline:
         """Arrival of the connection's first picture, and how far its media time may lie ahead of arrival."""
         self._before_s: tuple[float, float] | None = None
         """Timestamp and arrival of the picture before, within this connection."""
-        self._watch = RateWatch()
+        self._watch = ClockRateMonitor()
         self._by_arrival = False
         self.is_bursty = False
         """Whether many seconds arrive at once, so that arrival says nothing about the rate."""
@@ -147,7 +147,7 @@ class LiveTimeline:
     def _begin(self, stamp_s: float, arrival_s: float) -> None:
         self._rebase(stamp_s, arrival_s)
         self._began_s, self._before_s = arrival_s, None
-        self._watch = RateWatch()
+        self._watch = ClockRateMonitor()
         self._by_arrival = False
 
     def _rebase(self, stamp_s: float, arrival_s: float) -> None:
@@ -192,7 +192,7 @@ class LiveTimeline:
     def _leave_stamps(self, rate: float, arrival_s: float) -> LivePlaced:
         """Follow arrival from here on."""
         before_s = self._last_s
-        self._by_arrival, self._watch = True, RateWatch()
+        self._by_arrival, self._watch = True, ClockRateMonitor()
         self._last_s = max(arrival_s, before_s)
         self._lead_s = self._last_s - arrival_s
         left_out_s = self._last_s - before_s
@@ -204,7 +204,7 @@ class LiveTimeline:
     def _place_by_arrival(self, stamp_s: float, arrival_s: float) -> LivePlaced:
         delay_s = self._watch.steady_delay_s()
         if delay_s is not None:
-            self._by_arrival, self._watch = False, RateWatch()
+            self._by_arrival, self._watch = False, ClockRateMonitor()
             self._base_s, self._before_s = delay_s + self._lead_s, None
         return self._at(arrival_s + self._lead_s)
 

@@ -26,7 +26,7 @@ _NUM_DIGESTED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Glimpse:
+class PeekedPacket:
     """A packet that was looked at."""
 
     stamp_s: float | None
@@ -98,7 +98,7 @@ class PacketsAhead:
             return None
 
 
-def is_recording(glimpses: Iterable[Glimpse], now_s: Callable[[], float]) -> bool:
+def is_recording(glimpses: Iterable[PeekedPacket], now_s: Callable[[], float]) -> bool:
     """Whether what comes without a length is a recording: it ends at once, or goes on faster than time does.
 
     A server that passes on a camera begins with what it kept, some seconds at once, so the first window alone says

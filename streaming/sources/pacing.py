@@ -51,7 +51,7 @@ class Playback:
         with self._changed:
             self._paused, self._num_free = True, 0
 
-    def let_through(self, num_frames: int) -> None:
+    def allow_frames(self, num_frames: int) -> None:
         """Give so many frames although it is paused: the picture at a place that was sought."""
         with self._changed:
             self._num_free = num_frames
@@ -63,7 +63,7 @@ class Playback:
             self._paused = False
             self._changed.notify_all()
 
-    def hold(self, clock: Clock, interrupt: threading.Event) -> bool:
+    def wait_while_paused(self, clock: Clock, interrupt: threading.Event) -> bool:
         """Wait while it is paused, until `interrupt` is set at most; whether there was anything to wait for."""
         held = False
         while not interrupt.is_set():
@@ -104,7 +104,7 @@ class Pacer:
         quarter of a second late slows the media clock; five seconds without one end the episode.
         """
         if self._playback is not None:
-            held = self._playback.hold(self._clock, self._interrupt)
+            held = self._playback.wait_while_paused(self._clock, self._interrupt)
             if held or self._playback.speed != self._speed:
                 self._speed, self._anchor = self._playback.speed, None
         if self._speed is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from streaming.bit_depth import in_8_bits, top_of
+from streaming.bit_depth import to_8_bits, white_level
 from streaming.sources.tone_mapping import is_standard, tone_map
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class DecodedPicture:
 
 
 @dataclass(frozen=True, slots=True)
-class Stamps:
+class PacketTimes:
     """The timestamps of a picture that is not decoded, seconds after the container's start; None where it has none."""
 
     show_s: float | None
@@ -113,10 +113,10 @@ class PictureConverter:
 
     def _grey(self, frame: VideoFrame, size_px: tuple[int, int]) -> np.ndarray:
         values = self._scaled(frame, size_px, frame.format.name)
-        self._white = max(self._white, top_of(values, most_bits=_DARKEST_BITS))
+        self._white = max(self._white, white_level(values, most_bits=_DARKEST_BITS))
         if self._white == (1.0 if values.dtype.kind == "f" else 65535.0):
             return self._scaled(frame, size_px, "rgb24")
-        return in_8_bits(values, 0.0, self._white)
+        return to_8_bits(values, 0.0, self._white)
 
 
 def over_white(rgba: np.ndarray) -> np.ndarray:

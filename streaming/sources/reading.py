@@ -14,7 +14,7 @@ from av.stream import Disposition
 
 from streaming.errors import NotAVideo, NoVideoStream
 from streaming.redact import escape_userinfo
-from streaming.sources.look_ahead import Glimpse, PacketsAhead, is_recording
+from streaming.sources.look_ahead import PacketsAhead, PeekedPacket, is_recording
 from streaming.sources.pictures import (
     UPRIGHT,
     Broken,
@@ -22,8 +22,8 @@ from streaming.sources.pictures import (
     DecodedPicture,
     Event,
     Orientation,
+    PacketTimes,
     PictureConverter,
-    Stamps,
     Undecoded,
     orientation_of,
     square_pixel_size,
@@ -230,7 +230,7 @@ class VideoReader:
                 yield from self._decode(None)
             yield broken
 
-    def stamps(self) -> Iterator[Stamps]:
+    def stamps(self) -> Iterator[PacketTimes]:
         """The timestamps of the pictures from here to the end, in the order of their data; none is decoded."""
         time_base = self._stream.time_base
         if time_base is None:
@@ -240,7 +240,7 @@ class VideoReader:
             for packet in self._container.demux(self._stream):
                 show, decode = packet.pts, packet.dts
                 if packet.size and not packet.is_discard and not packet.is_corrupt:
-                    yield Stamps(
+                    yield PacketTimes(
                         None if show is None else show * scale - start_s,
                         None if decode is None else decode * scale - start_s,
                     )
@@ -317,10 +317,12 @@ class VideoReader:
         except av.FFmpegError:
             return own
 
-    def _glimpse(self, packet: Packet) -> Glimpse:
+    def _glimpse(self, packet: Packet) -> PeekedPacket:
         is_told = packet.stream.index == self._stream.index and self.has_timestamps
         stamp, time_base = packet.pts if packet.pts is not None else packet.dts, packet.time_base
-        return Glimpse(float(stamp * time_base) if is_told and stamp is not None and time_base else None, packet.size)
+        return PeekedPacket(
+            float(stamp * time_base) if is_told and stamp is not None and time_base else None, packet.size
+        )
 
     def _decode(self, packet: Packet | None) -> Iterator[Event]:
         """What `packet` gives (None or an empty one: what the decoder still holds)."""

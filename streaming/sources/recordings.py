@@ -23,7 +23,7 @@ from streaming.sources.pacing import Pacer
 from streaming.sources.pictures import Broken, Damage, DecodedPicture
 from streaming.sources.reading import VideoReader, reason_of
 from streaming.sources.timestamp_spreading import spread_crowds
-from streaming.sources.timestamps import RecordingTimeline, Timed, time_pictures
+from streaming.sources.timestamps import RecordingTimeline, TimedPicture, time_pictures
 from streaming.types import Notice, NoticeKind, SourceInfo
 
 _MAX_PEEKED = 256
@@ -52,7 +52,7 @@ class _Pass:
     """One pass through the recording; a loop makes one anew."""
 
     timeline: RecordingTimeline
-    events: Iterator[Timed | Damage | Broken]
+    events: Iterator[TimedPicture | Damage | Broken]
     offset_s: float = 0.0
     """What this pass adds to the file's own media time."""
     first_s: float | None = None
@@ -223,15 +223,15 @@ class ReplaySource(BaseSource):
             self._file_starts_s = first.placed.pts_s
         return state
 
-    def _peek(self, reader: VideoReader) -> tuple[_Pass, Timed | None]:
+    def _peek(self, reader: VideoReader) -> tuple[_Pass, TimedPicture | None]:
         """A pass from where `reader` stands, and its first picture, which the pass gives too."""
         timeline = RecordingTimeline(reader.fps_declared, has_holes=reader.has_holes)
         events = time_pictures(spread_crowds(reader.events(), reader.fps_usual), timeline)
-        peeked: list[Timed | Damage | Broken] = []
+        peeked: list[TimedPicture | Damage | Broken] = []
         first = None
         for event in itertools.islice(events, _MAX_PEEKED):
             peeked.append(event)
-            if isinstance(event, Timed):
+            if isinstance(event, TimedPicture):
                 first = event
                 self._size_px = self._size_px or event.picture.size_px
                 break
@@ -261,7 +261,7 @@ class ReplaySource(BaseSource):
         if not closed.is_set():
             yield from self._stand(state, self._last_end_s(state), sampler, pacer)
 
-    def _deliver(self, event: Timed, state: _Pass, sampler: FrameChooser, pacer: Pacer) -> Iterator[Item]:
+    def _deliver(self, event: TimedPicture, state: _Pass, sampler: FrameChooser, pacer: Pacer) -> Iterator[Item]:
         """One picture in range: as a frame if it is sampled, after what has to be said of it."""
         assert state.standing is not None
         if state.first_s is None:
@@ -317,7 +317,7 @@ class ReplaySource(BaseSource):
         assert shown.index is not None
         yield from self._framed(shown.image, pts_s, shown.index, is_repeated=is_repeated)
 
-    def _time_notices(self, event: Timed) -> Iterator[Notice]:
+    def _time_notices(self, event: TimedPicture) -> Iterator[Notice]:
         """What is to be said of a picture's timestamp."""
         jump_s = event.placed.jump_s
         if jump_s < 0:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streaming.bit_depth import in_8_bits, range_of
+from streaming.bit_depth import grey_range, to_8_bits
 from streaming.sources.pictures import over_white, square_pixel_size
 from streaming.sources.reading import MAX_PIXELS
 
@@ -19,7 +19,7 @@ _MOST_UNEVEN = 10.0
 """The form of a pixel beyond which what a file says of its resolution is a mistake."""
 
 
-def as_seen(opened: Image) -> np.ndarray:
+def photo_to_rgb(opened: Image) -> np.ndarray:
     """A picture that Pillow opened: upright, square pixels, see-through parts white, uint8 RGB `[height, width, 3]`.
 
     Grey of more than 8 bits is scaled to what its values need (`streaming.bit_depth`). Raises what Pillow raises.
@@ -42,7 +42,7 @@ def is_deep(opened: Image) -> bool:
 def _rgb(image: Image) -> np.ndarray:
     if is_deep(image):
         values = np.asarray(image)
-        return in_8_bits(values, *range_of(values))
+        return to_8_bits(values, *grey_range(values))
     if image.has_transparency_data:
         return over_white(np.asarray(image.convert("RGBA")))
     return np.asarray(image.convert("RGB"))

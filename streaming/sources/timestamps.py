@@ -44,7 +44,7 @@ class Placed:
     """For so long before it nothing was shown. 0: the frame before stands until this one comes."""
 
 
-class Intervals:
+class FrameIntervals:
     """The usual time between frames, from those seen last."""
 
     def __init__(self, fps_declared: float | None) -> None:
@@ -84,7 +84,7 @@ class RecordingTimeline:
 
     def __init__(self, fps_declared: float | None, *, has_holes: bool = True) -> None:
         """has_holes: whether the container can leave a time without a picture; else each stands until the next."""
-        self._intervals = Intervals(fps_declared)
+        self._intervals = FrameIntervals(fps_declared)
         self._has_holes = has_holes
         self._offset_s = 0.0
         self._last_s = -math.inf
@@ -186,7 +186,7 @@ class MissingPictures:
 
 
 @dataclass(frozen=True, slots=True)
-class Timed:
+class TimedPicture:
     """A picture with its media time."""
 
     picture: DecodedPicture
@@ -195,7 +195,7 @@ class Timed:
     """False where the container had no timestamp for it."""
 
 
-def time_pictures(events: Iterable[Event], timeline: RecordingTimeline) -> Iterator[Timed | Damage | Broken]:
+def time_pictures(events: Iterable[Event], timeline: RecordingTimeline) -> Iterator[TimedPicture | Damage | Broken]:
     """Give each picture of `events` its media time; those without timestamps wait for the next that has one.
 
     At most eight wait; after that many in a row, the others are timed by the usual interval as they come.
@@ -220,13 +220,13 @@ def time_pictures(events: Iterable[Event], timeline: RecordingTimeline) -> Itera
             yield event
         elif stamp_s is not None:
             max_waiting = _MAX_WAITING
-            yield Timed(event, timeline.place(stamp_s, event.duration_s), is_stamped=True)
+            yield TimedPicture(event, timeline.place(stamp_s, event.duration_s), is_stamped=True)
     yield from _time_unstamped(waiting, timeline, None)
 
 
 def _time_unstamped(
     pictures: list[DecodedPicture], timeline: RecordingTimeline, next_stamp_s: float | None
-) -> Iterator[Timed]:
+) -> Iterator[TimedPicture]:
     if pictures:
         for picture, placed in zip(pictures, timeline.place_unstamped(len(pictures), next_stamp_s), strict=True):
-            yield Timed(picture, placed, is_stamped=False)
+            yield TimedPicture(picture, placed, is_stamped=False)

@@ -128,7 +128,7 @@ def test_tokens_are_renewed_well_before_they_leave(
     for index in range(200):
         changed = rng.random(num_cells) < change_share * (rng.random() < burst_share)
         keep = changed | clock.due(tokens) | (index == 0)
-        clock.appended(keep, tokens)
+        clock.record_frame(keep, tokens)
         tokens += int(keep.sum()) + WRAPPER_TOKENS + int(rng.integers(0, text_tokens + 1))
         oldest = max(oldest, int(clock.ages(tokens).max()))
     assert oldest <= 0.82 * low + text_tokens
@@ -139,11 +139,11 @@ def test_the_refresh_costs_its_share_and_no_more(num_cells: int) -> None:
     """Nothing changes: a whole view is renewed within the window, and each frame's part is even."""
     clock, tokens = RefreshClock(num_cells, 20 * num_cells), 0
     counts: list[int] = []
-    clock.appended(np.ones(num_cells, dtype=bool), 0)
+    clock.record_frame(np.ones(num_cells, dtype=bool), 0)
     for _ in range(300):
         tokens += (counts[-1] if counts else num_cells) + WRAPPER_TOKENS
         due = clock.due(tokens)
-        clock.appended(due, tokens)
+        clock.record_frame(due, tokens)
         counts.append(int(due.sum()))
     assert max(counts[20:]) - min(counts[20:]) <= 1
     assert max(counts[20:]) <= 3

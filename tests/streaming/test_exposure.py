@@ -85,11 +85,11 @@ def test_an_exposure_is_followed_by_the_steady_part_alone_and_not_at_all_by_too_
     level = np.linspace(20, 220, num)
     followed = Exposure(num, agreed_levels=3.0, most_levels=16.0)
     stayed = np.arange(num) < 40
-    followed.follow(np.where(stayed, 7.0, -50.0), level, stayed)
+    followed.update(np.where(stayed, 7.0, -50.0), level, stayed)
     assert followed.expected == pytest.approx(7.0)
     for too_few in (np.arange(num) < 20, np.zeros(num, bool)):
         stands = Exposure(num, agreed_levels=3.0, most_levels=16.0)
-        stands.follow(np.full(num, 7.0), level, too_few)
+        stands.update(np.full(num, 7.0), level, too_few)
         assert not stands.expected.any()
 
 
@@ -101,8 +101,8 @@ def test_an_exposure_stays_bounded_and_finds_home_however_long_it_wanders() -> N
     for index in range(10_000):
         shift = 5 * np.sin(index / 7) + rng.normal(0, 0.3, num)
         shift[: num // 2 + 30 * (index % 3)] -= index % 12  # falls softly and comes back at once
-        exposure.follow(shift, level + shift, stayed)
+        exposure.update(shift, level + shift, stayed)
         assert np.abs(exposure.expected).max() <= 16
     for _ in range(3):
-        exposure.follow(np.zeros(num), level, stayed)
+        exposure.update(np.zeros(num), level, stayed)
     assert np.abs(exposure.expected).max() < 1

@@ -14,7 +14,7 @@ from streaming.errors import OptionError, TimesJumpBack
 from streaming.open_source import open_source
 from streaming.sources.base import SourceOptions
 from streaming.sources.jumps import MOST_PACKETS, JumpBack, find_jump_back
-from streaming.sources.pictures import Stamps
+from streaming.sources.pictures import PacketTimes
 from streaming.sources.timestamps import RecordingTimeline
 from streaming.types import Frame, Notice, NoticeKind
 from tests.clips import number_of, real_clip, write_clip, write_joined
@@ -29,7 +29,7 @@ def found(
     reorders: bool = False,
     end_s: float | None = None,
 ) -> JumpBack | None:
-    packets = map(Stamps, show_s, decode_s or [None] * len(show_s))
+    packets = map(PacketTimes, show_s, decode_s or [None] * len(show_s))
     return find_jump_back(packets, fps_declared=25.0, reorders=reorders, end_s=end_s)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
-from streaming.bit_depth import in_8_bits, range_of, top_of
+from streaming.bit_depth import grey_range, to_8_bits, white_level
 from streaming.open_source import open_source
 from streaming.sources.pictures import square_pixel_size
 from streaming.sources.reading import MAX_PIXELS
@@ -214,15 +214,15 @@ def test_16_bit_video_is_scaled_by_the_bits_that_it_uses(tmp_path: Path) -> None
 def test_a_still_of_few_values_is_spread_and_of_many_is_not() -> None:
     rng = np.random.default_rng(0)
     heat = rng.integers(29_000, 31_000, (60, 80)).astype(np.uint16)
-    low, high = range_of(heat)
+    low, high = grey_range(heat)
     assert 28_999 < low < 29_100 and 30_900 < high < 31_001
-    assert in_8_bits(heat, low, high).std() > 60
+    assert to_8_bits(heat, low, high).std() > 60
     heat[0] = 65535  # not measured
-    assert range_of(heat)[1] < 31_001
+    assert grey_range(heat)[1] < 31_001
     photograph = rng.integers(0, 65536, (60, 80)).astype(np.uint16)
-    assert range_of(photograph) == (0.0, 65535.0)
-    assert top_of(np.array([[0, 255]], np.uint16)) == 255.0
-    assert top_of(np.zeros((2, 2), np.uint16)) == 65535.0
-    assert top_of(np.array([[0.0, np.nan, 0.7]], np.float32)) == 1.0
-    assert range_of(np.full((4, 4), 150, np.uint16)) == (0.0, 255.0)
-    assert in_8_bits(np.array([[np.nan, -np.inf, np.inf, 0.5]], np.float32), 0, 1)[0, :, 0].tolist() == [0, 0, 255, 128]
+    assert grey_range(photograph) == (0.0, 65535.0)
+    assert white_level(np.array([[0, 255]], np.uint16)) == 255.0
+    assert white_level(np.zeros((2, 2), np.uint16)) == 65535.0
+    assert white_level(np.array([[0.0, np.nan, 0.7]], np.float32)) == 1.0
+    assert grey_range(np.full((4, 4), 150, np.uint16)) == (0.0, 255.0)
+    assert to_8_bits(np.array([[np.nan, -np.inf, np.inf, 0.5]], np.float32), 0, 1)[0, :, 0].tolist() == [0, 0, 255, 128]

@@ -121,7 +121,7 @@ def test_the_model_gets_what_stands_at_its_ticks_beside_viewers(tmp_path: Path) 
     with open_source(str(path), options=SourceOptions(chooser=tap, speed=1.0), clock=clock) as source:
         source.open()
         for item in source.frames():
-            if isinstance(item, Frame) and tap.pass_on(item):
+            if isinstance(item, Frame) and tap.deliver(item):
                 model.append((item.pts_s, item.index))
     assert model[:61] == [(tick / 2, shown_at(SLIDES_S, tick / 2)) for tick in range(61)]
     assert seen

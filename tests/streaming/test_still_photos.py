@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from streaming.sources.still_photos import as_seen
+from streaming.sources.still_photos import photo_to_rgb
 from tests.clips import quadrants
 from tests.streaming.test_pixels import seen as replayed
 
@@ -18,7 +18,7 @@ from tests.streaming.test_pixels import seen as replayed
 def saved(path: Path, image: Image.Image, **options: Any) -> np.ndarray:
     image.save(path, **options)
     with Image.open(path) as opened:
-        return as_seen(opened)
+        return photo_to_rgb(opened)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm"])

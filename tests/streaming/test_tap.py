@@ -44,7 +44,7 @@ class Watched:
             self.clock.advance(pts_s - self.clock.now_s())
             if self.tap.wants(pts_s):
                 self.converted += 1
-                if self.tap.pass_on(frame(pts_s)):
+                if self.tap.deliver(frame(pts_s)):
                     self.modelled.append(pts_s)
 
 
@@ -54,14 +54,14 @@ TIMES = [number / 25 for number in range(100)]
 def test_the_model_is_shown_the_next_picture_where_somebody_asks() -> None:
     watched = Watched(2.0)
     watched.play(TIMES[:3])
-    watched.tap.look_now()
+    watched.tap.request_frame()
     watched.play(TIMES[3:14])
     assert watched.modelled == [0.0, 0.12, 0.52]  # and goes on at its own rate
-    watched.tap.is_shut = True
-    watched.tap.look_now()
+    watched.tap.is_model_paused = True
+    watched.tap.request_frame()
     watched.play(TIMES[14:20])
     assert watched.modelled[3:] == []
-    watched.tap.is_shut = False
+    watched.tap.is_model_paused = False
     watched.play(TIMES[20:22])
     assert watched.modelled[3:] == [0.8]
 
@@ -90,10 +90,10 @@ def test_viewers_are_shown_no_more_than_they_take_and_may_leave() -> None:
 def test_a_shut_tap_shows_people_alone() -> None:
     watched = Watched(2.0)
     watched.tap.viewers.add(lambda frame: watched.shown.append(frame.pts_s))
-    watched.tap.is_shut = True
+    watched.tap.is_model_paused = True
     watched.play(TIMES[:50])
     assert watched.modelled == [] and len(watched.shown) == 50
-    watched.tap.is_shut = False
+    watched.tap.is_model_paused = False
     watched.play(TIMES[50:])
     assert len(watched.modelled) == 4
 
@@ -154,10 +154,10 @@ def test_a_paused_recording_stands_still_and_is_not_late_afterwards() -> None:
 def test_one_frame_is_let_through_a_pause_and_a_close_ends_it() -> None:
     playback, closed = Playback(), threading.Event()
     playback.pause()
-    playback.let_through(1)
-    assert not playback.hold(FakeClock(), closed)
+    playback.allow_frames(1)
+    assert not playback.wait_while_paused(FakeClock(), closed)
     closed.set()
-    assert not playback.hold(FakeClock(), closed)
+    assert not playback.wait_while_paused(FakeClock(), closed)
 
 
 def test_a_capture_that_opens_in_its_own_thread_raises_from_get(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_what_is_let_go_while_it_opens_is_told_at_once_and_closed_again_by_its_o
 
 
 def test_items_can_be_kept_back_on_their_way() -> None:
-    capture = Capture(Scripted(5, is_live=False), pass_on=lambda item: not isinstance(item, Frame) or item.index > 2)
+    capture = Capture(Scripted(5, is_live=False), accept=lambda item: not isinstance(item, Frame) or item.index > 2)
     with capture:
         assert [item.index for item in capture if isinstance(item, Frame)] == [3, 4]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from streaming.clock import FakeClock, SystemClock, sleep_until
 from streaming.sources.pacing import MAX_WAIT_S, Pacer
 from streaming.sources.pictures import Broken, Damage, DecodedPicture, Event
-from streaming.sources.timestamps import RecordingTimeline, Timed, time_pictures
+from streaming.sources.timestamps import RecordingTimeline, TimedPicture, time_pictures
 
 
 def picture(stamp_s: float | None) -> DecodedPicture:
@@ -21,7 +21,7 @@ def picture(stamp_s: float | None) -> DecodedPicture:
 def times(stamps_s: list[float | None], fps: float | None = 25.0) -> list[float]:
     timeline = RecordingTimeline(fps)
     events = time_pictures([picture(stamp_s) for stamp_s in stamps_s], timeline)
-    return [event.placed.pts_s for event in events if isinstance(event, Timed)]
+    return [event.placed.pts_s for event in events if isinstance(event, TimedPicture)]
 
 
 def test_the_systems_clock_waits_and_is_woken() -> None:
@@ -132,7 +132,7 @@ def test_waiting_for_a_timestamp_is_bounded_and_keeps_the_order() -> None:
         lags.append(seen - num_given)
         kinds.append(type(event))
     assert max(lags) <= 8
-    assert kinds.count(Timed) == 21
+    assert kinds.count(TimedPicture) == 21
     assert kinds[-1] is Broken
 
 

@@ -18,7 +18,7 @@ from streaming.network_policy import NetworkPolicy
 from streaming.open_source import open_source
 from streaming.sources.base import WATCH_RETRY, RetryPolicy, SourceOptions
 from streaming.sources.jpeg_series import JpegCutter
-from streaming.sources.look_ahead import Glimpse, is_recording
+from streaming.sources.look_ahead import PeekedPacket, is_recording
 from streaming.types import Frame, Notice, NoticeKind, SourceInfo
 from tests.clips import FPS, number_of, write_clip
 from tests.streaming.odd_server import (
@@ -125,7 +125,7 @@ def test_what_breaks_off_is_said_so(clips: dict[str, bytes], reach: NetworkPolic
 
 
 def test_what_ended_and_begins_again_the_same_is_over(clips: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    def looks_live(glimpses: Iterable[Glimpse], now_s: Callable[[], float]) -> bool:
+    def looks_live(glimpses: Iterable[PeekedPacket], now_s: Callable[[], float]) -> bool:
         return not list(itertools.islice(glimpses, 5))
 
     monkeypatch.setattr("streaming.sources.reading.is_recording", looks_live)
@@ -142,11 +142,11 @@ def test_what_ended_and_begins_again_the_same_is_over(clips: dict[str, bytes], m
 def test_a_camera_is_told_from_a_recording_by_its_pace(pace: float, kept_s: float, expected: bool) -> None:
     clock = FakeClock()
 
-    def glimpses() -> Iterable[Glimpse]:
+    def glimpses() -> Iterable[PeekedPacket]:
         for index in range(10_000):
             stamp_s = index / 10
             clock.advance(0.1 / pace if stamp_s > kept_s else 0.0)
-            yield Glimpse(stamp_s, 1000)
+            yield PeekedPacket(stamp_s, 1000)
         raise AssertionError("it was listened to for too long")
 
     assert is_recording(glimpses(), clock.now_s) is expected
@@ -155,8 +155,8 @@ def test_a_camera_is_told_from_a_recording_by_its_pace(pace: float, kept_s: floa
 
 def test_pictures_without_times_are_told_by_their_end_or_their_bytes() -> None:
     clock = FakeClock()
-    assert is_recording([Glimpse(None, 1000)] * 9, clock.now_s)
-    assert is_recording(itertools.repeat(Glimpse(None, 1 << 20)), clock.now_s)
+    assert is_recording([PeekedPacket(None, 1000)] * 9, clock.now_s)
+    assert is_recording(itertools.repeat(PeekedPacket(None, 1 << 20)), clock.now_s)
 
 
 @REACHES

@@ -9,7 +9,7 @@ import av
 
 from streaming.errors import NotAVideo
 from streaming.sources.animations import is_animated_webp, open_animation
-from streaming.sources.file_signatures import no_video
+from streaming.sources.file_signatures import non_video_kind
 from streaming.sources.reading import SAFE_FORMATS, VideoReader, open_reader, reason_of
 
 _OPEN_TIMEOUT_S = 10.0
@@ -37,7 +37,7 @@ def look_at(path: Path) -> UploadHeader:
 
 
 def _open(path: Path) -> VideoReader:
-    name, kind = path.name, no_video(path)
+    name, kind = path.name, non_video_kind(path)
     if is_animated_webp(path):
         return open_animation(path, name)
     try:
