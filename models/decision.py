@@ -1,6 +1,8 @@
-"""Whether a checkpoint was trained to decide when to speak: what it expects after a frame, in both known wordings.
+"""Measure whether a checkpoint was trained to decide when to speak: the probability of its decision tokens after a
+frame.
 
-The published sources disagree on where the decision stands, so both are tried. Runs on the engine's thread.
+The published sources disagree on which token carries the decision, so both known formats are measured. Runs on the
+engine's thread.
 """
 
 from __future__ import annotations
@@ -19,21 +21,23 @@ if TYPE_CHECKING:
     from models.engine import Engine
 
 TRAINED_MASS = 0.5
-"""Weights trained to decide give the two tokens of the decision all of the probability (0.9 and more), others 0.002."""
+"""Least probability of the two decision tokens in a trained checkpoint. Trained weights give them 0.9 and more, other
+weights 0.002."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionMass:
-    """The probability of `<|im_start|>` and `<|stream_start|>` together after a frame, mean over frames, 0 to 1."""
+    """Probability of `<|im_start|>` and `<|stream_start|>` together after a frame, mean over frames, 0 to 1."""
 
     live: float
-    """As the processor that ships with the weights labels it, and as live sessions are worded: after `<|stream_end|>`,
-    with times and no newline."""
+    """In the format of live sessions and of the processor that ships with the weights: after `<|stream_end|>`, with
+    times and without a newline."""
     training_code: float
-    """As the public training code labels it: no times, a newline after `<|stream_end|>`; the larger of both places."""
+    """In the format of the public training code: without times, with a newline after `<|stream_end|>`. The larger of
+    the probabilities before and after that newline."""
 
     def problem(self) -> str | None:
-        """Why the decision cannot be used in live sessions; None where it can."""
+        """The reason why live sessions cannot use the decision; `None` where they can."""
         if self.live >= TRAINED_MASS:
             return None
         rule = f"at least {TRAINED_MASS:g} shows a trained decision"
@@ -47,7 +51,8 @@ class DecisionMass:
 
 
 def decision_mass(engine: Engine, pictures: Iterable[tuple[float, np.ndarray]]) -> DecisionMass:
-    """Show (media time, uint8 RGB picture) pairs to two fresh sessions, and read what they expect after each."""
+    """Feed (media time, uint8 RGB picture) pairs to two fresh sessions, one per format, and measure the mass after
+    each."""
     codec = StreamTokenizer(engine.checkpoint)
     live, training_code = engine.open_session(), engine.open_session()
     plain_head = codec.encode(f"{STREAM_START}stream\n")

@@ -1,4 +1,5 @@
-"""The engine: it owns the model on one thread and advances the work of N sessions, one forward pass at a time each."""
+"""The engine: owns the model on one thread and advances the jobs of N sessions, one forward pass of each job at a
+time."""
 
 from __future__ import annotations
 
@@ -43,39 +44,39 @@ T = TypeVar("T")
 ClipParts = tuple[Sequence[np.ndarray], Sequence[float]]
 """Frames, uint8 RGB `[height, width, 3]`, and their times in seconds."""
 MAX_ASK_TOKENS = 12288
-"""Visual tokens of a question outside any session, all pictures together; the trained context is 16,384."""
+"""Most visual tokens of a question outside any session, over all its pictures; the trained context is 16,384 tokens."""
 
 
 class Engine:
-    """Runs the model. One thread calls it and everything it makes."""
+    """Runs the model. The engine and everything it creates are used from one thread."""
 
     def __init__(self, checkpoint: Checkpoint, *, now: Callable[[], float] = time.monotonic) -> None:
-        """now: our clock in seconds, for timings and `first_token_at`."""
+        """now: wall clock of the process in seconds, for timings and `first_token_at`."""
         self.checkpoint = checkpoint
         self._now = now
         self._tap = KeyTap(checkpoint.model)
         self._runtime = Runtime(checkpoint, VisionEncoder(checkpoint.model), StreamTokenizer(checkpoint), now)
 
     def close(self) -> None:
-        """Give the checkpoint back as it was."""
+        """Remove the engine's hooks from the checkpoint's model."""
         self._tap.remove()
 
     @property
     def info(self) -> ModelInfo:
-        """What people want to know of the checkpoint."""
+        """Name, device, dtype and sizes of the checkpoint, for display."""
         return model_info(self.checkpoint)
 
     @property
     def stream(self) -> StreamSettings:
-        """What the checkpoint asks of live sessions."""
+        """The checkpoint's own settings for live sessions."""
         return self.checkpoint.stream
 
     def session_bytes(self, settings: StreamSettings) -> int:
-        """The most memory that a session with these settings may come to take."""
+        """Upper bound of the memory of a session with these settings, in bytes."""
         return session_bytes(self.checkpoint, settings)
 
     def ask_bytes(self, question: str, images: Sequence[np.ndarray] = (), clips: Sequence[ClipParts] = ()) -> int:
-        """The most memory that `ask` may come to take, with the pictures themselves where they lie in the same one."""
+        """Upper bound of the memory of `ask`, in bytes; on a CPU the pictures themselves are included."""
         checkpoint, num_pictures = self.checkpoint, len(images) + sum(len(frames) for frames, _ in clips)
         num_bytes = cache_bytes(checkpoint, self._ask_tokens(question, num_pictures, None))
         num_bytes += (MAX_ASK_TOKENS * (num_pictures > 0)) * embedding_bytes(checkpoint)
@@ -86,7 +87,7 @@ class Engine:
 
     @property
     def memory_limit(self) -> int | None:
-        """What all sessions together may come to take unless somebody says; None for no limit."""
+        """Default limit for the memory of all sessions together, in bytes; `None` for no limit."""
         return default_limit(self.checkpoint)
 
     def open_session(
@@ -100,11 +101,12 @@ class Engine:
         chunks: Chunks | None = None,
         most_tokens: int | None = None,
     ) -> Session:
-        """A session for one stream, nothing prefilled yet.
+        """Create a session for one stream; nothing is prefilled yet.
 
-        settings: the checkpoint's own where `None`. A window that differs from the checkpoint's was somebody's choice
-        and is refused where it is too small for the grid; otherwise it is widened. system: an empty string for none.
-        sampler: greedy where `None`. most_tokens: what its memory may ever hold; what the windows come to where `None`.
+        settings: the checkpoint's own where `None`. A window equal to the checkpoint's is widened where it is too small
+        for the grid; any other window was chosen by the user and is refused instead. system: an empty string for no
+        system turn. sampler: greedy where `None`. most_tokens: capacity of the cache in tokens; derived from the
+        windows where `None`.
         """
         settings = settings or self.checkpoint.stream
         return Session(
@@ -120,9 +122,10 @@ class Engine:
         )
 
     def step(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
-        """Advance each unfinished job by one forward pass, or one part of other work; gives those still unfinished.
+        """Advance each unfinished job by one forward pass, or one part of other work; returns the jobs still
+        unfinished.
 
-        What goes wrong inside a job is kept in that job.
+        An error inside a job is kept in that job.
         """
         with torch.inference_mode():
             for job in jobs:
@@ -131,7 +134,7 @@ class Engine:
         return [job for job in jobs if not job.done]
 
     def run(self, steps: Steps[T], on_piece: Callable[[str], None] | None = None) -> T:
-        """Drive one job to its end; raises what goes wrong inside."""
+        """Run one job to its end and return its result; raises the job's error."""
         job: Job[T] = Job(steps)
         while not job.done:
             self.step([job])
@@ -150,10 +153,11 @@ class Engine:
         system: str | None = None,
         max_tokens: int | None = None,
     ) -> StepGenerator[Utterance]:
-        """One question about images, clips or both, outside any stream, in the published formats; yields its text.
+        """Answer one question about images, clips or both outside any stream, in the published formats; yields text
+        pieces.
 
-        images: uint8 RGB `[height, width, 3]`. clips: frames with their times in seconds. All pictures together take
-        at most 12,288 visual tokens; their grids shrink to that.
+        images: uint8 RGB `[height, width, 3]`. clips: frames with their times in seconds. All pictures together take at
+        most 12,288 visual tokens; their grids shrink to fit.
         """
         room = 4 * MAX_ASK_TOKENS
         window = WindowSettings(vision_low=room, vision_high=2 * room, text_low=4096, text_high=8192)
@@ -172,7 +176,7 @@ class Engine:
         return question_tokens(question, num_pictures, MAX_ASK_TOKENS, limit)
 
     def _advance(self, job: Job[Any]) -> None:
-        """One turn of a job, to the end of what it launched: who counts the time counts the work."""
+        """Run one step of a job and wait for the device, so that measured times include the work that was launched."""
         if isinstance(job.request, Pause):
             job.resume(None)
         else:
@@ -182,14 +186,14 @@ class Engine:
                 self._serve(job, job.request)
         try:
             wait_for(self.checkpoint.device)
-        except Exception as error:  # what was launched went wrong
+        except Exception as error:  # the launched work failed on the device
             job.fail(error)
 
     def _serve(self, job: Job[Any], request: Forward) -> None:
         before = request.cache.length
         try:
             output = self._forward(request)
-        except Exception as error:  # out of memory for one; the job's owner raises it
+        except Exception as error:  # out of memory, for example; the job's owner raises it
             request.cache.truncate(before)
             job.fail(error)
             return
@@ -208,7 +212,9 @@ class Engine:
                 use_cache=True,
             ).last_hidden_state[0]
         if cache.is_torn:
-            raise RuntimeError(f"a forward pass fed some layers of its cache alone: {num_tokens} tokens are taken back")
+            raise RuntimeError(
+                f"a forward pass updated only some layers of its cache: its {num_tokens} tokens are removed again"
+            )
         rows = {"none": hidden[:0], "last": hidden[-1:], "all": hidden}[request.logits]
         logits = model.lm_head(rows)
         check_numbers(logits)
@@ -216,7 +222,8 @@ class Engine:
 
 
 def check_numbers(logits: torch.Tensor) -> None:
-    """Raise `LogitsError` where logits are infinite or not a number: they would be chosen from without a word."""
+    """Raise `LogitsError` where logits are infinite or NaN: sampling would choose a token from them without an
+    error."""
     if torch.isfinite(logits).all():
         return
     kind = str(logits.dtype).removeprefix("torch.")

@@ -6,16 +6,16 @@ ModelError
 │   └── CheckpointDamaged
 ├── PromptError            a template or conversation cannot be rendered
 ├── VisionError            a picture cannot be tokenized
-├── SessionError           a session was asked for something its settings rule out
-├── LogitsError            the model's outputs are not numbers
-└── SettingsError          a value outside its rule
+├── SessionError           a session's settings or state rule a request out
+├── LogitsError            the model's outputs are infinite or NaN
+└── SettingsError          a setting lies outside its allowed range
 """
 
 from __future__ import annotations
 
 
 class ModelError(Exception):
-    """Root of everything the models room raises on purpose. Messages give the value, the rule, the remedy."""
+    """Base of every error that the models room raises. Messages give the value, the rule, the remedy."""
 
 
 class CheckpointError(ModelError):
@@ -23,11 +23,11 @@ class CheckpointError(ModelError):
 
 
 class CheckpointNotFound(CheckpointError):
-    """No folder and no hub name leads to the checkpoint."""
+    """Neither a folder nor a hub name leads to the checkpoint."""
 
 
 class CheckpointDamaged(CheckpointError):
-    """Files are missing, cut short, or hold tensors of other names or shapes than the configuration asks for."""
+    """Files are missing or truncated, or hold tensors with other names or shapes than the configuration asks for."""
 
 
 class PromptError(ModelError):
@@ -39,12 +39,12 @@ class VisionError(ModelError):
 
 
 class SessionError(ModelError):
-    """A session was asked for something its settings rule out."""
+    """A session's settings or state rule a request out."""
 
 
 class LogitsError(ModelError):
-    """The model's outputs are not numbers: its values overflow their type, or its weights are damaged."""
+    """The model's outputs are infinite or NaN: values overflow their type, or the weights are damaged."""
 
 
 class SettingsError(ModelError):
-    """A value lies outside its rule."""
+    """A setting lies outside its allowed range."""

@@ -1,7 +1,8 @@
-"""The interleaved video-text format: how frames, turns and clips become the strings VideoLLaMA 3 was trained on.
+"""The interleaved video-text format: the strings that VideoLLaMA 3 was trained on, for frames, turns and clips.
 
 Pure functions of strings; any thread may call them. A session never renders a whole conversation: it appends pieces.
-`PromptFormat` gets those pieces from a checkpoint's own chat template and proves, once, that pieces equal the whole.
+`PromptFormat` takes those pieces from a checkpoint's own chat template and checks once that the joined pieces equal the
+whole.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ Message = Mapping[str, Any]
 class PromptFormat:
     """The pieces of one checkpoint's format. Frames and turns are complete units, cut at special tokens only.
 
-    Cutting at special tokens is what makes piecewise tokenization equal tokenization of the whole string.
+    Cutting at special tokens makes piecewise tokenization equal tokenization of the whole string.
     """
 
     template: str
@@ -43,7 +44,7 @@ class PromptFormat:
     def render(
         self, messages: Sequence[Message], *, add_system_prompt: bool = True, add_generation_prompt: bool = False
     ) -> str:
-        """Render a whole conversation with the checkpoint's template, `<image>` once a picture.
+        """Render a whole conversation with the checkpoint's template, one `<image>` per picture.
 
         Raises `PromptError` where the template refuses the conversation.
         """
@@ -67,29 +68,29 @@ class PromptFormat:
         return self.turn("system", self.default_system if text is None else text)
 
     def turn(self, role: str, text: str) -> str:
-        """One complete turn, its newline included."""
+        """One complete turn, including its final newline."""
         return f"{self.opening(role)}{_plain(text)}{self.closing}"
 
     def opening(self, role: str = "assistant") -> str:
-        """What stands before a turn's text."""
+        """The tokens before a turn's text: `<|im_start|>`, the role and a newline."""
         return f"{IM_START}{role}\n"
 
     @property
     def closing(self) -> str:
-        """What ends a turn: the end token and its newline."""
+        """The end token of a turn and its newline."""
         return f"{IM_END}\n"
 
     def frame_head(self, time_s: float) -> str:
-        """What stands before a frame's image tokens. `time_s` is the time shown to the model, in seconds."""
+        """The text before a frame's image tokens. `time_s` is the time shown to the model, in seconds."""
         return f"{STREAM_START}stream\nTime {shown_time(time_s)}s: "
 
     @property
     def frame_tail(self) -> str:
-        """What stands behind a frame's image tokens. No newline follows it."""
+        """The text after a frame's image tokens. No newline follows it."""
         return f"\n{STREAM_END}"
 
     def clip(self, times_s: Sequence[float]) -> str:
-        """A clip inside a user turn, `<image>` once a frame."""
+        """A clip inside a user turn, one `<image>` per frame."""
         return ",".join(f"Time {shown_time(time_s)}s:{IMAGE_TOKEN}" for time_s in times_s) + "\n"
 
     def image(self) -> str:
@@ -97,7 +98,8 @@ class PromptFormat:
         return f"{IMAGE_TOKEN}\n"
 
     def check_pieces(self) -> None:
-        """Prove on a probe that the pieces say what the template says; raises `PromptError` with the difference."""
+        """Check on a sample conversation that the joined pieces equal the template's output; raises `PromptError` with
+        the difference."""
         messages: list[Message] = [
             {"role": "system", "content": "Probe."},
             {"role": "stream", "content": [{"type": "image", "timestamp": 3.04}]},
@@ -129,17 +131,17 @@ class PromptFormat:
 
     @classmethod
     def built_in(cls) -> PromptFormat:
-        """The format of the released checkpoints, from the template this project carries."""
+        """The format of the released checkpoints, from the template in this project."""
         return cls(template=TEMPLATE_PATH.read_text(encoding="utf-8"))
 
 
 def shown_time(time_s: float) -> str:
-    """Seconds as the format writes them, one decimal: 2.04 → `2.0`, 10.55 → `10.6`."""
+    """A time in seconds as the format writes it, with one decimal: 2.04 → `2.0`, 10.55 → `10.6`."""
     return str(round(float(time_s), 1))
 
 
 def _plain(text: str) -> str:
-    """Turn text with the format's own markers defused, so that nobody's words open or close a turn."""
+    """Turn text with the format's own markers escaped, so that no user text opens or closes a turn."""
     for marker in (IMAGE_TOKEN, STREAM_START, STREAM_END, IM_START, IM_END):
         text = text.replace(marker, marker.replace("<", "< "))
     return text

@@ -40,7 +40,7 @@ class Span:
     ids: list[int]
     """Token ids, the image token's id where a visual token stands."""
     time_s: float | None = None
-    """Media time of a frame, or of the frame that a turn follows."""
+    """Media time of a frame; for a turn, the media time of the frame before it."""
     first_image: int = 0
     """Offset of the first visual token in `ids`."""
     cells: np.ndarray | None = None

@@ -1,4 +1,4 @@
-"""Encoding a picture in pieces of bounded work, so that others get their turn between two of them. Engine's thread."""
+"""Encode a large picture in pieces of bounded work, so that other sessions run in between. Engine's thread."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from streaming.difffp.live import CellGrid
 
 PART_PATCHES = 4096
-"""Patches whose encoding is one turn's work: about what a prefill of 1,024 tokens takes, at the sizes of 2B."""
+"""Patches encoded per step: about as much work as a prefill of 1,024 tokens, at the sizes of 2B."""
 PART_PATCHES_CPU = 1024
-"""The same on a processor, where a prefill's passes are of 256 tokens."""
+"""The same on a CPU, where a prefill's passes have 256 tokens."""
 
 
 def part_cost(device: torch.device) -> int:
-    """The work of one turn, in patches of small pictures."""
+    """Most work of one step, in patches of small pictures."""
     return PART_PATCHES_CPU if device.type == "cpu" else PART_PATCHES
 
 
 def picture_cost(num_patches: int, width: int) -> float:
-    """The work of a picture's encoding, in patches of small pictures.
+    """Work of encoding a picture, in patches of small pictures.
 
-    In each layer of width w, with an MLP of 4 w, a patch takes 24 w^2 operations in linear products, and in attention
-    4 w for each patch that it looks at.
+    In each layer of width w, with an MLP of 4 w, a patch takes 24 w^2 operations in linear products, and in attention 4
+    w for each patch that it attends to.
     """
     return num_patches * _patch_cost(num_patches, width)
 
@@ -38,10 +38,10 @@ def picture_cost(num_patches: int, width: int) -> float:
 def pieces_of(
     model: VideoLlama3Model, patches: torch.Tensor, grid: CellGrid, most: float
 ) -> Generator[float, None, torch.Tensor]:
-    """Encode a large picture, by slices of its layers; yields the work of each piece before it is done.
+    """Encode a large picture in slices of its layers; yields the work of each piece before the piece runs.
 
-    patches: `[num_patches, values]`, the model's dtype and device. Returns visual tokens `[num_cells, hidden]`, as
-    `VisionEncoder.encode` but for rounding.
+    patches: `[num_patches, values]`, in the model's dtype and on its device. Returns visual tokens `[num_cells,
+    hidden]`, equal to those of `VisionEncoder.encode` up to rounding.
     """
     tower = model.vision_model
     num_layers, num_patches, width = len(tower.encoder.layers), len(patches), tower.config.hidden_size

@@ -1,7 +1,7 @@
-"""Holding a checkpoint against reference outputs: the cases of a folder, fed through a live session.
+"""Compare a checkpoint with reference outputs: feed the cases of a folder through a live session.
 
-Each case is fed three times: text as text and frames as images one after the other; again in random chunkings; and
-again with a yes/no fork after every frame. Runs the model on the calling thread.
+Each case is fed three times: with one pass per text and per frame; again in random chunks; and again with a yes/no fork
+after every frame. Runs the model on the calling thread.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from models.session.session import Session
 
 EXACT_TOLERANCE = 1e-4
 RESIZED_TOLERANCE = 2e-2
-"""Where frames are resized: the reference stores what its own resizing gave."""
+"""Tolerance where frames are resized: the reference holds the result of its own resizing."""
 CASES = "stream_*.safetensors"
 NEEDED = ("frames", "input_ids", "grid_thw", "merge_size", "compression_mask", "logits", "greedy")
 _PROBE_TOKENS = 7
-"""Length of the question that is forked off after a frame."""
+"""Length of the question on a fork after a frame, in tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class CaseReport:
-    """How one case came out, the worst of its three passes."""
+    """Result of one case: the worst of its three passes."""
 
     name: str
     mask_equal: bool
@@ -45,14 +45,15 @@ class CaseReport:
 
     @property
     def passed(self) -> bool:
-        """Masks equal, logits within the tolerance, and, where nothing is resized, the same continuation."""
+        """Whether masks are equal, logits within the tolerance and, where nothing is resized, the greedy continuation
+        equal."""
         within = bool(self.max_logit_error <= self.tolerance)
         return self.mask_equal and within and (self.greedy_equal or self.tolerance > EXACT_TOLERANCE)
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """How all cases of a folder came out."""
+    """Results of all cases of a folder."""
 
     folder: Path
     cases: tuple[CaseReport, ...]
@@ -71,7 +72,7 @@ class VerifyReport:
         return {"cases": cases, "passed": self.passed}
 
     def as_table(self) -> str:
-        """Aligned columns for a terminal, a line a case and one for the outcome."""
+        """The results as aligned columns for a terminal: one line per case and one for the total."""
         rows = [("case", "mask", "largest logit error", "continuation", "")]
         for case in self.cases:
             error = f"{case.max_logit_error:.1e} (at most {case.tolerance:.0e})"
@@ -85,7 +86,7 @@ class VerifyReport:
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """One stream's reference outputs."""
+    """Reference outputs of one stream."""
 
     name: str
     tensors: Mapping[str, np.ndarray]
@@ -106,7 +107,7 @@ class _Case:
         return self.tensors["frames"].shape[1:3] != (rows * side, cols * side)
 
     def units(self, image_id: int) -> Iterator[tuple[list[int], np.ndarray | None]]:
-        """Text and the frame behind it, in order; `None` where the case ends with text."""
+        """Text and the frame that follows it, in order; the frame is `None` where the case ends with text."""
         ids = self.tensors["input_ids"].tolist()
         rows, cols = self.cells
         frames = iter(self.tensors["frames"])
@@ -134,9 +135,9 @@ class _Outcome:
 
 
 def verify_folder(path: str | Path, seed: int = 0, *, device: str = "cpu") -> VerifyReport:
-    """Load the checkpoint in a folder, in float32, and hold it against each `stream_*.safetensors` case there.
+    """Load the checkpoint in a folder in float32 and compare it with each `stream_*.safetensors` case there.
 
-    seed: of the random chunkings and forked questions. Raises `CheckpointError` where there is nothing to hold it to.
+    seed: of the random chunks and the questions on forks. Raises `CheckpointError` where the folder has no cases.
     """
     folder = find_checkpoint(path)
     paths = sorted(folder.glob(CASES))
@@ -171,7 +172,7 @@ def _verify(engine: Engine, case: _Case, seed: int) -> CaseReport:
 
 
 def _feed(engine: Engine, case: _Case, chunks: Chunks, forks: np.random.Generator | None) -> _Outcome:
-    """Feed a case through a new session. forks: draws a yes/no question after every frame."""
+    """Feed a case through a new session. forks: draws a yes/no question after every frame; `None` for no forks."""
     session = _session_for(engine, case, chunks)
     masks: list[np.ndarray] = []
     logits: list[torch.Tensor] = []
@@ -190,7 +191,7 @@ def _feed(engine: Engine, case: _Case, chunks: Chunks, forks: np.random.Generato
 
 
 def _session_for(engine: Engine, case: _Case, chunks: Chunks) -> Session:
-    """A session with the paper's pruning, no system turn, and room for all of the case."""
+    """A session with the paper's pruning, no system turn, and a window that holds the whole case."""
     num_frames, height, width = case.tensors["frames"].shape[:3]
     # The published processor divides one budget among a clip's frames.
     budget = max(4, engine.checkpoint.vision.max_tokens // num_frames)
@@ -216,7 +217,8 @@ def _read_case(path: Path) -> _Case:
 
 
 def _special_of(folder: Path) -> SpecialIds:
-    """Ids for cases without a tokenizer: the image token's from the configuration, the others behind it."""
+    """Token ids for cases without a tokenizer: the image token's from the configuration, the others counted on from
+    it."""
     image = image_token_id(read_json(folder / "config.json"))
     return SpecialIds(image, stream_start=image + 1, stream_end=image + 2, im_start=image + 3, im_end=image + 4)
 

@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from transformers import VideoLlama3ForConditionalGeneration
 
 MAX_ASPECT = 200.0
-"""Beyond it the published processors refuse a picture."""
+"""Largest ratio of sides that the published processors accept."""
 MOST_ASPECT = 16.0
-"""Beyond it a budget of a hundred cells shows a picture squeezed: what was asked to be watched would not be seen."""
+"""Largest ratio of sides for pictures a user asks about: above it a budget of a hundred cells distorts the picture too
+much."""
 
 
 @dataclass(frozen=True, slots=True)
 class VisionSettings:
-    """How a checkpoint wants its pictures; read from its own preprocessor configuration."""
+    """A checkpoint's picture settings, from its own preprocessor configuration."""
 
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
@@ -36,15 +37,16 @@ class VisionSettings:
     image_merge: int = 1
     video_merge: int = 2
     min_tokens: int = 16
-    """Least tokens of a picture, counted in cells of its own merge size."""
+    """Fewest tokens of a picture, counted in cells of its own merge size."""
     max_tokens: int = 16384
     border_px: int = 0
-    """Width of the black frame drawn round the resized picture."""
+    """Width of the black border drawn around the resized picture."""
 
     def check_picture(self, width_px: int, height_px: int, *, merge: int | None = None) -> None:
-        """Refuse, with a `VisionError`, a picture that nothing could be seen of: too small, or too long and thin.
+        """Raise `VisionError` for a picture that is too small, or too long and thin, for the model to see anything in
+        it.
 
-        For what a person asks to have looked at. A camera whose picture turns so in the middle of a stream goes on.
+        For pictures that a user gives. A camera whose picture takes such a shape in the middle of a stream goes on.
         """
         side = self.patch_px * (self.video_merge if merge is None else merge)
         given = f"a picture of {width_px} x {height_px} px"
@@ -59,9 +61,9 @@ class VisionSettings:
     def fit_grid(
         self, width_px: int, height_px: int, *, max_cells: int | None = None, merge: int | None = None
     ) -> CellGrid:
-        """The largest grid in the picture's aspect within the budget of merged cells.
+        """The largest grid within the budget of merged cells, in the picture's aspect ratio.
 
-        Raises `VisionError` for pictures more than 200 times as wide as high, or the other way round.
+        Raises `VisionError` for pictures more than 200 times as wide as high, or as high as wide.
         """
         merge = self.video_merge if merge is None else merge
         budget = min(self.max_tokens, max_cells or self.max_tokens)
@@ -73,7 +75,7 @@ class VisionSettings:
         factor = self.patch_px * merge
         rows, cols = max(1, round(height_px / factor)), max(1, round(width_px / factor))
         if rows * cols > budget:
-            # In this order of operations, which the published processors round by.
+            # The order of these operations matters for rounding; it is that of the published processors.
             beta = math.sqrt(height_px * width_px / (budget * factor**2))
             rows = max(1, math.floor(height_px / beta / factor))
             cols = max(1, math.floor(width_px / beta / factor))
@@ -85,25 +87,25 @@ class VisionSettings:
         return CellGrid(rows=rows, cols=cols, merge=merge, patch_px=self.patch_px)
 
     def patches(self, image: np.ndarray, grid: CellGrid) -> torch.Tensor:
-        """Resize (bicubic, antialiased), normalise and cut a picture.
+        """Resize (bicubic, antialiased), normalise and cut a picture into patches.
 
         image: uint8 `[height, width, 3]`. Returns float32 `[num_patches, 3 * patch_px ** 2]`, ordered by merged cell.
         """
         return self.cut(torch.from_numpy(self.fitted(image, grid)), grid)
 
     def fitted(self, image: np.ndarray, grid: CellGrid) -> np.ndarray:
-        """The picture on the grid's size, black frame drawn where the checkpoint asks for one; uint8, contiguous."""
+        """The picture resized to the grid, with a black border where the checkpoint asks for one; uint8, contiguous."""
         side = grid.patch_px * grid.merge
         height, width = grid.rows * side, grid.cols * side
         if image.shape[:2] != (height, width):
             image = _resize(image, width, height)
         if self.border_px:
             image = _framed(image, self.border_px)
-        # Frames may be read-only, which torch warns about: such a picture is copied.
+        # torch warns about read-only arrays, and frames may be read-only: such a picture is copied.
         return np.require(image, requirements=["C_CONTIGUOUS", "WRITEABLE"])
 
     def cut(self, image: torch.Tensor, grid: CellGrid) -> torch.Tensor:
-        """Normalise and cut uint8 pictures `[..., height, width, 3]` that already have the grid's size."""
+        """Normalise and cut uint8 pictures `[..., height, width, 3]` that already have the grid's size into patches."""
         mean = torch.tensor(self.mean, dtype=torch.float32, device=image.device)
         std = torch.tensor(self.std, dtype=torch.float32, device=image.device)
         values = (image.to(torch.float32) / 255.0 - mean) / std
@@ -114,7 +116,7 @@ class VisionSettings:
 
 
 class VisionEncoder:
-    """The checkpoint's vision tower and projector. One engine thread calls it."""
+    """The checkpoint's vision tower and projector. Used from the engine's thread only."""
 
     def __init__(self, model: VideoLlama3ForConditionalGeneration) -> None:
         self._model = model.model
@@ -122,9 +124,10 @@ class VisionEncoder:
         self._device, self._dtype = parameter.device, parameter.dtype
 
     def encode(self, patches: torch.Tensor, grid: CellGrid, num_frames: int = 1) -> torch.Tensor:
-        """Visual tokens of frames of one grid: `[num_frames * num_patches, values]` → `[num_frames * num_cells, h]`.
+        """Visual tokens of frames of one grid: `[num_frames * num_patches, values]` → `[num_frames * num_cells,
+        hidden]`.
 
-        Frames do not attend to each other, so frame by frame equals all at once.
+        Frames do not attend to each other, so encoding them one by one gives the same tokens.
         """
         rows, cols = grid.rows * grid.merge, grid.cols * grid.merge
         vision = self._model.vision_model(
@@ -136,9 +139,9 @@ class VisionEncoder:
         return self._model.projector(vision.last_hidden_state)
 
     def pieces(self, patches: torch.Tensor, grid: CellGrid, most: float) -> Generator[float, None, torch.Tensor]:
-        """`encode` one picture in pieces of at most so much work; yields the work of each, in patches, before it.
+        """Encode one picture in pieces of at most `most` patches of work; yields the work of each piece before it runs.
 
-        A picture whose encoding is no more than that is one piece.
+        A picture with no more work than that is one piece.
         """
         from models.staged_encoding import picture_cost, pieces_of
 

@@ -1,4 +1,4 @@
-"""The vision tower as plain functions over its modules: many frames of one grid in one batch. Gradients reach it."""
+"""The vision tower as plain differentiable functions over its modules: many frames of one grid in one batch."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 def encode_frames(
     model: VideoLlama3Model, patches: torch.Tensor, grid: CellGrid, *, frozen: bool = False
 ) -> torch.Tensor:
-    """`VisionEncoder.encode` for many frames of one grid in one batch: the same values, fewer and larger products.
+    """`VisionEncoder.encode` for many frames of one grid in one batch: the same values in fewer and larger products.
 
-    patches: `[num_frames, num_patches, values]`. Returns `[num_frames, num_cells, hidden]`. Gradients reach the
-    projector always, the vision tower unless it is `frozen`.
+    patches: `[num_frames, num_patches, values]`. Returns `[num_frames, num_cells, hidden]`. Gradients always reach the
+    projector, and the vision tower unless `frozen`.
     """
     with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
         merged = merged_features(model, patches, grid)
@@ -27,25 +27,26 @@ def encode_frames(
 
 
 def merged_features(model: VideoLlama3Model, patches: torch.Tensor, grid: CellGrid) -> torch.Tensor:
-    """What the tower gives the projector: `[num_frames, num_patches, values]` → `[num_frames, num_cells, width]`."""
+    """The tower's output and the projector's input: `[num_frames, num_patches, values]` → `[num_frames, num_cells,
+    width]`."""
     return finished_features(model, early_features(model, patches, grid, 0), grid, 0)
 
 
 def early_features(model: VideoLlama3Model, patches: torch.Tensor, grid: CellGrid, num_layers: int) -> torch.Tensor:
-    """The tower's hidden states after its first layers: `[num_frames, num_patches, width]`."""
+    """Hidden states after the tower's first `num_layers` layers: `[num_frames, num_patches, width]`."""
     embedding = model.vision_model.embeddings.patch_embedding
-    # The tower's convolution sees each patch once: as a product it is the same, and many times faster on GPUs.
+    # The tower's convolution covers each patch once: a matrix product gives the same values, many times faster on GPUs.
     hidden = torch.nn.functional.linear(patches, embedding.weight.flatten(1), embedding.bias)
     return _through_layers(model, hidden, grid, range(num_layers))
 
 
 def finished_features(model: VideoLlama3Model, hidden: torch.Tensor, grid: CellGrid, num_layers: int) -> torch.Tensor:
-    """The rest of the tower after `early_features` with the same number of layers: `[num_frames, num_cells, width]`."""
+    """Run the rest of the tower after `early_features` with the same `num_layers`: `[num_frames, num_cells, width]`."""
     tower = model.vision_model
     hidden = _through_layers(model, hidden, grid, range(num_layers, len(tower.encoder.layers)))
     hidden = tower.post_layernorm(hidden)
     if grid.merge > 2:
-        raise VisionError(f"merge size {grid.merge}: the batched path knows 1 and 2; use VisionEncoder.encode")
+        raise VisionError(f"merge size {grid.merge}: the batched path supports 1 and 2; use VisionEncoder.encode")
     return hidden.view(len(hidden), grid.num_cells, grid.merge**2, -1).mean(dim=2)
 
 

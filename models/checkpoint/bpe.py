@@ -1,4 +1,5 @@
-"""Small byte-level BPE tokenizers of Qwen2's kind, for checkpoints that are made here: the embedded one and fakes."""
+"""Train small byte-level BPE tokenizers like Qwen2's, for checkpoints made in this project: the embedded one and
+fakes."""
 
 from __future__ import annotations
 
@@ -23,10 +24,10 @@ def write_tokenizer(
     vocab_size: int,
     phrases: Sequence[str] = (),
 ) -> PreTrainedTokenizerBase:
-    """Learn merges from `sentences`, write the tokenizer's files to `folder` as the released ones have them, load it.
+    """Learn merges from `sentences`, write the tokenizer's files to `folder` in the released layout, and load it.
 
-    Any text can be encoded. special_tokens come behind the learnt vocabulary of at most `vocab_size`, in their order,
-    and behind them the phrases: plain text that is one token wherever it stands.
+    Any text can be encoded. `special_tokens` get the ids after the learnt vocabulary of at most `vocab_size`, in their
+    order; `phrases` follow: plain texts that are always encoded as one token.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX, Qwen2Tokenizer

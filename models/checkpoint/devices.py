@@ -1,4 +1,4 @@
-"""What torch can run on here. Any thread may ask."""
+"""The devices torch can use on this machine, and their free memory. Any thread may call."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One device a model can be put on."""
+    """A device that a model can be loaded on."""
 
     name: str
-    """As `load_checkpoint(device=…)` takes it."""
+    """The value for `load_checkpoint(device=…)`."""
     description: str
     memory_bytes: int | None
-    """In all; None where torch does not tell."""
+    """Total memory; `None` where torch does not report it."""
     free_bytes: int | None
 
 
 def devices_present() -> list[Device]:
-    """The devices torch finds, the one that `auto` takes first."""
+    """The devices torch finds; `auto` takes the first one."""
     import torch
 
     found = []
@@ -34,7 +34,7 @@ def devices_present() -> list[Device]:
 
 
 def wait_for(device: torch.device) -> None:
-    """Wait until a device has done what was launched on it; processors have done it already."""
+    """Wait until a device has finished its launched work; returns at once on a CPU."""
     import torch
 
     if device.type == "cuda":
@@ -44,7 +44,8 @@ def wait_for(device: torch.device) -> None:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Memory of a GPU that new tensors can have: what nobody holds, and what torch holds unused. None elsewhere."""
+    """Memory of a GPU available for new tensors: free memory and what torch has reserved but not used. `None`
+    elsewhere."""
     import torch
 
     if device.type != "cuda":

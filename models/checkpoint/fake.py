@@ -1,6 +1,6 @@
-"""Tiny checkpoints with random weights, whole with tokenizer and settings: for tests, demonstrations and trying out.
+"""Tiny checkpoints with random weights, complete with tokenizer and settings, for tests and demonstrations.
 
-Written in either layout, so that they go through the same loading as the published weights.
+Written in either layout, so that they take the same loading path as the published weights.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NUM_MERGES_TOKENS = 420
 
 @dataclass(frozen=True, slots=True)
 class FakeSizes:
-    """How large the fake model is."""
+    """Sizes of the fake model."""
 
     hidden: int = 32
     layers: int = 2
@@ -53,9 +53,9 @@ def make_checkpoint(
     sizes: FakeSizes | None = None,
     stream: StreamSettings | None = None,
 ) -> Path:
-    """Write a checkpoint with random weights into `folder`, which is made; gives the folder.
+    """Write a checkpoint with random weights into `folder`, which is created; returns the folder.
 
-    stream: settings for `stream_config.json`; the file is left out where `None`.
+    stream: settings for `stream_config.json`; no file is written where `None`.
     """
     import torch
     from transformers.models.video_llama_3.modeling_video_llama_3 import VideoLlama3ForConditionalGeneration
@@ -66,7 +66,7 @@ def make_checkpoint(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = VideoLlama3ForConditionalGeneration(config)
-        # Larger weights than transformers draws, so that what a picture shows moves the logits.
+        # Larger weights than transformers' defaults, so that a picture's content changes the logits.
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 torch.nn.init.normal_(parameter, std=0.15)
@@ -82,7 +82,7 @@ def make_checkpoint(
 
 
 def write_weights(folder: Path, tensors: dict[str, torch.Tensor], num_shards: int = 1) -> None:
-    """Save tensors as one safetensors file, or as shards with their index."""
+    """Save tensors as one safetensors file, or as shards with an index."""
     from safetensors.torch import save_file
 
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -130,7 +130,8 @@ def _config(tokenizer: PreTrainedTokenizerBase, sizes: FakeSizes, tied: bool) ->
 
 
 def _released_config(config: VideoLlama3Config) -> dict[str, Any]:
-    """The configuration as the released checkpoints write it: the language model's values flat, old rope keys."""
+    """The configuration as the released checkpoints write it: the language model's values at the top level, old rope
+    keys."""
     whole = config.to_dict()
     text, vision = whole["text_config"], whole["vision_config"]
     rope = text.pop("rope_parameters")

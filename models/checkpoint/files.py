@@ -1,4 +1,4 @@
-"""JSON files of checkpoints and plans, read with errors that name the file and the key. Any thread may read."""
+"""Read JSON files of checkpoints and training plans; errors name the file and the key. Any thread may call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models.errors import CheckpointDamaged, SettingsError
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a checkpoint's file; raises `CheckpointDamaged` naming the file."""
+    """Read a JSON object from a checkpoint's file; raises `CheckpointDamaged` naming the file."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -24,7 +24,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def refuse_unknown(values: Mapping[str, Any], known: Iterable[str], where: str) -> None:
-    """Raise `SettingsError` for keys that mean nothing: a slip of the pen must not pass for a setting."""
+    """Raise `SettingsError` for keys that are not in `known`, so that a misspelt setting is not ignored."""
     known = set(known)
     unknown = sorted(set(values) - known)
     if unknown:

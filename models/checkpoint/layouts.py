@@ -1,6 +1,6 @@
-"""The two layouts VideoLLaMA 3 is stored in: key names and configurations of each, mapped onto transformers' own.
+"""The two layouts of VideoLLaMA 3 checkpoints: mapping of tensor names and configurations to transformers' own.
 
-`released` is how the authors published it (`model_type: videollama3_qwen2`), `native` how transformers saves it
+`released` is the layout its authors published (`model_type: videollama3_qwen2`), `native` the one transformers saves
 (`video_llama_3`). Pure functions of names and JSON values; any thread may call them.
 """
 
@@ -58,11 +58,11 @@ _VISION_KEYS = (
     "attention_dropout",
 )
 _RELEASED_ROPE_THETA = 10_000.0
-"""What the released configuration class assumes where its file is silent."""
+"""Default of the released configuration class where the file has no value."""
 
 
 def layout_of(config: Mapping[str, Any]) -> Layout:
-    """Which layout a folder's `config.json` announces; raises `CheckpointError` for any other model."""
+    """The layout that a folder's `config.json` declares; raises `CheckpointError` for any other model."""
     model_type = config.get("model_type")
     if model_type not in LAYOUT_OF_MODEL_TYPE:
         raise CheckpointError(
@@ -73,7 +73,7 @@ def layout_of(config: Mapping[str, Any]) -> Layout:
 
 
 def native_key(key: str, layout: Layout) -> str:
-    """The name transformers gives a stored tensor.
+    """The name of a stored tensor in transformers.
 
     >>> native_key("model.mm_projector.readout.0.bias", "released")
     'model.projector.readout.0.bias'
@@ -86,7 +86,7 @@ def native_key(key: str, layout: Layout) -> str:
 
 
 def released_key(key: str) -> str:
-    """The name the released layout gives one of transformers' tensors; the inverse of `native_key`.
+    """The name of a transformers tensor in the released layout; the inverse of `native_key`.
 
     >>> released_key("model.language_model.norm.weight")
     'model.norm.weight'
@@ -98,12 +98,12 @@ def released_key(key: str) -> str:
 
 
 def is_ignorable(key: str) -> bool:
-    """Tensors older versions stored that are computed, not loaded."""
+    """Whether older versions stored this tensor although it is computed and need not be loaded."""
     return key.endswith(("rotary_emb.inv_freq", "rotary_pos_emb.inv_freq"))
 
 
 def image_token_id(config: Mapping[str, Any]) -> int:
-    """The id standing for a visual token, from either layout's configuration."""
+    """Token id of a visual token, from either layout's configuration."""
     for name in ("image_token_index", "image_token_id"):
         if isinstance(config.get(name), int):
             return int(config[name])
@@ -113,15 +113,15 @@ def image_token_id(config: Mapping[str, Any]) -> int:
 
 
 def build_config(config: Mapping[str, Any], *, has_output_head: bool) -> VideoLlama3Config:
-    """transformers' configuration from a folder's `config.json` of either layout.
+    """Build transformers' configuration from a folder's `config.json` of either layout.
 
-    has_output_head: whether the weights hold `lm_head.weight`, which decides about tying where the file is silent.
+    has_output_head: whether the weights hold `lm_head.weight`, which decides about tying where the file does not say.
     """
     layout = layout_of(config)
     built = _from_released(config, has_output_head) if layout == "released" else _from_native(config)
     if "sliding_attention" in getattr(built.text_config, "layer_types", ()):
         raise CheckpointError(
-            "config.json turns sliding-window attention on; a session evicts by itself and needs full attention: "
+            "config.json turns sliding-window attention on; a session does its own eviction and needs full attention: "
             "set use_sliding_window to false"
         )
     return built
@@ -176,7 +176,7 @@ def _known(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _rope_parameters(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`rope_theta` and `rope_scaling` as one dictionary, the way transformers 5 has them."""
+    """`rope_theta` and `rope_scaling` as one dictionary, as transformers 5 expects them."""
     theta = float(config.get("rope_theta", _RELEASED_ROPE_THETA))
     scaling = dict(config.get("rope_scaling") or {})
     rope_type = scaling.pop("type", None) or scaling.pop("rope_type", None) or "default"

@@ -1,7 +1,7 @@
-"""Checkpoints: finding, checking and loading VideoLLaMA 3 weights with everything that belongs to them.
+"""Checkpoints: find, check and load VideoLLaMA 3 weights with tokenizer, template and settings.
 
 Safetensors only, no remote code, no pickles. Every setting comes from the checkpoint's own files. `describe_checkpoint`
-reads headers alone; torch and transformers are imported where weights are loaded.
+reads headers only; torch and transformers are imported where weights are loaded.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LIBRARIES = ("importing torch", "importing transformers", "importing the model's
 HUB_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-"""What the released image processor class assumes where its file is silent (OpenAI's CLIP)."""
+"""Defaults of the released image processor class where the file has no value (OpenAI's CLIP)."""
 HALF = (0.5, 0.5, 0.5)
 
 logger = logging.getLogger(__name__)
@@ -41,15 +41,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Checkpoint:
-    """A loaded checkpoint. Its model belongs to the thread of the engine that is given it."""
+    """A loaded checkpoint. Its model belongs to the thread of the engine that receives it."""
 
     name: str
     folder: Path
     layout: Layout
     model: VideoLlama3ForConditionalGeneration
-    """In evaluation mode, without gradients."""
+    """In evaluation mode, with gradients off."""
     tokenizer: PreTrainedTokenizerBase | None
-    """`None` for reference cases that are made of token ids."""
+    """`None` for reference cases that consist of token ids."""
     prompt: PromptFormat
     vision: VisionSettings
     special: SpecialIds
@@ -62,7 +62,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointSummary:
-    """What a checkpoint's files say, without its weights being loaded."""
+    """What a checkpoint's files say, read without loading weights."""
 
     name: str
     folder: Path | None
@@ -71,7 +71,7 @@ class CheckpointSummary:
     size_bytes: int
     dtype: str
     problem: str | None
-    """Why it would not load, as far as the headers tell; `None` where nothing is wrong."""
+    """Why the checkpoint would not load, as far as its headers show; `None` where nothing is wrong."""
 
 
 def load_checkpoint(
@@ -87,9 +87,9 @@ def load_checkpoint(
     """Load a checkpoint from a folder, by hub name, or the embedded one.
 
     device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`; dtype: `auto` (bfloat16 on a GPU, float32 on a CPU), `float32`,
-    `bfloat16` or `float16`. special: token ids for a folder that holds no tokenizer; without them such a folder is
-    refused. threads: processor threads torch works with from here on; `None` for what suits the model. on_loading: told
-    how far it has come. Raises `CheckpointNotFound`, `CheckpointDamaged` or another `CheckpointError`.
+    `bfloat16` or `float16`. special: token ids for a folder without a tokenizer; without them such a folder is refused.
+    threads: CPU threads for torch from now on; `None` for a number that suits the model. on_loading: called with the
+    progress. Raises `CheckpointNotFound`, `CheckpointDamaged` or another `CheckpointError`.
     """
     folder = find_checkpoint(name_or_path, progress=progress, on_loading=on_loading)
     config = read_json(folder / "config.json")
@@ -135,7 +135,7 @@ def find_checkpoint(
     download: bool = True,
     on_loading: OnLoading | None = None,
 ) -> Path:
-    """The folder that holds a checkpoint; a hub name is downloaded, as HF_HUB_OFFLINE and HF_TOKEN allow."""
+    """The folder of a checkpoint; a hub name is downloaded, as far as HF_HUB_OFFLINE and HF_TOKEN allow."""
     name = str(name_or_path)
     if name == EMBEDDED:
         return _checked_folder(EMBEDDED_FOLDER)
@@ -152,7 +152,7 @@ def find_checkpoint(
 
 
 def describe_checkpoint(name_or_path: str | Path = EMBEDDED) -> CheckpointSummary:
-    """What would load and from where; reads headers only and downloads nothing."""
+    """Describe what would load and from where; reads headers only and downloads nothing."""
     name = str(name_or_path)
     folder: Path | None = None
     layout: Layout | None = None
@@ -178,8 +178,8 @@ def describe_checkpoint(name_or_path: str | Path = EMBEDDED) -> CheckpointSummar
 def vision_values(folder: Path, layout: Layout, patch_px: int) -> dict[str, Any]:
     """Keyword arguments for `VisionSettings`, from the preprocessor and processor configurations.
 
-    A folder without the file gets 0.5 for mean and std, which is what the published weights were trained with; a file
-    that is silent gets what the class of its layout assumes.
+    A folder without the file gets 0.5 for mean and std, as the published weights were trained with; a missing value in
+    the file gets the default of its layout's class.
     """
     path = folder / "preprocessor_config.json"
     values = read_json(path) if path.is_file() else {"image_mean": HALF, "image_std": HALF}
@@ -204,7 +204,7 @@ def vision_values(folder: Path, layout: Layout, patch_px: int) -> dict[str, Any]
 
 
 def load_prompt(folder: Path, layout: Layout) -> PromptFormat:
-    """The first of the folder's chat templates that renders the stream format."""
+    """The folder's first chat template that renders the stream format."""
     problem: PromptError | None = None
     for template in _templates(folder):
         prompt = PromptFormat(template=template)
@@ -237,7 +237,7 @@ def _is_hub_name(name: str) -> bool:
 
 
 def _import_libraries(steps: LoadingSteps) -> None:
-    """What a small checkpoint waits for longest."""
+    """Import torch and transformers, the longest part of loading a small checkpoint."""
     steps.next(LIBRARIES[0])
     import torch  # noqa: F401
 
@@ -258,17 +258,17 @@ def _from_hub(name: str, progress: bool, download: bool, on_loading: OnLoading |
     try:
         bar = told_download(on_loading) if on_loading is not None else None
         return Path(snapshot_download(name, allow_patterns=HUB_PATTERNS, local_files_only=not download, tqdm_class=bar))
-    except Exception as error:  # the hub's client raises its own, requests', httpx' and the system's errors
+    except Exception as error:  # the hub's client raises errors of its own, of requests, of httpx and of the system
         reason = _hub_reason(error)
         where = "the hub" if download else "this machine"
         raise CheckpointNotFound(
-            f"{name}: no such folder, and not to be had from {where} ({reason}); check the name, the network and "
+            f"{name}: no such folder, and not available from {where} ({reason}); check the name, the network and "
             "HF_TOKEN, or download it elsewhere and give its folder"
         ) from error
 
 
 def _hub_reason(error: Exception) -> str:
-    """Why the hub gave nothing, in a few words."""
+    """A short reason why the hub returned nothing."""
     from huggingface_hub.constants import is_offline_mode
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -318,7 +318,7 @@ def _stop_ids(folder: Path, tokenizer: PreTrainedTokenizerBase | None, special: 
 
 
 def _templates(folder: Path) -> list[str]:
-    """The folder's chat templates: the processor's before the tokenizer's, which may know text alone."""
+    """The folder's chat templates: the processor's first, because the tokenizer's may render text only."""
     found: list[Any] = []
     for name in ("chat_template.json", "chat_template.jinja", "processor_config.json", "tokenizer_config.json"):
         path = folder / name
@@ -345,7 +345,7 @@ def _triple(values: Any, path: Path) -> tuple[float, float, float]:
 
 
 def _budgets(values: dict[str, Any], patch_px: int) -> dict[str, int]:
-    """Token budgets; the native layout states them in pixels of a picture with merge size 1."""
+    """Token budgets; the native layout gives them in pixels of a picture with merge size 1."""
     found = {name: int(values[name]) for name in ("min_tokens", "max_tokens") if isinstance(values.get(name), int)}
     size = values.get("size")
     size = size if isinstance(size, dict) else {}
@@ -377,7 +377,7 @@ def _placement(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
         raise CheckpointError(f"dtype {dtype!r}: auto, {', '.join(dtypes)}")
     if dtype == "float16":
         logger.warning(
-            "dtype float16: values above 65,504 overflow it, and the published weights were trained in bfloat16, which "
-            "reaches farther; use bfloat16, or float32 where the device has none"
+            "dtype float16: values above 65,504 overflow it, and the published weights were trained in bfloat16, whose "
+            "range is larger; use bfloat16, or float32 where the device has none"
         )
     return torch_device, dtypes[dtype]

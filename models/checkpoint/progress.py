@@ -1,4 +1,4 @@
-"""How far the loading of a checkpoint has come: libraries by number, weights by bytes. For the thread that loads."""
+"""Progress of loading a checkpoint: libraries by number, weights by bytes. Used from the loading thread."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 
 _MIB = 2**20
 _BYTES_A_UNIT = 100 * _MIB
-"""Weights of this size count as much as a library does: about as long takes either on a laptop."""
+"""Weights of this size count as one library: both take about the same time on a laptop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """One moment of it."""
+    """Progress at one moment."""
 
     doing: str
-    """For a person: `reading the weights, 210 of 4300 MiB`."""
+    """What is being done, for display: `reading the weights, 210 of 4300 MiB`."""
     share: float | None
-    """Of the whole, in [0, 1]; None while its size is not known."""
+    """Share done, in [0, 1]; `None` while the total is unknown."""
 
 
 OnLoading = Callable[[Loading], None]
 
 
 class LoadingSteps:
-    """Says before each step, and within those that are counted in bytes, how far the whole has come.
+    """Reports the share done before each step and, within steps counted in bytes, after each read.
 
     >>> steps = LoadingSteps(lambda loading: print(f"{loading.share:.0%} {loading.doing}"), ("torch",), 50 * 2**20)
     >>> steps.next("torch")
@@ -37,7 +37,7 @@ class LoadingSteps:
     """
 
     def __init__(self, on_loading: OnLoading | None, steps: tuple[str, ...], num_bytes: int) -> None:
-        """`steps` come one by one, then `num_bytes` of weights."""
+        """steps: names of the steps before the weights. num_bytes: size of the weights, read after them."""
         self._on_loading = on_loading or (lambda loading: None)
         self._steps = steps
         self._num_bytes = num_bytes
@@ -47,14 +47,14 @@ class LoadingSteps:
         self._doing = ""
 
     def next(self, doing: str) -> None:
-        """The step before is done, this one begins."""
+        """Finish the step before and start this one."""
         assert self._num_begun <= len(self._steps), "more steps than were said"
         self._num_begun += 1
         self._doing = doing
         self._tell(doing)
 
     def read(self, num_bytes: int) -> None:
-        """So many more bytes of the weights are there."""
+        """Count `num_bytes` more bytes of the weights as read."""
         self._num_read += num_bytes
         self._tell(f"{self._doing}, {self._num_read / _MIB:.0f} of {self._num_bytes / _MIB:.0f} MiB")
 
@@ -65,11 +65,11 @@ class LoadingSteps:
 
 
 def told_download(on_loading: OnLoading) -> type[Any]:
-    """A bar for the hub's client that tells how many bytes of a download are there."""
+    """A progress bar class for the hub's client that reports the bytes downloaded so far."""
     from huggingface_hub.utils import tqdm
 
     class SentState(tqdm):
-        """Counts by itself: a bar that is switched off counts nothing."""
+        """Counts by itself, because a disabled bar does not count."""
 
         def __init__(self, *values: Any, **named: Any) -> None:
             self._counts = named.get("unit") == "B" and "econstruct" in str(named.get("desc"))

@@ -1,6 +1,6 @@
-"""What a checkpoint asks of a live session: grid, windows, times, and how it decides to speak.
+"""A checkpoint's settings for live sessions: grid, windows, times, and the decision to speak.
 
-Read from `stream_config.json` beside the weights where a checkpoint has one; the defaults suit the released 2B and 7B
+Read from `stream_config.json` beside the weights where a checkpoint has one. The defaults suit the released 2B and 7B
 checkpoints and stay inside what they were trained on (1 fps and 180 frames; 16,384 tokens).
 """
 
@@ -21,40 +21,41 @@ from streaming.difffp.refresh import FRAME_OVERHEAD_TOKENS
 STREAM_CONFIG_NAME = "stream_config.json"
 PROCESSOR_CONFIG_NAME = "processor_config.json"
 TRAINED_TOKENS = 16384
-"""Longest context of the released checkpoints' training."""
+"""Longest context in the training of the released checkpoints."""
 LONGEST_SHOWN_TIME_S = 9999.0
-"""A time with more digits would not fit `FRAME_OVERHEAD_TOKENS`."""
+"""Largest time shown to the model: with more digits it would not fit `FRAME_OVERHEAD_TOKENS`."""
 MOST_KEPT = 0.75
-"""Share of the shown time that a rebase may keep: each one prefills what it keeps anew."""
+"""Largest share of the shown time that a rebase may keep, because each rebase prefills again what it keeps."""
 MIN_DENSE_S = 16.0
-"""Seconds that dense vision must cover even when every cell of every frame is kept."""
+"""Seconds that dense vision must cover even where every cell of every frame is kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpeakingSettings:
-    """How the decision to speak is made from the model's logits."""
+    """How the decision to speak is computed from the model's logits."""
 
     decision: Literal["trained", "stand_in"] = "stand_in"
     """`trained`: the checkpoint's own stream decision. `stand_in`: a policy on change and time, for checkpoints whose
-    decision was not measured, or measured and found wanting (`models.decision`; `calibrate` measures)."""
+    decision was not measured, or measured and found unusable (`models.decision`; `calibrate` measures)."""
     decision_reason: str = ""
-    """What was measured, in a person's words; empty where nothing was."""
+    """Result of the measurement, for display; empty where nothing was measured."""
     platt_scale: float = 1.0
     platt_shift: float = 0.0
     """The score s becomes platt_scale · s + platt_shift, the log-odds of speaking under balanced classes."""
     remarks_per_s: float = 0.1
-    """How many remarks a second are wanted while things happen; sets the prior π = remarks_per_s / fps."""
+    """Wanted remarks per second while things happen; sets the prior π = remarks_per_s / fps."""
     refractory_s: float = 1.0
-    """Silence after the start of a remark."""
+    """Least time in seconds between the start of one remark and the next."""
     hysteresis: float = 1.0
-    """How far, in log-odds, the score must fall below the threshold before the same occurrence counts as over."""
+    """How far, in log-odds, the score must fall below the threshold before an occurrence counts as over."""
     wait_below: float = 0.0
-    """Chance of a draft's words below which the assistant looks at one frame more before it speaks; 0 never waits."""
+    """Probability of a draft's words below which the assistant waits for one more frame before it speaks; 0 never
+    waits."""
     max_comment_tokens: int = 48
     max_answer_tokens: int = 256
     remark_check: str | None = None
-    """For checkpoints that judge their own drafts: the question, with {instruction} and {remark}, by which the model
-    decides whether a standing instruction lets a remark through; it is not shown the instruction otherwise."""
+    """For checkpoints that judge their own drafts: a question with {instruction} and {remark} that asks the model
+    whether a standing instruction allows the remark. The model is then not shown the instruction otherwise."""
 
     def __post_init__(self) -> None:
         if self.decision not in ("trained", "stand_in"):
@@ -86,8 +87,8 @@ def _check_template(text: str) -> None:
         names = set()
     if names != {"instruction", "remark"}:
         raise SettingsError(
-            f"remark_check {text!r}: it names {{instruction}} and {{remark}} and nothing else in braces; "
-            "mend it, or leave it out"
+            f"remark_check {text!r}: it must contain {{instruction}} and {{remark}} and nothing else in braces; "
+            "correct it, or leave it out"
         )
 
 
@@ -96,19 +97,18 @@ class StreamSettings:
     """A checkpoint's settings for live sessions."""
 
     max_cells: int = 144
-    """Budget of merged cells a frame; the live grid is the largest that fits it."""
+    """Budget of merged cells per frame; the live grid is the largest that fits."""
     border_px: int = 0
-    """Width of a black frame drawn round each picture; a checkpoint trained with one needs it to tell where things are.
-    """
+    """Width of a black border drawn around each picture; a checkpoint trained with one needs it to locate things."""
     fps: float = 2.0
     max_shown_time_s: float = 180.0
-    """Largest time shown to the model; past it the session rebases its time."""
+    """Largest time shown to the model, in seconds; above it the session rebases its time."""
     rebase_keep_s: float = 60.0
-    """How much of the past, in seconds, keeps its place when the time is rebased."""
+    """Seconds of the past that stay in memory when the time is rebased."""
     window: WindowSettings = field(default_factory=WindowSettings)
     speaking: SpeakingSettings = field(default_factory=SpeakingSettings)
     pruning: dict[str, float] = field(default_factory=dict)
-    """Overrides for the live DiffFP settings."""
+    """Overrides of the live DiffFP settings, by name."""
 
     def __post_init__(self) -> None:
         if not 4 <= self.max_cells <= 16384:
@@ -134,11 +134,11 @@ class StreamSettings:
         self.live_pruning()
 
     def live_pruning(self) -> LiveSettings:
-        """How live DiffFP prunes in these windows. Raises `SettingsError` for overrides that are none."""
+        """Settings of live DiffFP for these windows. Raises `SettingsError` for unknown or non-numeric overrides."""
         known = [name for name in _names(LiveSettings) if name != "window_low_tokens"]
         for name, value in self.pruning.items():
             if name not in known:
-                raise SettingsError(f"pruning {name}: known are {', '.join(known)}; remove or rename it")
+                raise SettingsError(f"pruning {name}: the names are {', '.join(known)}; remove or rename it")
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise SettingsError(f"pruning {name} {value!r}: a number is wanted; leave it out for the default")
         try:
@@ -147,7 +147,8 @@ class StreamSettings:
             raise SettingsError(f"pruning: {error}") from error
 
     def check_window(self, num_cells: int, fps: float) -> None:
-        """Refuse windows that break the guarantees of refresh and dense vision for a grid of `num_cells` at `fps`.
+        """Raise `SettingsError` for windows that break the guarantees of refresh and dense vision, for a grid of
+        `num_cells` at `fps`.
 
         Rule: vision_low ≥ 8 · cells, and ≥ 16 s of frames with every cell kept.
         """
@@ -160,27 +161,27 @@ class StreamSettings:
             )
 
     def fitted(self, num_cells: int, fps: float) -> StreamSettings:
-        """These settings with the vision window widened, if need be, to what `check_window` asks."""
+        """These settings with the vision window widened, if necessary, to satisfy `check_window`."""
         dense = math.ceil(MIN_DENSE_S * fps * (num_cells + FRAME_OVERHEAD_TOKENS))
         low = max(self.window.vision_low, 8 * num_cells, dense)
         high = max(self.window.vision_high, low + max(2 * (num_cells + FRAME_OVERHEAD_TOKENS), low // 5))
         return replace(self, window=replace(self.window, vision_low=low, vision_high=high))
 
     def check_envelope(self, asked: StreamSettings, num_cells: int) -> None:
-        """Refuse windows that `fitted` had to widen, from those of `asked`, beyond what checkpoints were trained on.
+        """Raise `SettingsError` where `fitted` widened the windows of `asked` beyond the checkpoints' trained context.
 
-        Windows that somebody chose are theirs to choose.
+        Windows that the user chose are not refused.
         """
         if self.window.capacity > max(TRAINED_TOKENS, asked.window.capacity):
             raise SettingsError(
                 f"fps {self.fps:g} with {num_cells} cells: {MIN_DENSE_S:g} s of whole frames need windows of "
-                f"{self.window.capacity} tokens, and checkpoints know {TRAINED_TOKENS} at most; lower fps or "
+                f"{self.window.capacity} tokens, and checkpoints are trained on {TRAINED_TOKENS} at most; lower fps or "
                 "max_cells, or choose the window yourself"
             )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> StreamSettings:
-        """Build from plain JSON values; unknown keys are errors."""
+        """Build settings from plain JSON values; unknown keys are errors."""
         values = dict(values)
         refuse_unknown(values, _names(cls), STREAM_CONFIG_NAME)
         if "window" in values:
@@ -193,7 +194,7 @@ class StreamSettings:
 
     @classmethod
     def of_checkpoint(cls, folder: Path) -> StreamSettings:
-        """Read `stream_config.json` of a checkpoint folder; the defaults where there is none."""
+        """Read `stream_config.json` of a checkpoint folder; defaults where there is none."""
         path = folder / STREAM_CONFIG_NAME
         try:
             return cls.from_dict(read_json(path)) if path.is_file() else cls._of_processor(folder)
@@ -202,7 +203,8 @@ class StreamSettings:
 
     @classmethod
     def _of_processor(cls, folder: Path) -> StreamSettings:
-        """Rate and longest time of a folder's processor configuration, as the released checkpoints have one."""
+        """Settings with the frame rate and longest time of a folder's processor configuration, as in the released
+        checkpoints."""
         path = folder / PROCESSOR_CONFIG_NAME
         values = read_json(path) if path.is_file() else {}
         plain = cls()
@@ -219,7 +221,7 @@ class StreamSettings:
         return replace(plain, fps=fps or plain.fps, max_shown_time_s=longest_s, rebase_keep_s=keep_s)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `from_dict` reads them back."""
+        """The settings as plain JSON values, which `from_dict` reads."""
         return asdict(self)
 
 

@@ -1,4 +1,4 @@
-"""How many processor threads torch works with. Called by whoever loads a checkpoint, before the first forward pass."""
+"""The number of CPU threads for torch. Called before the first forward pass, by the code that loads a checkpoint."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import os
 from collections.abc import Mapping
 
 SMALL_MODEL_PARAMETERS = 50_000_000
-"""Below this one thread does the work: a forward pass is hundreds of products of a few microseconds, and threads wait
-for each other after each. On two busy cores the embedded model (2.2 million) took 28 ms a frame with one
-thread and 140 with two: 2 s for half a minute of video against 14 to 19."""
+"""A model with fewer parameters runs on one thread: a forward pass is hundreds of products of a few microseconds, after
+each of which the threads wait for each other. On two busy cores the embedded model (2.2 million) took 28 ms a frame
+with one thread and 140 ms with two; half a minute of video took 2 s against 14 to 19 s."""
 CHOSEN_BY_THE_USER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def threads_for(
     num_parameters: int, device: str, wanted: int | None = None, environment: Mapping[str, str] = os.environ
 ) -> int | None:
-    """How many threads suit a model on `device` (`cpu`, `cuda`, …); `None` for torch's own choice.
+    """The number of threads that suits a model on `device` (`cpu`, `cuda`, …); `None` for torch's own choice.
 
-    wanted: what somebody asked for, which counts first; then what the environment says.
+    wanted: the user's number, which takes precedence over the environment variables.
 
     >>> threads_for(2_000_000, "cpu", environment={})
     1
@@ -33,7 +33,7 @@ def threads_for(
 
 
 def use_threads(num_parameters: int, device: str, wanted: int | None = None) -> None:
-    """Have torch work with the threads that suit a model, in this process."""
+    """Set torch's number of threads for a model, in this process."""
     import torch
 
     num_threads = threads_for(num_parameters, device, wanted)

@@ -1,4 +1,4 @@
-"""The data the models room hands out. Frozen; any thread may hold it."""
+"""The data types that the models room returns. Frozen; any thread may hold them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class VisualTokens:
-    """One frame's kept visual tokens, ready to be appended."""
+    """The kept visual tokens of one frame, ready to be appended."""
 
     embeddings: torch.Tensor
     """`[num_kept, hidden]`, the language model's dtype and device, cells in ascending order."""
@@ -28,7 +28,7 @@ class VisualTokens:
 
 @dataclass(frozen=True, slots=True)
 class SpecialIds:
-    """Token ids that the stream format is made of."""
+    """Token ids that the stream format consists of."""
 
     image: int
     stream_start: int
@@ -39,19 +39,19 @@ class SpecialIds:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What people want to know of a loaded checkpoint."""
+    """Name, device, dtype and sizes of a loaded checkpoint, for display."""
 
     name: str
     device: str
     dtype: str
     decision: str
-    """`trained` or `stand_in`, as its settings say."""
+    """`trained` or `stand_in`, from the checkpoint's settings."""
     embedded: bool
-    """Whether it is the small one that comes with the project."""
+    """Whether this is the small checkpoint that ships with the project."""
     fps: float
-    """Frames a second that its settings ask for."""
+    """Frames per second, from the checkpoint's settings."""
     num_parameters: int
     bytes_per_token: int
-    """What one token takes in a session's cache."""
+    """Memory of one token in a session's cache."""
     decision_reason: str = ""
-    """What was measured of its decision to speak; empty where nothing was."""
+    """Result of measuring the decision to speak; empty where nothing was measured."""

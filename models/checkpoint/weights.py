@@ -1,4 +1,5 @@
-"""Safetensors of a checkpoint folder: headers, what must be in them, and loading without a second copy in memory."""
+"""Safetensors of a checkpoint folder: read headers, check them against the model, load without a second copy in
+memory."""
 
 from __future__ import annotations
 
@@ -29,12 +30,12 @@ _NAMED_AT_MOST = 4
 
 @dataclass(frozen=True, slots=True)
 class TensorHeader:
-    """One stored tensor, from its file's header."""
+    """A stored tensor's shape and type, from its file's header."""
 
     file: Path
     shape: tuple[int, ...]
     dtype: str
-    """As safetensors writes it: F32, BF16, …"""
+    """Name of the type in safetensors: F32, BF16, …"""
 
     @property
     def num_values(self) -> int:
@@ -46,9 +47,9 @@ class TensorHeader:
 
 
 def read_headers(folder: Path) -> dict[str, TensorHeader]:
-    """Every tensor of a folder by its stored name, one file or sharded; raises `CheckpointDamaged` naming the file.
+    """Every tensor of a folder by its stored name, from one file or shards; raises `CheckpointDamaged` naming the file.
 
-    A file shorter than its header promises is damaged, which a truncated download is.
+    A file shorter than its header says, such as a truncated download, counts as damaged.
     """
     headers: dict[str, TensorHeader] = {}
     for path in _files(folder):
@@ -57,7 +58,7 @@ def read_headers(folder: Path) -> dict[str, TensorHeader]:
 
 
 def has_output_head(headers: Mapping[str, TensorHeader], layout: Layout) -> bool:
-    """Whether an output embedding of its own is stored."""
+    """Whether the weights hold a separate output embedding."""
     return any(native_key(key, layout) == OUTPUT_HEAD for key in headers)
 
 
@@ -70,10 +71,10 @@ def load_weights(
     dtype: torch.dtype,
     on_bytes: Callable[[int], None] = lambda num_bytes: None,
 ) -> VideoLlama3ForConditionalGeneration:
-    """The model with a folder's weights, on `device` in `dtype`.
+    """Load a folder's weights into a new model on `device` in `dtype`.
 
-    The model is built without memory and takes the stored tensors over one by one; `on_bytes` is told of each, as it
-    is stored.
+    The model is built on the meta device and takes over the stored tensors one by one; `on_bytes` is called with the
+    stored size of each.
     """
     import torch
     from safetensors import SafetensorError, safe_open
@@ -83,7 +84,7 @@ def load_weights(
         with torch.device("meta"):
             model = VideoLlama3ForConditionalGeneration(config)
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise CheckpointDamaged(f"{folder}: config.json describes no model that fits together ({error})") from error
+        raise CheckpointDamaged(f"{folder}: config.json describes no consistent model ({error})") from error
     tied = bool(config.tie_word_embeddings)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if tied:
@@ -160,7 +161,7 @@ def _header_of(path: Path) -> dict[str, TensorHeader]:
 def _matched(
     wanted: Mapping[str, tuple[int, ...]], headers: Mapping[str, TensorHeader], layout: Layout, tied: bool
 ) -> dict[str, str]:
-    """Which stored tensor fills which of the model's; raises `CheckpointDamaged` naming what does not fit."""
+    """The stored tensor for each tensor of the model; raises `CheckpointDamaged` naming those that do not fit."""
     stored = {native_key(key, layout): key for key in headers if not is_ignorable(key)}
     if tied:
         stored.pop(OUTPUT_HEAD, None)
@@ -190,7 +191,7 @@ def _matched(
 
 
 def fill_buffers(model: torch.nn.Module, device: torch.device) -> None:
-    """Compute the rotary frequencies, which no file stores, where the meta device left them without values."""
+    """Compute the rotary frequencies, which no file stores, for buffers that the meta device left empty."""
     for module in model.modules():
         if any(buffer.is_meta for _, buffer in module.named_buffers(recurse=False)):
             fresh = type(module)(module.config).to(device)

@@ -1,4 +1,4 @@
-"""Platt scaling of the decision score, and the reliability curve that shows whether it worked. Pure numpy."""
+"""Platt scaling of the decision score, and the reliability curve of the result. Pure numpy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Platt:
-    """scale · s + shift is the log-odds of speaking under balanced classes."""
+    """Coefficients of Platt scaling: scale · s + shift is the log-odds of speaking under balanced classes."""
 
     scale: float
     shift: float
@@ -19,15 +19,15 @@ class Platt:
 def fit_platt(
     scores: Sequence[float] | np.ndarray, owed: Sequence[bool] | np.ndarray, *, ridge: float = 1e-3, steps: int = 100
 ) -> Platt:
-    """Logistic regression of `owed` on `scores`, both classes weighing the same (Platt 1999), by Newton's method.
+    """Logistic regression of `owed` on `scores` with both classes weighted equally (Platt 1999), by Newton's method.
 
-    Raises ValueError unless both classes are there.
+    Raises ValueError unless both classes occur.
     """
     x = np.asarray(scores, dtype=np.float64)
     y = np.asarray(owed, dtype=np.float64)
     if not 0 < y.sum() < len(y):
         raise ValueError(
-            f"{int(y.sum())} of {len(y)} decisions were owed; both kinds are needed: calibrate on more scenes"
+            f"{int(y.sum())} of {len(y)} decisions were owed; both classes are needed: calibrate on more scenes"
         )
     weight = np.where(y > 0, 0.5 / y.sum(), 0.5 / (len(y) - y.sum()))
     features = np.stack([x, np.ones_like(x)], axis=1)
@@ -46,7 +46,7 @@ def fit_platt(
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """One bin of the reliability curve, classes weighing the same."""
+    """One bin of the reliability curve, with both classes weighted equally."""
 
     predicted: float
     observed: float
@@ -56,7 +56,7 @@ class Reliability:
 def reliability(
     scores: Sequence[float] | np.ndarray, owed: Sequence[bool] | np.ndarray, platt: Platt, *, bins: int = 10
 ) -> list[Reliability]:
-    """Predicted against observed probability of owing a remark, in equal bins of the predicted one."""
+    """Predicted against observed probability that a remark is owed, in equal bins of the predicted probability."""
     y = np.asarray(owed, dtype=np.float64)
     p = _sigmoid(platt.scale * np.asarray(scores, dtype=np.float64) + platt.shift)
     weight = np.where(y > 0, 0.5 / max(y.sum(), 1), 0.5 / max(len(y) - y.sum(), 1))

@@ -1,4 +1,4 @@
-"""Standing instructions: what a person asks to be told, and which remarks that lets through. Pure; any thread."""
+"""Standing instructions: what a user asks to be told, and which remarks each instruction allows. Pure; any thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streaming.scenes.source import Scene
 
 
 class Instruction(NamedTuple):
-    """A standing instruction in words, and its meaning."""
+    """A standing instruction: its text, and which remarks it allows."""
 
     text: str
     allows: Callable[[Remark], bool]
@@ -55,7 +55,7 @@ def _matches(kind: EventKind, **slots: str) -> Callable[[Remark], bool]:
 
 @cache
 def _groups() -> list[list[Instruction]]:
-    """All instructions, grouped so that each group is drawn equally often."""
+    """All instructions in groups; `instructions` first draws a group, then an instruction of it."""
     appear: list[Instruction] = []
     leave: list[Instruction] = []
     for templates, kind, group in ((_ENTERS, EventKind.ENTERS, appear), (_LEAVES, EventKind.LEAVES, leave)):
@@ -81,7 +81,7 @@ def _groups() -> list[list[Instruction]]:
 
 
 def instructions(rng: np.random.Generator, scene: Scene | None = None) -> Instruction:
-    """A random instruction. With a scene, three times in four it is one of which something in the scene speaks."""
+    """A random instruction. With a scene, in three cases of four one that allows some remark of the scene."""
     groups = _groups()
     odds = np.array([0.15, 0.15, 0.3, 0.1, 0.2, 0.1])
     group = groups[int(rng.choice(len(groups), p=odds))]
@@ -93,13 +93,15 @@ def instructions(rng: np.random.Generator, scene: Scene | None = None) -> Instru
 
 
 REMARK_CHECK = "{instruction} {remark} Answer yes or no."
-"""Asks whether a drafted remark is one that a standing instruction lets through."""
+"""Question whether a standing instruction allows a drafted remark."""
 _SOMETHING_SHARE = 0.5
-"""Of remarks on things: "Something enters on the left.", which is half of what is said, and few of all sentences."""
+"""Share of "something" among drawn remarks on things, as in "Something enters on the left.": half of all remarks made,
+but few of the possible sentences."""
 _BROAD_SHARE = 0.35
-"""Of instructions: those on one deed of anything, which are few of all and speak of half of what is said."""
+"""Share of instructions on one kind of event of any thing: few of all instructions, but they allow half of the remarks
+made."""
 _NEAR_SHARE = 0.8
-"""Of remarks that are not let through: those that come near, by what `_near` means."""
+"""Share of near misses, as `_near` defines them, among the drawn remarks that the instruction does not allow."""
 
 
 @cache
@@ -109,7 +111,7 @@ def _judgeable() -> tuple[Remark, ...]:
 
 @cache
 def _split(instruction: Instruction) -> tuple[list[Remark], list[Remark]]:
-    """All remarks: those that an instruction lets through, and the others."""
+    """All remarks in two lists: those that an instruction allows, and the others."""
     passing: list[Remark] = []
     others: list[Remark] = []
     for remark in _judgeable():
@@ -123,14 +125,14 @@ def _broad_instructions() -> tuple[Instruction, ...]:
 
 
 def _is_broad(instruction: Instruction) -> bool:
-    """Whether it lets through one kind of event, whatever thing it happens to."""
+    """Whether the instruction allows exactly one kind of event, of any thing."""
     passing, others = _split(instruction)
     kinds = {remark.kind for remark in passing}
     return len(kinds) == 1 and not kinds & VIEW_REMARKS.keys() and all(remark.kind not in kinds for remark in others)
 
 
 def _draw(rng: np.random.Generator, among: list[Remark]) -> Remark:
-    """One remark, every kind of event equally often, and the unnamed things by their share."""
+    """Draw a remark: each kind of event with equal probability, "something" with its own share."""
     kinds = sorted({remark.kind for remark in among})
     kind = kinds[int(rng.integers(len(kinds)))]
     each = [remark for remark in among if remark.kind is kind]
@@ -140,7 +142,8 @@ def _draw(rng: np.random.Generator, among: list[Remark]) -> Remark:
 
 
 def _near(rng: np.random.Generator, passing: list[Remark], others: list[Remark]) -> list[Remark]:
-    """Of the other remarks those that tell another deed of a passing one's thing, or its deed of another thing."""
+    """Near misses among the other remarks: another event of an allowed remark's thing, or the same event of another
+    thing."""
     right = _draw(rng, passing)
 
     def thing(remark: Remark) -> tuple[str | None, ...]:
@@ -153,9 +156,10 @@ def _near(rng: np.random.Generator, passing: list[Remark], others: list[Remark])
 
 
 def judged(rng: np.random.Generator) -> tuple[str, bool]:
-    """A remark put to a standing instruction, in the words of `REMARK_CHECK`, and whether it is let through.
+    """A question in the words of `REMARK_CHECK`, and whether the instruction allows the remark.
 
-    As often yes as no where the instruction allows both; most that are not come near.
+    Yes and no are equally probable where the instruction permits both; most remarks that are not allowed are near
+    misses.
     """
     broad = _broad_instructions()
     instruction = broad[int(rng.integers(len(broad)))] if rng.random() < _BROAD_SHARE else instructions(rng)
@@ -168,6 +172,6 @@ def judged(rng: np.random.Generator) -> tuple[str, bool]:
 
 
 def all_instructions() -> Iterator[str]:
-    """Every instruction there is."""
+    """The texts of all instructions."""
     for group in _groups():
         yield from (instruction.text for instruction in group)

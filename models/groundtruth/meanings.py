@@ -1,6 +1,6 @@
-"""What an answer means, so that answers are compared by content and not by their wording. Pure functions; any thread.
+"""Parse answers into meanings, so that answers are compared by content and not by wording. Pure functions; any thread.
 
-The true answer says what kind of content is asked for; a given answer is read for content of that kind alone.
+The true answer determines the form of the content; a given answer is searched for content of that form only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from streaming.scenes.object_names import NAMES
 from streaming.scenes.scenery import COLOURS, SHAPES
 
 TIME_TOLERANCE_S = 1.0
-"""Answers say whole seconds; one second beside the truth is right."""
+"""Largest error of a right time, in seconds; answers give whole seconds."""
 
 Content = tuple[object, ...]
 Reader = Callable[[str], Content | None]
@@ -44,7 +44,7 @@ _CHOICES = ("first", "second", "both", "neither")
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a text says: the form of its content, and the content."""
+    """The meaning of a text: the form of its content, and the content."""
 
     form: str
     content: Content
@@ -92,7 +92,7 @@ def _things(text: str) -> Content | None:
 
 
 def _among(names: tuple[str, ...]) -> Reader:
-    """Which of the names a text mentions."""
+    """A reader that returns which of the names a text mentions."""
 
     def read(text: str) -> Content | None:
         words = [word.removesuffix("s") if word.removesuffix("s") in names else word for word in _words(text)]
@@ -129,11 +129,11 @@ _READERS: dict[str, Reader] = {
     "colour": _among(tuple(COLOURS)),
     "shape": _among(SHAPES),
 }
-"""Forms in the order in which a true answer is tried: the more telling first."""
+"""Readers by form, in the order in which a true answer is tried: the most specific first."""
 
 
 def meaning(truth: str) -> Meaning | None:
-    """What a true answer means; None where it is of no known form.
+    """The meaning of a true answer; `None` where it has no known form.
 
     >>> meaning("A red circle and something.").content
     ('red circle', 'something')
@@ -150,9 +150,9 @@ def meaning(truth: str) -> Meaning | None:
 
 
 def is_right(given: str, truth: str) -> bool:
-    """Whether an answer says what is true.
+    """Whether a given answer agrees with the true one.
 
-    Times are right within a second; lists in any order; a nothing or a never only where it is the truth.
+    Times agree within a second; lists in any order; "nothing" and "never" only where the true answer says so.
 
     >>> is_right("It is red.", "Red."), is_right("Red or blue.", "Red."), is_right("Two shapes", "Two.")
     (True, False, True)

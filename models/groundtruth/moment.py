@@ -1,4 +1,4 @@
-"""What is true of a scene at one moment, now and before, and the draws that questions about it take. One owner."""
+"""The state of a scene at one moment, its past, and the random draws of a question about it. Used from one thread."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A stretch of time in which something of one colour and shape was in view."""
+    """A period in which a thing of one colour and shape was in view."""
 
     colour: str | None
-    """None for textured things."""
+    """`None` for textured things."""
     shape: str | None
     start_s: float
     end_s: float | None
-    """None while it lasts."""
+    """`None` while the thing is still in view."""
     entered: bool
-    """Whether it came in over an edge (and was not there from the first, or turned into this colour)."""
+    """Whether the thing came in over an edge, and was not there from the beginning or changed to this colour."""
     word: str | None = None
-    """For real things, where they have one."""
+    """The name of a real thing, where it has one."""
 
     @property
     def look(self) -> tuple[str | None, str | None]:
@@ -44,12 +44,12 @@ class Sighting:
 
     @property
     def name(self) -> str:
-        """What it is called: "a red circle", "a person", "something"."""
+        """The thing's name: "a red circle", "a person", "something"."""
         return named(self.colour, self.shape, self.word)
 
 
 def sightings(scene: Scene, t_s: float) -> list[Sighting]:
-    """Everything seen up to a time, in order of its beginning."""
+    """Every sighting up to a time, ordered by its beginning."""
     found: list[Sighting] = []
     for thing in scene.scenario.things:
         events = [event for event in scene.truth if event.thing_id == thing.thing_id]
@@ -72,7 +72,7 @@ def _sighting(colour: str | None, shape: str | None, times_s: tuple[float, float
 
 
 class SceneMoment:
-    """One moment of a scene, with the randomness of the question that is about to be asked."""
+    """One moment of a scene, with the random generator of the question about it."""
 
     def __init__(
         self,
@@ -84,50 +84,51 @@ class SceneMoment:
     ) -> None:
         self.t_s, self.rng, self.shown_time, self.since_s = t_s, rng, shown_time, since_s
         self.families = scene.settings.families
-        """What may happen in the scene at all; what may not is not asked about."""
+        """Families of events that can happen in the scene; questions are about these only."""
         self.state: SceneState = scene.state(t_s)
         gain = scene.scenario.gain.at(t_s)
         clear = not (self.state.covered or self.state.blurred or self.state.camera_moving) and 0.4 <= gain <= 1.3
         self.things: list[ThingState] = [thing for thing in self.state.things if thing.share_in > 0.5]
         self.shapes = [thing for thing in self.things if thing.shape is not None]
         self.certain = clear and self.state.settled
-        """Whether what is in view is beyond doubt."""
+        """Whether it is certain what is in view."""
         settle_s = 1.0 / scene.settings.fps + 0.1
         self.past_certain = all(not e.time_s - 0.2 <= t_s < e.visible_s + settle_s for e in scene.truth)
-        """Whether what has happened is beyond doubt: nothing is just happening."""
+        """Whether it is certain what has happened: no event is just happening."""
         self.seen = sightings(scene, t_s)
         self.events = self.state.events
         self.rests_on: tuple[float, ...] | None = None
-        """Media times of what the answer rests on: none for "it never was", None where no single times are meant."""
+        """Media times of the events that the answer rests on: empty for "it never was", `None` where no single events
+        are meant."""
         self.look: tuple[str | None, str | None] | None = None
-        """Colour and shape of what is in view and the answer speaks of; None for either that is left open."""
+        """Colour and shape of the thing in view that the answer is about; each `None` where it is left open."""
 
     def chance(self, share: float) -> bool:
-        """True in this share of draws."""
+        """True with the given probability."""
         return bool(self.rng.random() < share)
 
     def one_of(self, values: Sequence[T]) -> T:
-        """One of the values, each as likely."""
+        """One of the values, each with equal probability."""
         return values[int(self.rng.integers(len(values)))]
 
     def speak_of(self, colour: str | None, shape: str | None) -> None:
-        """Note the look, as far as it is known, of what the answer says is in view."""
+        """Record the colour and shape, as far as known, of the thing in view that the answer is about."""
         self.look = (colour, shape)
 
     def rest_on(self, *times_s: float) -> None:
-        """Note of which times the answer speaks."""
+        """Record the media times of the events that the answer rests on."""
         self.rests_on = times_s
 
     def words(self, kind: str, **slots: str) -> str:
-        """One of the wordings of a kind of question, filled in."""
+        """A question of the given kind, in one of its wordings, with the slots filled in."""
         return self.one_of(TEMPLATES.get(kind) or NAMED_TEMPLATES[kind]).format(**slots)
 
     def yes_no(self, question: str, truth: bool) -> Pair:
-        """A yes/no question, half the time with the request to answer so."""
+        """A yes/no question and its answer; half of the questions end with the words "Answer yes or no"."""
         return question + (YES_NO_SUFFIX if self.chance(0.5) else ""), "Yes." if truth else "No."
 
     def absent(self, present: set[Look]) -> Look | None:
-        """A colour and a shape that do not occur together; more often than not one of the two does occur."""
+        """A colour and a shape that do not occur together; in most cases one of the two does occur."""
         pairs = [pair for pair in product(COLOURS, SHAPES) if pair not in present]
         if present and self.chance(0.6):
             near = [p for p in pairs if any((p[0] == c) != (p[1] == s) for c, s in present)]
@@ -135,7 +136,7 @@ class SceneMoment:
         return self.one_of(pairs) if pairs else None
 
     def existence(self, kind: str, present: set[Look]) -> Pair | None:
-        """A yes/no question about a colour, a shape or both; as often yes as no."""
+        """A yes/no question about a colour, a shape or both; yes and no are equally probable."""
         wants_yes = self.chance(0.5)
         if not present and (wants_yes or self.chance(0.95)):
             return None
@@ -158,7 +159,7 @@ class SceneMoment:
         return self.yes_no(self.words(kind, a_what=a(what)), wants_yes)
 
     def _lacking(self, scope: str, present: set[Look]) -> Look | None:
-        """A look whose colour, shape or combination (by the scope) is not there."""
+        """A look whose colour, shape or combination of both, according to `scope`, is absent."""
         if scope == "both":
             return self.absent(present)
         index, names = (0, list(COLOURS)) if scope == "colour" else (1, list(SHAPES))
@@ -169,20 +170,21 @@ class SceneMoment:
         return (name, SHAPES[0]) if scope == "colour" else ("red", name)
 
     def second(self, t_s: float) -> int:
-        """A time of the scene as whole seconds of the stream, rounded down."""
+        """A time of the scene in whole seconds of the stream, rounded down."""
         return int(np.floor(self.shown_time(t_s) + 1e-6))
 
     def told_at(self, *events: TruthEvent) -> str:
-        """Events with their times as an answer: what was remarked of each, and when it showed.
+        """An answer that lists events with their times: the remark on each event, and when the event became visible.
 
-        Saying the remark again before its time is what makes the time easy to find: each word leads to the next.
+        The remark is repeated before its time because that makes the time easy to find by attention: each word leads to
+        the next.
         """
         return " ".join(timed(remark_of(event).text, self.second(event.visible_s)) for event in events)
 
     def event_at(self, t_s: float | None, look: tuple[str | None, str | None]) -> TruthEvent | None:
-        """What happened to something of a look and showed at this very time."""
+        """The event of a thing with this look that became visible at exactly this time."""
         return next((e for e in self.events if e.visible_s == t_s and (e.colour, e.shape) == look), None)
 
     def seen_looks(self) -> set[Look]:
-        """All colours and shapes seen so far."""
+        """All combinations of colour and shape seen so far."""
         return {(s.colour, s.shape) for s in self.seen if s.colour is not None and s.shape is not None}

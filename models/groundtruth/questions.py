@@ -1,4 +1,5 @@
-"""Questions about a scene with their true answers: about now, before, pictures and clips. Pure; any thread."""
+"""Questions about a scene with their true answers: about the present, the past, pictures and clips. Pure; any
+thread."""
 
 from __future__ import annotations
 
@@ -20,11 +21,11 @@ from streaming.scenes.source import Scene
 NOW_KINDS = tuple(NOW)
 PAST_KINDS = tuple(BEFORE)
 NAMED_KINDS = tuple(NAMED_NOW)
-"""Kinds that are asked where real things play in a scene."""
+"""Kinds of questions for scenes with real things."""
 PICTURE_KINDS = tuple(kind for kind in NOW_KINDS if kind not in ("moves", "direction", "is_moving", "is_dark"))
-"""Kinds that a single picture can answer."""
+"""Kinds of questions that a single picture can answer."""
 _ODDS = {"span": 5.0, "when_leave": 4.0, "when_view": 3.0, "when_enter": 2.0, "left_last": 1.5, "direction": 1.5}
-"""Odds of kinds that few moments allow; the others have 1."""
+"""Relative probability of kinds that few moments allow; the other kinds have 1."""
 
 
 class TrueAnswer(NamedTuple):
@@ -40,9 +41,9 @@ class TrueAnswer(NamedTuple):
 
 
 def odds_of(kinds: Sequence[str], oftener: Mapping[str, float] | None = None) -> np.ndarray:
-    """float64 `[num_kinds]`, summing to one: how often to draw each, those that few moments allow oftener.
+    """Probability of drawing each kind, float64 `[num_kinds]`; kinds that few moments allow have higher ones.
 
-    oftener: by how much to multiply the odds of some kinds.
+    oftener: factors on the probabilities of some kinds.
     """
     times = oftener or {}
     odds = np.array([_ODDS.get(kind, 1.0) * times.get(kind, 1.0) for kind in kinds])
@@ -58,11 +59,12 @@ def questions(
     kinds: Sequence[str] | None = None,
     since_s: float = 0.0,
 ) -> TrueAnswer | None:
-    """A question at a time and its true answer; None where the moment leaves every drawn kind in doubt.
+    """A question about a moment with its true answer; `None` where the moment allows no certain answer to any drawn
+    kind.
 
-    `shown_time` turns a time of the scene into the time that the stream shows of the first sampled frame at or after
-    it; answers say whole seconds of that, rounded down. `since_s`: no answer rests on events before this time (but
-    "never" holds from the beginning on). A clip is asked about by the moment of its end.
+    shown_time: converts a time of the scene to the time shown with the first sampled frame at or after it; answers give
+    that in whole seconds, rounded down. since_s: answers rest on events from this time on only ("never" still covers
+    the whole scene). Questions about a clip are questions about the moment of its end.
     """
     moment = SceneMoment(scene, t_s, rng, shown_time, since_s)
     names = list(kinds or (*NOW, *BEFORE))
@@ -76,7 +78,7 @@ def questions(
 
 
 def picture_of(seed: int, look: tuple[str, str] | None, settings: SceneSettings | None = None) -> Scene:
-    """A still scene with one shape in view, of a given colour and shape or any: its first frame is an image."""
+    """A still scene with one shape of the given look, or of a random one: its first frame serves as an image."""
     base = settings or SceneSettings()
     still = SceneSettings(
         duration_s=2.0,
@@ -95,7 +97,7 @@ def picture_of(seed: int, look: tuple[str, str] | None, settings: SceneSettings 
 
 
 def clip_of(seed: int, duration_s: float, settings: SceneSettings) -> Scene:
-    """A scene of shapes, one of them in view at first, in which something happens: its frames are a clip."""
+    """A scene of shapes in which something happens, with a shape in view at the start: its frames serve as a clip."""
     families = frozenset({Family.SHAPES})
     return Scene(seed, replace(settings, duration_s=duration_s, families=families, still_probability=0.0, opening=1))
 
@@ -106,7 +108,7 @@ def shown_looks(scene: Scene, t_s: float) -> set[tuple[str, str]]:
 
 
 def which_image(first: Scene, second: Scene, rng: np.random.Generator) -> TrueAnswer:
-    """A question about two images (the first frames of two scenes): which of them shows something."""
+    """A question about two images, the first frames of two scenes: which of them shows a given thing."""
     looks = (shown_looks(first, 0.0), shown_looks(second, 0.0))
     wanted = int(rng.integers(4))
     options = [(c, s) for c in COLOURS for s in SHAPES if _where_shown((c, s), looks) == wanted]
@@ -117,14 +119,15 @@ def which_image(first: Scene, second: Scene, rng: np.random.Generator) -> TrueAn
 
 
 def _where_shown(look: tuple[str, str], looks: tuple[set[tuple[str, str]], set[tuple[str, str]]]) -> int:
-    """Index into the answers: the first image alone, the second alone, both, neither."""
+    """Index into `WHICH_IMAGE_ANSWERS`: only the first image, only the second, both, neither."""
     return {(True, False): 0, (False, True): 1, (True, True): 2, (False, False): 3}[look in looks[0], look in looks[1]]
 
 
 def clip_and_image(clip: Scene, seed: int, rng: np.random.Generator) -> tuple[Scene, TrueAnswer] | None:
-    """An image with one shape, and whether that shape was in the clip; None where the clip shows no shapes.
+    """An image with one shape, and the question whether that shape was in the clip; `None` where the clip shows no
+    shapes.
 
-    As often yes as no; the wrong shapes differ from one of the clip's in colour or in shape.
+    Yes and no are equally probable; the wrong shapes differ from one of the clip's in colour or in shape.
     """
     present = {(s.colour, s.shape) for s in sightings(clip, clip.duration_s) if s.colour and s.shape}
     if not present:

@@ -1,4 +1,4 @@
-"""Questions about what was. Each function takes a moment and returns question and answer, or None."""
+"""Questions about the past. Each function takes a moment and returns question and answer, or `None`."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _what_at(moment: SceneMoment) -> Pair | None:
 
 
 def _when(moment: SceneMoment, kind: str, event_kind: EventKind, ask_absent: float) -> Pair | None:
-    """When a shape did something once; or "nothing of that kind" for a shape that never was there."""
+    """When a shape did something once; "nothing of that kind" for a shape that was never there."""
     if not moment.past_certain:
         return None
     events = [event for event in moment.events if event.kind is event_kind and event.shape is not None]

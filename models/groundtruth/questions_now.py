@@ -1,4 +1,4 @@
-"""Questions about what is in view now. Each function takes a moment and returns question and answer, or None."""
+"""Questions about what is in view now. Each function takes a moment and returns question and answer, or `None`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streaming.scenes.scenario import EventKind, Family, ThingState
 from streaming.scenes.scenery import COLOURS, SHAPES
 
 _ASK_COUNT = (0.2, 0.6, 1.0, 1.0, 1.0, 1.0)
-"""How often to ask where the count is 0, 1, 2, …, so that no answer prevails."""
+"""Probability of asking where the count is 0, 1, 2, …, chosen so that no answer is much more frequent than another."""
 
 
 def _in_view(moment: SceneMoment) -> Pair | None:
@@ -34,7 +34,7 @@ def _count(moment: SceneMoment) -> Pair | None:
 
 
 def _drawn(moment: SceneMoment, present: list[str], names: tuple[str, ...]) -> str:
-    """Mostly a value that is there, twice if there is such a one."""
+    """In most cases a value that is present, preferably one that is present twice."""
     doubled = [value for value in present if present.count(value) > 1]
     return moment.one_of(doubled or present) if present and moment.chance(0.75) else moment.one_of(names)
 
@@ -52,7 +52,7 @@ def _count_shape(moment: SceneMoment) -> Pair | None:
 
 
 def _alone(moment: SceneMoment, attribute: str) -> ThingState | None:
-    """A shape in view that is the only one with its colour or its shape."""
+    """A shape in view whose colour or shape no other shape has."""
     values = [getattr(thing, attribute) for thing in moment.shapes]
     alone = [thing for thing in moment.shapes if values.count(getattr(thing, attribute)) == 1]
     return moment.one_of(alone) if moment.certain and alone else None
@@ -127,7 +127,8 @@ def _is_there(moment: SceneMoment) -> Pair | None:
 
 
 def _truth_of(moment: SceneMoment, kind: str, truth: bool, ask_yes: float, ask_no: float) -> Pair | None:
-    """A yes/no question, asked more or less often by its answer, so that both answers come about equally often."""
+    """A yes/no question with a probability of asking for each answer, chosen so that both answers are equally
+    frequent."""
     if not moment.chance(ask_yes if truth else ask_no):
         return None
     return moment.yes_no(moment.words(kind), truth)
@@ -143,7 +144,8 @@ def _is_moving(moment: SceneMoment) -> Pair | None:
 
 
 def _rest_on_view(moment: SceneMoment, *kinds: EventKind) -> None:
-    """Rest on the newest frame, and on the last change of these kinds: what a frame shows is told by its own end."""
+    """Rest the answer on the newest frame and on the last change of these kinds, because the end of a frame shows its
+    content."""
     changes = [event.visible_s for event in moment.events if event.kind in kinds]
     moment.rest_on(*changes[-1:], moment.t_s)
 
@@ -197,7 +199,7 @@ def _is_anyone(moment: SceneMoment) -> Pair | None:
 
 
 def _word(moment: SceneMoment) -> str:
-    """Mostly the word of something that is there."""
+    """In most cases the name of a thing in view."""
     there = sorted({thing.name for thing in moment.things if thing.name})
     return moment.one_of(there) if there and moment.chance(0.5) else moment.one_of(NAMES)
 
@@ -232,4 +234,4 @@ NAMED_NOW: dict[str, Callable[[SceneMoment], Pair | None]] = {
     "count_named": _count_named,
     "where_named": _where_named,
 }
-"""What is asked of real things, in scenes in which some play."""
+"""Questions about real things, for scenes that contain some."""

@@ -1,4 +1,4 @@
-"""What is said about a scene: one short sentence an event, and the way back from a sentence to its content.
+"""Remarks about a scene: one short sentence per event, and the parser from a sentence back to its content.
 
 Pure functions, for any thread.
 """
@@ -37,22 +37,22 @@ VIEW_REMARKS: dict[EventKind, str] = {
 }
 
 COUNT_WORDS = {"two": "2", "three": "3", "four": "4", "five": "5", "several": "several"}
-"""How many of a thing a remark can tell of, beside one."""
+"""Numbers of things that a remark can state, other than one."""
 
 SLOT_NAMES = ("object", "colour", "shape", "side", "direction", "new_colour", "action")
 
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """A sentence that is owed, and when."""
+    """A sentence that the assistant should say, and when."""
 
     time_s: float
-    """When a quarter of the change shows."""
+    """Time when a quarter of the change is visible."""
     speak_s: float
-    """From when on the sentence is true and can be known."""
+    """Time from which on the sentence is true and can be known."""
     text: str
     slots: dict[str, str]
-    """Its content by `SLOT_NAMES`, as `parse` reads it from the text."""
+    """The sentence's content by `SLOT_NAMES`, as `parse` reads it from the text."""
     kind: EventKind
 
 
@@ -62,12 +62,12 @@ def a(words: str) -> str:
 
 
 def capitalised(text: str) -> str:
-    """The text with its first letter a capital."""
+    """The text with a capital first letter."""
     return text[:1].upper() + text[1:]
 
 
 def remark_text(event: TruthEvent) -> str:
-    """The one sentence for an event."""
+    """The sentence for an event."""
     if event.kind in VIEW_REMARKS:
         return VIEW_REMARKS[event.kind]
     side = SIDE_PHRASES[event.side or "centre"]
@@ -113,10 +113,11 @@ _PHRASE_SIDES = {phrase: side for side, phrase in SIDE_PHRASES.items()}
 
 
 def parse(text: str) -> dict[str, str]:
-    """The content of a remark as slots; an empty dict where the text is no remark of ours.
+    """Parse a remark into slots; an empty dict where the text is not one of these remarks.
 
-    `action` is an `EventKind` value, `object` is "shape", "something", "view" or one of `names.NAMES`; others where the
-    sentence has them. `count` is there where it tells of several: "2" to "5", or "several".
+    `action` is an `EventKind` value, `object` is "shape", "something", "view" or one of `names.NAMES`; other slots are
+    present where the sentence has them. `count` is present where the sentence is about several things: "2" to "5", or
+    "several".
 
     >>> parse("The red circle stops in the centre.")["side"]
     'centre'
@@ -139,7 +140,7 @@ def parse(text: str) -> dict[str, str]:
 
 
 def _parse_named(plain: str) -> dict[str, str]:
-    """The content of a remark on things that have a word; an empty dict where it is none."""
+    """Parse a remark on named things into slots; an empty dict where the text is none."""
     match = _NAMED.match(plain)
     if match is None:
         return {}
@@ -157,7 +158,7 @@ def _parse_named(plain: str) -> dict[str, str]:
 
 
 def named_text(kind: EventKind, name: str, side: str, count: int = 1) -> str:
-    """The one sentence for what a named thing, or several of them, does: entering, leaving, starting or stopping.
+    """The sentence for one or several named things that enter, leave, start or stop.
 
     >>> named_text(EventKind.ENTERS, "person", "left"), named_text(EventKind.STOPS, "bus", "centre", 2)
     ('A person enters on the left.', 'Two buses stop in the centre.')
@@ -171,7 +172,7 @@ def named_text(kind: EventKind, name: str, side: str, count: int = 1) -> str:
 
 
 def event_slots(event: TruthEvent) -> dict[str, str]:
-    """The slots that the remark for an event carries."""
+    """The slots of the remark for an event."""
     if event.kind in VIEW_REMARKS:
         return {"object": "view", "action": event.kind.value}
     unshaped = event.name or "something"
@@ -194,12 +195,12 @@ def remarks(scene: Scene) -> list[Remark]:
 
 
 def remark_of(event: TruthEvent) -> Remark:
-    """The remark that an event deserves."""
+    """The remark for an event."""
     return Remark(event.time_s, event.visible_s, remark_text(event), event_slots(event), event.kind)
 
 
 def named_remarks() -> Iterator[str]:
-    """Every sentence that `remarks` can make of real things that have a word, and those of several."""
+    """Every sentence that `remarks` can make about named real things, one or several."""
     for name in PLURALS:
         for kind, sides in (
             (EventKind.ENTERS, _EDGES),
@@ -211,7 +212,7 @@ def named_remarks() -> Iterator[str]:
 
 
 def as_remark(text: str) -> Remark:
-    """A sentence of `all_remarks` with its content, at no particular time."""
+    """A `Remark` with the text and its content, without a particular time."""
     slots = parse(text)
     return Remark(0.0, 0.0, text, slots, EventKind(slots["action"]))
 

@@ -1,4 +1,4 @@
-"""The words of synthetic scenes in one place: remarks, questions, instructions and the corpus of all of them."""
+"""The language of synthetic scenes in one place: remarks, questions, instructions, and the corpus of all of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models.groundtruth.wording import all_answers, all_questions
 
 
 def CORPUS() -> Iterator[str]:  # noqa: N802 (the name its users know)
-    """Sample sentences with every word that remarks, questions, answers and instructions use."""
+    """Sample sentences that contain every word of remarks, questions, answers and instructions."""
     yield from all_remarks()
     yield from named_remarks()
     yield from all_questions()

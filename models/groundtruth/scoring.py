@@ -1,6 +1,6 @@
-"""How remarks are scored against the truth: one-to-one matching in time, content by slots, with confidence intervals.
+"""Score remarks against the truth: one-to-one matching in time, content by slots, with confidence intervals.
 
-Pure functions of lists; they know neither models nor scenes.
+Pure functions of lists, independent of models and scenes.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ import numpy as np
 
 Slots = Mapping[str, str | None]
 FEW_CELLS = 4
-"""A frame with fewer kept cells hardly shows where it is."""
+"""With fewer kept cells a frame hardly shows where it is on the grid."""
 ENOUGH_EVENTS = 50
-"""Events of a kind below which its recall is a rough figure."""
+"""With fewer events of a kind its recall is a rough figure."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredRemark:
-    """A remark that was made."""
+    """A remark that the assistant made."""
 
     time_s: float
     slots: Slots | None
-    """What it says; `None` where it says nothing that can be read."""
+    """The remark's content; `None` where it cannot be parsed."""
     num_kept: int | None = None
-    """Cells of its frame that became tokens; `None` where that is not known."""
+    """Number of kept cells of the remark's frame; `None` where unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """An event that deserved a remark."""
+    """An event that requires a remark."""
 
     time_s: float
-    """Of the first sampled frame in which a quarter of the change shows."""
+    """Time of the first sampled frame in which a quarter of the change is visible."""
     slots: Slots
     kind: str
 
 
 @dataclass(frozen=True, slots=True)
 class SceneScore:
-    """One scene's counts."""
+    """The counts of one scene."""
 
     num_owed: int
     num_said: int
@@ -52,19 +52,20 @@ class SceneScore:
     slots_right: int
     slots_asked: int
     num_redundant: int
-    """Unmatched remarks that say again what a matched remark said within the last few seconds."""
+    """Unmatched remarks that repeat a matched remark of the last few seconds."""
     duration_s: float
     kinds_owed: tuple[str, ...]
     kinds_found: tuple[str, ...]
     kinds_named: tuple[str, ...] = ()
-    """Of those found, the ones whose remark says all of it rightly."""
+    """Kinds of the found events whose remark has all of its content right."""
     few_right: int = 0
     few_asked: int = 0
-    """Sides told, rightly and at all, from frames of fewer than `FEW_CELLS` kept cells."""
+    """Number of remarks that state a side, right and in all, made from frames with fewer than `FEW_CELLS` kept
+    cells."""
 
     @property
     def num_matched(self) -> int:
-        """Events that got their remark."""
+        """Number of events that got their remark."""
         return len(self.pairs)
 
 
@@ -76,7 +77,8 @@ def score_scene(
     tolerance_s: float = 1.0,
     echo_s: float = 5.0,
 ) -> SceneScore:
-    """Match remarks to events in order, as many as can be within ±`tolerance_s`, content deciding among equals."""
+    """Match remarks to events in order, as many as possible within ±`tolerance_s`; among equal matchings content
+    decides."""
     owed = sorted(owed, key=lambda event: event.time_s)
     said = sorted(said, key=lambda remark: remark.time_s)
     pairs = _match(owed, said, tolerance_s)
@@ -111,7 +113,8 @@ def score_scene(
 
 
 def summarise(scores: Sequence[SceneScore], *, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
-    """Precision, recall and F1 with 95 % intervals (bootstrap over scenes), delays, content, redundancy, by kind."""
+    """Precision, recall and F1 with 95 % intervals (bootstrap over scenes), delays, content, redundancy, and counts by
+    kind."""
     delays = np.array([delay for score in scores for delay in score.delays_s])
     summary: dict[str, Any] = dict(_rates(scores))
     rng = np.random.default_rng(seed)
@@ -136,7 +139,8 @@ def summarise(scores: Sequence[SceneScore], *, resamples: int = 1000, seed: int 
 
 
 def rate(counts: Sequence[tuple[int, int]], *, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
-    """A share with its 95 % interval (bootstrap over scenes), from (right, asked) of each scene; null where none was.
+    """A share with its 95 % interval (bootstrap over scenes), from (right, asked) of each scene; null where none was
+    asked.
 
     >>> rate([(3, 4), (1, 1)])["value"]
     0.8
@@ -145,7 +149,7 @@ def rate(counts: Sequence[tuple[int, int]], *, resamples: int = 1000, seed: int 
 
 
 def mean_rate(classes: Sequence[Sequence[tuple[int, int]]], *, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
-    """The mean of several classes' shares, so that a constant answer gains nothing by their sizes.
+    """The mean of several classes' shares, so that a constant answer gains nothing from unequal class sizes.
 
     classes: for each class, (right, asked) of each scene. Classes that were never asked do not count.
     """
@@ -163,7 +167,8 @@ def mean_rate(classes: Sequence[Sequence[tuple[int, int]]], *, resamples: int = 
 
 
 def _mean_share(sums: np.ndarray) -> np.ndarray:
-    """sums: `[num_classes, num_draws, 2]` of right and asked; gives `[num_draws]`, NaN where nothing was asked."""
+    """Mean share over classes, `[num_draws]`; NaN where nothing was asked. sums: `[num_classes, num_draws, 2]`, right
+    and asked."""
     asked = sums[..., 1] > 0
     shares = np.where(asked, sums[..., 0] / np.maximum(sums[..., 1], 1), 0.0)
     num_classes = asked.sum(axis=0)
@@ -171,7 +176,7 @@ def _mean_share(sums: np.ndarray) -> np.ndarray:
 
 
 def rate_per_hour(count: int, hours: float) -> dict[str, Any]:
-    """Events an hour with the exact 95 % interval of a Poisson count (Garwood 1936)."""
+    """Events per hour with the exact 95 % interval of a Poisson count (Garwood 1936)."""
     if not hours:
         return {"value": None, "interval": None, "count": count, "hours": hours}
     low = _poisson_mean(lambda mean: _poisson_tail(count, mean) < 0.025) if count else 0.0
@@ -197,7 +202,7 @@ def _poisson_mean(is_below: Callable[[float], bool]) -> float:
 
 
 def _shows_few(owed: Owed, said: ScoredRemark) -> bool:
-    """Whether a side was owed and the remark's frame had few kept cells."""
+    """Whether a side was owed and the remark's frame had fewer than `FEW_CELLS` kept cells."""
     return owed.slots.get("side") is not None and said.num_kept is not None and said.num_kept < FEW_CELLS
 
 
@@ -225,7 +230,8 @@ def _rates(scores: Sequence[SceneScore]) -> dict[str, Any]:
 
 
 def _match(owed: Sequence[Owed], said: Sequence[ScoredRemark], tolerance_s: float) -> list[tuple[int, int]]:
-    """Best order-keeping matching by (pairs, slots right, least delay), by dynamic programming over both lists."""
+    """The order-preserving matching with most pairs, then most right slots, then least delay, by dynamic
+    programming."""
     best: list[list[tuple[int, int, float]]] = [[(0, 0, 0.0)] * (len(said) + 1) for _ in range(len(owed) + 1)]
     for i in range(len(owed) - 1, -1, -1):
         for j in range(len(said) - 1, -1, -1):

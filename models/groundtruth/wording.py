@@ -1,4 +1,4 @@
-"""The words of questions and answers: templates by kind, and every sentence they make. Pure; any thread."""
+"""The wording of questions and answers: templates by kind, and every sentence they produce. Pure; any thread."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "span": ("From when to when was the {colour} {shape} in view?",),
     "count_entered": ("How many things have entered?", "How many things came in?"),
 }
-"""Wordings by kind of question."""
+"""Wordings of each kind of question."""
 
 NAMED_TEMPLATES: dict[str, tuple[str, ...]] = {
     "is_anyone": ("Is anyone there?", "Is anyone in view?", "Do you see anyone?"),
@@ -58,7 +58,7 @@ NAMED_TEMPLATES: dict[str, tuple[str, ...]] = {
     "count_named": ("How many {plural} are in view?", "How many {plural} do you see?", "How many {plural} are there?"),
     "where_named": ("Where is the {what}?", "On which side is the {what}?"),
 }
-"""Wordings of what is asked about real things, by kind; asked in scenes alone where some play."""
+"""Wordings of questions about real things, by kind; asked in scenes that contain some."""
 
 YES_NO_KINDS = ("is_there", "is_anything", "is_moving", "is_covered", "is_dark", "is_blurred", "was_there", "has_been")
 WHICH_WAY = "Which way does the {colour} {shape} move?"
@@ -81,12 +81,12 @@ BEEN_QUESTIONS = {
 
 
 def named(colour: str | None, shape: str | None, word: str | None = None) -> str:
-    """A thing with its indefinite article: "a red circle", "a person", "something"."""
+    """A thing's name with its indefinite article: "a red circle", "a person", "something"."""
     return a(f"{colour} {shape}") if shape else a(word) if word else "something"
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names as a sentence: "A red circle, a blue square and something."; "Nothing." for none."""
+    """Names joined to a sentence: "A red circle, a blue square and something."; "Nothing." for none."""
     if not names:
         return "Nothing."
     text = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
@@ -94,7 +94,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def all_questions() -> Iterator[str]:
-    """Every question there is, times aside (a few stand for all)."""
+    """Every question; for times, a few values stand for all."""
     for kind, templates in TEMPLATES.items():
         whats = [f"{c} {s}" for c in COLOURS for s in SHAPES] + [f"{c} shape" for c in COLOURS] + list(SHAPES)
         for template in templates:
@@ -116,12 +116,12 @@ def all_questions() -> Iterator[str]:
 
 
 def timed(remark: str, second: int) -> str:
-    """A remark with its time: "It gets dark at 12 seconds."."""
+    """A remark followed by its time: "It gets dark at 12 seconds."."""
     return f"{remark.removesuffix('.')} at {second} seconds."
 
 
 def all_answers() -> Iterator[str]:
-    """Every kind of answer, with every word that answers use."""
+    """Sample answers of every kind, with every word that answers use."""
     yield from (f"{number}." for number in NUMBERS)
     yield from ("Yes.", "No.", "Nothing.", "Something.", NEVER, "The view is covered.", *WHICH_IMAGE_ANSWERS)
     yield from (f"{capitalised(colour)}." for colour in COLOURS)

@@ -1,7 +1,7 @@
-"""The rolling key-value cache of one session: whole units leave, survivors move up, and no key is rotated twice.
+"""The rolling key-value cache of one session: evicts positions, moves the rest up, and rotates no key twice.
 
-Every layer keeps values, rotated keys, and the keys as they were before rotation; after an eviction the survivors are
-rotated anew from those, in float32, at contiguous positions. The engine's thread owns it.
+Every layer stores values, rotated keys, and unrotated keys. After an eviction the keys that stay are computed from the
+unrotated ones, in float32, at contiguous positions. The engine's thread owns the cache.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from transformers import VideoLlama3ForConditionalGeneration
 
 Rotary = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-"""A language model's rotary embedding: (anything in the wanted dtype and device, positions `[1, n]`) → cos, sin."""
+"""A language model's rotary embedding: (a tensor of the wanted dtype and device, positions `[1, n]`) → cos, sin."""
 
 MIN_ROOM = 256
-"""Tokens a layer makes room for at first."""
+"""Initial buffer size of a layer, in tokens."""
 
 
 class RollingLayer(CacheLayerMixin):
-    """One layer: preallocated buffers `[1, heads, room, head_dim]`, filled up to `length`."""
+    """The cache of one layer: preallocated buffers `[1, heads, room, head_dim]`, filled up to `length`."""
 
     is_sliding = False
     is_croppable = True
     keys: torch.Tensor
-    """`[1, heads, length, head_dim]`, rotated: a view of what is filled, once anything is."""
+    """`[1, heads, length, head_dim]`: rotated keys, a view of the filled part of the buffer."""
     values: torch.Tensor
-    """The same of the values."""
+    """`[1, heads, length, head_dim]`: values, a view likewise."""
 
     def __init__(self, capacity: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class RollingLayer(CacheLayerMixin):
         self._stash: torch.Tensor | None = None
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Make the buffers: rotated keys, values, unrotated keys, in that order."""
+        """Allocate the buffers: rotated keys, values, unrotated keys, in that order."""
         self.dtype, self.device = key_states.dtype, key_states.device
         room = min(MIN_ROOM, self.capacity)
         shapes = [key_states.shape, value_states.shape, key_states.shape]
@@ -56,17 +56,17 @@ class RollingLayer(CacheLayerMixin):
 
     @property
     def num_bytes(self) -> int:
-        """Memory of the buffers."""
+        """Memory of the buffers in bytes."""
         return sum(buffer.numel() * buffer.element_size() for buffer in self._buffers)
 
     def stash(self, unrotated_keys: torch.Tensor) -> None:
-        """Take the unrotated keys `[1, heads, n, head_dim]` of the `update` that follows."""
+        """Store the unrotated keys `[1, heads, n, head_dim]` for the next `update`."""
         self._stash = unrotated_keys
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append; returns views of all keys and values, `[1, heads, length, head_dim]`."""
+        """Append keys and values; returns views of all of them, `[1, heads, length, head_dim]`."""
         unrotated, self._stash = self._stash, None
         if unrotated is None or unrotated.shape != key_states.shape:
             raise RuntimeError("a rolling cache needs its KeyTap: run the model inside `with tap.feeding(cache)`")
@@ -79,7 +79,7 @@ class RollingLayer(CacheLayerMixin):
         return self._show()
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Length of the keys after `query_length` more, and their offset."""
+        """Length of the keys after appending `query_length` tokens, and the offset of the first key."""
         return self.length + query_length, 0
 
     def get_seq_length(self) -> int:
@@ -95,7 +95,7 @@ class RollingLayer(CacheLayerMixin):
         self.truncate(max(0, self.length + tokens_to_remove))
 
     def truncate(self, length: int) -> None:
-        """Forget everything from position `length` on."""
+        """Remove all tokens from position `length` on."""
         self._stash = None
         if length < self.length:
             self.length = length
@@ -105,7 +105,8 @@ class RollingLayer(CacheLayerMixin):
         self.truncate(0)
 
     def compact(self, moved: torch.Tensor, first: int, cos: torch.Tensor, sin: torch.Tensor) -> None:
-        """Keep positions below `first` and then those of `moved`, rotated anew with `cos` and `sin` (float32)."""
+        """Keep the positions below `first` and those in `moved`; rotate the latter's keys with `cos` and `sin`
+        (float32)."""
         keys, values, unrotated = self._buffers
         self.length = first + len(moved)
         span = slice(first, self.length)
@@ -136,12 +137,12 @@ class RollingLayer(CacheLayerMixin):
 
 
 class RollingCache(Cache):
-    """The cache of one session, all layers; positions are always 0 … length − 1."""
+    """The cache of one session over all layers; positions are always 0 … length − 1."""
 
     layers: list[RollingLayer]  # type: ignore[assignment]
 
     def __init__(self, num_layers: int, rotary: Rotary, capacity: int = 8192) -> None:
-        """capacity: tokens up to which the buffers double; beyond it they grow by what is needed."""
+        """capacity: number of tokens up to which the buffers grow by doubling; above it they grow by what is needed."""
         super().__init__(layers=[RollingLayer(capacity) for _ in range(num_layers)])
         self._rotary = rotary
 
@@ -152,34 +153,34 @@ class RollingCache(Cache):
 
     @property
     def is_torn(self) -> bool:
-        """Whether its layers hold different numbers of tokens, as after a change that failed between two of them."""
+        """Whether layers hold different numbers of tokens, as after a change that failed between two layers."""
         return any(layer.length != self.length for layer in self.layers)
 
     @property
     def num_bytes(self) -> int:
-        """Memory of all buffers."""
+        """Memory of all buffers in bytes."""
         return sum(layer.num_bytes for layer in self.layers)
 
     @property
     def capacity(self) -> int:
-        """Tokens up to which the buffers double."""
+        """Number of tokens up to which the buffers grow by doubling."""
         return self.layers[0].capacity
 
     def set_capacity(self, capacity: int) -> None:
-        """Tokens up to which the buffers double from now on."""
+        """Set the number of tokens up to which the buffers grow by doubling."""
         for layer in self.layers:
             layer.capacity = capacity
 
     def truncate(self, length: int) -> None:
-        """Forget everything from position `length` on, as after a fork or a failed forward pass."""
+        """Remove all tokens from position `length` on, as after a fork or a failed forward pass."""
         for layer in self.layers:
             layer.truncate(length)
 
     def keep(self, positions: np.ndarray) -> None:
-        """Keep these positions alone (int64, ascending) and close the gaps; each survivor moves by its own distance.
+        """Keep only these positions (int64, ascending) and close the gaps.
 
-        Where it fails, out of memory for one, some layers have moved and some have not: only positions that were not to
-        move are still right.
+        If it fails, for example out of memory, some layers have moved and others have not; only the positions that stay
+        in place are still valid.
         """
         if len(positions) and (positions[0] < 0 or positions[-1] >= self.length or (np.diff(positions) <= 0).any()):
             raise ValueError(f"positions to keep must ascend and lie in 0 to {self.length - 1}, got {positions}")
@@ -194,7 +195,7 @@ class RollingCache(Cache):
             layer.compact(moved, first, cos, sin)
 
     def angles(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """cos and sin `[1, 1, stop - start, head_dim]` of positions, float32."""
+        """cos and sin `[1, 1, stop - start, head_dim]` for the positions from `start` to `stop`, float32."""
         device = self.layers[0].device
         sample = torch.empty(0, dtype=torch.float32, device=device)
         cos, sin = self._rotary(sample, torch.arange(start, stop, device=device)[None])
@@ -202,9 +203,9 @@ class RollingCache(Cache):
 
 
 class KeyTap:
-    """Hands each layer's unrotated keys to the cache in use, from hooks on the key projections.
+    """Passes each layer's unrotated keys to the cache in use, through hooks on the key projections.
 
-    transformers shows a cache its keys after rotation only, and undoing that in bfloat16 is not exact.
+    transformers gives a cache only rotated keys, and undoing a rotation in bfloat16 is not exact.
     """
 
     def __init__(self, model: VideoLlama3ForConditionalGeneration) -> None:
@@ -224,7 +225,7 @@ class KeyTap:
 
     @contextmanager
     def feeding(self, cache: RollingCache) -> Iterator[None]:
-        """Inside, forward passes of the model feed `cache`."""
+        """Context in which forward passes of the model write to `cache`."""
         self._cache = cache
         try:
             yield
@@ -232,13 +233,13 @@ class KeyTap:
             self._cache = None
 
     def remove(self) -> None:
-        """Take the hooks off the model."""
+        """Remove the hooks from the model."""
         for handle in self._handles:
             handle.remove()
 
 
 def rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary embedding of `[1, heads, n, head_dim]` in float32; returned in float32."""
+    """Rotary embedding of `[1, heads, n, head_dim]`, computed and returned in float32."""
     states = states.float()
     half = states.shape[-1] // 2
     turned = torch.cat([-states[..., half:], states[..., :half]], dim=-1)

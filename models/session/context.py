@@ -1,7 +1,8 @@
-"""A session's memory: cache and ledger moved together, so that each token in the cache belongs to a unit.
+"""A session's memory: the cache and its ledger, changed together so that each token in the cache belongs to a unit.
 
-The engine's thread owns it. A step that fails or is stopped leaves the cache as it found it. Where it cannot, because
-an eviction failed after some layers had moved, the cache is stale, and prefilled anew before anything else.
+The engine's thread owns it. A step that fails or is stopped leaves the cache unchanged. Where that is impossible,
+because an eviction failed after some layers had moved, the cache is marked stale and prefilled again before its next
+use.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from models.session.steps import Forward, Output, StepGenerator, as_steps
 from models.spans import Span, SpanKind
 
 PREFILL_TOKENS = 1024
-"""Most tokens of one forward pass; longer prefills come in several, between which other sessions get their turn."""
+"""Most tokens of one forward pass; longer prefills are split, and other sessions run in between."""
 PREFILL_TOKENS_CPU = 256
-"""The same on a processor, where larger passes gain nothing: what a pass works on grows with its tokens times the
-cache's, and 1,024 at once made the process's memory rise by 17 MiB whenever the time was rebased."""
+"""The same on a CPU, where larger passes gain nothing: a pass needs memory for its tokens times the cache's, and passes
+of 1,024 raised the process's memory by 17 MiB at each rebase."""
 
 logger = logging.getLogger(__name__)
 
 Chunks = Callable[[int], Sequence[int]]
-"""How many tokens each forward pass takes: from a total to sizes that add up to it."""
+"""Splits a number of tokens into the sizes of the forward passes, which add up to it."""
 
 
 def even_chunks(num_tokens: int, most: int = PREFILL_TOKENS) -> list[int]:
-    """Full chunks and a rest.
+    """Split a number of tokens into chunks of `most` and one rest.
 
     >>> even_chunks(2500)
     [1024, 1024, 452]
@@ -44,12 +45,12 @@ def even_chunks(num_tokens: int, most: int = PREFILL_TOKENS) -> list[int]:
 
 
 def chunks_on(device: torch.device) -> Chunks:
-    """Even chunks of the size that suits a device."""
+    """Even chunks of a size that suits the device."""
     return partial(even_chunks, most=PREFILL_TOKENS_CPU if device.type == "cpu" else PREFILL_TOKENS)
 
 
 class Context:
-    """Cache and ledger of one session."""
+    """The cache and the ledger of one session."""
 
     def __init__(
         self,
@@ -59,10 +60,11 @@ class Context:
         chunks: Chunks | None = None,
         most_tokens: int | None = None,
     ) -> None:
-        """max_cells: most visual tokens of a frame. chunks: how prefills are split; None for what suits the device.
+        """max_cells: most visual tokens of a frame. chunks: how prefills are split; `None` for a size that suits the
+        device.
 
-        most_tokens: what the cache may ever hold; None for what its windows come to
-        (`models.session.memory.most_tokens`).
+        most_tokens: capacity of the cache in tokens; `None` derives it from the windows
+        (`models.eviction.window_tokens`).
         """
         self._runtime = runtime
         self._chunks = chunks or chunks_on(runtime.checkpoint.device)
@@ -71,23 +73,23 @@ class Context:
         self._most_tokens = most_tokens
         self.cache = runtime.new_cache(most_tokens or window_tokens(window, max_cells))
         self.last_logits: torch.Tensor | None = None
-        """`[1, vocab]` at the last token that stays; `None` after the cache was changed otherwise."""
+        """`[1, vocab]` at the newest token; `None` after the cache was changed in another way than by appending."""
         self.evictions: list[Eviction] = []
-        """Evictions not yet handed out."""
+        """Evictions not yet returned by `take_evictions`."""
         self.num_evictions = 0
         self.elapsed_ms = 0.0
-        """Time in forward passes so far."""
+        """Total time spent in forward passes."""
         self._valid: int | None = None
         self._on_fork = False
         self._is_eviction_due = False
 
     @property
     def is_stale(self) -> bool:
-        """Whether the cache lags behind the ledger and needs `rebuild`."""
+        """Whether the cache does not match the ledger and needs `rebuild`."""
         return self._valid is not None
 
     def check(self, num_open: int) -> None:
-        """Mark the cache stale where a layer holds other than the ledger says and `num_open` tokens more."""
+        """Mark the cache stale where a layer does not hold the ledger's tokens and `num_open` more."""
         expected = len(self.ledger) + num_open
         if self._valid is None and (self.cache.is_torn or self.cache.length != expected):
             held = sorted({layer.length for layer in self.cache.layers})
@@ -95,15 +97,15 @@ class Context:
             self._valid, self.last_logits = 0, None
 
     def set_window(self, window: WindowSettings) -> None:
-        """Other watermarks from the next eviction on."""
+        """Use other windows from the next eviction on."""
         self.ledger.window = window
         self.cache.set_capacity(self._most_tokens or window_tokens(window, self._max_cells))
 
     @as_steps
     def extend(self, embeddings: torch.Tensor, logits: Literal["last", "all"] = "last") -> StepGenerator[torch.Tensor]:
-        """Append embeddings `[n, hidden]` to the cache; gives logits `[1, vocab]` or `[n, vocab]`.
+        """Append embeddings `[n, hidden]` to the cache; returns logits `[1, vocab]` or `[n, vocab]`.
 
-        Raises `SessionError` where that is more than was set aside for the session.
+        Raises `SessionError` where the cache would exceed its capacity.
         """
         mark, most = self.cache.length, self.cache.capacity
         if mark + len(embeddings) > most:
@@ -131,43 +133,43 @@ class Context:
         return gathered
 
     def enter(self, span: Span) -> None:
-        """Enter a unit whose tokens are the newest in the cache, or the next of those."""
+        """Add a unit to the ledger whose tokens were just appended to the cache."""
         self.ledger.append(span)
         self._is_eviction_due = self._is_eviction_due or not span.pinned
 
     def evict(self) -> None:
-        """Bring the windows under their watermarks; survivors move up at once."""
+        """Evict down to the low watermarks; the tokens that stay move up at once."""
         self._is_eviction_due = False
         self._apply(self.ledger.evict())
 
     def catch_up(self) -> None:
-        """`evict`, where a step that entered something was stopped or failed before it came to that."""
+        """Evict if a step that added a unit was stopped or failed before its own eviction."""
         if self._is_eviction_due:
             self.evict()
 
     def withdraw(self, num_tokens: int) -> None:
-        """Take back the last tokens, which no unit was entered for."""
+        """Remove the last tokens, which belong to no unit."""
         self.cache.truncate(self.cache.length - num_tokens)
         self.last_logits = None
 
     def retract(self, spans: Sequence[Span]) -> None:
-        """Take given units back, if they are the newest; nothing where another came after them."""
+        """Remove the given units if they are the newest; do nothing otherwise."""
         if self.ledger.retract(spans):
             self.withdraw(sum(len(span) for span in spans))
 
     def remove(self, spans: Sequence[Span], reason: str) -> None:
-        """Take given units out."""
+        """Remove the given units."""
         self._apply(self.ledger.remove(spans, reason))
         self.last_logits = None
 
     def take_evictions(self) -> tuple[Eviction, ...]:
-        """Evictions since the last call."""
+        """The evictions since the last call."""
         taken, self.evictions = tuple(self.evictions), []
         return taken
 
     @contextmanager
     def fork(self) -> Iterator[None]:
-        """What is appended inside is gone afterwards, as if it had never been there."""
+        """Context in which appended tokens are temporary: they are removed at its end."""
         mark, self._on_fork = self.cache.length, True
         try:
             yield
@@ -176,14 +178,14 @@ class Context:
             self.cache.truncate(mark)
 
     def evict_before(self, time_s: float, reason: str) -> None:
-        """Take out unpinned units older than `time_s`; the cache is stale behind the pinned text it begins with."""
+        """Remove unpinned units older than `time_s`; the cache is stale from the end of the leading pinned text on."""
         self._mark_stale()
         eviction = self.ledger.evict_before(time_s, reason)
         if eviction is not None:
             self._count(eviction)
 
     def forget(self, reason: str) -> None:
-        """Take out all but pinned text, which is to be prefilled anew, so that nothing of the rest shines through."""
+        """Remove all but pinned text. Pinned text after removed units is prefilled again: it attended to them."""
         self._mark_stale()
         eviction = self.ledger.remove([span for span in self.ledger if not span.pinned], reason)
         if eviction is not None:
@@ -191,7 +193,7 @@ class Context:
 
     @as_steps
     def rebuild(self) -> StepGenerator[None]:
-        """Prefill what the ledger holds behind the part of the cache that is still right."""
+        """Prefill the ledger's units after the part of the cache that is still valid."""
         assert self._valid is not None, "rebuild of a cache that is not stale"
         self.cache.truncate(self._valid)
         parts, start = [], 0
@@ -204,12 +206,13 @@ class Context:
         self._valid = None
 
     def embeddings(self, span: Span) -> torch.Tensor:
-        """`[len(span), hidden]`: a unit as the language model reads it."""
+        """`[len(span), hidden]`: a unit's embeddings, visual tokens included."""
         vision = span.vision if isinstance(span.vision, torch.Tensor) else None
         return self._runtime.embed_with_vision(span.ids, span.visual_offsets.tolist(), vision)
 
     def _mark_stale(self, num_right: int | None = None) -> None:
-        """Nothing of the cache is right but the pinned text it begins with, as far as it lies in `num_right` tokens."""
+        """Mark the cache stale from the end of the leading pinned text on, as far as that lies in the first `num_right`
+        tokens."""
         valid = 0
         for span in self.ledger:
             if not span.pinned or span.kind is SpanKind.FRAME:

@@ -1,4 +1,4 @@
-"""One method of an object at a time, where methods are steps that may rest between two forward passes."""
+"""Run one steps method of an object at a time, although steps may be suspended between two forward passes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from models.session.steps import StepGenerator, Steps, as_steps
 
 
 class OneAtATime(Protocol):
-    """Does one thing at a time."""
+    """An object whose methods marked `exclusive` never overlap."""
 
     _busy: str | None
-    """The method under way."""
+    """Name of the method that is running."""
 
 
 S = TypeVar("S", bound=OneAtATime)
@@ -23,7 +23,8 @@ T = TypeVar("T")
 
 
 def exclusive(method: Callable[Concatenate[S, P], Steps[T]]) -> Callable[Concatenate[S, P], Steps[T]]:
-    """Refuse a method, with a `SessionError`, from another's first step to its end or `close`."""
+    """Raise `SessionError` when a method is started while another one, from its first step to its end or `close`, is
+    running."""
 
     @wraps(method)
     @as_steps

@@ -1,4 +1,4 @@
-"""What one session's camera shows: the grid, which cells of a frame become tokens, and those tokens.
+"""Turn one session's frames into visual tokens: the grid, the pruning, the encoding.
 
 The engine's thread owns it.
 """
@@ -35,17 +35,17 @@ class FrameEncoder:
         self._seen: tuple[np.ndarray, torch.Tensor] | None = None
         """The last picture and its patches."""
         self._pruned: torch.Tensor | None = None
-        """The patches that were pruned last; only a repeated picture gives the same again."""
+        """The last pruned patches; only a repeated picture gives the same tensor again."""
         self._encoded: tuple[torch.Tensor, torch.Tensor] | None = None
-        """The patches that were encoded last, and all their tokens."""
+        """The last encoded patches, and the tokens of all their cells."""
 
     @property
     def grid(self) -> CellGrid | None:
-        """`None` before the first picture."""
+        """The current grid; `None` before the first picture."""
         return self._grid
 
     def new_grid(self, image: np.ndarray, max_cells: int) -> CellGrid | None:
-        """The grid for a picture of another size than the last; `None` where the present one goes on."""
+        """The grid for a picture of a new size; `None` where the current grid still fits."""
         size = image.shape[0], image.shape[1]
         if size == self._size:
             return None
@@ -61,22 +61,22 @@ class FrameEncoder:
             raise SettingsError(f"pruning: {error}") from error
 
     def begin(self, image: np.ndarray, grid: CellGrid, settings: StreamSettings) -> None:
-        """Look through `grid` from this picture on; the next frame is whole and the noise is learned anew."""
+        """Use `grid` from this picture on: the next frame is kept whole and the noise floor is estimated again."""
         self._live, self._paper = self.pruner(grid, settings), PaperDiffFP(grid)
         self._size, self._grid = (image.shape[0], image.shape[1]), grid
         self._seen = self._pruned = self._encoded = None
 
     def look_anew(self, settings: StreamSettings) -> None:
-        """Begin anew with other settings through the same grid; nothing where there is none yet."""
+        """Start again with other settings and the same grid; does nothing where there is no grid yet."""
         if self._grid is not None:
             self._live, self._paper = self.pruner(self._grid, settings), PaperDiffFP(self._grid)
 
     def patches(
         self, image: np.ndarray, on_grid: np.ndarray | None = None, *, is_repeated: bool = False
     ) -> torch.Tensor:
-        """Float32 `[num_patches, values]` of a picture; the same tensor again for the last one `is_repeated`.
+        """Float32 `[num_patches, values]` of a picture; the same tensor as last time where the picture `is_repeated`.
 
-        on_grid: the picture `VisionSettings.fitted` to a grid before.
+        on_grid: the picture already resized by `VisionSettings.fitted`.
         """
         assert self._grid is not None, "patches before begin"
         if not is_repeated or self._seen is None or self._seen[0] is not image:
@@ -90,7 +90,7 @@ class FrameEncoder:
         return self._vision.patches(image, grid)
 
     def prune(self, patches: torch.Tensor, time_s: float, tokens_before: int, must_keep: np.ndarray) -> Pruning:
-        """Which cells become tokens, and whether the frame is appended at all."""
+        """Decide which cells become tokens, and whether the frame is appended at all."""
         assert self._grid is not None and self._paper is not None, "prune before begin"
         if self._live is not None:
             is_repeated, self._pruned = patches is self._pruned, patches
@@ -103,9 +103,10 @@ class FrameEncoder:
         return Pruning(keep=keep, changed=changed, refreshed=keep & ~changed, kind=kind, noise_levels=0.0)
 
     def encode(self, patches: torch.Tensor, keep: np.ndarray, time_s: float) -> VisualTokens:
-        """Visual tokens of the kept cells. The whole frame is encoded: its patches attend to each other.
+        """Encode the whole frame, because its patches attend to each other; returns the visual tokens of the kept
+        cells.
 
-        A picture that stands costs nothing: the same patches have the same tokens.
+        A repeated picture is not encoded again.
         """
         assert self._grid is not None, "encode before begin"
         if self._encoded is None or self._encoded[0] is not patches:
@@ -115,14 +116,15 @@ class FrameEncoder:
         return VisualTokens(embeddings=tokens[kept], keep_mask=keep, grid=self._grid, pts_s=time_s)
 
     def keep_next_whole(self) -> None:
-        """The cache lost what this view believes it holds."""
+        """Keep the next frame whole, because its predecessor's tokens are no longer in the cache."""
         if self._live is not None:
             self._live.keep_next_whole()
         if self._paper is not None:
             self._paper.reset()
 
     def hot_cells(self) -> np.ndarray:
-        """Bool `[num_cells]`: cells that changed in nearly every frame of the last minute, a burnt-in clock say."""
+        """Bool `[num_cells]`: cells that changed in nearly every frame of the last minute, such as a clock in the
+        picture."""
         if self._live is not None:
             return self._live.hot_cells()
         return np.zeros(self._grid.num_cells if self._grid else 0, dtype=bool)

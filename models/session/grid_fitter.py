@@ -1,4 +1,4 @@
-"""Scales a frame's picture to the model's grid ahead of its turn, on whatever thread has time for it."""
+"""Resize a frame's picture to the model's grid ahead of time, on another thread than the engine's."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from streaming.types import Frame
 
 @dataclass(frozen=True, slots=True)
 class Fitter:
-    """What `Session.see` does to a picture before its patches are cut, to the bit. Any thread; it holds no session."""
+    """Does the resizing of `Session.see` in advance, with identical pixels. Any thread; holds no session."""
 
     vision: VisionSettings
     max_cells: int
-    """The session's budget of merged cells a frame."""
+    """The session's budget of merged cells per frame."""
 
     def __call__(self, frame: Frame) -> Frame:
-        """The frame with `on_grid` filled in; as it is where no grid fits it, which `see` then refuses."""
+        """The frame with `on_grid` filled in; unchanged where no grid fits, which `see` then refuses."""
         height_px, width_px = frame.image.shape[:2]
         try:
             grid = self.vision.fit_grid(width_px, height_px, max_cells=self.max_cells)

@@ -1,6 +1,6 @@
-"""Pictures and short clips that come with a question, in the image-sequence and video formats of VideoLLaMA 3.
+"""Pictures and short clips in a question, in the image-sequence and video formats of VideoLLaMA 3.
 
-Images take merge size 1 and are `<image>` each; clips take merge size 2, DiffFP and times. Runs on the engine's thread.
+Images take merge size 1 and one `<image>` each; clips take merge size 2, DiffFP and times. Runs on the engine's thread.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from models.vision import VisionSettings
 from streaming.difffp.live import CellGrid, PaperDiffFP
 
 MIN_PICTURE_TOKENS = 4
-"""Below this a picture says nothing."""
+"""Fewest visual tokens at which a picture is recognisable."""
 PIXELS_A_PATCH = 2048
-"""Pixels whose scaling to the grid takes about as long as a patch's encoding."""
+"""Pixels that take about as long to resize as a patch takes to encode."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Frames of a short video, each with its time."""
+    """The frames of a short video with their times."""
 
     frames: Sequence[np.ndarray]
     """uint8 RGB `[height, width, 3]`, all of one size."""
@@ -41,32 +41,32 @@ class Clip:
                 f"a clip of {len(self.frames)} frames and {len(self.times_s)} times: at least one frame, one time each"
             )
         if len({frame.shape for frame in self.frames}) > 1:
-            raise SessionError("a clip's frames are of several sizes: scale them to one")
+            raise SessionError("a clip's frames have several sizes: resize them to one")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
-    """An attachment whose pictures were encoded beforehand."""
+    """An attachment with its pictures already encoded."""
 
     text: str
-    """How it stands in a turn, with a marker for each picture."""
+    """Text of the attachment in a turn, with a marker for each picture."""
     num_tokens: tuple[int, ...]
-    """Visual tokens of each picture."""
+    """Number of visual tokens of each picture."""
     embeddings: torch.Tensor
     """`[num_visual, hidden]`, all pictures together."""
 
 
 Attachment = np.ndarray | Clip | Encoded
-"""A still image, uint8 RGB `[height, width, 3]`, a clip, or either encoded."""
+"""A still image, uint8 RGB `[height, width, 3]`, a clip, or either of them already encoded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A user turn with its pictures tokenized."""
+    """A user turn with its pictures encoded."""
 
     ids: list[int]
     offsets: np.ndarray
-    """int `[num_visual]`: where in `ids` visual tokens stand."""
+    """int `[num_visual]`: offsets of the visual tokens in `ids`."""
     embeddings: torch.Tensor
     """`[num_visual, hidden]`."""
 
@@ -84,10 +84,10 @@ class Attached:
 
 @dataclass(frozen=True, slots=True)
 class LaidPicture:
-    """One picture on its grid, before it is encoded."""
+    """A picture resized to its grid, before it is encoded."""
 
     frame: np.ndarray
-    """uint8 RGB `[height, width, 3]` of the grid's size, as the encoder sees it."""
+    """uint8 RGB `[height, width, 3]`, of the grid's size."""
     grid: CellGrid
     keep: np.ndarray
     """Bool `[num_cells]`: cells that become visual tokens."""
@@ -95,11 +95,11 @@ class LaidPicture:
 
 @dataclass(frozen=True, slots=True)
 class MediaTurn:
-    """A user turn with its pictures laid out, before they are encoded."""
+    """A user turn with its pictures resized and pruned, before they are encoded."""
 
     ids: list[int]
     offsets: np.ndarray
-    """int `[num_visual]`: where in `ids` visual tokens stand."""
+    """int `[num_visual]`: offsets of the visual tokens in `ids`."""
     pictures: list[LaidPicture]
 
 
@@ -107,10 +107,10 @@ class MediaTurn:
 def attach(
     runtime: Runtime, question: str, attachments: Sequence[Attachment], max_tokens: int
 ) -> StepGenerator[Attached]:
-    """The user turn of a question with attachments, at most `max_tokens` visual tokens together.
+    """Build the user turn of a question with attachments of at most `max_tokens` visual tokens together.
 
-    Each picture gets its share of the budget; grids shrink to fit. Raises `SessionError` where a share is below
-    what a picture needs.
+    Each picture gets an equal share of the budget; grids shrink to fit. Raises `SessionError` where the share is too
+    small for a picture.
     """
     encoded = yield from encode(runtime, attachments, max_tokens)
     kept = [number for item in encoded for number in item.num_tokens]
@@ -121,9 +121,9 @@ def attach(
 
 @as_steps
 def encode(runtime: Runtime, attachments: Sequence[Attachment], max_tokens: int) -> StepGenerator[tuple[Encoded, ...]]:
-    """Attachments with their pictures encoded, in turns of a few pictures or of parts of a large one.
+    """Encode the pictures of attachments, in steps of a few pictures or of parts of a large one.
 
-    Those that are encoded already stay as they are. Raises `SessionError` like `attach`.
+    Attachments that are already encoded stay as they are. Raises `SessionError` like `attach`.
     """
     yield Pause()
     vision, encoder = runtime.checkpoint.vision, runtime.encoder
@@ -146,7 +146,7 @@ def encode(runtime: Runtime, attachments: Sequence[Attachment], max_tokens: int)
 
 
 class _Turn:
-    """What one turn may still do, in patches."""
+    """Budget of the current step, in patches of work."""
 
     def __init__(self, most: float) -> None:
         self.most = most
@@ -154,7 +154,8 @@ class _Turn:
 
     @as_steps
     def before(self, cost: float) -> StepGenerator[None]:
-        """Work that costs so much comes now: in another turn, where it is too much for this one."""
+        """Call before work of the given cost: ends the current step first where the cost exceeds the rest of its
+        budget."""
         if self._spent and self._spent + cost > self.most:
             yield Pause()
             self._spent = 0.0
@@ -162,7 +163,7 @@ class _Turn:
 
     @as_steps
     def through(self, pieces: Generator[float, None, torch.Tensor]) -> StepGenerator[torch.Tensor]:
-        """Work in pieces that say what they cost before they are done; gives what it comes to."""
+        """Run work in pieces, each of which yields its cost first; returns the result of the work."""
         while True:
             try:
                 cost = next(pieces)
@@ -188,7 +189,7 @@ def lay_out(
 
 
 def _share(attachments: Sequence[Attachment], max_tokens: int) -> int:
-    """Visual tokens that each picture may take."""
+    """The number of visual tokens that each picture may take."""
     num_pictures = sum(map(_num_pictures, attachments))
     share = max_tokens // max(1, num_pictures)
     if share < MIN_PICTURE_TOKENS:
@@ -205,7 +206,7 @@ def _num_pictures(item: Attachment) -> int:
 
 
 def _num_pixels(item: np.ndarray | Clip) -> int:
-    """Of one picture, as it was given."""
+    """Number of pixels of one picture, before resizing."""
     height, width = (item.frames[0] if isinstance(item, Clip) else item).shape[:2]
     return height * width
 
@@ -217,14 +218,14 @@ def _text(codec: StreamTokenizer, item: Attachment) -> str:
 
 
 def _asked(codec: StreamTokenizer, question: str, texts: Sequence[str]) -> str:
-    # The question is defused by `turn`; the pictures' own markers go in afterwards.
+    # `turn` escapes markers in the question, so the pictures' own markers are inserted afterwards.
     turn = codec.prompt.turn("user", question)
     opening = codec.prompt.opening("user")
     return opening + "".join(texts) + turn.removeprefix(opening)
 
 
 def _joined(codec: StreamTokenizer, image_id: int, text: str, kept: Sequence[int]) -> tuple[list[int], np.ndarray]:
-    """Token ids and the offsets of visual tokens; kept: how many each picture has."""
+    """Token ids and the offsets of the visual tokens. kept: number of visual tokens of each picture."""
     pieces = [codec.encode(piece) for piece in text.split(IMAGE_TOKEN)]
     assert len(pieces) == len(kept) + 1, "one marker a picture"
     ids, offsets = list(pieces[0]), []
@@ -235,9 +236,9 @@ def _joined(codec: StreamTokenizer, image_id: int, text: str, kept: Sequence[int
 
 
 def _pictures(vision: VisionSettings, item: Attachment, max_cells: int) -> Iterator[LaidPicture]:
-    """An attachment's pictures on their grids, one at a time."""
+    """An attachment's pictures resized to their grids, one at a time."""
     if isinstance(item, Encoded):
-        raise SessionError("an attachment that is encoded already cannot be laid out again: give its pictures")
+        raise SessionError("an attachment that is already encoded cannot be laid out again: pass its pictures")
     if isinstance(item, Clip):
         yield from _clip_pictures(vision, item, max_cells)
     else:

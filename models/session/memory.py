@@ -1,4 +1,4 @@
-"""What a checkpoint is and what a session of it may come to take of memory. The engine's thread calls it."""
+"""Memory estimates of a checkpoint and of its sessions. The engine's thread calls them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from models.checkpoint.settings import StreamSettings
 
 MOST_AHEAD = 18
-"""Questions with pictures that may wait encoded: 16 for their turn, one that is being asked, one being encoded."""
+"""Most questions with pictures that are encoded but not answered: 16 queued, one being asked, one being encoded."""
 FREE_SHARE = 0.8
-"""Of a GPU's free memory, what caches may come to unless a limit is set; the rest is for what passes work on."""
+"""Default limit of all caches, as a share of a GPU's free memory; the rest is for the forward passes."""
 WORDS_A_PICTURE = 16
-"""Tokens of the words round a picture of a question, its time and its marks, at most."""
+"""Most text tokens per picture of a question: its time and its marks."""
 WORDS_A_QUESTION = 1024
-"""Tokens of the system turn, and of the marks round a question and its answer, at most."""
+"""Most tokens of the system turn and of the marks around a question and its answer."""
 NUM_BUFFERS = 3
-"""A cached token's keys, its values, and its keys before rotation."""
+"""Buffers per cached token: rotated keys, values, and unrotated keys."""
 
 
 def model_info(checkpoint: Checkpoint) -> ModelInfo:
-    """What people want to know of a loaded checkpoint."""
+    """Name, device, dtype and sizes of a loaded checkpoint, for display."""
     from models.checkpoint.loader import EMBEDDED_FOLDER
 
     return ModelInfo(
@@ -43,7 +43,7 @@ def model_info(checkpoint: Checkpoint) -> ModelInfo:
 
 
 def bytes_per_token(checkpoint: Checkpoint) -> int:
-    """What one token takes in a session's cache, all layers together."""
+    """Memory of one token in a session's cache, over all layers."""
     attention = checkpoint.model.model.language_model.layers[0].self_attn
     num_values = attention.k_proj.out_features
     num_layers = len(checkpoint.model.model.language_model.layers)
@@ -51,10 +51,10 @@ def bytes_per_token(checkpoint: Checkpoint) -> int:
 
 
 def session_bytes(checkpoint: Checkpoint, settings: StreamSettings) -> int:
-    """The most a session may come to take: windows for the largest grid, whatever it is shown, told and asked.
+    """Upper bound of a session's memory in bytes: its windows at their largest, for the largest grid.
 
-    The cache's buffers are counted with the embeddings of visual tokens, which a session keeps to rebuild from, and
-    with those of questions that wait.
+    Counts the cache's buffers, the embeddings of visual tokens, which a session keeps to rebuild its cache, and the
+    embeddings of queued questions.
     """
     widened = settings.fitted(settings.max_cells, settings.fps).window
     window = replace(
@@ -67,26 +67,27 @@ def session_bytes(checkpoint: Checkpoint, settings: StreamSettings) -> int:
 
 
 def cache_bytes(checkpoint: Checkpoint, num_tokens: int) -> int:
-    """A cache's buffers for so many tokens, with the second set that one layer has while it grows."""
+    """Memory of a cache's buffers for `num_tokens`, including the second set of buffers that one layer has while it
+    grows."""
     num_layers = len(checkpoint.model.model.language_model.layers)
     return num_tokens * bytes_per_token(checkpoint) * (num_layers + 1) // num_layers
 
 
 def embedding_bytes(checkpoint: Checkpoint) -> int:
-    """One token's embedding."""
+    """Memory of one token's embedding."""
     return checkpoint.model.model.language_model.embed_tokens.embedding_dim * checkpoint.dtype.itemsize
 
 
 def question_tokens(question: str, num_pictures: int, most_visual: int, max_answer: int) -> int:
-    """The most tokens that a question outside any session comes to, with its answer.
+    """Upper bound of the tokens of a question outside any session, with its answer.
 
-    A text has no more tokens than bytes.
+    A text has at most as many tokens as bytes.
     """
     words = len(question.encode()) + WORDS_A_PICTURE * num_pictures + WORDS_A_QUESTION
     return most_visual * (num_pictures > 0) + words + max_answer
 
 
 def default_limit(checkpoint: Checkpoint) -> int | None:
-    """What all caches may come to unless a limit is set: a share of what is free; None on processors, for no limit."""
+    """Default limit of all caches in bytes: a share of a GPU's free memory; `None`, for no limit, on a CPU."""
     free = free_bytes(checkpoint.device)
     return None if free is None else int(FREE_SHARE * free)

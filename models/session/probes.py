@@ -1,4 +1,4 @@
-"""What a session reads off the model without leaving a trace: how near it is to speaking, and yes against no.
+"""Measurements that leave no trace in a session: the score of speaking, and the probability of yes against no.
 
 The engine's thread owns it.
 """
@@ -16,7 +16,7 @@ from models.session.runtime import Runtime
 from models.session.steps import StepGenerator, as_steps
 
 NEAR_SPEAKING = -2.0
-"""Calibrated log-odds above which a remark is near enough to measure the second part of the decision."""
+"""Calibrated log-odds above which log P(assistant), the second part of the decision to speak, is measured too."""
 
 
 class Probes:
@@ -33,7 +33,8 @@ class Probes:
         return float(logits[-1, special.im_start] - logits[-1, special.stream_start])
 
     def might_speak(self, score: float, speak_above: float | None) -> bool:
-        """Whether the second part of the decision matters: above the raw score given, or near a trained decision."""
+        """Whether to measure log P(assistant): the score is above `speak_above`, or near a trained decision's
+        threshold."""
         if speak_above is not None:
             return score > speak_above
         speaking = self._speaking
@@ -42,7 +43,7 @@ class Probes:
 
     @as_steps
     def log_p_assistant(self) -> StepGenerator[float]:
-        """log P of the word `assistant` after `<|im_start|>`, on a fork."""
+        """log P of the word `assistant` after `<|im_start|>`, measured on a fork."""
         word = self._runtime.codec.assistant
         opening = [self._runtime.checkpoint.special.im_start, *word[:-1]]
         with self._context.fork():
@@ -52,7 +53,7 @@ class Probes:
 
     @as_steps
     def yes_or_no(self, ids: Sequence[int], yes: Sequence[int], no: Sequence[int]) -> StepGenerator[Check]:
-        """Which of two sets of tokens comes after `ids`, on a fork."""
+        """The probability of two sets of tokens after `ids`, compared on a fork."""
         with self._context.fork():
             logits = yield from self._context.extend(self._runtime.embed(ids))
         row = logits[-1].float()

@@ -1,4 +1,4 @@
-"""What a session's methods give back. Frozen; any thread may hold it."""
+"""The return types of a session's methods. Frozen; any thread may hold them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streaming.difffp.live import CellGrid, Kind, Pruning
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What became of one frame."""
+    """The result of showing one frame to a session."""
 
     appended: bool
     kind: Kind
@@ -19,41 +19,41 @@ class Sight:
     time_s: float
     """Media time since the session's first frame."""
     shown_time_s: float
-    """The time the model was shown, or would have been."""
+    """The time shown to the model, or that would have been shown."""
     score: float | None
-    """s = logit(im_start) − logit(stream_start) after the frame; `None` where it was not appended."""
+    """s = logit(im_start) − logit(stream_start) after the frame; `None` where the frame was not appended."""
     log_p_assistant: float | None
     """log P("assistant" | im_start), where it was measured."""
     num_tokens: int
     evictions: tuple[Eviction, ...]
-    """All since the last frame, those that text made too."""
+    """All evictions since the last frame, those caused by text included."""
     rebased: bool
-    """Whether the shown time was moved since the last frame that was told."""
+    """Whether the shown time was rebased since the last frame that was reported."""
     grid_changed: bool
-    """The first frame's grid is not a change."""
+    """Whether the grid changed; the first frame's grid is no change."""
     widened: WindowSettings | None = None
-    """The windows, where they were widened to fit this frame's grid."""
+    """The new windows, where they were widened to fit this frame's grid."""
     timings: dict[str, float] = field(default_factory=dict)
     """Milliseconds: `prune` (resize, patches, decision), `encode`, `prefill` (forward passes), and `total`, which
-    waits for other sessions too."""
+    includes waiting for other sessions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The answer to a yes/no question that left no trace."""
+    """The result of a yes/no question on a fork."""
 
     yes: bool
     log_odds: float
-    """log P(yes) − log P(no), natural."""
+    """log P(yes) − log P(no), natural logarithm."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheUsage:
-    """How full a session is, in tokens where nothing else is said."""
+    """How full a session's cache is, in tokens unless the name says otherwise."""
 
     num_tokens: int
     capacity: int
-    """What the windows hold at most, pinned text aside."""
+    """Most tokens that the windows hold, without pinned text."""
     pinned: int
     vision: int
     text: int

@@ -1,4 +1,4 @@
-"""What every session of one engine shares: the checkpoint, its encoder and codec, and the clock."""
+"""What the sessions of one engine share: the checkpoint, its encoder and tokenizer, and the clock."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Shared by the sessions of an engine, on its thread."""
+    """Shared by the sessions of an engine, on the engine's thread."""
 
     checkpoint: Checkpoint
     encoder: VisionEncoder
     codec: StreamTokenizer
     now: Callable[[], float]
-    """Our clock, seconds."""
+    """Wall clock of the process, in seconds."""
 
     def now_done(self) -> float:
-        """Our clock, seconds, once the device has done all that was launched on it: launches alone take no time."""
+        """The clock in seconds after the device has finished its launched work, so that differences measure the work
+        itself."""
         wait_for(self.checkpoint.device)
         return self.now()
 
@@ -45,7 +46,8 @@ class Runtime:
     def embed_with_vision(
         self, ids: Sequence[int], offsets: Sequence[int] | None, vision: torch.Tensor | None
     ) -> torch.Tensor:
-        """`[num_ids, hidden]`, with `vision` `[num_visual, hidden]` in place of the ids at `offsets`."""
+        """`[num_ids, hidden]`: embeddings of token ids, with `vision` `[num_visual, hidden]` in place of the ids at
+        `offsets`."""
         embeddings = self.embed(ids)
         if vision is None or offsets is None or len(offsets) == 0:
             return embeddings

@@ -1,6 +1,6 @@
-"""One stream's session with the model: it sees frames, comments, answers and checks, from one rolling memory.
+"""One stream's session with the model: sees frames, comments, answers and checks, all from one rolling memory.
 
-Its methods are steps (see `models.session.steps`): the engine drives them, one at a time a session, on its own thread.
+The methods are steps (see `models.session.steps`): the engine runs them on its own thread, one at a time per session.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from streaming.difffp.refresh import FRAME_OVERHEAD_TOKENS
 from streaming.types import Frame
 
 MOST_GAP_S = 10.0
-"""What a gap takes of the time that the model is shown; its words say how long it was."""
+"""Longest part of a gap that counts in the time shown to the model; the gap's text gives its true length."""
 _FRAMES_AHEAD = 16
-"""In so many frames before the shown time is rebased, what would leave then is kept anew, a part in each."""
+"""Number of frames before a rebase over which the cells that it would remove are kept again, a part in each frame."""
 
 
 class Session:
-    """The model's side of one stream. Made by `Engine.open_session`."""
+    """The model's side of one stream. Created by `Engine.open_session`."""
 
     def __init__(
         self,
@@ -53,10 +53,10 @@ class Session:
         chunks: Chunks | None = None,
         most_tokens: int | None = None,
     ) -> None:
-        """widen_window: fit the vision window to the grid; otherwise a window too small for it is refused.
+        """widen_window: widen the vision window to fit the grid; otherwise a window too small for the grid is refused.
 
-        system: `None` for the checkpoint's default, an empty string for no system turn. most_tokens: what its memory
-        may ever hold; `None` for what the windows come to.
+        system: `None` for the checkpoint's default, an empty string for no system turn. most_tokens: capacity of the
+        cache in tokens; `None` derives it from the windows.
         """
         self.settings = settings
         self._runtime = runtime
@@ -78,7 +78,7 @@ class Session:
         self._num_rebases_told = 0
         self._widened: WindowSettings | None = None
         self._grid_changed = False
-        """Whether the grid changed since that was last told."""
+        """Whether the grid changed since the last frame that was reported."""
         self._busy: str | None = None
 
     @property
@@ -98,52 +98,53 @@ class Session:
 
     @property
     def remembered_s(self) -> float:
-        """How far back, in media time, the frames go that are still seen; long gaps count as ten seconds."""
+        """Media time from the oldest frame that still has visual tokens to now; long gaps count as ten seconds."""
         ledger = self._context.ledger
         times_s = [span.time_s for span in ledger if span.is_seen_frame and span.time_s is not None]
         return max(times_s) - min(times_s) if times_s else 0.0
 
     @property
     def context(self) -> Context:
-        """Cache and ledger, to look at."""
+        """Cache and ledger, for reading."""
         return self._context
 
     @property
     def grid(self) -> CellGrid | None:
-        """The view's grid; `None` before the first frame."""
+        """The current grid; `None` before the first frame."""
         return self._view.grid
 
     @property
     def fitter(self) -> Fitter:
-        """Scales frames to the grid that `see` will look through, ahead of it and on another thread."""
+        """An object that resizes frames to the grid of `see` in advance, on another thread."""
         return Fitter(self._runtime.checkpoint.vision, self.settings.max_cells)
 
     def check_size(self, width_px: int, height_px: int) -> None:
-        """Refuse a source whose pictures have this size before it begins: a `VisionError` or a `SettingsError`."""
+        """Raise `VisionError` or `SettingsError` for a picture size that the session cannot take, before a source
+        starts."""
         self._runtime.checkpoint.vision.check_picture(width_px, height_px)
         grid = self._runtime.checkpoint.vision.fit_grid(width_px, height_px, max_cells=self.settings.max_cells)
         self._view.pruner(grid, replace(self.settings, window=self._window_of(self.settings, grid)))
 
     def check_instruction(self, text: str | None) -> None:
-        """Refuse a standing instruction that does not fit the text window, with a `SessionError`."""
+        """Raise `SessionError` for a standing instruction that does not fit the text window."""
         if text:
             self._turn(SpanKind.INSTRUCTION, text, pinned=True)
 
     def take_evictions(self) -> tuple[Eviction, ...]:
-        """What left the memory since the last frame, or since the last call."""
+        """Evictions since the last frame, or since the last call."""
         return self._context.take_evictions()
 
     def hot_cells(self) -> np.ndarray:
-        """Bool `[num_cells]`: cells that change in nearly every frame, which a mask would spare the model."""
+        """Bool `[num_cells]`: cells that change in nearly every frame, candidates for a mask."""
         return self._view.hot_cells()
 
     @exclusive
     @as_steps
     def see(self, frame: Frame, *, speak_above: float | None = None) -> StepGenerator[Sight]:
-        """Take in the next frame; appended where something changed, settled, or was about to leave the window.
+        """Show the next frame to the model; append it where something changed, settled, or was about to be evicted.
 
-        speak_above: measure log P(assistant), one small forward pass, where the raw score s lies above it; `None`
-        measures where a trained decision comes near to speaking.
+        speak_above: measure log P(assistant), one small forward pass, where the raw score s lies above this value;
+        `None` measures it where a trained decision is near its threshold.
         """
         started_at = self._runtime.now()
         yield from self._settle()
@@ -168,7 +169,8 @@ class Session:
                     log_p = yield from self._readings.log_p_assistant()
                 self._context.evict()
         except BaseException:
-            # The view believes the frame is in the cache; the next one makes up for it.
+            # The frame encoder takes the frame for appended, which it is not; keeping the next frame whole repairs
+            # that.
             self._view.keep_next_whole()
             raise
         return Sight(
@@ -196,7 +198,7 @@ class Session:
     @exclusive
     @as_steps
     def comment(self, *, max_tokens: int | None = None) -> StepGenerator[Utterance]:
-        """Say something after the last frame; yields the text in pieces and stays in memory."""
+        """Generate a remark after the last frame; yields its text in pieces and keeps it in memory."""
         yield from self._settle()
         turn = OpenTurn(SpanKind.COMMENT, self._frame_time_s, self._codec.opening)
         return (yield from self._speaker.say(turn, max_tokens or self.settings.speaking.max_comment_tokens))
@@ -204,7 +206,8 @@ class Session:
     @exclusive
     @as_steps
     def retract(self) -> StepGenerator[None]:
-        """Take back the turn that was said last, which nobody heard; nothing where something came after it."""
+        """Remove the last turn, which no one has heard, from memory; does nothing where something was appended after
+        it."""
         yield from self._settle()
         self._speaker.retract()
 
@@ -219,10 +222,10 @@ class Session:
         aside: bool = False,
         max_tokens: int | None = None,
     ) -> StepGenerator[Utterance]:
-        """Answer a user's question; both stay in memory as text, unless it is asked aside.
+        """Answer a user's question; both stay in memory as text, unless the question is `aside`.
 
-        Attachments take at most a quarter of the vision window, are seen for this answer alone, and leave no token
-        unless they are kept.
+        Attachments take at most a quarter of the vision window and are visible for this answer only, unless
+        `keep_attachments`.
         """
         yield from self._settle()
         asked = self._turn(SpanKind.QUESTION, question)
@@ -244,13 +247,13 @@ class Session:
 
     @as_steps
     def encode(self, attachments: Sequence[Attachment]) -> StepGenerator[tuple[Encoded, ...]]:
-        """Encode what will come with a question, in turns, beside whatever else this session does meanwhile."""
+        """Encode attachments ahead of their question, in steps that may run between this session's other steps."""
         return (yield from encode(self._runtime, attachments, self._context.ledger.window.vision_low // 4))
 
     @exclusive
     @as_steps
     def check(self, question: str) -> StepGenerator[Check]:
-        """Is it so, now? A yes/no question on a fork: cache, clock and later output stay exactly as they were."""
+        """Answer a yes/no question about now, on a fork: cache, clock and later output are unchanged."""
         yield from self._start()
         ids = self._codec.encode(self._codec.prompt.turn("user", question) + self._codec.prompt.opening("assistant"))
         yes, no = self._codec.yes_no
@@ -259,23 +262,25 @@ class Session:
     @exclusive
     @as_steps
     def check_ids(self, ids: Sequence[int], yes: Sequence[int], no: Sequence[int]) -> StepGenerator[Check]:
-        """`check`, with the token ids of the question and of both answers given."""
+        """`check` with the token ids of the question and of both answers."""
         yield from self._start()
         return (yield from self._readings.yes_or_no([*self._speaker.owed, *ids], yes, no))
 
     @exclusive
     @as_steps
     def instruct(self, text: str | None) -> StepGenerator[None]:
-        """A new standing instruction, pinned, from here on; the old one leaves. `None` only takes the old one away.
+        """Replace the standing instruction, which is pinned, from now on; `None` removes it.
 
-        A checkpoint that judges its drafts (`SpeakingSettings.remark_check`) is asked about it then and not shown it.
+        A checkpoint that judges its drafts (`SpeakingSettings.remark_check`) is asked about the instruction then and
+        does not see it in its context.
         """
-        self.check_instruction(text)  # refused before the old one leaves
+        self.check_instruction(text)  # refused before the old one is removed
         if not self._shows_instructions:
             return
         yield from self._settle()
         old = [span for span in self._context.ledger if span.kind is SpanKind.INSTRUCTION]
-        # As a pinned turn still to come: where this job fails or is stopped from here on, the next one prefills it.
+        # A pinned turn that is not prefilled yet: where this job fails or is stopped from here on, the next job
+        # prefills it.
         self._preamble.append((SpanKind.INSTRUCTION, text))
         self._context.remove(old, "standing instruction replaced" if text else "standing instruction withdrawn")
         yield from self._start()
@@ -283,9 +288,9 @@ class Session:
     @exclusive
     @as_steps
     def expect(self, fps: float) -> StepGenerator[None]:
-        """Be ready for another rate of frames: memory stays, and the vision window widens where it has to.
+        """Set the expected frame rate: memory stays, and the vision window is widened where necessary.
 
-        Raises `SettingsError` where a session with this rate would be refused, too; it then goes on as before.
+        Raises `SettingsError` where a new session with this rate would be refused; this one then goes on unchanged.
         """
         settings, grid, present = replace(self.settings, fps=fps), self._view.grid, self._context.ledger.window
         window = present if grid is None else self._window_of(settings, grid)
@@ -300,11 +305,12 @@ class Session:
     @exclusive
     @as_steps
     def note_gap(self, seconds: float) -> StepGenerator[None]:
-        """Tell the model that it saw nothing for a while.
+        """Tell the model that it saw nothing for `seconds`.
 
-        Of a long gap only a few seconds count in the time that it is shown: its memory would be out of range otherwise.
+        Only a few seconds of a long gap count in the shown time, which would otherwise leave the trained range.
         """
-        # First, whatever comes of the rest: with all of a long gap the next frame's time would take all memory away.
+        # First, even if the rest fails: with the full length of a long gap, the next frame's rebase would remove all
+        # memory.
         self._time.leave_out(max(0.0, seconds - MOST_GAP_S))
         yield from self._settle()
         yield from self._append(self._turn(SpanKind.GAP, f"(No picture for {seconds:.1f} seconds.)"))
@@ -313,14 +319,14 @@ class Session:
     @exclusive
     @as_steps
     def cut(self) -> StepGenerator[Utterance | None]:
-        """Close a turn whose job was cancelled; gives what it had said, `None` where nothing was open."""
+        """Close a turn whose job was cancelled; returns what was said, `None` where no turn was open."""
         yield from self._start()
         return (yield from self._speaker.close_open())
 
     @exclusive
     @as_steps
     def forget(self) -> StepGenerator[None]:
-        """Forget everything but pinned text; the next frame is kept whole and its time is the new zero."""
+        """Remove everything but pinned text; the next frame is kept whole and its time becomes zero."""
         yield from self._settle()
         self._context.forget("asked to forget")
         self._view.keep_next_whole()
@@ -330,7 +336,7 @@ class Session:
     @exclusive
     @as_steps
     def feed_text(self, ids: Sequence[int]) -> StepGenerator[torch.Tensor]:
-        """Append given token ids as one unit of text; gives logits `[num_ids, vocab]`."""
+        """Append token ids as one unit of text; returns logits `[num_ids, vocab]`."""
         yield from self._settle()
         span = Span(SpanKind.TEXT, list(ids), time_s=self._frame_time_s)
         logits = yield from self._append(span, logits_everywhere=True)
@@ -342,9 +348,9 @@ class Session:
     def feed_picture(
         self, image: np.ndarray, head: Sequence[int], tail: Sequence[int]
     ) -> StepGenerator[tuple[np.ndarray, torch.Tensor]]:
-        """Append a picture between given token ids, pruned as this session prunes.
+        """Append a picture between token ids, pruned in this session's mode.
 
-        Gives the kept cells, bool `[num_cells]`, and logits at each appended token, `[num_tokens, vocab]`.
+        Returns the kept cells, bool `[num_cells]`, and logits at each appended token, `[num_tokens, vocab]`.
         """
         yield from self._settle()
         grid = self._look(image)
@@ -362,7 +368,7 @@ class Session:
     @exclusive
     @as_steps
     def continue_text(self, num_tokens: int) -> StepGenerator[list[int]]:
-        """How the model would go on after the last token, on a fork: `num_tokens` ids, whatever they are."""
+        """Greedy continuation after the last token, on a fork: exactly `num_tokens` ids, end tokens included."""
         yield from self._settle()
         logits = self._context.last_logits
         if logits is None:
@@ -377,7 +383,7 @@ class Session:
 
     @as_steps
     def _start(self) -> StepGenerator[None]:
-        """Bring a stale cache up to date; prefill the pinned turns once."""
+        """Rebuild a stale cache; prefill the pinned turns once."""
         self._context.check(self._speaker.num_cached)
         if self._context.is_stale:
             self._speaker.uncache()
@@ -394,12 +400,12 @@ class Session:
 
     @as_steps
     def _settle(self) -> StepGenerator[None]:
-        """Started, up to date, and no turn open."""
+        """Ensure that the session is started, its cache valid, and no turn open."""
         yield from self._start()
         yield from self._speaker.close_open()
 
     def _look(self, image: np.ndarray) -> CellGrid:
-        """The view's grid, fixed on the first picture and anew on each of another size."""
+        """The grid for a picture: fixed on the first one, and a new one for each change of size."""
         new = self._view.new_grid(image, self.settings.max_cells)
         old = self._view.grid
         if new is None:
@@ -417,7 +423,7 @@ class Session:
         return new
 
     def _window_of(self, settings: StreamSettings, grid: CellGrid) -> WindowSettings:
-        """The windows for a first grid: widened to it, or refused where somebody chose them."""
+        """The windows for a first grid: widened to fit it, or refused where the user chose them."""
         if not self._widen_window:
             settings.check_window(grid.num_cells, settings.fps)
             return settings.window
@@ -426,12 +432,13 @@ class Session:
         return fitted.window
 
     def _later_window(self, grid: CellGrid) -> WindowSettings:
-        """The windows for another grid in the middle of a stream: memory stays, and they widen rather than end it."""
+        """The windows for a new grid in the middle of a stream, always widened, because memory stays and the stream
+        must go on."""
         fitted, present = self.settings.fitted(grid.num_cells, self.settings.fps).window, self._context.ledger.window
         return present if fitted.vision_low < present.vision_low else fitted
 
     def _take_grid_changed(self) -> bool:
-        """Whether the grid changed since that was last told: with this frame, or with one that failed afterwards."""
+        """Whether the grid changed since the last report: with this frame, or with one that failed afterwards."""
         taken, self._grid_changed = self._grid_changed, False
         return taken
 
@@ -440,7 +447,7 @@ class Session:
         return taken
 
     def _take_rebased(self) -> bool:
-        """Whether the time was rebased since it was last told: by this frame, or by one that failed afterwards."""
+        """Whether the time was rebased since the last report: by this frame, or by one that failed afterwards."""
         rebased = self._num_rebases > self._num_rebases_told
         self._num_rebases_told = self._num_rebases
         return rebased
@@ -455,16 +462,16 @@ class Session:
     def _frame_span(
         self, patches: torch.Tensor, pruning: Pruning, time_s: float, head: Sequence[int], tail: Sequence[int]
     ) -> Span:
-        """A frame's unit between the ids of its wrapper, encoded."""
+        """A frame's encoded unit, between the ids of its wrapper."""
         tokens = self._view.encode(patches, pruning.keep, time_s)
         image = self._special.image
         return frame_span(head, pruning.keep, tail, image, time_s=time_s, vision=tokens.embeddings)
 
     def _leaving_by_rebase(self, time_s: float, num_cells: int) -> np.ndarray:
-        """Bool `[num_cells]`: cells to be kept anew now, since the next rebase would take all that shows them.
+        """Bool `[num_cells]`: cells to keep again now, because the next rebase would remove all their tokens.
 
-        Kept after the rebase, in a frame beside which nothing is left, an unchanged view would look like a new one; all
-        in one frame before it, nearly so. Hence a few in each of the last frames.
+        Kept only after the rebase, or all in one frame before it, an unchanged view would look new to the model. So the
+        cells are spread over the last frames before it.
         """
         frames_left = (self.settings.max_shown_time_s - self._time.shown(time_s)) * self.settings.fps
         base_s = time_s + (frames_left + 1) / self.settings.fps - self.settings.rebase_keep_s
@@ -475,7 +482,8 @@ class Session:
 
     @as_steps
     def _rebase(self, time_s: float) -> StepGenerator[None]:
-        """Move the zero of the shown time where it has grown too large: what is older leaves, the rest is told anew."""
+        """Move the zero of the shown time where that has grown too large: older units leave, the others are prefilled
+        again."""
         if self._time.shown(time_s) <= self.settings.max_shown_time_s:
             return
         base_s = round(time_s - self.settings.rebase_keep_s, 6)
@@ -484,7 +492,7 @@ class Session:
             for span in self._context.ledger
             if span.kind is SpanKind.FRAME and span.time_s is not None and span.time_s >= base_s
         ]
-        # From here on nothing computes, so that base, ledger and wrappers change together; the cache is stale at once.
+        # Nothing is computed from here on, so base, ledger and wrappers change together; the cache is stale at once.
         self._time.rebase(base_s)
         self._context.evict_before(base_s, "older than the time that the model is shown")
         for span, head in heads:
@@ -495,13 +503,13 @@ class Session:
 
     @as_steps
     def _append(self, span: Span, *, logits_everywhere: bool = False) -> StepGenerator[torch.Tensor]:
-        """Append a unit to cache and ledger; gives logits at its last token, or at each."""
+        """Append a unit to cache and ledger; returns logits at its last token, or at each token."""
         logits = yield from self._context.extend(self._context.embeddings(span), "all" if logits_everywhere else "last")
         self._context.enter(span)
         return logits
 
     def _check_words(self, attached: Span) -> None:
-        """Refuse attachments with more words round their pictures than were set aside for them."""
+        """Raise `SessionError` for attachments with more text around their pictures than the cache has room for."""
         num_words, limit = len(attached) - attached.num_visual, ATTACHED_WORDS * self._context.ledger.window.text_low
         if num_words > limit:
             raise SessionError(

@@ -1,8 +1,8 @@
-"""How a session asks for forward passes without running them: generators that yield requests and pieces of text.
+"""Steps: generators by which a session asks the engine for forward passes.
 
-A session's methods are *steps*: generators that yield a `Forward` and get an `Output` back, or yield a `TextPiece`
-for whoever listens. The engine drives them, so that N sessions advance side by side and any of them can be stopped
-between two forward passes.
+A session's methods are steps: generators that yield a `Forward` and receive an `Output`, or yield a `TextPiece` of
+generated text. The engine runs them, so that N sessions advance side by side and any of them can be stopped between two
+forward passes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T_co = TypeVar("T_co", covariant=True)
 P = ParamSpec("P")
 
 NOTED_CALLS = 12
-"""How many of the last calls that an error came through are noted with it."""
+"""Number of innermost calls that are noted with an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,42 +31,42 @@ class Forward:
 
     cache: RollingCache
     embeddings: torch.Tensor
-    """`[num_tokens, hidden]`, the model's dtype and device."""
+    """`[num_tokens, hidden]`, in the model's dtype and on its device."""
     logits: Literal["none", "last", "all"] = "last"
-    """Where logits are wanted: nowhere, at the last token, or at each."""
+    """Where logits are computed: nowhere, at the last token, or at each token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a forward pass gave."""
+    """The result of a forward pass."""
 
     logits: torch.Tensor
-    """`[0, vocab]`, `[1, vocab]` or `[num_tokens, vocab]`, as asked; the model's dtype and device."""
+    """`[0, vocab]`, `[1, vocab]` or `[num_tokens, vocab]`, as requested; in the model's dtype and on its device."""
     elapsed_ms: float
 
 
 @dataclass(frozen=True, slots=True)
 class TextPiece:
-    """A piece of generated text, complete characters only."""
+    """A piece of generated text; complete characters only."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """The end of a turn: work that is no forward pass was done, a part of some pictures' encoding for one."""
+    """End of a step of work that is no forward pass, such as encoding a part of some pictures."""
 
 
 StepGenerator = Generator[Forward | TextPiece | Pause, Output | None, T]
-"""What the body of a steps function is."""
+"""Type of the generator that the body of a steps function is."""
 
 if TYPE_CHECKING:
 
     class Steps(StepGenerator[T_co], Awaitable[T_co]):
-        """Steps that somebody has to drive: with `yield from`, or as a `Job` of the engine.
+        """Steps to be run: with `yield from`, or as a `Job` of the engine.
 
-        Awaitable to the type checker alone, which therefore finds calls whose result is thrown away, and which would
-        do nothing (mypy's `unused-awaitable`).
+        Awaitable for the type checker only, which thereby reports calls whose result is discarded and which would do
+        nothing (mypy's `unused-awaitable`).
         """
 
 else:
@@ -74,39 +74,39 @@ else:
 
 
 def as_steps(function: Callable[P, StepGenerator[T]]) -> Callable[P, Steps[T]]:
-    """Mark a generator function as steps: calling it does nothing until somebody drives what it returns."""
+    """Mark a generator function as steps: a call does nothing until its result is run."""
     return cast("Callable[P, Steps[T]]", function)
 
 
 @dataclass(slots=True, eq=False)
 class Job(Generic[T]):
-    """One generator under way. The engine's thread advances it; whoever started it reads the outcome."""
+    """One running generator. The engine's thread advances it; the code that started it reads the outcome."""
 
     steps: Steps[T]
     pieces: list[str] = field(default_factory=list)
-    """Text generated so far, piece by piece."""
+    """Text generated so far, in pieces."""
     done: bool = False
     result: T | None = None
     error: Exception | None = None
     num_passes: int = 0
-    """Forward passes that it was given the outcome of."""
+    """Forward passes whose result the job has received."""
     _pending: Forward | Pause | None = None
     _num_taken: int = 0
 
     def take_pieces(self) -> list[str]:
-        """The pieces that came since the last call."""
+        """The pieces added since the last call."""
         new = self.pieces[self._num_taken :]
         self._num_taken = len(self.pieces)
         return new
 
     def cancel(self) -> None:
-        """Stop where it stands; the session stays usable. Call it from the engine's thread."""
+        """Stop the job at its current step; the session stays usable. Called on the engine's thread."""
         self.steps.close()
         self._pending = None
         self.done = True
 
     def outcome(self) -> T:
-        """The result; raises what went wrong inside."""
+        """The result; raises the job's error."""
         if self.error is not None:
             raise self.error
         assert self.done, "outcome of a job that is still under way"
@@ -118,21 +118,21 @@ class Job(Generic[T]):
 
     @property
     def request(self) -> Forward | Pause | None:
-        """The forward pass, or the next turn, that it waits for; `None` before it began and after it ended."""
+        """The forward pass or pause that the job waits for; `None` before it began and after it ended."""
         return self._pending
 
     def resume(self, output: Output | None) -> None:
-        """Hand over what was asked for, nothing after a pause, and run up to the next request."""
+        """Pass the result of the request to the job, `None` after a pause, and run up to its next request."""
         self.num_passes += output is not None
         self._advance(output)
 
     def fail(self, error: Exception) -> None:
-        """A forward pass failed: tell the generator, which may clean up, and end with that error."""
+        """Raise a forward pass's error inside the generator, which may clean up; the job ends with that error."""
         try:
             self.steps.throw(error)
         except StopIteration:
             pass
-        except Exception as raised:  # the generator's own failure belongs to this job alone
+        except Exception as raised:  # the generator's own error belongs to this job only
             error = raised
         self.steps.close()
         let_go(error)
@@ -150,16 +150,16 @@ class Job(Generic[T]):
                 output = None
         except StopIteration as stop:
             self.result, self.done = stop.value, True
-        except Exception as error:  # belongs to this job alone; its owner raises it
+        except Exception as error:  # belongs to this job only; the job's owner raises it
             let_go(error)
             self.error, self.done = error, True
 
 
 def let_go(error: BaseException | None) -> None:
-    """Take the traceback off an error and note it as text: its frames hold activations and pictures.
+    """Remove the traceback from an error and note its calls as text, because its frames hold activations and pictures.
 
-    Who keeps the error, in a future for one, would keep all that alive; clearing the frames' variables is not enough,
-    since torch's calls hold theirs in closures.
+    An error kept in a future, for example, would keep all of them alive. Clearing the frames' variables is not enough,
+    because torch's calls hold theirs in closures.
     """
     while error is not None:
         if error.__traceback__ is not None:

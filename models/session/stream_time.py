@@ -1,13 +1,13 @@
-"""A session's two times: media time since its first frame, and the time it shows the model. Owned by the session."""
+"""A session's two times: media time since its first frame, and the time shown to the model. Owned by the session."""
 
 from __future__ import annotations
 
 
 class StreamTime:
-    """Media time counts from the first frame; shown time from a base that is moved now and then."""
+    """Media time counts from the first frame; shown time counts from a base that is moved now and then."""
 
     def __init__(self, frame_s: float) -> None:
-        """frame_s: seconds from one frame to the next, for sources whose time jumps back."""
+        """frame_s: seconds from one frame to the next, used where a source's time jumps back."""
         self._frame_s = frame_s
         self._origin_s: float | None = None
         self._base_s: float | None = None
@@ -15,13 +15,13 @@ class StreamTime:
         """Media time of the last frame."""
 
     def expect(self, frame_s: float) -> None:
-        """Other seconds from one frame to the next."""
+        """Set the seconds from one frame to the next."""
         self._frame_s = frame_s
 
     def enter(self, pts_s: float) -> float:
-        """Media time of the next frame. Where a source jumps back, it goes on one frame after the last.
+        """Media time of the next frame. Where a source's time jumps back, the frame counts as `frame_s` after the last.
 
-        Rounded to microseconds, so that a stream that starts at 10⁶ s gives the times of one that starts at 0.
+        Rounded to microseconds, so that a stream that starts at 10⁶ s gives the same times as one that starts at 0.
         """
         if self._origin_s is None:
             self._origin_s = pts_s
@@ -35,12 +35,13 @@ class StreamTime:
         return time_s
 
     def leave_out(self, seconds: float) -> None:
-        """So much of the media time before the next frame counts neither here nor in what is shown."""
+        """Leave `seconds` before the next frame out of both media time and shown time."""
         if self._origin_s is not None:
             self._origin_s += seconds
 
     def shown(self, time_s: float, base_s: float | None = None) -> float:
-        """What the model is shown for a media time, seconds; from another base where one is given."""
+        """The time shown to the model for a media time, in seconds; from `base_s` instead of the current base where
+        given."""
         base_s = self._base_s if base_s is None else base_s
         return round(time_s - (base_s or 0.0), 3)
 
@@ -49,5 +50,5 @@ class StreamTime:
         self._base_s = base_s
 
     def restart(self) -> None:
-        """The next frame's time is the new zero of what is shown."""
+        """Show the next frame's time as zero."""
         self._base_s = None

@@ -1,4 +1,4 @@
-"""Choosing the next token, through transformers' own logits processors. Greedy unless asked otherwise."""
+"""Sample the next token with transformers' own logits processors. Greedy by default."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from models.errors import SettingsError
 
 @dataclass(frozen=True, slots=True)
 class SamplingSettings:
-    """How tokens are chosen. The defaults are greedy and change nothing."""
+    """How tokens are sampled. The defaults are greedy and change no logits."""
 
     temperature: float = 0.0
-    """0 takes the likeliest token."""
+    """0 takes the most likely token."""
     top_p: float = 1.0
     top_k: int = 0
-    """0 looks at all tokens."""
+    """0 considers all tokens."""
     repetition_penalty: float = 1.0
     no_repeat_ngram: int = 0
-    """Length of token sequences that may not come twice in one turn; 0 allows any."""
+    """Length of token sequences that may not repeat within one turn; 0 allows any."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -48,14 +48,14 @@ class SamplingSettings:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A chosen token and its log-probability under the model itself, before any processor."""
+    """A sampled token and its log-probability under the model itself, before any processor."""
 
     token: int
     logprob: float
 
 
 class TokenSampler:
-    """Chooses tokens for one session. The engine's thread calls it."""
+    """Samples tokens for one session. The engine's thread calls it."""
 
     def __init__(self, settings: SamplingSettings | None = None) -> None:
         settings = settings or SamplingSettings()
@@ -76,7 +76,8 @@ class TokenSampler:
         self._processors = processors
 
     def choose(self, logits: torch.Tensor, said: Sequence[int], *, barred: Collection[int] = ()) -> Choice:
-        """The next token from `logits` `[1, vocab]`, after the token ids `said` in this turn; none of `barred`."""
+        """Sample the next token from `logits` `[1, vocab]`; never one of `barred`. said: token ids of this turn so
+        far."""
         logits = logits.float()
         scores = logits
         if self._processors or barred:

@@ -1,4 +1,4 @@
-"""Text to token ids and back, for one checkpoint. Any thread may encode; a `Detokenizer` belongs to one turn."""
+"""Convert text to token ids and back for one checkpoint. Any thread may encode; a `Detokenizer` belongs to one turn."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FEW_TOKENS = 4096
 
 
 class StreamTokenizer:
-    """A checkpoint's tokenizer with the pieces of its prompt format."""
+    """A checkpoint's tokenizer together with the pieces of its prompt format."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.prompt: PromptFormat = checkpoint.prompt
@@ -30,7 +30,7 @@ class StreamTokenizer:
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer; raises `SessionError` for a checkpoint of token ids alone."""
+        """The tokenizer; raises `SessionError` for a checkpoint without one."""
         if self._tokenizer is None:
             raise SessionError(f"{self._folder}: has no tokenizer, so no text can be read or said; add tokenizer.json")
         return self._tokenizer
@@ -40,48 +40,52 @@ class StreamTokenizer:
         return list(self.tokenizer.encode(text, add_special_tokens=False)) if text else []
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of generated ids, special tokens left out."""
+        """Text of generated ids, without special tokens."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def frame_head(self, time_s: float) -> list[int]:
-        """What stands before a frame's visual tokens; `time_s` is the time shown to the model."""
+        """Token ids before a frame's visual tokens. time_s: the time shown to the model."""
         return self.encode(self.prompt.frame_head(time_s))
 
     @cached_property
     def frame_tail(self) -> list[int]:
-        """What stands behind a frame's visual tokens."""
+        """Token ids after a frame's visual tokens."""
         return self.encode(self.prompt.frame_tail)
 
     @cached_property
     def opening(self) -> list[int]:
-        """`<|im_start|>assistant` and its newline."""
+        """Token ids of `<|im_start|>assistant` and its newline."""
         return self.encode(self.prompt.opening("assistant"))
 
     @cached_property
     def closing(self) -> list[int]:
-        """`<|im_end|>` and its newline."""
+        """Token ids of `<|im_end|>` and its newline."""
         return self.encode(self.prompt.closing)
 
     @cached_property
     def assistant(self) -> list[int]:
-        """The word that follows `<|im_start|>` when the assistant speaks."""
+        """Token ids of the word that follows `<|im_start|>` when the assistant speaks."""
         return self.encode("assistant")
 
     @cached_property
     def parts_sentences(self) -> bool:
-        """Whether capitals begin sentences alone: in a vocabulary of few words, which has no names such as YouTube."""
+        """Whether a capital always begins a sentence: true for a small vocabulary, which has no names such as
+        YouTube."""
         return len(self.tokenizer) <= _FEW_TOKENS
 
     @cached_property
     def yes_no(self) -> tuple[list[int], list[int]]:
-        """Ids that an answer of yes begins with, and of no: the first tokens of the words' spellings.
+        """First token ids of the spellings of yes, and of no.
 
-        Where a word is one token, as in Qwen2's vocabulary, that is the word; a token that could begin either is out.
+        Where a word is one token, as in Qwen2's vocabulary, that is the whole word. A token that could begin either is
+        left out.
         """
         yes, no = self._first_tokens(YES_WORDS), self._first_tokens(NO_WORDS)
         both = yes & no
         if yes <= both or no <= both:
-            raise SessionError("the tokenizer begins yes and no alike; a yes/no check needs Qwen2's kind of tokenizer")
+            raise SessionError(
+                "the tokenizer gives yes and no the same first token; a yes/no check needs Qwen2's kind of tokenizer"
+            )
         return sorted(yes - both), sorted(no - both)
 
     def _first_tokens(self, words: Iterable[str]) -> set[int]:
@@ -89,10 +93,11 @@ class StreamTokenizer:
 
 
 class Detokenizer:
-    """Turns the ids of one turn into text piece by piece; a character split over tokens waits until it is whole.
+    """Converts the ids of one turn to text piece by piece; a character split over several tokens is held back until
+    complete.
 
-    Where the vocabulary is a small checkpoint's, in which a capital begins a sentence, a space goes before one that the
-    model set right behind a word: it began a second sentence without ending the first ("NothingOne.").
+    With a small checkpoint's vocabulary, in which a capital begins a sentence, a space is inserted before a capital
+    right after a word: the model began a second sentence without ending the first ("NothingOne.").
     """
 
     def __init__(self, codec: StreamTokenizer) -> None:
@@ -103,7 +108,7 @@ class Detokenizer:
         self._last = ""
 
     def push(self, token: int) -> str:
-        """The text that the next token adds, empty while a character is incomplete."""
+        """The text that the next token adds; empty while a character is incomplete."""
         piece = self._decoded(token)
         if self._codec.parts_sentences and piece[:1].isupper() and (self._last.islower() or self._last in tuple(".!?")):
             piece = " " + piece
@@ -117,12 +122,12 @@ class Detokenizer:
             return ""
         piece = text[len(self._shown) :]
         if piece[-1:].isspace():
-            # Byte-level tokens join exactly at spaces, so decoding may begin anew here and stay cheap in long turns.
+            # Byte-level tokens join exactly at spaces, so decoding may start again here, which keeps long turns cheap.
             self._start, self._shown = len(self._ids), ""
         else:
             self._shown = text
         return piece
 
     def rest(self) -> str:
-        """What is left at the end of the turn: an incomplete character."""
+        """The text left at the end of the turn: an incomplete character."""
         return self._codec.decode(self._ids[self._start :])[len(self._shown) :]

@@ -1,4 +1,4 @@
-"""Turns the assistant says: chosen token by token, stopped at any of them, and closed properly all the same.
+"""Turns of the assistant: generated token by token, stoppable at any token, and always closed properly.
 
 The engine's thread owns them.
 """
@@ -19,23 +19,23 @@ from models.spans import Span, SpanKind
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """What the assistant said."""
+    """A turn that the assistant said."""
 
     text: str
     token_ids: tuple[int, ...]
     logprob: float
-    """Log-probability of the tokens under the model, summed; the end token is part of it where it was reached."""
+    """Log-probability of the tokens under the model, summed; includes the end token where it was reached."""
     truncated: bool
-    """The length limit ended it."""
+    """Whether the length limit ended the turn."""
     cut: bool
-    """Something more urgent ended it."""
+    """Whether something more urgent ended the turn."""
     first_token_at: float | None
-    """Our clock, seconds, when its first token was known."""
+    """Clock time, in seconds, when the first token was known."""
 
 
 @dataclass(slots=True)
 class OpenTurn:
-    """The assistant's turn while it is being said, with the question it answers."""
+    """The assistant's turn while it is generated, with the question it answers."""
 
     kind: SpanKind
     time_s: float | None
@@ -43,7 +43,7 @@ class OpenTurn:
     question: Span | None = None
     said: list[int] = field(default_factory=list)
     num_cached: int = 0
-    """How many of `ids` are in the cache."""
+    """Number of the turn's `ids` that are in the cache."""
     text: str = ""
     logprob: float = 0.0
     truncated: bool = False
@@ -52,16 +52,16 @@ class OpenTurn:
 
     @property
     def ids(self) -> list[int]:
-        """Question, opening and what was said so far."""
+        """Token ids of the question, the opening and what was said so far."""
         return [*(self.question.ids if self.question else []), *self.opening, *self.said]
 
     @property
     def owed(self) -> list[int]:
-        """What of `ids` is not in the cache."""
+        """Those of `ids` that are not in the cache yet."""
         return self.ids[self.num_cached :]
 
     def say(self, token: int, codec: StreamTokenizer) -> str:
-        """Enter a chosen token; gives the text it completes."""
+        """Add a generated token; returns the text it completes."""
         self._detokenizer = self._detokenizer or Detokenizer(codec)
         self.said.append(token)
         piece = self._detokenizer.push(token)
@@ -69,13 +69,13 @@ class OpenTurn:
         return piece
 
     def finish_text(self) -> str:
-        """Text of a character that the turn left incomplete."""
+        """Add the text of a character that the turn left incomplete, and return it."""
         rest = self._detokenizer.rest() if self._detokenizer else ""
         self.text += rest
         return rest
 
     def spans(self, closing: list[int]) -> list[Span]:
-        """The units it leaves in the ledger."""
+        """The units of the finished turn in the ledger: the question, where there is one, and the answer."""
         answer = Span(self.kind, [*self.opening, *self.said, *closing], time_s=self.time_s)
         return [answer] if self.question is None else [self.question, answer]
 
@@ -91,7 +91,7 @@ class OpenTurn:
 
 
 class Speaker:
-    """Says turns into a session's memory, token by token, and closes what was left open."""
+    """Generates turns into a session's memory, token by token, and closes turns that were left open."""
 
     def __init__(self, runtime: Runtime, context: Context, sampler: TokenSampler) -> None:
         self._runtime = runtime
@@ -103,22 +103,22 @@ class Speaker:
 
     @property
     def owed(self) -> list[int]:
-        """Ids that would close the open turn; none where none is open."""
+        """Token ids that would complete and close the open turn; empty where none is open."""
         return [*self._open.owed, *self._codec.closing] if self._open is not None else []
 
     @property
     def num_cached(self) -> int:
-        """How many tokens of the open turn are in the cache; they belong to no unit yet."""
+        """Number of tokens of the open turn in the cache; they belong to no unit yet."""
         return self._open.num_cached if self._open is not None else 0
 
     def uncache(self) -> None:
-        """The cache is prefilled anew from the units, which the open turn is none of yet."""
+        """Count the open turn's tokens as not cached, because a rebuild of the cache prefills finished units only."""
         if self._open is not None:
             self._open.num_cached = 0
 
     @as_steps
     def say(self, turn: OpenTurn, max_tokens: int) -> StepGenerator[Utterance]:
-        """Say a turn; it stays in memory, with its question before it."""
+        """Generate a turn; it stays in memory, after its question."""
         self._open = turn
         embeddings = self._runtime.embed(turn.opening)
         if turn.question is not None:
@@ -130,7 +130,7 @@ class Speaker:
 
     @as_steps
     def say_on_fork(self, turn: OpenTurn, attached: Span, max_tokens: int) -> StepGenerator[Utterance]:
-        """Say a turn after `attached`, which is gone afterwards; the turn and its own question follow as text."""
+        """Generate a turn after `attached` on a fork; then append the turn and its own question as text."""
         self._open = turn
         embeddings = torch.cat([self._context.embeddings(attached), self._runtime.embed(turn.opening)])
         with self._context.fork():
@@ -140,7 +140,7 @@ class Speaker:
 
     @as_steps
     def say_aside(self, turn: OpenTurn, asked: Span, max_tokens: int) -> StepGenerator[Utterance]:
-        """Say a turn after `asked` on a fork: memory stays as it was."""
+        """Generate a turn after `asked` on a fork: memory is unchanged."""
         embeddings = torch.cat([self._context.embeddings(asked), self._runtime.embed(turn.opening)])
         with self._context.fork():
             logits = yield from self._context.extend(embeddings)
@@ -149,21 +149,21 @@ class Speaker:
 
     @as_steps
     def close_open(self) -> StepGenerator[Utterance | None]:
-        """Close a turn that was left open, properly; gives what it had said, `None` where nothing was open."""
+        """Close a turn that was left open; returns what was said, `None` where no turn was open."""
         if self._open is None:
             return None
         return (yield from self._finish(self._open, cut=True))
 
     def retract(self) -> None:
-        """Take the last turn out of memory, as long as it is the last thing there."""
+        """Remove the last turn from memory if nothing was appended after it."""
         self._context.retract(self._last)
         self._last = []
 
     @as_steps
     def _decode(self, turn: OpenTurn, logits: torch.Tensor, max_tokens: int, *, stays: bool) -> StepGenerator[None]:
-        """Choose tokens until one ends the turn. stays: what is said stays in the cache.
+        """Sample tokens until one ends the turn. stays: whether the tokens stay in the cache.
 
-        An answer does not end before its first token: whoever asks is owed a word. A remark may.
+        An answer has at least one token before it may end; a remark may be empty.
         """
         stop = self._runtime.checkpoint.stop
         while True:
@@ -186,7 +186,7 @@ class Speaker:
 
     @as_steps
     def _finish(self, turn: OpenTurn, *, cut: bool = False) -> StepGenerator[Utterance]:
-        """Enter a turn with its end; one in which nothing was said leaves no trace, its question neither."""
+        """Close a turn and add it to the ledger; an empty turn leaves no trace, nor does its question."""
         self._last = turn.spans(self._codec.closing) if turn.said else []
         if turn.said:
             yield from self._context.extend(self._owed_embeddings(turn))
@@ -199,7 +199,7 @@ class Speaker:
         return turn.utterance(cut=cut)
 
     def _owed_embeddings(self, turn: OpenTurn) -> torch.Tensor:
-        """`[n, hidden]`: what of a turn is not in the cache, and its end."""
+        """`[n, hidden]`: embeddings of the turn's tokens that are not in the cache, and of its end."""
         if turn.num_cached or turn.question is None:
             return self._runtime.embed([*turn.owed, *self._codec.closing])
         rest = [*turn.opening, *turn.said, *self._codec.closing]
