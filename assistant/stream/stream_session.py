@@ -22,7 +22,7 @@ from assistant.stream.spoken_turns import SpokenTurn, TurnStream
 from assistant.stream.stats import StreamStats
 from assistant.stream.zones import ZoneGate
 from models.errors import ModelError
-from models.session.steps import StepGenerator, Steps, as_steps, let_go
+from models.session.steps import StepGenerator, Steps, as_steps, drop_traceback
 from streaming.types import Frame, Notice, NoticeKind
 
 if TYPE_CHECKING:
@@ -389,7 +389,7 @@ class StreamSession:
         except ModelError as error:
             if asked is None:
                 raise
-            let_go(error)
+            drop_traceback(error)
             self._leave_unanswered(question, error, str(error))
             return
         except BaseException as error:

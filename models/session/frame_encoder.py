@@ -66,7 +66,7 @@ class FrameEncoder:
         self._size, self._grid = (image.shape[0], image.shape[1]), grid
         self._seen = self._pruned = self._encoded = None
 
-    def look_anew(self, settings: StreamSettings) -> None:
+    def restart(self, settings: StreamSettings) -> None:
         """Start again with other settings and the same grid; does nothing where there is no grid yet."""
         if self._grid is not None:
             self._live, self._paper = self.pruner(self._grid, settings), PaperDiffFP(self._grid)

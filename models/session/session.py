@@ -295,7 +295,7 @@ class Session:
         settings, grid, present = replace(self.settings, fps=fps), self._view.grid, self._context.ledger.window
         window = present if grid is None else self._window_of(settings, grid)
         if window.vision_low > present.vision_low:
-            self._view.look_anew(replace(settings, window=window))
+            self._view.restart(replace(settings, window=window))
             self._context.set_window(window)
             self._widened = window
         self.settings = settings
@@ -311,7 +311,7 @@ class Session:
         """
         # First, even if the rest fails: with the full length of a long gap, the next frame's rebase would remove all
         # memory.
-        self._time.leave_out(max(0.0, seconds - MOST_GAP_S))
+        self._time.skip(max(0.0, seconds - MOST_GAP_S))
         yield from self._settle()
         yield from self._append(self._turn(SpanKind.GAP, f"(No picture for {seconds:.1f} seconds.)"))
         self._context.evict()
@@ -386,7 +386,7 @@ class Session:
         """Rebuild a stale cache; prefill the pinned turns once."""
         self._context.check(self._speaker.num_cached)
         if self._context.is_stale:
-            self._speaker.uncache()
+            self._speaker.mark_uncached()
             yield from self._context.rebuild()
         if not self._speaker.num_cached:
             self._context.catch_up()

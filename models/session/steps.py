@@ -135,7 +135,7 @@ class Job(Generic[T]):
         except Exception as raised:  # the generator's own error belongs to this job only
             error = raised
         self.steps.close()
-        let_go(error)
+        drop_traceback(error)
         self._pending, self.error, self.done = None, error, True
 
     def _advance(self, output: Output | None) -> None:
@@ -151,11 +151,11 @@ class Job(Generic[T]):
         except StopIteration as stop:
             self.result, self.done = stop.value, True
         except Exception as error:  # belongs to this job only; the job's owner raises it
-            let_go(error)
+            drop_traceback(error)
             self.error, self.done = error, True
 
 
-def let_go(error: BaseException | None) -> None:
+def drop_traceback(error: BaseException | None) -> None:
     """Remove the traceback from an error and note its calls as text, because its frames hold activations and pictures.
 
     An error kept in a future, for example, would keep all of them alive. Clearing the frames' variables is not enough,

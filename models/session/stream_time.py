@@ -34,7 +34,7 @@ class StreamTime:
         self.now_s = time_s
         return time_s
 
-    def leave_out(self, seconds: float) -> None:
+    def skip(self, seconds: float) -> None:
         """Leave `seconds` before the next frame out of both media time and shown time."""
         if self._origin_s is not None:
             self._origin_s += seconds

@@ -68,7 +68,7 @@ class StreamTokenizer:
         return self.encode("assistant")
 
     @cached_property
-    def parts_sentences(self) -> bool:
+    def capitals_begin_sentences(self) -> bool:
         """Whether a capital always begins a sentence: true for a small vocabulary, which has no names such as
         YouTube."""
         return len(self.tokenizer) <= _FEW_TOKENS
@@ -110,7 +110,11 @@ class Detokenizer:
     def push(self, token: int) -> str:
         """The text that the next token adds; empty while a character is incomplete."""
         piece = self._decoded(token)
-        if self._codec.parts_sentences and piece[:1].isupper() and (self._last.islower() or self._last in tuple(".!?")):
+        if (
+            self._codec.capitals_begin_sentences
+            and piece[:1].isupper()
+            and (self._last.islower() or self._last in tuple(".!?"))
+        ):
             piece = " " + piece
         self._last = piece[-1:] or self._last
         return piece

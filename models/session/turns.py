@@ -111,7 +111,7 @@ class Speaker:
         """Number of tokens of the open turn in the cache; they belong to no unit yet."""
         return self._open.num_cached if self._open is not None else 0
 
-    def uncache(self) -> None:
+    def mark_uncached(self) -> None:
         """Count the open turn's tokens as not cached, because a rebuild of the cache prefills finished units only."""
         if self._open is not None:
             self._open.num_cached = 0

@@ -1,4 +1,4 @@
-"""Questions that come with pictures or a clip, and the truth about those. Data workers run this."""
+"""Questions with attached pictures or a clip, and their true answers. Data workers run this."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from streaming.scenes.scenario import SceneSettings
 from streaming.scenes.source import Scene
 
 _SHARES = {"image": 0.15, "two images": 0.25, "clip": 0.15, "clip and image": 0.45}
-"""Of scenes; a clip with an image allows one question where the others allow several."""
+"""Shares of the kinds among scenes; a clip with an image allows one question where the others allow several."""
 _CLIP_S = (4.0, 12.0)
-"""How long clips last, at a frame a second: whoever learns clips of one length is lost beyond it."""
+"""Shortest and longest clip, at one frame per second: a model trained on clips of one length fails on longer ones."""
 _DRAWS = 8
-"""Of questions about the same pictures."""
+"""Number of questions drawn about the same pictures."""
 Shown = tuple[Scene, float]
-"""A picture: its scene, and at what time."""
+"""A picture: its scene, and the time in the scene."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,11 @@ class Pictured:
     """Questions about attached pictures."""
 
     turn: Turn
-    """The first one, with all of them as its further ones."""
+    """The first question, with all others in `further`."""
     shown: Sequence[Shown]
 
     def labels(self, example: StreamExample) -> list[np.ndarray]:
-        """`sight.cell_labels` of each group of attached pictures of the example that was made of this."""
+        """`cell_targets.cell_labels` of each group of attached pictures in the example built from `turn`."""
         found, at = [], 0
         for group in example.attached:
             these = self.shown[at : at + len(group.frames)]
@@ -52,9 +52,9 @@ class Pictured:
 
 
 def asked_with_pictures(scene: Scene, rng: np.random.Generator, seed: int) -> Pictured | None:
-    """Questions at the end of a scene about attached pictures alone: an image, two, a clip, a clip and an image.
+    """Questions at the end of a scene about attached pictures only: one image, two, a clip, or a clip and an image.
 
-    The pictures are of scenes of their own, of seeds from `seed` on; None where their moments allow no question.
+    The pictures come from scenes of their own, with seeds from `seed` on. `None` where their moments allow no question.
     """
     settings = replace(scene.settings, fps=1.0)
     form = rng.choice(list(_SHARES), p=list(_SHARES.values()))

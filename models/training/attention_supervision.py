@@ -1,8 +1,8 @@
-"""Where heads of the language model are held to look while it is trained, and how far their looks are from there.
+"""Attention supervision: losses that make chosen heads of the language model attend to known positions during training.
 
-A head that must find something finds it late by the loss of words alone: thousands of scenes teach nothing until one of
-its looks happens to be right. Told where to look, it learns within the hour; nothing of this is left after training.
-Runs in the training process alone.
+With the loss of words alone, a head that must find something learns to after many thousands of scenes only, once its
+attention happens to be right. With supervised attention it learns within an hour. Nothing of this is part of the
+trained checkpoint. Runs in the training process only.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ from models.training.examples import IGNORED, ForkQuestions, StreamExample
 if TYPE_CHECKING:
     from transformers import DynamicCache, VideoLlama3ForConditionalGeneration
 
-LOOKS = ("pointing", "matching", "carrying", "dating", "telling", "recalling")
-"""Kinds of looks, and of what is made of them, by the functions of this module that measure them."""
+ATTENTION_KINDS = ("pointing", "matching", "carrying", "dating", "telling", "recalling")
+"""Kinds of attention targets, and of what follows from them, named after the functions of this module that compute
+their losses."""
 
 
 def answering_depth(num_layers: int) -> int:
-    """The layer before which a frame's end knows what has just happened, and in which answers are found."""
+    """The layer before which a frame's last token represents what has just happened, and in which answers are looked
+    up."""
     return 2 * num_layers // 3
 
 
-def held_head(name: str, num_layers: int) -> tuple[int, int]:
-    """The layer and the head of it that are held to a kind of looks; the last head is −1."""
+def supervised_head(name: str, num_layers: int) -> tuple[int, int]:
+    """The layer and the head in it that are supervised for a kind of target; the last head is −1."""
     second = min(1, num_layers - 1)
     return {
         "pointing": (answering_depth(num_layers), 0),
@@ -43,33 +45,33 @@ def held_head(name: str, num_layers: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class AttentionTargets:
-    """What heads give of themselves to what came before, in one pass over a stream or over questions on forks of it."""
+    """Attention of supervised heads to earlier tokens, in one pass over a stream or over questions on forks of it."""
 
     model: VideoLlama3ForConditionalGeneration
     hidden: Sequence[torch.Tensor]
-    """The tokens' vectors before each layer, `[1, num_tokens, hidden]`."""
+    """Hidden states before each layer, `[1, num_tokens, hidden]`."""
     cache: DynamicCache
     num_keys: int
-    """How many of the cache's keys the tokens may see at all."""
+    """Number of the cache's keys that the tokens may attend to."""
     positions: torch.Tensor
     """int64 `[num_tokens]`."""
 
     @property
     def num_layers(self) -> int:
-        """Of the language model."""
+        """Number of layers of the language model."""
         return len(self.hidden) - 1
 
     def read(self, rows: torch.Tensor, depth: int) -> torch.Tensor:
-        """What the heads of a layer read of tokens: `[num_rows, hidden]`."""
+        """Normalised hidden states of the given tokens as input of the layer `depth`: `[num_rows, hidden]`."""
         layer = self.model.model.language_model.layers[depth]
         vectors: torch.Tensor = layer.input_layernorm(self.hidden[depth][0, rows])
         return vectors
 
     def loss(self, name: str, asking: np.ndarray, wanted: np.ndarray, seen: np.ndarray) -> torch.Tensor | None:
-        """−log of the share that the held head gives to what is wanted of it, mean over tokens of which anything is.
+        """−log of the attention that the supervised head pays to the wanted keys, mean over tokens with any wanted key.
 
-        name: of `LOOKS`; asking: int `[num_asking]`, tokens; wanted, seen: bool `[num_asking, num_keys]`. None where
-        nothing is wanted.
+        name: one of `ATTENTION_KINDS`; asking: int `[num_asking]`, tokens; wanted, seen: bool `[num_asking, num_keys]`.
+        `None` where nothing is wanted.
         """
         from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
@@ -79,7 +81,7 @@ class AttentionTargets:
             return None
         asking, wanted, seen = asking[any_wanted], wanted[any_wanted], seen[any_wanted]
         language, device = self.model.model.language_model, self.model.device
-        depth, head = held_head(name, self.num_layers)
+        depth, head = supervised_head(name, self.num_layers)
         layer, rows = language.layers[depth], torch.from_numpy(asking).to(device).long()
         vectors = self.read(rows, depth)
         size = layer.self_attn.head_dim
@@ -95,10 +97,10 @@ class AttentionTargets:
 
 
 def pointing(looks: AttentionTargets, asides: ForkQuestions, seen: np.ndarray) -> torch.Tensor | None:
-    """Of answers' tokens, by the first head of the layer where answers are found.
+    """Loss of answers' tokens, with the first head of the layer where answers are looked up.
 
-    A token that is to be copied from one place looks there, and any other at all that the answer rests on.
-    seen: bool `[num_aside, num_stream + num_aside]`, as for the others here.
+    A token that can be copied from one place should attend to that place, any other token to everything the answer
+    rests on. seen: bool `[num_aside, num_stream + num_aside]`, as in the functions below.
     """
     rests = np.zeros((len(asides.after), seen.shape[1]), dtype=bool)
     for number, first, end in asides.evidence:
@@ -111,30 +113,36 @@ def pointing(looks: AttentionTargets, asides: ForkQuestions, seen: np.ndarray) -
 
 
 def matching(looks: AttentionTargets, asides: ForkQuestions, seen: np.ndarray) -> torch.Tensor | None:
-    """Of what questions name (colours, shapes, times), by the last head of the layer at a quarter of the depth."""
+    """Loss of colours, shapes and times named in questions, with the last head of the layer at a quarter of the
+    depth."""
     wanted = np.zeros(seen.shape, dtype=bool)
     wanted[asides.matches[:, 0], asides.matches[:, 1]] = True
     return looks.loss("matching", np.arange(len(asides.ids)), wanted, seen)
 
 
 def carrying(looks: AttentionTargets, stream: StreamExample) -> torch.Tensor | None:
-    """Of remarks' ends, by the first head of the second layer: each token fetches a piece of the time before it."""
+    """Loss of remarks' last tokens, with the first head of the second layer: each fetches a part of the time shown
+    before."""
     return looks.loss("carrying", *_pairs(stream.carries, looks.num_keys))
 
 
 def dating(looks: AttentionTargets, stream: StreamExample) -> torch.Tensor | None:
-    """Of remarks' words, by the second head of that layer: each looks at the last digit of the time shown before them.
+    """Loss of remarks' words, with the second head of the second layer: each attends to the last digit of the time
+    shown before.
 
-    What happened at a second is found word by word so; the ends of remarks alone say too little of what they end.
+    Thereby the words of a remark are found by its second; its last tokens alone carry too little of the remark's
+    content.
     """
     return looks.loss("dating", *_pairs(stream.dated, looks.num_keys))
 
 
 def telling(looks: AttentionTargets, stream: StreamExample) -> torch.Tensor | None:
-    """Of the digits that remarks' ends have fetched: −log of the share that the head of `pointing` would say them with.
+    """Loss of the digits fetched by remarks' last tokens: −log of the probability that the head of `pointing` would
+    give them.
 
-    What the head would add to an answer that looks at such a token is read by the model's own last layer. By the loss
-    of words alone, a head that looks at the right place takes nothing from it for long.
+    The vector that the head would add to an answer when it attends to such a token is read with the model's output
+    layer. With the loss of words alone, a head that already attends to the right place uses its content only much
+    later.
     """
     told = told_digits(stream)
     if not len(told):
@@ -152,7 +160,8 @@ def told_digits(stream: StreamExample) -> np.ndarray:
 
 
 def telling_logits(model: VideoLlama3ForConditionalGeneration, vectors: torch.Tensor, depth: int) -> torch.Tensor:
-    """`[num_vectors, vocabulary]`: what the head of `pointing` would add of such vectors, read by the last layer.
+    """`[num_vectors, vocabulary]`: logits of what the head of `pointing` would add for such vectors, read by the output
+    layer.
 
     vectors: `[num_vectors, hidden]`, as the heads of the layer at this depth read them.
     """
@@ -164,15 +173,16 @@ def telling_logits(model: VideoLlama3ForConditionalGeneration, vectors: torch.Te
 
 
 def recalling(looks: AttentionTargets, stream: StreamExample, image: int) -> torch.Tensor | None:
-    """Of visual tokens, by the last head of the second layer: each looks at the one before it of the same cell.
+    """Loss of visual tokens, with the last head of the second layer: each attends to the previous token of the same
+    cell.
 
-    image: the image token's id. What has changed on a cell, and how, is the difference of these two.
+    image: the image token's id. The change of a cell is the difference of these two tokens.
     """
     return looks.loss("recalling", *_pairs(recalled(stream, image), looks.num_keys))
 
 
 def recalled(stream: StreamExample, image: int) -> np.ndarray:
-    """int64 `[num_pairs, 2]`: a visual token of the stream, and the one before it of the same cell."""
+    """int64 `[num_pairs, 2]`: a visual token of the stream, and the previous one of the same cell."""
     at = np.flatnonzero(stream.ids == image)[: len(stream.picks)]
     cells = stream.picks % stream.grid.num_cells
     order = np.lexsort((at, cells))
@@ -182,7 +192,7 @@ def recalled(stream: StreamExample, image: int) -> np.ndarray:
 
 
 def _pairs(pairs: np.ndarray, num_keys: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tokens, what is wanted of each, and what each sees of a stream, from (token, place) pairs of one place each."""
+    """Tokens, wanted keys and visible keys of a stream, from (token, place) pairs with one place each."""
     rows = np.arange(len(pairs))
     wanted = np.zeros((len(pairs), num_keys), dtype=bool)
     wanted[rows, pairs[:, 1]] = True

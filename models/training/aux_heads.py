@@ -1,4 +1,5 @@
-"""What vectors are asked in training, beside the next word: cells, histories, states. Runs in the training process."""
+"""Auxiliary heads for training: classify cells, their history and the scene's state. Used in the training process
+only."""
 
 from __future__ import annotations
 
@@ -19,19 +20,22 @@ if TYPE_CHECKING:
     from transformers import VideoLlama3ForConditionalGeneration
 
 _CELL_WEIGHTS = (0.5, 0.5, 1.5, 4.0, 0.5, 0.5, 0.3, 0.5, 0.5, 1.0, 1.0)
-"""Weights of the questions about a cell. Shape is learnt last by far: it is drowned by the others otherwise."""
+"""Weights of the questions about a cell. Shape has the highest: it is learnt last, because the other questions' losses
+outweigh it."""
 
 
 class AuxHeads(nn.Module):
-    """Read a cell's place and content from its visual token, and the scene's state from a frame's last token.
+    """Linear heads that read a cell's place and content from its visual token, and the scene's state from a frame's
+    last token.
 
-    Halfway up the language model each visual token is asked for its history, too. They make the encoder and the
-    language model learn what remarks alone teach slowly; thrown away after training.
-    The masks of things, asked of the patches halfway up the tower, are what forms are then told by.
+    After half of the language model's layers, each visual token is also asked for its history. The heads make the
+    encoder and the language model learn quickly what remarks alone teach slowly; they are not part of the trained
+    checkpoint. From patches halfway up the vision tower a head predicts the masks of things, from which their shapes
+    are then recognised.
     """
 
     def __init__(self, hidden: int, vision_hidden: int, *, named: bool = False) -> None:
-        """named: whether to ask for the names of real things, too, of cells and of a whole picture."""
+        """named: whether to ask for the names of real things, too, for cells and for a whole picture."""
         super().__init__()
         self.masks = nn.Sequential(nn.LayerNorm(vision_hidden), nn.Linear(vision_hidden, MASK_SIDE**2))
         num_others = len(STATE_SIZES) - 1
@@ -43,18 +47,18 @@ class AuxHeads(nn.Module):
 
     @classmethod
     def of(cls, model: VideoLlama3ForConditionalGeneration, *, named: bool = False) -> AuxHeads:
-        """Fresh ones of the model's widths."""
+        """New heads with the widths of a model."""
         widths = int(model.lm_head.in_features), int(model.model.vision_model.post_layernorm.weight.shape[0])
         return cls(*widths, named=named)
 
     def load_known(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take what an earlier stage has learnt; questions that it did not ask keep their fresh weights."""
+        """Load the weights of an earlier stage; questions that stage did not ask keep their random weights."""
         own = self.state_dict()
         self.load_state_dict(own | {name: values for name, values in state.items() if name in own})
 
 
 class _Answers(nn.Module):
-    """Several questions asked of one vector, all in one product."""
+    """Several classifications of one vector, computed in one matrix product."""
 
     weights: torch.Tensor
     of_none: torch.Tensor
@@ -93,14 +97,14 @@ class _Answers(nn.Module):
     def of_owners(
         self, vectors: torch.Tensor, labels: torch.Tensor, owners: torch.Tensor, num_owners: int
     ) -> torch.Tensor:
-        """The sum of what `forward` gives for the vectors of each owner.
+        """`forward`'s losses summed separately over the vectors of each owner.
 
         vectors: `[num_vectors, hidden]`; labels: int `[num_vectors, num_questions]`; owners: int64 `[num_vectors]`.
         """
         vectors, labels = self.norm(vectors), labels.long()
         weight, bias = (torch.cat([getattr(head, name) for head in self.heads]) for name in ("weight", "bias"))
         logits = nn.functional.linear(vectors, weight, bias).float()
-        # Each question's answers padded to the most that any has: `[num_vectors, num_questions, most]`.
+        # Each question's answers padded to the largest number of answers: `[num_vectors, num_questions, most]`.
         every = logits.index_select(1, self.padded).unflatten(1, self.padding.shape) + self.padding
         known = labels != UNSURE
         answers = labels.clamp_min(0).unsqueeze(-1)

@@ -1,6 +1,6 @@
-"""The embedded checkpoint before training: its sizes, its tokenizer, and the files of a native-layout folder.
+"""The embedded checkpoint before training: its sizes, its tokenizer, and the files of its folder in the native layout.
 
-Used by the training command alone. Everything a checkpoint folder needs besides trained weights is made here.
+Used by the training command only. Writes everything that a checkpoint folder needs besides trained weights.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SPECIAL_TOKENS = (
     "<|reserved_1|>",
 )
 FRAME_PHRASES = ("stream\nTime ", ".0s: ", ".5s: ", "s: ")
-"""What a frame's wrapper repeats, a token each: a still frame costs half as many tokens so."""
+"""Repeated texts of a frame's wrapper that become one token each, which halves the cost of a still frame."""
 MAX_VOCAB = 2048
 
 
@@ -43,18 +43,19 @@ class Sizes:
     vision_layers: int = 4
     vision_heads: int = 4
     vision_inner: int | None = None
-    """Width between the two products of the tower's feed-forward parts; None for three times its own."""
+    """Inner width of the vision tower's feed-forward layers; `None` for three times the hidden width."""
     hidden: int = 192
     layers: int = 8
     heads: int = 4
     kv_heads: int = 2
     inner: int | None = None
-    """The same of the language model; None for 8/3 of its own, which Qwen2's gated parts are matched by."""
+    """Inner width of the language model's feed-forward layers; `None` for 8/3 of the hidden width, as gated layers
+    use."""
     patch_px: int = 14
 
 
 EMBEDDED_SIZES = Sizes(vision_inner=768, inner=1024)
-"""Those of the checkpoint that the repository carries."""
+"""Sizes of the checkpoint in this repository."""
 
 
 def model_config(tokenizer: PreTrainedTokenizerBase, sizes: Sizes) -> VideoLlama3Config:
@@ -92,7 +93,7 @@ def model_config(tokenizer: PreTrainedTokenizerBase, sizes: Sizes) -> VideoLlama
 
 
 def embedded_stream_settings() -> StreamSettings:
-    """What the embedded checkpoint asks of a session: a small grid, the black frame it was trained with."""
+    """The embedded checkpoint's settings for sessions: a small grid, and the black border it was trained with."""
     return StreamSettings(
         max_cells=32,
         border_px=2,
@@ -132,7 +133,7 @@ def write_checkpoint_files(folder: Path, settings: StreamSettings, patch_px: int
 
 
 def new_model(folder: Path, sentences: Iterable[str], sizes: Sizes, seed: int) -> VideoLlama3ForConditionalGeneration:
-    """A model with random weights and all files of its folder but the weights. `seed` fixes the weights."""
+    """A model with random weights from `seed`; writes all files of its folder except the weights."""
     folder.mkdir(parents=True, exist_ok=True)
     words = [*sentences, DEFAULT_SYSTEM, *_format_sentences()]
     tokenizer = write_tokenizer(folder, words, SPECIAL_TOKENS, vocab_size=MAX_VOCAB, phrases=FRAME_PHRASES)
@@ -141,7 +142,7 @@ def new_model(folder: Path, sentences: Iterable[str], sizes: Sizes, seed: int) -
 
 
 def random_model(tokenizer: PreTrainedTokenizerBase, sizes: Sizes, seed: int) -> VideoLlama3ForConditionalGeneration:
-    """A model for a tokenizer, with random weights alone."""
+    """A model for a tokenizer, with random weights; writes no files."""
     import torch
     from transformers.models.video_llama_3.modeling_video_llama_3 import VideoLlama3ForConditionalGeneration
 
@@ -150,7 +151,7 @@ def random_model(tokenizer: PreTrainedTokenizerBase, sizes: Sizes, seed: int) ->
 
 
 def _format_sentences() -> list[str]:
-    """Words of the format itself, so that wrappers cost few tokens."""
+    """Sentences of the format itself for training the tokenizer, so that wrappers cost few tokens."""
     return ["stream\nTime 10.5s: \n", "system\n", "user\n", "assistant\n"] * 4
 
 

@@ -1,4 +1,4 @@
-"""What the encoder is asked about every cell of a picture, and the pictures it learns from. Data workers run this."""
+"""Labels for every cell of a picture, and still pictures to train the encoder on. Data workers run this."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ LUMAS = 8
 OFFSETS = 12
 OFFSET_STEP = 0.25
 CELL_SIZES = (MAX_SIDE_CELLS, MAX_SIDE_CELLS, len(COLOURS), len(SHAPES), 5, 5, LUMAS, 2, 2, OFFSETS, OFFSETS)
-"""Answers to each question about a cell: its row and column; colour and shape of the thing on it (0 for none); how
-many cells the thing's middle lies to the right and below (−2 to 2, plus 2); brightness; covered; blurred; and the same
-two distances in quarters of a cell (−1.5 to 1.5), without which nobody knows which way something begins to move."""
+"""Number of answers to each question about a cell: its row and column; colour and shape of the thing on it (0 for
+none); how many cells the thing's centre lies to the right and below (−2 to 2, plus 2); brightness; covered; blurred;
+and the same two distances in quarters of a cell (−1.5 to 1.5), which show the first movement of a thing."""
 _PLACES = [4, 5, 9, 10]
-"""Which of the questions ask where a thing's middle is."""
+"""Indices of the questions about the place of a thing's centre."""
 NOBODY, IN_DOUBT = -1, -2
 OWNED_SHARE = 0.25
-"""A thing is on a cell if it fills this share of it, or if this share of the thing is there."""
+"""A thing counts as on a cell if it fills this share of the cell, or if this share of the thing is on the cell."""
 _TRACE_SHARE = 0.04
 STILLS_PER_GROUND = 8
 MASK_SIDE = 7
-"""A patch's mask has so many rows and columns."""
+"""Rows and columns of a patch's mask."""
 
 
 def cell_labels(scenario: Scenario, t_s: float, picture: np.ndarray, grid: CellGrid) -> np.ndarray:
-    """int8 `[num_cells, 11]`, the truth by `CELL_SIZES`; `UNSURE` where it is in doubt.
+    """int8 `[num_cells, 11]`: labels by `CELL_SIZES`; `UNSURE` where the truth is uncertain.
 
-    picture: uint8 `[rows * side, cols * side, 3]`, the frame on the grid's size.
+    picture: uint8 `[rows * side, cols * side, 3]`, the frame resized to the grid.
     """
     return _labels(scenario, t_s, picture, grid)[0]
 
 
 def cell_owners(scenario: Scenario, t_s: float, grid: CellGrid) -> np.ndarray:
-    """int16 `[num_cells]`: index among the scenario's things of the one on each cell, `NOBODY`, or `IN_DOUBT`."""
+    """int16 `[num_cells]`: index of the scenario's thing on each cell, `NOBODY`, or `IN_DOUBT`."""
     labels, owners = _labels(scenario, t_s, None, grid)
     return np.where(labels[:, 2] == UNSURE, IN_DOUBT, owners)
 
@@ -52,7 +52,7 @@ def cell_owners(scenario: Scenario, t_s: float, grid: CellGrid) -> np.ndarray:
 def _labels(
     scenario: Scenario, t_s: float, picture: np.ndarray | None, grid: CellGrid
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and owners of the cells; without a picture their brightness is in doubt."""
+    """Labels and owners of the cells; without a picture their brightness is `UNSURE`."""
     rows, cols = grid.rows, grid.cols
     labels = np.zeros((rows * cols, len(CELL_SIZES)), dtype=np.int8)
     labels[:, 0], labels[:, 1] = np.divmod(np.arange(rows * cols), cols)
@@ -78,14 +78,14 @@ def _labels(
 
 
 def _brightness(picture: np.ndarray, grid: CellGrid) -> np.ndarray:
-    """Of each cell, 0 to `LUMAS` − 1."""
+    """Brightness of each cell, from 0 to `LUMAS` − 1."""
     side = grid.patch_px * grid.merge
     grey = picture.astype(np.float32).mean(axis=2).reshape(grid.rows, side, grid.cols, side).mean(axis=(1, 3))
     return np.clip(grey.ravel() * LUMAS / 256, 0, LUMAS - 1)
 
 
 class _Cells:
-    """Where one thing lies on a grid."""
+    """The place of one thing on a grid."""
 
     def __init__(self, scenario: Scenario, thing: Thing, t_s: float, grid: CellGrid) -> None:
         x, y = thing.way.at(t_s)
@@ -110,7 +110,7 @@ class _Cells:
 
 
 def _put(labels: np.ndarray, filled: np.ndarray, cells: _Cells) -> np.ndarray:
-    """Lay a thing over what lies there so far; gives the cells it takes."""
+    """Write a thing's labels over those of things behind it; returns the cells that it takes."""
     owned = ((cells.of_cell >= OWNED_SHARE) | (cells.of_thing >= OWNED_SHARE)) & (cells.of_cell > filled - 0.2)
     touched = (cells.of_cell > _TRACE_SHARE) & ~owned
     labels[touched & (labels[:, 2] == 0), 2:4] = UNSURE
@@ -124,7 +124,7 @@ def _put(labels: np.ndarray, filled: np.ndarray, cells: _Cells) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Stills:
-    """Some pictures of one grid, and the truth about their cells."""
+    """Pictures of one grid with the labels of their cells."""
 
     frames: np.ndarray
     """uint8 `[num_frames, height, width, 3]`, as the encoder sees them."""
@@ -136,7 +136,7 @@ class Stills:
 
 
 def make_stills(seed: int, settings: SceneSettings, vision: VisionSettings, max_cells: int, *, close: bool) -> Stills:
-    """Eight pictures of one ground. close: one plain shape each, on a plain ground (`still_lifes`)."""
+    """Eight pictures with one background. close: one plain shape each, on a plain background (`still_lifes`)."""
     scenario = close_ups(seed, settings, STILLS_PER_GROUND) if close else still_lifes(seed, settings, STILLS_PER_GROUND)
     renderer = Renderer(scenario)
     grid = vision.fit_grid(scenario.width_px, scenario.height_px, max_cells=max_cells)
@@ -150,9 +150,10 @@ def make_stills(seed: int, settings: SceneSettings, vision: VisionSettings, max_
 
 
 def patch_masks(scenario: Scenario, t_s: float, grid: CellGrid) -> np.ndarray:
-    """Where things are, seven by seven points a patch: int8 `[num_patches, 49]`, ordered as the encoder's patches.
+    """Masks of things, with seven by seven points per patch: int8 `[num_patches, 49]`, in the order of the encoder's
+    patches.
 
-    Moving limbs are taken as at rest, which still lifes are.
+    Moving limbs are drawn at rest, which is right for still lifes.
     """
     rows, cols, side = grid.rows, grid.cols, grid.merge * MASK_SIDE
     if max((cover.ramp.at(t_s) for cover in scenario.covers), default=0.0) > 0.02:

@@ -1,8 +1,8 @@
-"""What answers copy, and from where: words of remarks, and times by way of them. Pure, for data workers.
+"""Copy targets: the tokens from which answers copy words of remarks, and times. Pure, for data workers.
 
-A time is shown before the frame that it belongs to, so nothing at its digits can know what happened then. The end of
-the remark that follows can, as nothing before its last word does: its full stop fetches the first digit, the tokens
-that close the turn fetch the others, and whoever finds the remark later finds its time in the same place.
+A time is shown before its frame, so the tokens of its digits cannot represent what happened then. The tokens at the end
+of the following remark can: its full stop fetches the first digit, and the tokens that close the turn fetch the others.
+An answer that finds the remark then finds the remark's time in the same place.
 """
 
 from __future__ import annotations
@@ -17,26 +17,27 @@ from models.session.tokenizer import StreamTokenizer
 from models.training.examples import IGNORED, StreamExample
 
 _HEAD_TOKENS = 8
-"""A time's digits begin within so many tokens after its frame does."""
+"""A time's digits begin at most this many tokens after the start of its frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """What tokens say, and which open and close a frame's head and a remark."""
+    """Which tokens are digits and words, and which ones open and close a frame's head and a remark."""
 
     digits: np.ndarray
-    """int16 `[vocabulary]`: the digit that a token is; −1 for none."""
+    """int16 `[vocabulary]`: the digit that a token stands for; −1 for none."""
     words: np.ndarray
-    """int32 `[vocabulary]`: equal for words spelt alike but for space and capitals; 0 for what is no word."""
+    """int32 `[vocabulary]`: the same number for words that differ only in a leading space and capitals; 0 for tokens
+    that are no word."""
     frame_start: int
     frame_end: int
     opening: tuple[int, ...]
-    """Of what the assistant says."""
+    """Tokens before the text of an assistant's turn."""
     closing: int
 
     @classmethod
     def of(cls, codec: StreamTokenizer, special: SpecialIds) -> Spelling:
-        """That of a tokenizer whose digits are tokens of their own."""
+        """The spelling of a tokenizer in which every digit is a token of its own."""
         size = len(codec.tokenizer)
         digits, words = np.full(size, -1, dtype=np.int16), np.zeros(size, dtype=np.int32)
         known: dict[str, int] = {}
@@ -54,21 +55,23 @@ class _Told:
     """A remark of the stream and the time shown before it."""
 
     first: int
-    """Position of its first word."""
+    """Position of the remark's first word."""
     end: int
-    """Position after its full stop, of the token that ends the turn."""
+    """Position after its full stop: the token that ends the turn."""
     digits: tuple[int, ...]
-    """Positions of the whole seconds' digits, and of what follows them."""
+    """Positions of the whole seconds' digits, and of the token after them."""
     second: int
 
     @property
     def carries(self) -> list[tuple[int, int]]:
-        """(token, what it fetches): full stop, end of the turn, line break; where three digits are, none their end."""
+        """Pairs of (token, what it fetches): for the full stop, the end token and the line break; with three digits,
+        the token after them is left out."""
         return list(zip(range(self.end - 1, self.end + 2), self.digits, strict=False))
 
 
 def with_copies(example: StreamExample, spelling: Spelling) -> StreamExample:
-    """The example with what remarks' words and ends fetch, what answers copy, and which times questions name."""
+    """The example with all copy targets: what remarks' words and last tokens fetch, what answers copy, which times
+    questions name."""
     told = list(_remarks(example.ids, spelling))
     carries = [(*pair, int(spelling.digits[example.ids[pair[1]]] >= 0)) for remark in told for pair in remark.carries]
     asides = example.asides
@@ -107,7 +110,7 @@ def _remarks(ids: np.ndarray, spelling: Spelling) -> Iterator[_Told]:
 
 
 def _runs(values: np.ndarray, digits: np.ndarray) -> list[tuple[int, int]]:
-    """First and last place after of each run of digits among token ids."""
+    """Start and end of each run of digits among token ids."""
     known = (values >= 0) & (values < len(digits))
     is_digit = known & (digits[np.where(known, values, 0)] >= 0)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], is_digit, [False]]).astype(np.int8)))
@@ -121,9 +124,10 @@ def _number(values: np.ndarray, digits: np.ndarray) -> int:
 def _copied(
     example: StreamExample, tokens: np.ndarray, known: list[_Told], spelling: Spelling
 ) -> Iterator[tuple[int, int]]:
-    """Times from the remarks' tokens that fetch them, the first from the first; other words from the same words.
+    """Pairs of an answer's token and its source: times come from the remarks' tokens that fetch them, the first time
+    from the first remark; other words from equal words.
 
-    What stands before a time says its remark again, so it is copied from that one alone.
+    The words before a time repeat its remark, so they are copied from that remark only.
     """
     labels = example.asides.labels[tokens]
     runs = _runs(labels, spelling.digits)
@@ -149,7 +153,7 @@ def _words_copied(
 
 
 def _in_order(pairs: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Those of a remark's words that are said again in the order in which they stand there."""
+    """The pairs whose words of a remark are repeated in the remark's order."""
     token_before, place_before = -1, -1
     for token, place in pairs:
         if token > token_before and place > place_before:
@@ -160,9 +164,10 @@ def _in_order(pairs: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 def _named(
     example: StreamExample, tokens: np.ndarray, earlier: list[_Told], spelling: Spelling
 ) -> Iterator[tuple[int, int]]:
-    """The last digit of a time in a question, and the token of each remark of that second that fetches its own.
+    """The last digit of a time in a question, paired with the token that fetches its digit in each remark of that
+    second.
 
-    Where none is of that second, those of the second before or after: a remark may stand a frame beside the truth.
+    Where no remark has that second, remarks of the second before or after count: a remark may be one frame off.
     """
     asked = tokens[example.asides.labels[tokens] == IGNORED]
     values = example.asides.ids[asked]

@@ -1,4 +1,4 @@
-"""The log of a training run as a picture: losses and shares of right choices over steps, stage by stage. Any thread."""
+"""Draw the log of a training run: losses and accuracies over steps, stage by stage. Any thread."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
-from models.training.attention_supervision import LOOKS
+from models.training.attention_supervision import ATTENTION_KINDS
 
 _PANELS = (
-    ("loss", ("loss", "text", "answers", "decision", "state", "history", "cells", *LOOKS)),
+    ("loss", ("loss", "text", "answers", "decision", "state", "history", "cells", *ATTENTION_KINDS)),
     ("share right", ("decision_right", "text_right", "answers_right")),
 )
 _COLOURS = 10
-"""Lines beyond so many are dashed, in the same colours."""
+"""Number of colours; further lines reuse them, dashed."""
 _AVERAGED = 5
-"""Lines of the log that one point of a curve averages."""
+"""Number of log lines averaged in one point of a curve."""
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a `log.jsonl`, of each step the last one: a killed run does some steps again.
+    """The lines of a `log.jsonl`, the last one of each step, because a killed run repeats some steps.
 
-    A line that it left unfinished is left out.
+    An unfinished last line is left out.
     """
     lines: dict[tuple[str, int], dict[str, Any]] = {}
     for text in path.read_text(encoding="utf-8").splitlines():
@@ -34,7 +34,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def draw_curves(log: Path, picture: Path) -> None:
-    """Draw the log's curves as a PNG; nothing where the log holds no line."""
+    """Draw the log's curves as a PNG; draws nothing where the log has no line."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -64,7 +64,7 @@ def draw_curves(log: Path, picture: Path) -> None:
 
 
 def _starts(lines: list[dict[str, Any]]) -> tuple[dict[str, int], int]:
-    """The step, counted from the first stage on, at which each stage begins, and how many steps there are."""
+    """The step, counted over all stages, at which each stage begins, and the total number of steps."""
     lasts: dict[str, int] = {}
     for line in lines:
         lasts[line["stage"]] = max(lasts.get(line["stage"], 0), line["step"])

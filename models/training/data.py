@@ -1,4 +1,5 @@
-"""Training scenes: rendered from seeds, pruned, told and asked about as a mixture has it. Data workers run this."""
+"""Training examples: scenes rendered from seeds, pruned, and given remarks and questions by a mixture. Data workers run
+this."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from models.training.evidence_targets import Words, with_looks, with_matches
 from models.training.examples import ExampleBuilder, StreamExample, Turn
 from models.training.history_targets import HISTORY_SIZES, token_labels
 from models.training.movers import NAMED_YES_NO, Movers, kinds_of
-from models.training.noisy_remarks import following, mistimed, slighted
+from models.training.noisy_remarks import following, mistimed, omitted
 from streaming.difffp.live import CellGrid
 from streaming.scenes.photographs import photographs_in
 from streaming.scenes.scenario import EventKind, Family, SceneSettings
@@ -30,7 +31,7 @@ from streaming.scenes.scenery import COLOURS, SHAPES, USUAL_GROUNDS, Ground
 from streaming.scenes.source import Scene
 
 FIRST_TRAINING_SEED = 1_000_000
-"""Seeds below are never trained on."""
+"""Smaller seeds are reserved for evaluation and never trained on."""
 VIEW_SIZES = ((224, 140), (224, 140), (196, 112), (168, 112), (140, 140), (112, 168), (280, 160))
 SIDES = ("left", "centre", "right")
 _PRESENT = (*COLOURS, *SHAPES)
@@ -39,30 +40,30 @@ STATE_SIZES = (
     *(len(EventKind) + 1, 4, *[2] * 6, *[2] * len(_PRESENT), 2, 2, 2),
     *(len(COLOURS), len(SHAPES), len(_EDGES), len(DIRECTIONS), len(COLOURS)),
 )
-"""Answers to each of the state questions."""
+"""Number of answers to each question about the scene's state."""
 _VIEW = slice(8 + len(_PRESENT), 11 + len(_PRESENT))
 _EVENT = slice(11 + len(_PRESENT), None)
 _DRAWS_OF_A_QUESTION = 12
-"""Kinds and moments that are tried until one of them allows a question."""
+"""Most kinds and moments that are tried for one question."""
 _TOLD_KINDS = (*BEFORE, "is_there", "is_covered", "is_dark", "is_blurred")
-"""What is asked where remarks are all there is."""
+"""Kinds of questions that remarks alone can answer."""
 _ASKED_OFTENER = {"what_at": 5.0, "count_entered": 3.0}
-"""Odds on forks, times those that all kinds have anyway, of kinds that are learnt last."""
+"""Factors on the probability of kinds that are learnt last, for questions on forks."""
 _QUIET_H264_SHARE = 0.35
 _BRIEF_S = (3.0, 8.0)
-"""How long scenes last that end with a question about pictures, which has nothing to do with them."""
+"""Shortest and longest scene that ends with a question about attached pictures, which is independent of the scene."""
 _NEAR_S = 8.0
-"""In windows that evict early, questions rest on what happened within this time."""
+"""In windows that evict early, questions rest on events of this many last seconds."""
 
 
 def first_scene_seed(seed: int) -> int:
-    """Seed of the first scene of a training with this seed; those of other trainings lie ten million further on."""
+    """The first scene's seed for a training seed; different training seeds are ten million scenes apart."""
     return FIRST_TRAINING_SEED + seed * 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """What one rung of training draws its scenes from."""
+    """The distribution from which a training stage draws its scenes."""
 
     families: tuple[str, ...] = ("shapes", "motion")
     duration_s: tuple[float, float] = (12.0, 24.0)
@@ -71,87 +72,87 @@ class Mixture:
     asked_share: float = 1.0
     """Share of scenes with questions."""
     asides_per_scene: float = 0.0
-    """Mean number of questions put on forks of a scene, which leave no trace in it."""
+    """Mean number of questions on forks of a scene, which leave no trace in it."""
     judged_per_scene: float = 0.0
-    """Mean number of remarks put to a standing instruction, on forks as well."""
+    """Mean number of questions whether a standing instruction allows a remark, also on forks."""
     quiet_share: float = 0.0
-    """Share of scenes in which nothing happens but what deserves no remark, more of it than in others."""
+    """Share of scenes without any event that deserves a remark, but with more distractions than usual."""
     question_kinds: tuple[str, ...] = ()
-    """What is asked; empty for every kind."""
+    """Kinds of questions to ask; empty for all."""
     attached_share: float = 0.0
     """Share of scenes that end with a question about pictures or a clip."""
     h264_share: float = 0.0
-    """Share of scenes whose pictures go through H.264 and back."""
+    """Share of scenes whose pictures are encoded with H.264 and decoded again."""
     batch_size: int | None = None
-    """Examples a step; None for the plan's."""
+    """Examples per step; `None` for the plan's number."""
     new_per_batch: int | None = None
-    """How many of them are new; None for the plan's."""
+    """New examples per step; `None` for the plan's number."""
     told_share: float = 0.0
-    """Share of scenes without pictures: the remarks alone, and questions that they answer."""
+    """Share of scenes without pictures, which consist of remarks and questions that the remarks answer."""
     stills: bool = False
-    """Unrelated pictures for the encoder alone, instead of scenes."""
+    """Whether to draw unrelated still pictures for the encoder alone, instead of scenes."""
     instructed_share: float = 0.0
     """Share of scenes with a standing instruction."""
     reticent_share: float = 0.0
-    """Share of scenes of whose remarks half are left out, and those on the view as often mistaken for another, so that
-    answers rest on what was seen."""
+    """Share of scenes in which half of the remarks are left out, and those on the view are replaced by wrong ones as
+    often, so that answers rest on what was seen."""
     mistimed_share: float = 0.0
-    """Share of the remarks of scenes without pictures that stand one sampled frame early or late, as now and then live:
-    what is asked about a second is to find them nevertheless."""
+    """Share of the remarks in scenes without pictures that come one sampled frame early or late, as live remarks
+    sometimes do, so that questions about a second still find them."""
     noise_sigma: tuple[float, float] = (0.0, 4.0)
     evicted_share: float = 0.1
-    """Share of scenes under a window so small that the session's eviction cuts them."""
+    """Share of scenes with a window so small that eviction removes parts of them."""
     fps: tuple[float, ...] = (2.0,)
     scene: dict[str, Any] = field(default_factory=dict)
     """Further scene settings."""
     close_share: float = 0.75
     """Share of still lifes that are close-ups of one plain shape."""
     grounds: tuple[str, ...] = ()
-    """Kinds of ground; empty for the usual ones."""
+    """Kinds of background; empty for the usual ones."""
     named_share: float = 0.0
     """With `stills`: share of the groups that are photographs and cut-outs of real things, asked for their names."""
     movers_share: float = 0.0
-    """Share of scenes in which real things play, cut out of the same folder, on photographs of it."""
+    """Share of scenes with real things, cut out of the `footage` folder, on its photographs."""
     footage: str = ""
-    """Folder of labelled photographs and cut-outs that those are made of."""
+    """Folder of labelled photographs and cut-outs for `named_share` and `movers_share`."""
     held_sources: tuple[str, ...] = ()
-    """Sources of that folder that are kept back as a whole, beside a tenth of the others."""
+    """Sources in that folder that are held out entirely, in addition to a tenth of the others."""
     view_sizes: tuple[tuple[int, int], ...] = ()
     """Widths and heights of the views; empty for the usual ones."""
     photographs: str = ""
-    """Folder of photographs that grounds of the kind photo are cut from."""
+    """Folder of photographs for backgrounds of the kind photo."""
 
     @property
     def ground_kinds(self) -> tuple[Ground, ...]:
-        """`grounds` as scene settings take them."""
+        """`grounds` in the form of scene settings."""
         return tuple(Ground(name) for name in self.grounds) or USUAL_GROUNDS
 
     @property
     def photograph_files(self) -> tuple[str, ...]:
-        """`photographs` as scene settings take them."""
+        """`photographs` in the form of scene settings."""
         return photographs_in(Path(self.photographs)) if self.photographs else ()
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingScene:
-    """One example with the labels of the encoder's own objective."""
+    """One example with the labels of the auxiliary heads."""
 
     stream: StreamExample
     cell_labels: np.ndarray
-    """int8 `[num_frames, num_cells, 11]` by `sight.CELL_SIZES`."""
+    """int8 `[num_frames, num_cells, 11]` by `cell_targets.CELL_SIZES`."""
     state_labels: np.ndarray
-    """int8 `[num_frames, 28]` by `STATE_SIZES`: what has just happened (0 for nothing); how many things are in view;
-    for the left, the centre and the right whether one is there and whether one moves there; for each colour and each
-    shape whether it is in view; whether the view is covered, dark, blurred; and of what has just happened to a thing
-    the colour, shape, side, direction and new colour; `UNSURE` where the truth is between."""
+    """int8 `[num_frames, 28]` by `STATE_SIZES`: what has just happened (0 for nothing); number of things in view; for
+    left, centre and right whether a thing is there and whether one moves there; for each colour and each shape whether
+    it is in view; whether the view is covered, dark, blurred; and of the thing to which something has just happened,
+    the colour, shape, side, direction and new colour. `UNSURE` where the truth is uncertain."""
     token_labels: np.ndarray
-    """int8 `[num_visual, 4]` by `history.HISTORY_SIZES`, for each visual token of the stream."""
+    """int8 `[num_visual, 4]` by `history_targets.HISTORY_SIZES`, for each visual token of the stream."""
     number: int = -1
-    """Which example of its mixture it is."""
+    """Number of the example in its mixture."""
 
 
 class SceneMaker:
-    """Makes example number i of a mixture; the same i gives the same example."""
+    """Makes example number i of a mixture; the same i always gives the same example."""
 
     def __init__(self, checkpoint: Checkpoint, mixture: Mixture, seed: int) -> None:
         self._codec = StreamTokenizer(checkpoint)
@@ -199,7 +200,7 @@ class SceneMaker:
             for number, frame in zip(example.frame_numbers, example.frames, strict=True)
         ]
         posed = [*asides, *(pictured.turn.further if pictured else ())]
-        posed = posed[len(posed) - len(example.asides.after) :]  # evictions cut some of the first
+        posed = posed[len(posed) - len(example.asides.after) :]  # evictions removed some of the first
         attached = pictured.labels(example) if pictured else []
         cells, image = np.stack(labels), self._special.image
         example = with_looks(example, cells, [turn.look for turn in posed], image, attached)
@@ -209,7 +210,8 @@ class SceneMaker:
         return TrainingScene(example, cells, states, self._histories(scene, times, example, fps), index)
 
     def _told(self, rng: np.random.Generator, index: int) -> TrainingScene:
-        """Remarks without pictures, up to a cut, which tells of nothing that then is there."""
+        """A scene of remarks without pictures, up to its first cut, because remarks do not tell what is in view after a
+        cut."""
         fps = float(rng.choice(self._mixture.fps))
         settings = replace(self._scene_settings(rng, fps), opening=0)
         scene = Scene(self._first_seed + index, settings)
@@ -293,7 +295,7 @@ class SceneMaker:
         )
 
     def _remarks(self, scene: Scene, rng: np.random.Generator) -> tuple[str | None, list[Turn]]:
-        """The remarks of a scene, under a standing instruction now and then."""
+        """The remarks of a scene, and the standing instruction where one is drawn."""
         from models.groundtruth.scenes import instructions, remarks
 
         owed = remarks(scene)
@@ -303,13 +305,14 @@ class SceneMaker:
             owed = [remark for remark in owed if allowed(remark)]
         turns = [Turn(remark.speak_s, remark.text) for remark in owed]
         if self._mixture.reticent_share and rng.random() < self._mixture.reticent_share:
-            turns = [slighted(turn, rng) if rng.random() < 0.5 else turn for turn in turns]
+            turns = [omitted(turn, rng) if rng.random() < 0.5 else turn for turn in turns]
         return instruction, turns
 
     def _questions(
         self, scene: Scene, rng: np.random.Generator, times: np.ndarray, shown_minus_scene_s: float, evicted: bool
     ) -> list[Turn]:
-        """Questions at sampled frames, whose pictures hold the answers; every kind as often, where moments allow."""
+        """Questions at sampled frames whose pictures hold the answers; kinds are equally probable where moments
+        allow."""
         from models.groundtruth.questions import NOW_KINDS, PAST_KINDS
 
         kinds = self._mixture.question_kinds or kinds_of(scene, (*NOW_KINDS, *PAST_KINDS))
@@ -329,9 +332,9 @@ class SceneMaker:
         evicted: bool = False,
         kinds: Sequence[str] = (),
     ) -> list[Turn]:
-        """Questions for forks, two in five of them to be answered by yes or no; at the end where tokens have left.
+        """Questions for forks, two in five of them yes/no questions; at the end of the scene where tokens were evicted.
 
-        Kinds that few moments allow are drawn oftener.
+        Kinds that few moments allow are drawn more often.
         """
         from models.groundtruth.questions import NOW_KINDS, PAST_KINDS, odds_of
         from models.groundtruth.wording import YES_NO_KINDS
@@ -386,7 +389,7 @@ class SceneMaker:
 
 
 def _shown_time(times: np.ndarray, shown_minus_scene_s: float) -> Callable[[float], float]:
-    """From a time of the scene to the time shown with the first sampled frame at or after it."""
+    """A function from a time of the scene to the time shown with the first sampled frame at or after it."""
 
     def shown(t_s: float) -> float:
         return float(times[min(int(np.searchsorted(times, t_s)), len(times) - 1)]) + shown_minus_scene_s
@@ -403,9 +406,9 @@ def _posed(
     reach_s: float | None,
     odds: np.ndarray | None = None,
 ) -> Turn | None:
-    """A question of one of the kinds at one of the moments that allows it; None where no draw did.
+    """A question of one of the kinds at one of the moments; `None` where no draw gave one.
 
-    odds: of the kinds, summing to one; None for the same of each.
+    odds: probabilities of the kinds, summing to one; `None` for equal ones.
     """
     from models.groundtruth.questions import questions
 

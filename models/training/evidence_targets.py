@@ -1,4 +1,5 @@
-"""What of a stream a question on a fork is about: visual tokens, words that are the same. Pure, for data workers."""
+"""Evidence of questions on forks: the visual tokens a question is about, and words it shares with the stream. Pure;
+data workers."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from models.training.cell_targets import COLOURS, SHAPES
 from models.training.examples import StreamExample
 
 Look = tuple[str | None, str | None]
-"""A colour and a shape, None for either that is left open; both None for something textured."""
+"""A colour and a shape, `None` for either that is left open; both `None` for a textured thing."""
 
 
 def with_looks(
@@ -22,12 +23,12 @@ def with_looks(
     image: int,
     attached_labels: Sequence[np.ndarray] = (),
 ) -> StreamExample:
-    """The example with the visual tokens of what each question on a fork speaks of among its evidence.
+    """The example with the visual tokens of each fork question's subject added to the question's evidence.
 
-    Of the stream those of the newest frame that shows it; of attached pictures, where there are some, all that do, and
-    the very first token where none does. cell_labels: int8 `[num_frames, num_cells, …]` by `sight.CELL_SIZES`;
-    attached_labels: the same for each group of attached pictures. looks: one for each question, None for none.
-    image: the image token's id.
+    In the stream these are the tokens of the newest frame that shows the subject; in attached pictures, where there are
+    some, all of its tokens, or the very first token where none shows it. cell_labels: int8 `[num_frames, num_cells, …]`
+    by `cell_targets.CELL_SIZES`; attached_labels: the same for each group of attached pictures. looks: one for each
+    question, `None` for no subject. image: the image token's id.
     """
     asides = example.asides
     positions = np.flatnonzero(example.ids == image)
@@ -56,14 +57,15 @@ def with_looks(
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Which tokens name a colour or a shape: int16 `[vocabulary]` each, index into `sight.COLOURS`, `SHAPES`; or 0."""
+    """Which tokens name a colour or a shape: int16 `[vocabulary]` each, index into `COLOURS` or `SHAPES`; 0 for
+    none."""
 
     colours: np.ndarray
     shapes: np.ndarray
 
     @classmethod
     def of(cls, codec: StreamTokenizer) -> Words:
-        """Those of a tokenizer, where a word is one token."""
+        """The words of a tokenizer in which each word is one token."""
         tables = [np.zeros(len(codec.tokenizer), dtype=np.int16) for _ in range(2)]
         for table, names in zip(tables, (COLOURS[1:-1], SHAPES[1:-1]), strict=True):
             for number, name in enumerate(names):
@@ -82,11 +84,12 @@ def with_matches(
     image: int,
     attached_labels: Sequence[np.ndarray] = (),
 ) -> StreamExample:
-    """The example with, for each colour and shape that a question on a fork names, where the same is named or seen.
+    """The example with matches: for each colour and shape in a fork question, the places where the same is named or
+    seen.
 
-    A shape after a colour means both: "red circle" is matched by a red circle alone, and in the question itself by
-    "circle" where no colour stands before it. What the question itself named before comes first; one that has nothing
-    to do with the stream (alone) is matched by nothing else. Other arguments as for `with_looks`.
+    A shape after a colour means both: "red circle" matches only a red circle, and within the question "circle" where no
+    colour stands before it. Matches within the question come first; a question that is independent of the stream
+    (`alone`) has only those. Other arguments as in `with_looks`.
     """
     asides = example.asides
     _, seen_colours, seen_shapes = _seen(example, cell_labels, attached_labels)
@@ -94,7 +97,7 @@ def with_matches(
     known = ids < len(words.colours)
     colours, shapes = (np.where(known, table[np.where(known, ids, 0)], 0) for table in (words.colours, words.shapes))
     before = np.concatenate([[0], colours[:-1]])
-    """The colour that each shape has, where one is named before it."""
+    """The colour named directly before each shape; 0 for none."""
     visual = np.flatnonzero(ids == image)
     colours[visual], shapes[visual], before[visual] = seen_colours, seen_shapes, seen_colours
     found = []
@@ -116,7 +119,7 @@ def with_matches(
 def _seen(
     example: StreamExample, cell_labels: np.ndarray, attached_labels: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each visual token, those of attached pictures last: its frame, and the colour and the shape on its cell."""
+    """Frame, colour and shape of the cell of each visual token, those of attached pictures last."""
     groups = [(cell_labels, example.picks, example.grid)]
     groups += [(labels, of.picks, of.grid) for labels, of in zip(attached_labels, example.attached, strict=True)]
     frames, colours, shapes = [], [], []

@@ -1,7 +1,8 @@
-"""A scene as one training example: the ledger that a live session would hold, with the labels of the stream format.
+"""Convert a scene to a training example: the token sequence a live session would hold, with labels of the stream
+format.
 
-The frames go through the live pruner and the session's own ledger, so training sees the keep masks, refreshes and
-evicted contexts of live use. Runs in data workers; torch only for the pruner.
+The frames pass the live pruner and the session's own ledger, so training sees the keep masks, refreshes and evicted
+contexts of live use. Runs in data workers; torch only for the pruner.
 """
 
 from __future__ import annotations
@@ -25,35 +26,38 @@ from streaming.difffp.live import CellGrid, LiveDiffFP, LiveSettings
 
 IGNORED = -100
 ANSWER_WEIGHT = 0.15
-"""What an answer weighs beside all remarks of a scene together."""
+"""Weight of an answer, relative to all remarks of a scene together."""
 NO_PAIRS = np.zeros((0, 2), dtype=np.int32)
 NO_CARRIES = np.zeros((0, 3), dtype=np.int32)
 _NEAR_S = 1.5
-"""A frame this long after something happened still tells of it."""
+"""A frame up to this many seconds after an event still shows the event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Something said at a media time: a remark the assistant owes, or a question with its answer."""
+    """A text at a media time: a remark that the assistant should make, or a question with its answer."""
 
     time_s: float
     text: str
     question: str | None = None
     """`None` for a remark."""
     attachments: tuple[Attachment, ...] = ()
-    """Pictures and clips that come with the question. As they leave no trace in a stream, such a turn is the last."""
+    """Pictures and clips that come with the question. They leave no trace in a stream, so such a turn is the last
+    one."""
     rests_on: tuple[float, ...] | None = None
-    """Media times that the answer speaks of: none for "it never was", None where no single times are meant."""
+    """Media times of the events that the answer rests on: empty for "it never was", `None` where no single events are
+    meant."""
     look: tuple[str | None, str | None] | None = None
-    """Colour and shape of what is in view and the answer speaks of."""
+    """Colour and shape of the thing in view that the answer is about."""
     unsaid: bool = False
-    """Whether a remark is left out of the stream, as an assistant that missed it would; nothing is asked there."""
+    """Whether the remark is left out of the stream, as if the assistant had missed it; nothing is asked at that
+    frame."""
     instead: str | None = None
-    """What a mistaken assistant says in the place of a remark that is left out; it is not learnt, nor relied on."""
+    """A wrong remark made in place of an `unsaid` one; it is neither trained on nor used as evidence."""
     alone: bool = False
-    """Whether the question has nothing to do with the stream: a remark put to a standing instruction."""
+    """Whether the question is independent of the stream, such as whether an instruction allows a remark."""
     further: tuple[Turn, ...] = ()
-    """More questions about the same attachments, put on forks where the first one's words begin."""
+    """More questions about the same attachments, on forks from the place where the first question's text begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,37 +68,40 @@ class Pictures:
     """uint8 `[num_frames, height, width, 3]`, as the encoder sees them."""
     grid: CellGrid
     picks: np.ndarray
-    """int32 `[num_visual]`: for each visual token in order, frame * num_cells + cell."""
+    """int32 `[num_visual]`: frame * num_cells + cell of each visual token, in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForkQuestions:
-    """Questions put on forks of a stream, end to end: each sees the stream up to its moment, and no other question."""
+    """Questions on forks of a stream, one after the other: each sees the stream up to its moment, and no other
+    question."""
 
     ids: np.ndarray
     """int32 `[length]`."""
     labels: np.ndarray
-    """int32 `[length]`, as a stream's."""
+    """int32 `[length]`: the token that should follow each position, as in `StreamExample.labels`."""
     weights: np.ndarray
     """float32 `[length]`."""
     numbers: np.ndarray
-    """int32 `[length]`: which question each token belongs to."""
+    """int32 `[length]`: the number of each token's question."""
     after: np.ndarray
     """int32 `[num_asides]`: the last position of the stream that each question sees."""
     evidence: np.ndarray
-    """int32 `[num_pieces, 3]`: question, first position, position after the last, of what its answer rests on: frames
-    with the remark that follows them; the very first token where it rests on nothing. Questions may have none."""
+    """int32 `[num_pieces, 3]`: question, first position, and position after the last, of the evidence of its answer:
+    frames with the remarks that follow them; the very first token where the answer rests on nothing. A question may
+    have none."""
     matches: np.ndarray
-    """int32 `[num_matches, 2]`: a token here that names a colour or a shape, and a place where the same is: in the
-    stream, or past its end that many tokens into these; the very first token where the same is nowhere. A time is
-    matched by the token of a remark that fetches its last digit."""
+    """int32 `[num_matches, 2]`: a token of a question that names a colour or a shape, and a place with the same: a
+    position in the stream, or, counted on from the stream's length, in these questions; the very first token where
+    there is no such place. A time is matched with the token of a remark that fetches its last digit."""
     copies: np.ndarray
-    """int32 `[num_copies, 2]`: a token here, and a place in the stream from which the token after it can be copied: the
-    same word in a remark that the answer rests on, or the remark's token that fetches the same digit."""
+    """int32 `[num_copies, 2]`: a token of a question, and a place in the stream from which the next token can be
+    copied: the same word in a remark that the answer rests on, or the remark's token that fetches the same digit."""
 
     @property
     def positions(self) -> np.ndarray:
-        """int64 `[length]`: where each token stands, as if its question alone followed what of the stream it sees."""
+        """int64 `[length]`: position of each token, as if its question alone followed the part of the stream it
+        sees."""
         numbers = self.numbers.astype(np.int64)
         starts = np.flatnonzero(np.diff(numbers, prepend=-1))
         return self.after.astype(np.int64)[numbers] + 1 + np.arange(len(numbers)) - starts[numbers]
@@ -107,31 +114,33 @@ class StreamExample:
     ids: np.ndarray
     """int32 `[length]`, the image token's id where a visual token stands."""
     labels: np.ndarray
-    """int32 `[length]`: the token that should follow each position; `IGNORED` where nothing is asked."""
+    """int32 `[length]`: the token that should follow each position; `IGNORED` where there is no target."""
     weights: np.ndarray
-    """float32 `[length]`: weight of each label; decisions and remarks each sum to one a scene, an answer to less."""
+    """float32 `[length]`: weight of each label. Decisions sum to one per scene, remarks likewise, answers to less."""
     frames: np.ndarray
-    """uint8 `[num_frames, height, width, 3]`, only frames that hold visual tokens, as the encoder sees them."""
+    """uint8 `[num_frames, height, width, 3]`: the frames that hold visual tokens, as the encoder sees them."""
     frame_numbers: np.ndarray
-    """int32 `[num_frames]`: which of the sampled pictures each frame is."""
+    """int32 `[num_frames]`: the number of each frame among the sampled pictures."""
     frame_ends: np.ndarray
     """int32 `[num_frames]`: position of each frame's last token, where the decision is made."""
     picks: np.ndarray
-    """int32 `[num_visual]`: for each visual token of the stream in order, frame * num_cells + cell."""
+    """int32 `[num_visual]`: frame * num_cells + cell of each visual token of the stream, in order."""
     grid: CellGrid
     asides: ForkQuestions
     carries: np.ndarray
-    """int32 `[num_carries, 3]`: a token at the end of a remark, what it fetches of the time shown before, and whether
-    that is a digit. The full stop fetches the first digit, and so on; one token more fetches what follows them."""
+    """int32 `[num_carries, 3]`: a token at the end of a remark, the token of the time shown before that it fetches, and
+    whether that is a digit. The full stop fetches the first digit, the tokens after it the next ones, and one more
+    token what follows the digits."""
     attached: tuple[Pictures, ...] = ()
     """Pictures of the last question; their visual tokens follow those of the stream."""
     dated: np.ndarray = field(default_factory=lambda: NO_PAIRS)
-    """int32 `[num_dated, 2]`: a token of a remark, its end too, and the last digit of the time shown before it."""
+    """int32 `[num_dated, 2]`: a token of a remark, its last tokens included, and the last digit of the time shown
+    before it."""
 
 
 @dataclass(slots=True)
 class ExampleBuilder:
-    """Drives a pruner and a ledger over one scene, the truth in the place of the model."""
+    """Builds an example of a scene by running pruner and ledger over it, with the true texts in place of a model's."""
 
     codec: StreamTokenizer
     special: SpecialIds
@@ -139,11 +148,11 @@ class ExampleBuilder:
     window: WindowSettings
     shown_offset_s: float = 0.0
     picture_tokens: int = 400
-    """Most visual tokens of attachments; a session gives them a quarter of its vision window."""
+    """Most visual tokens of attachments; a session allows a quarter of its vision window."""
     _undecided: set[int] = field(default_factory=set, init=False)
     """Sampled pictures after which a remark was due and was left out."""
     _mistaken: set[float] = field(default_factory=set, init=False)
-    """Media times of what was said instead."""
+    """Media times of wrong remarks."""
 
     def build(
         self,
@@ -155,9 +164,10 @@ class ExampleBuilder:
         instruction: str | None = None,
         asides: Sequence[Turn] = (),
     ) -> StreamExample:
-        """pictures: (media time, uint8 picture) of each sampled frame, in order. turns, asides: sorted by time.
+        """Build an example of a scene with pictures.
 
-        asides: questions put on forks, which leave no trace; those whose context a later eviction cuts are left out.
+        pictures: (media time, uint8 picture) of each sampled frame, in order. turns, asides: sorted by time. asides:
+        questions on forks, which leave no trace; those whose context a later eviction removes are left out.
         """
         ledger = Ledger(self.window)
         last = turns[-1] if turns and turns[-1].attachments else None
@@ -187,9 +197,10 @@ class ExampleBuilder:
     def tell(
         self, times_s: Sequence[float], turns: Sequence[Turn], *, begin_s: float, asides: Sequence[Turn] = ()
     ) -> StreamExample:
-        """A scene without its pictures: bare frames at `times_s`, remarks, and what is asked of them on forks.
+        """Build an example of a scene without pictures: bare frames at `times_s`, remarks, and questions about them on
+        forks.
 
-        begin_s: media time of the first sampled frame. What is to be found again by its words is learnt so at a small
+        begin_s: media time of the first sampled frame. Finding remarks by their words is learnt this way at a small
         part of the cost.
         """
         ledger = Ledger(self.window)
@@ -219,7 +230,7 @@ class ExampleBuilder:
         return Span(kind, self.codec.encode(self.codec.prompt.turn(role, text)), time_s)
 
     def _speak(self, ledger: Ledger, pending: deque[Turn], time_s: float, appended: bool) -> None:
-        """At most one remark after an appended frame; questions at once."""
+        """Append at most one remark after an appended frame, and all questions at once."""
         remarked = False
         while pending and pending[0].time_s <= time_s:
             turn = pending[0]
@@ -283,7 +294,7 @@ class ExampleBuilder:
             attached, at = self._attach(ids, answers, last)
             placed += [(turn, at, True) for turn in last.further]
         if not frames:
-            spoken = []  # nobody can know what to say of pictures that are not there
+            spoken = []  # without pictures, the remarks cannot be predicted
         return StreamExample(
             *self._labelled(ids, decisions, spoken, answers),
             np.stack(frames) if frames else np.zeros((0, 1, 1, 3), dtype=np.uint8),
@@ -299,10 +310,10 @@ class ExampleBuilder:
     def _asides(
         self, forks: Sequence[tuple[Turn, int, bool]], pieces: Sequence[tuple[float, int, int]]
     ) -> ForkQuestions:
-        """Questions with their answers, end to end.
+        """Questions with their answers, one after the other.
 
-        forks: each with the last position it sees, and whether that lies in the user's turn already. pieces: media time
-        and positions of each frame and its remark.
+        forks: each question with the last position it sees, and whether that position is already inside the user's
+        turn. pieces: media time and positions of each frame with its remark.
         """
         evidence: list[tuple[int, int, int]] = []
         ids: list[int] = []
@@ -331,10 +342,10 @@ class ExampleBuilder:
     def _attach(
         self, ids: list[int], answers: list[list[tuple[int, int]]], turn: Turn
     ) -> tuple[tuple[Pictures, ...], int]:
-        """Append a question with its pictures, and its answer; gives the last position before the question's words."""
+        """Append a question with its pictures and its answer; returns the last position before the question's words."""
         question, image = turn.question or "", self.special.image
         laid = lay_out(self.codec, self.vision, image, question, turn.attachments, self.picture_tokens)
-        words_at = len(ids) + int(laid.offsets[-1]) + 1  # a line break parts them from the pictures
+        words_at = len(ids) + int(laid.offsets[-1]) + 1  # a line break separates the words from the pictures
         ids.extend(laid.ids)
         start = len(ids)
         ids.extend(self.codec.encode(self.codec.prompt.turn("assistant", turn.text)))
@@ -377,7 +388,7 @@ class ExampleBuilder:
 
 
 def _places(turn: Turn, pieces: Sequence[tuple[float, int, int]]) -> list[tuple[int, int]]:
-    """Where in the stream that lies which an answer rests on."""
+    """Positions in the stream of the events that an answer rests on."""
     if turn.rests_on is None:
         return []
     if not turn.rests_on:
@@ -391,5 +402,5 @@ def _places(turn: Turn, pieces: Sequence[tuple[float, int, int]]) -> list[tuple[
 
 
 def _followed(ids: list[int], start: int) -> list[tuple[int, int]]:
-    """Each position from `start` on with the token that follows it, up to the one that ends the turn."""
+    """Each position from `start` on with the token that follows it, up to the token that ends the turn."""
     return [(at, ids[at + 1]) for at in range(start, len(ids) - 2)]

@@ -1,6 +1,7 @@
-"""A trained small checkpoint in a larger one: more layers, wider ones, today's tokenizer, the weights it has.
+"""Expand a trained small checkpoint: add layers, widen feed-forward layers, use the current tokenizer; keep its
+weights.
 
-`python -m models.training.expand OLD NEW` makes NEW ready for `python app.py train` to go on with.
+`python -m models.training.expand OLD NEW` makes NEW, with which `python app.py train` can continue.
 """
 
 from __future__ import annotations
@@ -26,26 +27,25 @@ if TYPE_CHECKING:
 
 
 _INNER = ("mlp.gate_proj.weight", "mlp.up_proj.weight", "mlp.down_proj.weight", "mlp.fc1.", "mlp.fc2.weight")
-"""Parameters whose size is the inner width of a feed-forward part."""
+"""Parameters with a side of a feed-forward layer's inner width."""
 
 
-def grow(
+def expand(
     old: Path, new: Path, sizes: Sizes, *, seed: int = 0, same_tokens: bool = False, max_cells: int | None = None
 ) -> Path:
-    """Write `new`, a checkpoint of these sizes that computes what `old` computes; returns it.
+    """Write `new`, a checkpoint of the given sizes that computes the same as `old`; returns its folder.
 
-    Layers can be added, and feed-forward parts made wider. What is added adds nothing yet: the
-    last product of an added layer's attention and feed-forward part is zero, and so is that of what widens one
-    (Net2Net, arXiv 1511.05641). The tokenizer is today's, and tokens that `old` lacks keep their random vectors;
-    with same_tokens it is that of `old`, and so are the folder's other files.
-    max_cells: of the grid that it asks for; None for that of `old`, or of a new folder's files.
-    Raises `SettingsError` where `old` has more layers or other widths.
+    Layers can be added and feed-forward layers widened. Additions have no effect at first: the last product of an added
+    layer's attention and feed-forward part is zero, and so is that of added inner width (Net2Net, arXiv 1511.05641).
+    The tokenizer is the current one, and tokens that `old` lacks keep random vectors; with same_tokens the tokenizer
+    and the folder's other files are copied from `old`. max_cells: budget of the new checkpoint's grid; `None` keeps
+    that of the copied or new files. Raises `SettingsError` where `old` has more layers or other widths.
     """
     layers = sizes.layers
     before = load_checkpoint(old, device="cpu", dtype="float32", progress=False)
     had = len(before.model.model.language_model.layers)
     if layers < had:
-        raise SettingsError(f"layers {layers}: {old} has {had}, and none are taken away; give {had} or more")
+        raise SettingsError(f"layers {layers}: {old} has {had}, and layers cannot be removed; give {had} or more")
     if same_tokens:
         files = [file for file in old.iterdir() if file.suffix in (".json", ".jinja") and file.name != "config.json"]
         new.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def grow(
     seen = len(before.model.model.vision_model.encoder.layers)
     if sizes.vision_layers < seen:
         raise SettingsError(
-            f"vision layers {sizes.vision_layers}: {old} has {seen}, and none are taken away; give {seen} or more"
+            f"vision layers {sizes.vision_layers}: {old} has {seen}, and layers cannot be removed; give {seen} or more"
         )
     places = {
         "language_model.layers.": [number * layers // had for number in range(had)],
@@ -79,7 +79,9 @@ def grow(
                 weights[name][tuple(map(slice, values.shape))] = values
             else:
                 shapes = f"{tuple(values.shape)} in {old}, {tuple(weights[name].shape)} wanted"
-                raise SettingsError(f"{name}: {shapes}; only layers and inner widths grow; take such a checkpoint")
+                raise SettingsError(
+                    f"{name}: {shapes}; only the number of layers and inner widths may differ; give other sizes"
+                )
         for number in set(range(layers)) - set(places["language_model.layers."]):
             for part in ("self_attn.o_proj", "mlp.down_proj"):
                 weights[f"model.language_model.layers.{number}.{part}.weight"].zero_()
@@ -101,7 +103,8 @@ def _fits(values: torch.Tensor, among: torch.Tensor) -> bool:
 
 
 def _moved(name: str, places: dict[str, list[int]]) -> str:
-    """Where a parameter goes. places: for each stack of layers, by what its names hold, where each of them goes."""
+    """The new name of a parameter. places: for each stack of layers, by a part of its parameters' names, the new index
+    of each layer."""
     for stack, numbers in places.items():
         head, _, tail = name.partition(stack)
         if tail:
@@ -118,17 +121,25 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def main() -> int:
-    """Grow, and say what was made."""
+    """Run the command line: expand a checkpoint and print the result."""
     parser = argparse.ArgumentParser(prog="python -m models.training.expand", description=__doc__)
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
     parser.add_argument("--layers", type=int, default=EMBEDDED_SIZES.layers)
     parser.add_argument(
-        "--inner", type=int, default=EMBEDDED_SIZES.inner, help="width within the language model's feed-forward parts"
+        "--inner",
+        type=int,
+        default=EMBEDDED_SIZES.inner,
+        help="inner width of the language model's feed-forward layers",
     )
-    parser.add_argument("--vision-inner", type=int, default=EMBEDDED_SIZES.vision_inner, help="of the vision tower")
+    parser.add_argument(
+        "--vision-inner",
+        type=int,
+        default=EMBEDDED_SIZES.vision_inner,
+        help="inner width of the vision tower's feed-forward layers",
+    )
     parser.add_argument("--vision-layers", type=int, default=EMBEDDED_SIZES.vision_layers)
-    parser.add_argument("--max-cells", type=int, help="of the grid that the checkpoint asks for")
+    parser.add_argument("--max-cells", type=int, help="budget of merged cells per frame")
     parser.add_argument("--same-tokens", action="store_true", help="keep the tokenizer and the other files of OLD")
     arguments = parser.parse_args()
     sizes = Sizes(
@@ -137,7 +148,7 @@ def main() -> int:
         vision_inner=arguments.vision_inner,
         vision_layers=arguments.vision_layers,
     )
-    made = grow(arguments.old, arguments.new, sizes, same_tokens=arguments.same_tokens, max_cells=arguments.max_cells)
+    made = expand(arguments.old, arguments.new, sizes, same_tokens=arguments.same_tokens, max_cells=arguments.max_cells)
     print(f"checkpoint: {made}")
     return 0
 

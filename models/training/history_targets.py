@@ -1,6 +1,7 @@
-"""What the language model is asked about every visual token: what was on its cell before, what the thing there does.
+"""History labels for every visual token: what was on its cell before, and what the thing on it is doing.
 
-Remarks alone teach slowly where to look back to. Pure functions, for any thread; data workers run them.
+They train the model to attend to earlier tokens, which remarks alone teach slowly. Pure functions, for any thread; data
+workers run them.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from streaming.scenes.source import Scene
 WAYS = ("still", "left", "right", "up", "down", "to and fro")
 DEEDS = (None, EventKind.ENTERS, EventKind.LEAVES, EventKind.STARTS, EventKind.STOPS, EventKind.CHANGES_COLOUR)
 HISTORY_SIZES = (len(COLOURS), len(SHAPES), len(WAYS), len(DEEDS))
-"""Answers to each question about a visual token: colour and shape of what was on its cell one sampled frame ago; where
-the thing that is there, or was, moves; what it has just done."""
+"""Number of answers to each question about a visual token: colour and shape of the thing on its cell one sampled frame
+ago; the direction in which the thing on it, now or then, moves; what the thing has just done."""
 _SURE_S = 0.3
-"""A thing is said to move from so long after it began to,"""
+"""A thing counts as moving from this many seconds after it began to,"""
 _SURE_PX = 4.0
-"""or once it lies so far from where it was a sampled frame ago, pixels of a 224-pixel view."""
+"""or once it is this far from its place one sampled frame ago, in pixels of a 224-pixel view."""
 
 
 def token_labels(
     scene: Scene, time_s: float, before_s: float | None, cells: np.ndarray, grid: CellGrid, fps: float
 ) -> np.ndarray:
-    """int8 `[num_tokens, 4]` by `HISTORY_SIZES` for the kept cells `[num_tokens]` of the frame at `time_s`.
+    """int8 `[num_tokens, 4]` by `HISTORY_SIZES`: labels of the kept cells `[num_tokens]` of the frame at `time_s`.
 
-    before_s: time of the sampled frame before it, None for the first. `UNSURE` where the truth is in doubt.
+    before_s: time of the sampled frame before it, `None` for the first frame. `UNSURE` where the truth is uncertain.
     """
     labels = np.full((len(cells), len(HISTORY_SIZES)), UNSURE, dtype=np.int8)
     things = scene.scenario.things

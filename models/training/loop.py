@@ -1,6 +1,7 @@
-"""The optimisation loop: one model, one stage after the other, saved often, resumed to the step.
+"""The optimisation loop: trains one model through one stage, saves often, and resumes at the exact step.
 
-Runs in the training process alone. Batches come from `data.py`; a `TrainingStage` says what is trained, and how long.
+Runs in the training process only. Batches come from `data.py`; a `TrainingStage` says what is trained, and for how
+long.
 """
 
 from __future__ import annotations
@@ -26,17 +27,18 @@ from models.training.stage import TrainingStage
 if TYPE_CHECKING:
     from transformers import VideoLlama3ForConditionalGeneration
 MOST_PAIRS = 90_000_000
-"""Rows laid together times the square of the longest: an eighth of a gigabyte for each tensor of pairs of tokens."""
+"""Most rows of a packed pass times the square of the longest row: 1/8 GB for each tensor of token pairs."""
 
 _ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
-"""All but cuDNN's, which plans anew for each shape: batches hardly repeat one, and steps took over twice the time."""
+"""All backends but cuDNN's, which plans anew for each shape: batches rarely repeat a shape, and steps took over twice
+as long."""
 
 
 class Trainer:
-    """One stage's optimiser and bookkeeping in `folder`; `run` goes on from what was saved there.
+    """One stage's optimiser and bookkeeping in `folder`; `run` continues from what was saved there.
 
-    bf16: products in bfloat16, weights and sums in float32. packed: scenes of like length in one pass, as
-    is done on GPUs unless told otherwise, in place of one after the other.
+    bf16: products in bfloat16, weights and sums in float32. packed: scenes of similar length in one pass instead of one
+    after the other; the default on GPUs.
     """
 
     def __init__(
@@ -78,9 +80,9 @@ class Trainer:
         stop_at_s: float | None = None,
         on_step: Callable[[int, float], None] = lambda step, loss: None,
     ) -> bool:
-        """Train until the stage's last step, or `stop_at_s` (monotonic clock). True when the stage is complete.
+        """Train until the stage's last step or `stop_at_s` (monotonic clock); returns whether the stage is complete.
 
-        on_step: told the number of steps done and the last one's loss.
+        on_step: called with the number of steps done and the last step's loss.
         """
         for batch in batches:
             if self.step >= self.stage.num_steps or (stop_at_s is not None and time.monotonic() > stop_at_s):
@@ -93,7 +95,7 @@ class Trainer:
         return self.step >= self.stage.num_steps
 
     def _one_step(self, batch: Sequence[Example]) -> float:
-        """One update; gives the loss before it."""
+        """Do one update; returns the loss before it."""
         began = time.monotonic()
         rate = self.stage.rate_at(self.step)
         for group in self._optimiser.param_groups:
@@ -118,14 +120,17 @@ class Trainer:
         return total
 
     def _groups(self, batch: Sequence[Example]) -> Iterator[Sequence[Any]]:
-        """What goes through the model together: one by one, or scenes of like length as far as memory allows."""
+        """The groups of examples that go through the model together: single ones, or scenes of similar length as far as
+        memory allows."""
         if not self._packed:
             yield from ([item] for item in batch)
             return
         scenes = [item for item in batch if isinstance(item, TrainingScene)]
         yield from ([item] for item in batch if not isinstance(item, TrainingScene))
         image = int(self.model.config.image_token_id)
-        rows = sorted((PackedRow.of(scene, image, self._decision_ids, self.stage.looks) for scene in scenes), key=len)
+        rows = sorted(
+            (PackedRow.of(scene, image, self._decision_ids, self.stage.attention_weights) for scene in scenes), key=len
+        )
         group: list[PackedRow] = []
         for row in rows:
             if group and (len(group) + 1) * len(row) ** 2 > MOST_PAIRS:
@@ -151,7 +156,7 @@ class Trainer:
         )
 
     def _write_log(self, rate: float) -> None:
-        """One line on what the steps since the last line gave, on average."""
+        """Write one line with averages over the steps since the last line."""
         record: dict[str, object] = {"stage": self.stage.name, "step": self.step, "rate": round(rate, 7)}
         for key in self._recent[0]:
             value = mean_known([losses[key] for losses in self._recent])
@@ -162,7 +167,8 @@ class Trainer:
             log.write(json.dumps(record) + "\n")
 
     def save(self) -> None:
-        """Write weights, heads and optimiser; each file is renamed into place."""
+        """Write weights, heads and optimiser; each file is written completely before it is renamed to its final
+        name."""
         self.model.save_pretrained(self.folder / "model")
         torch.save(self.heads.state_dict(), self.folder / "heads.pt")
         partial = self._state.with_suffix(".partial")
@@ -186,7 +192,7 @@ class Trainer:
 
 
 def part_of(name: str) -> str:
-    """Which of `PARTS` a parameter of `VideoLlama3ForConditionalGeneration` belongs to, by its name.
+    """The member of `PARTS` that a parameter of `VideoLlama3ForConditionalGeneration` belongs to, by its name.
 
     >>> part_of("model.projector.readout.0.weight"), part_of("lm_head.weight")
     ('projector', 'language')
@@ -197,13 +203,13 @@ def part_of(name: str) -> str:
 
 
 def freeze(model: nn.Module, trains: Sequence[str]) -> None:
-    """Let the named parts learn and nothing else."""
+    """Make the named parts trainable and all others frozen."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(part_of(name) in trains)
 
 
 def _parameter_groups(model: nn.Module, heads: nn.Module, stage: TrainingStage) -> list[dict[str, object]]:
-    """Matrices decay, vectors do not."""
+    """Parameter groups of the optimiser: weight decay for matrices, none for vectors."""
     parameters = [p for p in [*model.parameters(), *heads.parameters()] if p.requires_grad]
     return [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": stage.weight_decay},

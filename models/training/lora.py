@@ -1,6 +1,6 @@
-"""Fine-tunes any checkpoint on a person's own recordings: LoRA on the language model, everything else frozen.
+"""Fine-tune any checkpoint on a user's own recordings: LoRA on the language model, everything else frozen.
 
-Examples are made as training and live use make them: the same pruner, ledger and prompt. One process, one thread.
+Examples are built as in training and live use: with the same pruner, ledger and prompt. One process, one thread.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _LOG = "finetune.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A clip with what should have been said about it."""
+    """A recording with the texts that should have been said about it."""
 
     path: Path
     turns: tuple[Turn, ...]
@@ -50,7 +50,7 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class FineTuning:
-    """How to fine-tune."""
+    """Settings of a fine-tuning run."""
 
     rank: int = 16
     alpha: float = 32.0
@@ -58,7 +58,7 @@ class FineTuning:
     warmup_steps: int = 10
     epochs: int = 5
     piece_s: float = 60.0
-    """Recordings are cut into pieces of this length, each an example of its own."""
+    """Length of the pieces that recordings are cut into; each piece is one example."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -80,7 +80,7 @@ class FineTuning:
 
 @dataclass(frozen=True, slots=True)
 class RecordingPiece:
-    """A stretch of a recording."""
+    """A section of a recording."""
 
     recording: Recording
     start_s: float
@@ -88,13 +88,13 @@ class RecordingPiece:
 
 
 def pieces_of(recordings: Sequence[Recording], piece_s: float) -> list[RecordingPiece]:
-    """Stretches of equal length of each recording, none much longer than `piece_s`."""
+    """Cut each recording into pieces of equal length, none much longer than `piece_s`."""
     pieces = []
     for recording in recordings:
         length_s = _length_s(recording.path)
         count = max(1, round(length_s / piece_s))
         edges = np.linspace(0.0, length_s, count + 1)
-        # Pictures may begin after the sound, and a clock that was set leaves hours without one.
+        # Video may begin after the sound, and a changed clock leaves hours without pictures.
         shown = np.histogram(_times_s(recording.path), edges)[0] > 0
         whole = zip(edges[:-1], edges[1:], shown, strict=True)
         pieces += [RecordingPiece(recording, float(a), float(b)) for a, b, is_shown in whole if is_shown]
@@ -102,7 +102,7 @@ def pieces_of(recordings: Sequence[Recording], piece_s: float) -> list[Recording
 
 
 def _times_s(path: Path) -> list[float]:
-    """Media times at which something is shown, four a second."""
+    """Four media times per second at which the recording has a picture."""
     from streaming.open_source import open_source
     from streaming.sources.base import SourceOptions
     from streaming.types import Frame
@@ -124,7 +124,7 @@ def _length_s(path: Path) -> float:
 
 
 class PieceMaker:
-    """Makes examples from pieces, through the builder that all training uses."""
+    """Makes examples from pieces, with the builder that all training uses."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         from models.session.tokenizer import StreamTokenizer
@@ -142,7 +142,7 @@ class PieceMaker:
         if not pictures:
             raise SettingsError(
                 f"{piece.recording.path}: no frame between {piece.start_s:.1f} and {piece.end_s:.1f} s; "
-                "a clip that decodes is wanted; leave it out"
+                "a recording needs decodable frames; leave it out"
             )
         height, width = pictures[0][1].shape[:2]
         grid = self._vision.fit_grid(width, height, max_cells=self._settings.max_cells)
@@ -167,9 +167,10 @@ class PieceMaker:
 
 
 def stream_loss(checkpoint: Checkpoint, example: StreamExample) -> tuple[torch.Tensor, float]:
-    """The streaming loss of one example (decisions and own words weigh about the same), and its share of right tokens.
+    """The streaming loss of one example, in which decisions and own words weigh about the same, and the share of right
+    tokens.
 
-    The encoder and the projector are only looked through.
+    The encoder and the projector run without gradients.
     """
     import torch
 
@@ -207,7 +208,7 @@ def _encoded(checkpoint: Checkpoint, example: StreamExample) -> torch.Tensor:
 
 
 class FineTuner:
-    """The adapters, their optimiser, and the step they have reached in `folder`."""
+    """The adapters, their optimiser, and the step reached in `folder`."""
 
     def __init__(self, checkpoint: Checkpoint, folder: Path, settings: FineTuning, num_steps: int) -> None:
         import torch
@@ -233,7 +234,7 @@ class FineTuner:
             self._load()
 
     def take(self, example: StreamExample) -> float:
-        """One step; gives the loss before it."""
+        """Do one step; returns the loss before it."""
         import torch
 
         began_s = time.monotonic()
@@ -254,7 +255,7 @@ class FineTuner:
         return loss.item()
 
     def save(self) -> None:
-        """Write adapters and optimiser; the file is renamed into place."""
+        """Write adapters and optimiser; the file is written completely before it is renamed to its final name."""
         import torch
 
         partial = (self._folder / _STATE).with_suffix(".partial")
@@ -264,7 +265,8 @@ class FineTuner:
         partial.replace(self._folder / _STATE)
 
     def merge(self, remarks_per_s: float | None) -> Path:
-        """Write the adapters, and a checkpoint with them merged in that loads like any other; no step follows."""
+        """Write the adapters, and a checkpoint with the adapters merged that loads like any other; no step may
+        follow."""
         folder = self._folder / "model"
         with _without_future_warnings():
             self.adapted.save_pretrained(self._folder / "adapter")
@@ -274,7 +276,7 @@ class FineTuner:
         return folder
 
     def _rate(self) -> float:
-        """Linear warm-up, cosine decay to a tenth."""
+        """Learning rate: linear warm-up, then cosine decay to a tenth."""
         settings = self.settings
         if self.step < settings.warmup_steps:
             return settings.learning_rate * (self.step + 1) / settings.warmup_steps
@@ -288,8 +290,8 @@ class FineTuner:
         state = torch.load(path, weights_only=True, map_location="cpu")
         if state["identity"] != self._identity:
             raise SettingsError(
-                f"{path}: begun with {state['identity']}, asked for {self._identity} now; both must agree to go on; "
-                "use another folder to begin anew"
+                f"{path}: begun with {state['identity']}, but now {self._identity}; both must agree to continue; "
+                "use another folder to start again"
             )
         self.step = state["step"]
         for name, parameter in self._parameters.items():
@@ -298,7 +300,7 @@ class FineTuner:
 
 
 def write_companions(checkpoint: Checkpoint, folder: Path, remarks_per_s: float | None) -> None:
-    """Everything a checkpoint folder holds besides weights: the source's files, and settings of its own."""
+    """Write the files of a checkpoint folder other than weights: the source's files, and the tuned settings."""
     from models.checkpoint.settings import STREAM_CONFIG_NAME
 
     for path in checkpoint.folder.iterdir():
@@ -307,7 +309,7 @@ def write_companions(checkpoint: Checkpoint, folder: Path, remarks_per_s: float 
     vision = checkpoint.vision
     preprocessor = folder / "preprocessor_config.json"
     values = json.loads(preprocessor.read_text(encoding="utf-8")) if preprocessor.is_file() else {}
-    # Written out, because a silent file means other values in another layout.
+    # Written out, because a missing value has different defaults in the two layouts.
     values |= {"image_mean": list(vision.mean), "image_std": list(vision.std), "patch_size": vision.patch_px}
     _write_json(preprocessor, values)
     speaking = replace(checkpoint.stream.speaking, decision="trained")
@@ -326,9 +328,9 @@ def fine_tune(
     say: Callable[[str], None] = print,
     on_step: Callable[[int, int, float], None] = lambda step, total, loss: None,
 ) -> Path:
-    """Fine-tune in `folder` until all epochs are done or `minutes` have passed; a second call goes on from there.
+    """Fine-tune in `folder` until all epochs are done or `minutes` have passed; a second call continues from there.
 
-    Gives the folder of the merged checkpoint, which stands after either.
+    Returns the folder of the merged checkpoint, which is written in both cases.
     """
     pieces = pieces_of(recordings, settings.piece_s)
     num_steps = settings.epochs * len(pieces)
@@ -341,18 +343,18 @@ def fine_tune(
         on_step(tuner.step, num_steps, loss)
     tuner.save()
     done = tuner.step >= num_steps
-    say("all epochs are done" if done else f"stopped at step {tuner.step} of {num_steps}; run again to go on")
+    say("all epochs are done" if done else f"stopped at step {tuner.step} of {num_steps}; run again to continue")
     return tuner.merge(_remarks_per_s(recordings, pieces))
 
 
 def piece_at(step: int, num_pieces: int, seed: int) -> int:
-    """Which piece a step takes: each once an epoch, in an order that seed and epoch fix."""
+    """The piece of a step: each piece once per epoch, in an order given by seed and epoch."""
     epoch, place = divmod(step, num_pieces)
     return int(np.random.default_rng([seed, epoch]).permutation(num_pieces)[place])
 
 
 def _remarks_per_s(recordings: Sequence[Recording], pieces: Sequence[RecordingPiece]) -> float | None:
-    """How often a remark is wanted, by the transcripts; None where they hold none."""
+    """Remarks per second in the transcripts; `None` where they contain none."""
     num_remarks = sum(turn.question is None for recording in recordings for turn in recording.turns)
     length_s = sum(piece.end_s - piece.start_s for piece in pieces)
     return num_remarks / length_s if num_remarks and length_s else None
@@ -360,7 +362,7 @@ def _remarks_per_s(recordings: Sequence[Recording], pieces: Sequence[RecordingPi
 
 @contextmanager
 def _without_future_warnings() -> Iterator[None]:
-    """Without what transformers says about itself when peft looks at a model."""
+    """Context without transformers' FutureWarnings, which peft triggers when it reads a model."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield

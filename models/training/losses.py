@@ -1,6 +1,6 @@
-"""The losses of what a model answers in training: words, cells, histories, states, and where its heads look.
+"""Training losses: words, cells, histories, scene states, and attention of supervised heads.
 
-Runs in the training process alone.
+Runs in the training process only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from models.training.attention_supervision import (
-    LOOKS,
+    ATTENTION_KINDS,
     AttentionTargets,
     answering_depth,
     carrying,
@@ -41,34 +41,34 @@ if TYPE_CHECKING:
     from models.training.stage import TrainingStage
 
 Example = TrainingScene | Stills | NamedPictures
-"""What a batch is made of."""
+"""An element of a batch."""
 _MASK_WEIGHT = 3.0
 _OF_STILLS = 0.3
-"""Weight of asking for names where shapes are, beside asking for them where real things are."""
+"""Weight of the names loss on pictures of shapes, relative to pictures of real things."""
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What one batch gave, for the log; not a number where it held nothing of the kind."""
+    """The losses and accuracies of one batch, for the log; NaN where the batch held nothing of the kind."""
 
     total: torch.Tensor
     cells: float = math.nan
     names: float = math.nan
-    """Of real things' names."""
+    """Loss of the names of real things."""
     names_right: float = math.nan
-    """Share of pictures whose main thing's group is told rightly."""
+    """Share of pictures whose main thing's group is right."""
     history: float = math.nan
     state: float = math.nan
     text: float = math.nan
     answers: float = math.nan
-    """Of questions on forks."""
+    """Loss of questions on forks."""
     decision: float = math.nan
     decision_right: float = math.nan
     """Balanced share of decisions on the right side of zero."""
     text_right: float = math.nan
     answers_right: float = math.nan
     pointing: float = math.nan
-    """Of where answers look, as the others by `LOOKS`."""
+    """Attention loss of answers; the fields of the other `ATTENTION_KINDS` likewise."""
     matching: float = math.nan
     carrying: float = math.nan
     dating: float = math.nan
@@ -91,10 +91,10 @@ def batch_losses(
     train_vision: bool = True,
     features: Features | None = None,
 ) -> Losses:
-    """Forward a batch, one example after the other; the mean of their losses.
+    """Run a batch forward, one example after the other; returns the mean of their losses.
 
-    Scenes differ in length, and what padding would cost is more than a batch gains on a processor.
-    decision_ids: (im_start, stream_start). features: what a frozen tower made before.
+    Examples are not padded: scenes differ in length, and on a CPU padding costs more than batching gains. decision_ids:
+    (im_start, stream_start). features: cached outputs of a frozen vision tower.
     """
     each = []
     for example in batch:
@@ -110,7 +110,7 @@ def batch_losses(
 
 
 def mean_known(values: Sequence[float]) -> float:
-    """Mean of the values that are numbers; not a number where none is."""
+    """Mean of the values that are not NaN; NaN where all are."""
     known = [value for value in values if not math.isnan(value)]
     return float(np.mean(known)) if known else math.nan
 
@@ -130,7 +130,7 @@ def _scene_losses(
     total = stage.cells_weight * cells
     if not stage.language_weight:
         return Losses(total, cells=cells.item())
-    read = _read_stream(model, scene, visual, stage.looks)
+    read = _read_stream(model, scene, visual, stage.attention_weights)
     stream = scene.stream
     loss, right, target = _word_losses(model, read.stream, stream.labels, stream.weights)
     is_decision = (target == decision_ids[0]) | (target == decision_ids[1])
@@ -143,7 +143,7 @@ def _scene_losses(
     total = total + stage.language_weight * text + stage.decision_weight * decision
     total = total + stage.state_weight * state + stage.history_weight * history
     asides, answers, answers_right = _asides_losses(model, read, scene, stage)
-    total = total + asides + read.weighted_looks(stage)
+    total = total + asides + read.weighted_attention(stage)
     speak, silent = is_decision & (target == decision_ids[0]), is_decision & (target == decision_ids[1])
     balanced = [right[which].float().mean().item() for which in (speak, silent) if which.any()]
     return Losses(
@@ -157,22 +157,24 @@ def _scene_losses(
         decision_right=mean_known(balanced),
         text_right=right[~is_decision].float().mean().item() if (~is_decision).any() else math.nan,
         answers_right=answers_right,
-        **read.looks_for_log(),
+        **read.attention_for_log(),
     )
 
 
 def _told_losses(model: VideoLlama3ForConditionalGeneration, scene: TrainingScene, stage: TrainingStage) -> Losses:
-    """Of a scene without pictures: its questions on forks, and where looks go."""
+    """Losses of a scene without pictures: its questions on forks, and attention."""
     visual = torch.zeros(0, int(model.lm_head.in_features), device=model.device)
-    read = _read_stream(model, scene, visual, stage.looks)
+    read = _read_stream(model, scene, visual, stage.attention_weights)
     total, answers, right = _asides_losses(model, read, scene, stage)
-    return Losses(total + read.weighted_looks(stage), answers=answers, answers_right=right, **read.looks_for_log())
+    total = total + read.weighted_attention(stage)
+    return Losses(total, answers=answers, answers_right=right, **read.attention_for_log())
 
 
 def _asides_losses(
     model: VideoLlama3ForConditionalGeneration, read: _Read, scene: TrainingScene, stage: TrainingStage
 ) -> tuple[torch.Tensor, float, float]:
-    """Of the questions on forks of a scene: the weighted loss, the plain one a question, the share of right tokens."""
+    """Losses of a scene's questions on forks: the weighted loss, the plain loss per question, the share of right
+    tokens."""
     asides = scene.stream.asides
     if read.asides is None:
         return read.stream.sum() * 0.0, math.nan, math.nan
@@ -183,32 +185,33 @@ def _asides_losses(
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """The language model's vectors for one scene, `[length, hidden]` each."""
+    """The language model's hidden states for one scene, `[length, hidden]` each."""
 
     stream: torch.Tensor
     early: torch.Tensor
-    """After half of the layers: what was where is to be known here, so that the others can build on it."""
+    """After half of the layers, where histories are read, so that the later layers can build on them."""
     late: torch.Tensor
-    """After two thirds of the layers: what has just happened is to be known here."""
+    """After two thirds of the layers, where the scene's state is read."""
     asides: torch.Tensor | None
-    looks: Mapping[str, torch.Tensor | None]
-    """How far heads' looks are from where they belong, by `LOOKS`; None where nothing is wanted of any."""
+    attention_losses: Mapping[str, torch.Tensor | None]
+    """Attention losses by `ATTENTION_KINDS`; `None` where no token has a target."""
 
-    def weighted_looks(self, stage: TrainingStage) -> torch.Tensor:
-        """Their sum, weighted as the stage has it."""
+    def weighted_attention(self, stage: TrainingStage) -> torch.Tensor:
+        """Sum of the attention losses, with the stage's weights."""
         total = self.stream.sum() * 0.0
-        for name, loss in self.looks.items():
+        for name, loss in self.attention_losses.items():
             if loss is not None:
-                total = total + stage.looks[name] * loss
+                total = total + stage.attention_weights[name] * loss
         return total
 
-    def looks_for_log(self) -> dict[str, float]:
-        """Each as a number; none for what was not measured or wanted."""
-        return {name: loss.item() for name, loss in self.looks.items() if loss is not None}
+    def attention_for_log(self) -> dict[str, float]:
+        """Each attention loss as a number; without those that were not measured or have no target."""
+        return {name: loss.item() for name, loss in self.attention_losses.items() if loss is not None}
 
 
 def asked_depths(num_layers: int) -> tuple[int, int]:
-    """After how many layers visual tokens are asked for their history, and frames' ends for the scene's state."""
+    """The numbers of layers after which visual tokens are asked for histories, and frames' last tokens for the scene's
+    state."""
     return max(num_layers // 2, 1), max(answering_depth(num_layers), 1)
 
 
@@ -216,11 +219,11 @@ def _read_stream(
     model: VideoLlama3ForConditionalGeneration,
     scene: TrainingScene,
     visual: torch.Tensor,
-    measured: Collection[str] = LOOKS,
+    measured: Collection[str] = ATTENTION_KINDS,
 ) -> _Read:
-    """Read the stream, and then all questions put on forks of it in one pass over its keys.
+    """Run the stream, and then all questions on forks of it in one pass over the stream's keys.
 
-    measured: which of `LOOKS` are; each takes the square of the stream's length in memory.
+    measured: the `ATTENTION_KINDS` to compute; each needs memory for the square of the stream's length.
     """
     from transformers import DynamicCache
 
@@ -236,9 +239,9 @@ def _read_stream(
     positions = torch.arange(len(stream.ids), device=model.device)
     back = AttentionTargets(model, made.hidden_states, cache, len(stream.ids), positions)
     of_words = {"carrying": carrying, "dating": dating, "telling": telling}
-    looks = {name: look(back, stream) for name, look in of_words.items() if name in measured}
+    attention_losses = {name: loss(back, stream) for name, loss in of_words.items() if name in measured}
     if "recalling" in measured:
-        looks["recalling"] = recalling(back, stream, model.config.image_token_id)
+        attention_losses["recalling"] = recalling(back, stream, model.config.image_token_id)
     answered = None
     if len(asides.after):
         positions = _tensor(asides.positions, model)
@@ -254,14 +257,15 @@ def _read_stream(
         answered = told.last_hidden_state[0]
         back = AttentionTargets(model, told.hidden_states, cache, seen.shape[1], positions)
         if "pointing" in measured:
-            looks["pointing"] = pointing(back, asides, seen)
+            attention_losses["pointing"] = pointing(back, asides, seen)
         if "matching" in measured:
-            looks["matching"] = matching(back, asides, seen)
-    return _Read(made.last_hidden_state[0], early, late, answered, looks)
+            attention_losses["matching"] = matching(back, asides, seen)
+    return _Read(made.last_hidden_state[0], early, late, answered, attention_losses)
 
 
 def _aside_mask(stream: StreamExample) -> np.ndarray:
-    """Which positions each token of the questions on forks sees: bool `[num_aside, num_stream + num_aside]`."""
+    """The positions that each token of the questions on forks may attend to: bool `[num_aside, num_stream +
+    num_aside]`."""
     asides = stream.asides
     seen = np.arange(len(stream.ids))[None] <= asides.after[asides.numbers][:, None]
     order = np.arange(len(asides.ids))
@@ -272,7 +276,7 @@ def _aside_mask(stream: StreamExample) -> np.ndarray:
 def _word_losses(
     model: VideoLlama3ForConditionalGeneration, hidden: torch.Tensor, labels: np.ndarray, weights: np.ndarray
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Weighted loss of each labelled position, whether its likeliest token is right, and its label."""
+    """Weighted loss of each labelled position, whether its most likely token is right, and its label."""
     at = np.flatnonzero(labels != IGNORED)
     logits = model.lm_head(hidden[torch.from_numpy(at).to(hidden.device)])
     target = _tensor(labels[at], model).long()
@@ -281,7 +285,7 @@ def _word_losses(
 
 
 class Features:
-    """What a frozen vision tower makes of the frames of scenes, made once a scene and kept in half precision."""
+    """Cache of a frozen vision tower's outputs: computed once per scene and kept in half precision."""
 
     def __init__(self, most_scenes: int = 8000) -> None:
         self._made: OrderedDict[tuple[int, int], torch.Tensor] = OrderedDict()
@@ -290,7 +294,8 @@ class Features:
     def of(
         self, model: VideoLlama3ForConditionalGeneration, key: tuple[int, int], frames: np.ndarray, grid: CellGrid
     ) -> torch.Tensor:
-        """`[num_frames, num_cells, width]` for the pictures with this key: a scene's number and which of its sets."""
+        """`[num_frames, num_cells, width]` for the pictures with this key: the scene's number, and the number of its
+        set of pictures."""
         made = self._made.get(key)
         if made is None or key[0] < 0:
             patches = VisionSettings().cut(_tensor(frames, model), grid)
@@ -305,7 +310,7 @@ class Features:
 def _named_losses(
     model: VideoLlama3ForConditionalGeneration, heads: AuxHeads, pictures: NamedPictures, stage: TrainingStage
 ) -> Losses:
-    """The encoder's loss over pictures with real things: what is on each cell, and what the main thing is."""
+    """The encoder's loss over pictures with real things: the name on each cell, and the name of the main thing."""
     assert heads.names is not None and heads.mains is not None, "a stage with named pictures has a names_weight"
     patches = VisionSettings().cut(_tensor(pictures.frames, model), pictures.grid)
     tokens = encode_frames(model.model, patches, pictures.grid)
@@ -322,7 +327,8 @@ def _named_losses(
 
 
 def pooled_over(tokens: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-    """The mean of the visual tokens of chosen cells: `[num_frames, num_cells, h]`, bool `[num_frames, num_cells]`."""
+    """Mean visual token of chosen cells, `[num_frames, h]`. tokens: `[num_frames, num_cells, h]`; cells: bool
+    `[num_frames, num_cells]`."""
     shares = cells.to(tokens.dtype) / cells.sum(dim=1, keepdim=True).clamp_min(1)
     return (tokens * shares.unsqueeze(-1)).sum(dim=1)
 
@@ -330,9 +336,10 @@ def pooled_over(tokens: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
 def _still_losses(
     model: VideoLlama3ForConditionalGeneration, heads: AuxHeads, stills: Stills, stage: TrainingStage
 ) -> Losses:
-    """The encoder's own losses over a group of still lifes.
+    """The encoder's losses over a group of still lifes: the content of each cell and, early in the tower, the masks of
+    things.
 
-    What is on each cell, and early on where things are. Where names are asked, nothing in them has one.
+    Where names are asked, the right answer for still lifes is that nothing has a name.
     """
     patches = VisionSettings().cut(_tensor(stills.frames, model), stills.grid)
     num_early = max(len(model.model.vision_model.encoder.layers) // 2, 1)
@@ -357,7 +364,7 @@ def _encode(
     train_vision: bool,
     features: Features | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The visual tokens that the scene picks, `[num_visual, hidden]`, and the encoder's own loss."""
+    """The scene's visual tokens, `[num_visual, hidden]`, and the encoder's own loss."""
     stream = scene.stream
     sets = [(stream.frames, stream.grid, stream.picks)]
     sets += [(pictures.frames, pictures.grid, pictures.picks) for pictures in stream.attached]
@@ -376,7 +383,7 @@ def _encode(
 
 
 def _embed(model: VideoLlama3ForConditionalGeneration, ids: np.ndarray, visual: torch.Tensor) -> torch.Tensor:
-    """`[1, length, hidden]`, the visual tokens where their ids stand."""
+    """`[1, length, hidden]`: embeddings, with visual tokens in place of their ids."""
     tokens = _tensor(ids, model).long()[None]
     embeddings = model.model.language_model.embed_tokens(tokens)
     mask = (tokens == model.config.image_token_id).unsqueeze(-1)
@@ -384,5 +391,5 @@ def _embed(model: VideoLlama3ForConditionalGeneration, ids: np.ndarray, visual: 
 
 
 def _tensor(values: np.ndarray, model: VideoLlama3ForConditionalGeneration) -> torch.Tensor:
-    """An array where the model is."""
+    """An array as a tensor on the model's device."""
     return torch.from_numpy(values).to(model.device)

@@ -1,4 +1,4 @@
-"""Scenes in which real things play: cut-outs on photographs of a folder of labelled footage. Data workers run this."""
+"""Scenes with real things: cut-outs on photographs, from a folder of labelled footage. Data workers run this."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _GROUNDS = (Ground.PHOTO, Ground.PHOTO, Ground.LEAVES, Ground.ROOM)
 
 
 class Movers:
-    """What plays in a share of the scenes, and on which grounds."""
+    """The real things and backgrounds for a share of the scenes."""
 
     def __init__(self, folder: str, share: float, held_sources: Sequence[str] = ()) -> None:
-        """Raises `SettingsError` where no folder is given, and `ConfigError` where it cannot be read."""
+        """Raises `SettingsError` where no folder is given, and `ConfigError` where the folder cannot be read."""
         if not folder:
             raise SettingsError(
                 f"movers_share {share:g}: real things are cut out of labelled footage, and none is given; "
@@ -36,10 +36,10 @@ class Movers:
         )
         self.photographs = tuple(photo.path for photo in footage.photos if photo.is_empty)
         if not self.cutouts:
-            raise SettingsError(f"{folder}: it holds no cut-out to train on; add some, or set movers_share to 0")
+            raise SettingsError(f"{folder}: has no cut-out to train on; add some, or set movers_share to 0")
 
     def settings(self, rng: np.random.Generator, usual: SceneSettings) -> SceneSettings:
-        """The settings of one scene: with real things in a share of them, else as they are."""
+        """The settings of one scene: with real things in a share of the scenes, otherwise `usual`."""
         if rng.random() >= self.share:
             return usual
         grounds = _GROUNDS if self.photographs else usual.grounds
@@ -47,5 +47,5 @@ class Movers:
 
 
 def kinds_of(scene: Scene, kinds: Sequence[str], further: Sequence[str] = NAMED_KINDS) -> tuple[str, ...]:
-    """Kinds of questions for a scene: those about real things as well, where some may play in it."""
+    """Kinds of questions for a scene, including those about real things where the scene may contain some."""
     return (*kinds, *further) if scene.settings.cutouts else tuple(kinds)

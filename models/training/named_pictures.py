@@ -1,4 +1,4 @@
-"""Pictures with real things in them for the encoder, and what it is asked about their cells. Data workers run this."""
+"""Pictures of real things for the encoder, with the labels of their cells. Data workers run this."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from streaming.scenes.object_names import GROUPS, NAMES
 GROUP_ANSWERS = ("nothing", *GROUPS)
 WORD_ANSWERS = ("nothing", *NAMES, OTHER)
 NAME_SIZES = (len(GROUP_ANSWERS), len(WORD_ANSWERS))
-"""Answers to what is asked about a cell, and about a picture's main thing: its group, and its word."""
+"""Number of answers to the questions about a cell and about a picture's main thing: its group, and its word."""
 PICTURES_PER_GROUP = 8
 CLOSE_UP_SIZES = ((84, 84), (84, 84), (112, 84), (84, 112), (112, 112), (140, 112), (112, 140), (168, 112))
 _WIDE_SHARE = 0.06
-"""Groups whose pictures have the size of a whole view; each costs as much as several of the others."""
+"""Share of groups whose pictures have the size of a whole view; each costs as much as several others."""
 _INNER = 0.72
-"""The middle part of a box, width and height, in which what it is named for fills a cell, corners aside."""
+"""Width and height of the inner part of a box in which the named thing fills a cell, except in corners."""
 
 
 @dataclass(frozen=True, slots=True)
 class NamedPictures:
-    """Some pictures of one grid, and what is on their cells."""
+    """Pictures of one grid with the names of what is on their cells."""
 
     frames: np.ndarray
     """uint8 `[num_frames, height, width, 3]`, as the encoder sees them."""
     cell_names: np.ndarray
-    """int8 `[num_frames, num_cells, 2]` by `NAME_SIZES`; `UNSURE` where it is in doubt."""
+    """int8 `[num_frames, num_cells, 2]` by `NAME_SIZES`; `UNSURE` where the truth is uncertain."""
     mains: np.ndarray
-    """int8 `[num_frames, 2]`: the same of each picture's main thing."""
+    """int8 `[num_frames, 2]` by `NAME_SIZES`: the name of each picture's main thing."""
     main_cells: np.ndarray
-    """bool `[num_frames, num_cells]`: where that thing is; all cells where there is none."""
+    """bool `[num_frames, num_cells]`: the main thing's cells; all cells where there is no main thing."""
     grid: CellGrid
 
 
@@ -49,7 +49,7 @@ def make_named(
     *,
     count: int = PICTURES_PER_GROUP,
 ) -> NamedPictures:
-    """Close-ups of one size from a seed. wide_sizes: of those groups that show a whole view."""
+    """Close-ups of one size, drawn from a seed. wide_sizes: sizes of groups that show a whole view."""
     rng = np.random.default_rng([seed, 0x4A3E])
     sizes = wide_sizes if wide_sizes and rng.random() < _WIDE_SHARE else CLOSE_UP_SIZES
     width, height = sizes[int(rng.integers(len(sizes)))]
@@ -67,7 +67,7 @@ def make_named(
 
 
 def main_of(shown: CloseUp) -> tuple[int, int]:
-    """What a close-up was made for, by `NAME_SIZES`."""
+    """The name of a close-up's main thing, by `NAME_SIZES`."""
     if shown.main is None:
         clear = shown.seen_whole and not any(_overlap(part, 1, 1).any() for part in shown.parts)
         return (0, 0) if clear else (UNSURE, UNSURE)
@@ -75,21 +75,21 @@ def main_of(shown: CloseUp) -> tuple[int, int]:
 
 
 def answers_for(named: Named | None) -> tuple[int, int]:
-    """A name as answers; in doubt where it is None, its word alone where that is empty."""
+    """A name as answers by `NAME_SIZES`: `UNSURE` for `None`; only the word is `UNSURE` where the word is empty."""
     if named is None:
         return UNSURE, UNSURE
     return GROUP_ANSWERS.index(named.group), WORD_ANSWERS.index(named.word) if named.word else UNSURE
 
 
 def names_on(shown: CloseUp, grid: CellGrid) -> tuple[np.ndarray, np.ndarray]:
-    """What is on each cell, int8 `[num_cells, 2]`, and whether that is the main thing, bool `[num_cells]`."""
+    """Names on each cell, int8 `[num_cells, 2]`, and whether the main thing is on it, bool `[num_cells]`."""
     names = np.zeros((grid.num_cells, 2), dtype=np.int8) if shown.seen_whole else _unsure(grid)
     main = np.zeros(grid.num_cells, dtype=bool)
     for number, part in enumerate(shown.parts):
         touched, owned = _cells(part, grid)
         answers = answers_for(part.box.named)
         told = names[:, 0] > 0
-        # Two boxes on a cell: which of them lies before the other is not known, unless it is a cut-out.
+        # Where two boxes share a cell, it is unknown which thing is in front, unless one is a cut-out.
         crowded = owned & told & (names != answers).any(axis=1) & (part.alpha is None)
         names[touched & ~owned & ~told] = UNSURE
         names[owned] = answers
@@ -106,7 +106,7 @@ def _unsure(grid: CellGrid) -> np.ndarray:
 
 
 def _cells(part: Part, grid: CellGrid) -> tuple[np.ndarray, np.ndarray]:
-    """Which cells a part touches, and which of them it fills so far that they are its own."""
+    """The cells that a part touches, and those that it fills enough to name them."""
     if part.alpha is None:
         touched = _overlap(part, grid.rows, grid.cols)
         owned = _overlap(part, grid.rows, grid.cols, inner=_INNER)
@@ -118,13 +118,13 @@ def _cells(part: Part, grid: CellGrid) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _most_of(part: Part, share: np.ndarray) -> np.ndarray:
-    """The cells that hold a large part of a thing smaller than a cell."""
+    """The cells that hold a large share of a thing smaller than a cell."""
     area = (part.box.right - part.box.left) * (part.box.bottom - part.box.top) * share.size
     return (share.ravel() > 0.6 * area) & (area > 0.1)
 
 
 def _overlap(part: Part, rows: int, cols: int, *, inner: float = 1.0) -> np.ndarray:
-    """Which share of each cell lies in the middle part of a box: float64 `[rows, cols]`."""
+    """The share of each cell inside the inner part of a box: float64 `[rows, cols]`."""
     box = part.box
     shares = []
     for low, high, count in ((box.top, box.bottom, rows), (box.left, box.right, cols)):

@@ -1,6 +1,7 @@
-"""How well an encoder in training names what is kept back: `python -m models.training.named_report DIR --footage F`.
+"""Report how well an encoder in training names held-out things: `python -m models.training.named_report DIR --footage
+F`.
 
-Takes the checkpoint and the questions' weights that `train DIR` has saved there. One line goes to `DIR/names.jsonl`.
+Reads the checkpoint and the heads' weights that `train DIR` saved. Writes one line to `DIR/names.jsonl`.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
 SIDE_PX = 112
 MOST_OF_A_WORD = 40
 SURE = 0.7
-"""Above this chance a name would be said."""
+"""Probability above which a name counts as said."""
 
 
 def kept_back_close_ups(footage: Footage) -> list[CloseUp]:
-    """The same close-ups each time, unworn: of each word some, and of nothing as many as of a word."""
+    """Held-out close-ups, undistorted and the same at each call: some for each word, and as many of nothing as for one
+    word."""
     made: list[CloseUp] = []
     counts: dict[tuple[int, int], int] = {}
     for index, (photo, number) in enumerate(_boxes(footage)):
@@ -55,9 +57,9 @@ def _boxes(footage: Footage) -> list[tuple[Photo, int]]:
 
 
 def report(model: VideoLlama3ForConditionalGeneration, heads: AuxHeads, shown: list[CloseUp]) -> dict[str, Any]:
-    """Shares right by group and by word, and of what would be said."""
+    """Accuracies by group and by word, and of names with a probability above `SURE`."""
     if heads.mains is None:
-        raise SettingsError("heads without names: no stage with a names_weight has been trained; train one")
+        raise SettingsError("the heads know no names: no stage with a names_weight was trained; train one")
     vision = VisionSettings(border_px=2)
     grid = vision.fit_grid(SIDE_PX, SIDE_PX)
     chances: list[list[np.ndarray]] = [[], []]
@@ -76,7 +78,7 @@ def report(model: VideoLlama3ForConditionalGeneration, heads: AuxHeads, shown: l
 
 
 def _shares(chances: np.ndarray, truth: np.ndarray, answers: tuple[str, ...]) -> dict[str, Any]:
-    """Right of each answer, the mean of those, and right of what has a chance above `SURE` and is not nothing."""
+    """Accuracy of each answer, their mean, and accuracy of answers above `SURE` other than nothing."""
     known = truth != UNSURE
     chances, truth = chances[known], truth[known]
     best = chances.argmax(axis=1)
@@ -97,11 +99,16 @@ def _shares(chances: np.ndarray, truth: np.ndarray, answers: tuple[str, ...]) ->
 
 
 def main(given: list[str] | None = None) -> int:
-    """Print and write what the newest checkpoint of a folder reaches."""
+    """Print the report of a folder's newest checkpoint and write it to the folder."""
     parser = argparse.ArgumentParser(prog="python -m models.training.named_report", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--footage", type=Path, required=True)
-    parser.add_argument("--held-source", action="append", default=[], help="as the plan's held_sources; repeatable")
+    parser.add_argument(
+        "--held-source",
+        action="append",
+        default=[],
+        help="source to hold out, as in the plan's held_sources; repeatable",
+    )
     arguments = parser.parse_args(given)
     torch.set_num_threads(1)
     footage = read_footage(arguments.footage, kept_back=True, held_sources=tuple(arguments.held_source))

@@ -1,4 +1,4 @@
-"""Remarks of training as an assistant that errs makes them: left out, mistaken for another, a frame beside the truth.
+"""Remarks with an assistant's errors, for training: left out, replaced by a wrong one, or one frame off.
 
 Pure; data workers run this.
 """
@@ -14,8 +14,8 @@ from models.groundtruth.remarks import VIEW_REMARKS
 from models.training.examples import Turn
 
 
-def slighted(turn: Turn, rng: np.random.Generator) -> Turn:
-    """A remark left out; one on the view is mistaken for another half the time."""
+def omitted(turn: Turn, rng: np.random.Generator) -> Turn:
+    """Leave a remark out; half of the remarks on the view are replaced by a wrong one."""
     others = [text for text in VIEW_REMARKS.values() if text != turn.text]
     mistaken = len(others) < len(VIEW_REMARKS) and rng.random() < 0.5
     return replace(turn, unsaid=True, instead=str(rng.choice(others)) if mistaken else None)
@@ -24,10 +24,11 @@ def slighted(turn: Turn, rng: np.random.Generator) -> Turn:
 def mistimed(
     turns: Sequence[Turn], times: np.ndarray, share: float, rng: np.random.Generator
 ) -> tuple[list[Turn], dict[float, float]]:
-    """A share of the remarks moved to the sampled frame before or after their own; and from which time to which.
+    """Move a share of the remarks to the sampled frame before or after their own; also returns the moved times, old to
+    new.
 
-    turns: in order; times: float64 `[num_frames]`, sampled. Order is kept: no two of the remarks share a frame that did
-    not share one before.
+    turns: in order; times: float64 `[num_frames]`, sampled. Order is kept: no two remarks share a frame that did not
+    share one before.
     """
     frames = np.searchsorted(times, [turn.time_s for turn in turns]).tolist()
     told, moved = list(turns), {}
@@ -44,9 +45,9 @@ def mistimed(
 
 
 def following(aside: Turn, moved: dict[float, float]) -> Turn | None:
-    """A question with what it rests on moved along; None where it falls between a remark's own time and its new one.
+    """A question with its evidence moved along; `None` where it falls between a remark's old time and its new one.
 
-    An answer that tells the time of a remark which has moved is not asked for either: nobody could know it.
+    Also `None` where the answer gives the time of a moved remark, because the answer could not be known.
     """
     if any(min(pair) <= aside.time_s < max(pair) for pair in moved.items()):
         return None

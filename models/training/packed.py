@@ -1,7 +1,7 @@
-"""Many scenes in one pass, for GPUs: the losses of `losses.batch_losses` to rounding, in a few large products.
+"""Many scenes in one pass, for GPUs: the losses of `losses.batch_losses` up to rounding, in a few large products.
 
-Each scene is a row: its stream, and after that the questions on forks of it, under a mask that lets each see what a
-session would. Rows are padded to the longest; on a processor, which gains nothing from large products, that would cost
+Each scene is a row: its stream, then the questions on forks of it, with a mask under which each token sees what a
+session would. Rows are padded to the longest; on a CPU, which gains nothing from large products, padding would cost
 more than it saves. Runs in the training process; `PackedRow.of` in data workers, too.
 """
 
@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from models.training.attention_supervision import (
-    LOOKS,
+    ATTENTION_KINDS,
     answering_depth,
-    held_head,
     recalled,
+    supervised_head,
     telling_logits,
     told_digits,
 )
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     from models.training.stage import TrainingStage
 
 _LENGTH_STEP = 64
-"""Rows are padded to a multiple of so many tokens, which fast attention asks for."""
+"""Rows are padded to a multiple of this many tokens, which fast attention requires."""
 _STREAM, _PADDING = -1, -2
 _TEXT, _DECISION, _ANSWER = range(3)
 
 
 @dataclass(frozen=True, slots=True)
 class PackedRow:
-    """One scene, ready to be laid beside others: what is read, what is asked, and where heads are to look."""
+    """One scene, prepared for a batch: its tokens, its labels, and its attention targets."""
 
     scene: TrainingScene
     ids: np.ndarray
@@ -55,15 +55,17 @@ class PackedRow:
     reach: np.ndarray
     """int64 `[length]`: the last position of the stream that each token sees."""
     positions: np.ndarray
-    """int64 `[length]`, as the rotary embedding counts them."""
+    """int64 `[length]`: positions for the rotary embedding."""
     image_at: np.ndarray
-    """int64 `[num_visual]`, those of attached pictures last."""
+    """int64 `[num_visual]`: positions of visual tokens, those of attached pictures last."""
     asked: np.ndarray
-    """int64 `[num_asked, 3]`: position, the token that should follow it, whether text, a decision or an answer."""
+    """int64 `[num_asked, 3]`: position, the token that should follow it, and its kind: text, a decision or an
+    answer."""
     weights: np.ndarray
     """float32 `[num_asked]`."""
     looks: dict[str, tuple[np.ndarray, np.ndarray]]
-    """By `LOOKS`: positions that look, int64 `[num_looking]`, and pairs of which of them and where to."""
+    """Attention targets by `ATTENTION_KINDS`: attending positions, int64 `[num_looking]`, and pairs of (index of one of
+    them, position to attend to)."""
     told: np.ndarray
     """int64 `[num_told, 2]`: positions that have fetched a digit, and the digit's token."""
 
@@ -73,7 +75,7 @@ class PackedRow:
         scene: TrainingScene,
         image: int,
         decision_ids: tuple[int, int],
-        measured: Collection[str] = LOOKS,
+        measured: Collection[str] = ATTENTION_KINDS,
     ) -> PackedRow:
         """image: the image token's id. decision_ids: (im_start, stream_start)."""
         stream, asides = scene.stream, scene.stream.asides
@@ -107,7 +109,7 @@ class PackedRow:
 
 
 def _grouped(pairs: np.ndarray, owners: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(position, place) pairs, less those a position does not see, grouped by position."""
+    """(position, place) pairs grouped by position, without those that the position does not see."""
     at, place = pairs[:, 0], pairs[:, 1]
     own = (owners[at] == owners[place]) & (place <= at)
     seen = np.where(owners[place] == _STREAM, place <= reach[at], own)
@@ -116,7 +118,7 @@ def _grouped(pairs: np.ndarray, owners: np.ndarray, reach: np.ndarray) -> tuple[
 
 
 def _looks(stream: StreamExample, image: int) -> Iterator[tuple[str, np.ndarray]]:
-    """The kinds of looks that are pairs of positions, each as int64 `[num_pairs, 2]`: who looks, and where."""
+    """The kinds of attention targets that are pairs of positions, each as int64 `[num_pairs, 2]`: from, to."""
     asides, length = stream.asides, len(stream.ids)
     copied, source = asides.copies[:, 0], asides.copies[:, 1]
     plain = np.flatnonzero((asides.labels != IGNORED) & ~np.isin(np.arange(len(asides.ids)), copied))
@@ -126,7 +128,7 @@ def _looks(stream: StreamExample, image: int) -> Iterator[tuple[str, np.ndarray]
         places = np.arange(first, end)
         pairs.append(np.stack([np.repeat(answering, len(places)), np.tile(places, len(answering))], axis=1))
     pointing = np.concatenate(pairs).astype(np.int64)
-    # A place may be evidence twice, and is wanted once.
+    # A place may be evidence twice but is one target.
     yield "pointing", np.unique(pointing, axis=0) + (length, 0)
     yield "matching", np.unique(asides.matches.astype(np.int64), axis=0).reshape(-1, 2) + (length, 0)
     yield "carrying", stream.carries[:, :2].astype(np.int64)
@@ -143,9 +145,9 @@ def packed_losses(
     *,
     train_vision: bool = True,
 ) -> Losses:
-    """Forward all rows at once; the mean of their losses. Arguments as for `batch_losses`.
+    """Run all rows forward at once; returns the mean of their losses. Arguments as in `batch_losses`.
 
-    Memory grows with the number of rows times the square of the longest: lay together what is of like length.
+    Memory grows with the number of rows times the square of the longest: pack rows of similar length.
     """
     batch = _Batch(model, rows)
     figures: dict[str, torch.Tensor] = {}
@@ -163,7 +165,7 @@ def packed_losses(
         total = total + stage.language_weight * text + stage.decision_weight * decision
         total = total + stage.answers_weight * answers
         total = total + stage.state_weight * state + stage.history_weight * history
-        for name, weight in stage.looks.items():
+        for name, weight in stage.attention_weights.items():
             loss = batch.telling(hidden) if name == "telling" else batch.look(name, hidden)
             if loss is not None:
                 total = total + weight * loss
@@ -178,7 +180,7 @@ def packed_losses(
 
 
 class _Batch:
-    """Rows laid beside each other where the model is, and what is made of them."""
+    """Rows side by side on the model's device, and the computations over them."""
 
     def __init__(self, model: VideoLlama3ForConditionalGeneration, rows: Sequence[PackedRow]) -> None:
         self._model, self._rows = model, rows
@@ -199,12 +201,13 @@ class _Batch:
         return torch.from_numpy(values).to(self._model.device, non_blocking=True)
 
     def _flat(self, each: Sequence[np.ndarray]) -> torch.Tensor:
-        """One array for each row, one under the other, first column moved to the row's place in the flat batch."""
+        """The rows' arrays concatenated, with each first column changed to the position in the flat batch."""
         moved = [values + (number * self._width, *[0] * (values.shape[1] - 1)) for number, values in enumerate(each)]
         return self._put(np.concatenate(moved))
 
     def _additive(self, owners: torch.Tensor, reach: torch.Tensor) -> torch.Tensor:
-        """`[num_rows, 1, width, width]`: 0 where a token sees another, −inf elsewhere; padding sees itself."""
+        """`[num_rows, 1, width, width]`: 0 where a token may attend to another, −inf elsewhere; padding attends to
+        itself."""
         order = torch.arange(self._width, device=owners.device)
         sees = (owners == _STREAM)[:, None, :] & (order <= reach[:, :, None])
         sees |= (owners[:, :, None] == owners[:, None, :]) & (owners >= 0)[:, None, :] & (order <= order[:, None])
@@ -251,7 +254,7 @@ class _Batch:
         return all_tokens.index_select(0, self._put(np.concatenate(picks))), cells / len(self._rows)
 
     def read(self, visual: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The language model's vectors before each layer and after the last, `[num_rows, width, hidden]` each."""
+        """The language model's hidden states before each layer and after the last, `[num_rows, width, hidden]` each."""
         language = self._model.model.language_model
         embeddings = language.embed_tokens(self._ids)
         at = self._flat([row.image_at[:, None] for row in self._rows])[:, 0]
@@ -266,13 +269,14 @@ class _Batch:
         return (*made.hidden_states[:-1], made.last_hidden_state)
 
     def words(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Weighted loss of each labelled position, whether its likeliest token is right (0 or 1), and its label."""
+        """Weighted loss of each labelled position, whether its most likely token is right (0 or 1), and its label."""
         logits = self._model.lm_head(hidden.flatten(0, 1).index_select(0, self._asked_at))
         loss = torch.nn.functional.cross_entropy(logits.float(), self._targets, reduction="none") * self._weights
         return loss, (logits.detach().argmax(dim=-1) == self._targets).float(), self._targets
 
     def heads(self, heads: AuxHeads, hidden: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """What visual tokens and frames' ends are asked, as `losses` asks it: histories, states."""
+        """Losses of histories, read from visual tokens, and of states, read from frames' last tokens, as in
+        `losses`."""
         number = len(self._rows)
         early, late = asked_depths(len(hidden) - 1)
         scenes = [row.scene for row in self._rows]
@@ -289,10 +293,10 @@ class _Batch:
         return found[0], found[1]
 
     def look(self, name: str, hidden: Sequence[torch.Tensor]) -> torch.Tensor | None:
-        """`looks.AttentionTargets.loss` of one kind of looks, each row's mean over those that look, mean over rows."""
+        """`AttentionTargets.loss` of one kind of target: the mean over each row's attending tokens, then over rows."""
         from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
-        depth, head = held_head(name, len(hidden) - 1)
+        depth, head = supervised_head(name, len(hidden) - 1)
         looking = [row.looks[name][0] for row in self._rows]
         most = max(len(at) for at in looking)
         if not most:
@@ -328,7 +332,7 @@ class _Batch:
         return ((whole - wanted) * self._put(shares.astype(np.float32))).sum()
 
     def telling(self, hidden: Sequence[torch.Tensor]) -> torch.Tensor | None:
-        """`looks.telling`, each row's mean over the digits told, mean over rows."""
+        """`attention_supervision.telling`: the mean over each row's fetched digits, then over rows."""
         counts = np.array([len(row.told) for row in self._rows])
         if not counts.any():
             return None
@@ -343,7 +347,7 @@ class _Batch:
 
 
 def _grouped_logsumexp(values: torch.Tensor, groups: torch.Tensor, num_groups: int) -> torch.Tensor:
-    """log of the sum of exponentials within each group, all of which have members."""
+    """log of the sum of exponentials within each group; no group is empty."""
     highest = torch.full((num_groups,), -math.inf, device=values.device)
     highest = highest.scatter_reduce(0, groups, values.detach(), "amax")
     shares = (values - highest.index_select(0, groups)).exp()

@@ -1,4 +1,5 @@
-"""A stage of training: how long, how fast, which parts learn, and what each loss weighs. Plain data; any thread."""
+"""A stage of training: its length, its learning rate, the parts it trains, and the weight of each loss. Plain data; any
+thread."""
 
 from __future__ import annotations
 
@@ -7,18 +8,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models.errors import SettingsError
-from models.training.attention_supervision import LOOKS
+from models.training.attention_supervision import ATTENTION_KINDS
 
 if TYPE_CHECKING:
     pass
 
 PARTS = ("vision", "projector", "language")
-"""The parts of a model that a stage may train or leave frozen."""
+"""The parts of a model that a stage may train or freeze."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingStage:
-    """One stretch of training with one learning rate schedule."""
+    """A section of training with one learning rate schedule."""
 
     name: str
     num_steps: int
@@ -28,34 +29,37 @@ class TrainingStage:
     """Learning rate at the end, as a share of the highest."""
     weight_decay: float = 0.05
     cells_weight: float = 0.3
-    """Weight of the encoder's own objective: where is this cell, what is on it."""
+    """Weight of the encoder's auxiliary loss: which cell this is, and what is on it."""
     state_weight: float = 0.3
-    """Weight of the language model's own objective: what is where, what moves, what has just happened."""
+    """Weight of the language model's auxiliary loss: what is where, what moves, what has just happened."""
     history_weight: float = 0.3
-    """Weight of what is asked of each visual token: what was there before, what the thing there does."""
+    """Weight of the history loss of each visual token: what was there before, and what the thing there is doing."""
     names_weight: float = 0.0
-    """Weight of the encoder's objective on real things: what is on a cell called, and a picture's main thing."""
+    """Weight of the encoder's loss on real things: the name on a cell, and the name of a picture's main thing."""
     language_weight: float = 1.0
-    """0 trains the encoder and the projector alone."""
+    """Weight of the loss of words; 0 trains the encoder and the projector only."""
     answers_weight: float = 2.0
     """Weight of the answers to questions on forks."""
     pointing_weight: float = 0.0
-    """Weight of where those answers look: one head is held to look at what they rest on."""
+    """Weight of the attention loss of those answers: one head is supervised to attend to their evidence."""
     matching_weight: float = 0.0
-    """Weight of where colours, shapes and times in questions look: one head is held to look at where the same is."""
+    """Weight of the attention loss of colours, shapes and times in questions: one head is supervised to attend to the
+    same word or thing."""
     carrying_weight: float = 0.0
-    """Weight of where the ends of remarks look: one head is held to fetch the time shown before, piece by piece."""
+    """Weight of the attention loss of remarks' last tokens: one head is supervised to fetch the time shown before,
+    token by token."""
     dating_weight: float = 0.0
-    """Weight of where remarks' words look: one head is held to look at the time shown before."""
+    """Weight of the attention loss of remarks' words: one head is supervised to attend to the time shown before."""
     telling_weight: float = 0.0
-    """Weight of what an answer would take from the ends of remarks: the digits that they have fetched."""
+    """Weight of the loss of the digits that remarks' last tokens have fetched, as an answer would read them."""
     recalling_weight: float = 0.0
-    """Weight of where visual tokens look: one head is held to look at what was on the same cell before."""
+    """Weight of the attention loss of visual tokens: one head is supervised to attend to the same cell's previous
+    token."""
     decision_weight: float = 1.0
     vision_every: int = 1
-    """The vision tower learns in each so-manieth step; in the others it is only looked through, at a third the cost."""
+    """Train the vision tower every n-th step; other steps only run it forward, at a third of the cost."""
     trains: tuple[str, ...] = PARTS
-    """Which of `PARTS` learn; the parameters of the others stay equal to the bit."""
+    """The members of `PARTS` to train; the parameters of the others stay bit-identical."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trains", tuple(self.trains))
@@ -65,13 +69,13 @@ class TrainingStage:
             )
 
     @property
-    def looks(self) -> dict[str, float]:
-        """Weights of the kinds of looks that are held at all, by name."""
-        weights = {name: getattr(self, f"{name}_weight") for name in LOOKS}
+    def attention_weights(self) -> dict[str, float]:
+        """Weights of the attention losses that are in use, by name."""
+        weights = {name: getattr(self, f"{name}_weight") for name in ATTENTION_KINDS}
         return {name: weight for name, weight in weights.items() if weight}
 
     def rate_at(self, step: int) -> float:
-        """Learning rate at a step: linear warm-up, cosine decay."""
+        """Learning rate at a step: linear warm-up, then cosine decay."""
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
         share = (step - self.warmup_steps) / max(self.num_steps - self.warmup_steps, 1)

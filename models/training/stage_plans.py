@@ -1,7 +1,7 @@
-"""The paper's four stages in small: each a YAML with a row for each row of the paper's data tables.
+"""The paper's four stages in small: each is a YAML file with a row for each row of the paper's data tables.
 
-A row names the published data, how much of it there was, and either what stands for it here (a mixture of scenes and
-its share of the stage's batches) or why nothing does. Data workers run this.
+A row names the published data, its amount, and either its replacement here (a mixture of scenes and its share of the
+stage's batches) or the reason why there is none. Data workers run this.
 """
 
 from __future__ import annotations
@@ -28,25 +28,26 @@ BATCH_SIZE = 6
 NEW_PER_BATCH = 3
 _ROW_KEYS = {"kind", "data", "samples", "here", "share", "mixture", "absent"}
 _NUMBERS_OF_A_ROW = 100_000_000
-"""Examples of a row are numbered apart from those of the others, since what a frozen tower made is kept by number."""
+"""Number of examples in a row's range of numbers; ranges do not overlap, because a frozen tower's outputs are cached by
+number."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
-    """One row of a data table of the paper."""
+    """A row of one of the paper's data tables."""
 
     kind: str
     data: tuple[str, ...]
     samples: str
-    """How many samples the paper has, as it says it."""
+    """Number of samples in the paper, as the paper writes it."""
     share: float = 0.0
     """Share of the stage's batches."""
     mixture: Mixture | None = None
-    """What stands for it; None where nothing does."""
+    """The mixture that replaces the published data; `None` where nothing does."""
     here: str = ""
-    """What that is, in words."""
+    """Description of the replacement."""
     absent: str = ""
-    """Why nothing stands for it."""
+    """The reason why there is no replacement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +58,25 @@ class PaperStage:
     table: int
     samples: str
     trains: tuple[str, ...]
-    """What the paper trains in it."""
+    """The parts that the paper trains in this stage."""
     rows: tuple[PlanRow, ...]
 
     @property
     def present(self) -> tuple[PlanRow, ...]:
-        """Rows with a counterpart."""
+        """The rows with a replacement."""
         return tuple(row for row in self.rows if row.mixture is not None)
 
 
 def read_stages(folder: Path = STAGES_PATH) -> list[PaperStage]:
-    """The stages of a folder, `stage*.yaml` in order of their names. Raises `SettingsError`."""
+    """Read the stages of a folder, `stage*.yaml` in order of their names. Raises `SettingsError`."""
     paths = sorted(folder.glob("stage*.yaml"))
     if not paths:
-        raise SettingsError(f"{folder}: holds no stage*.yaml; a folder of stages is wanted; see {STAGES_PATH.name}/")
+        raise SettingsError(f"{folder}: holds no stage*.yaml; give a folder of stages; see {STAGES_PATH.name}/")
     return [read_stage(path) for path in paths]
 
 
 def read_stage(path: Path) -> PaperStage:
-    """One stage. Raises `SettingsError` for unknown keys, shares that do not add up, and rows that say too little."""
+    """Read one stage. Raises `SettingsError` for unknown keys, shares that do not add up to 1, and incomplete rows."""
     import yaml
 
     from models.training.stage import TrainingStage
@@ -87,7 +88,7 @@ def read_stage(path: Path) -> PaperStage:
     rows = tuple(_row(row, path) for row in values["rows"])
     total = sum(row.share for row in rows)
     if abs(total - 1.0) > 1e-6:
-        raise SettingsError(f"{path}: the rows' shares add up to {total:g}; they make up a stage; let them add up to 1")
+        raise SettingsError(f"{path}: the rows' shares add up to {total:g}; they must add up to 1; change them")
     paper = values["paper"]
     return PaperStage(TrainingStage(**values["stage"]), paper["table"], paper["samples"], tuple(paper["trains"]), rows)
 
@@ -111,7 +112,7 @@ def _row(values: dict[str, Any], path: Path) -> PlanRow:
 
 
 class RowBatches:
-    """Batches of a stage, each of one row, by the rows' shares. Deterministic in (seed, step)."""
+    """Batches of a stage, each from one row, drawn by the rows' shares. Deterministic in (seed, step)."""
 
     def __init__(
         self, checkpoint: Checkpoint, stage: PaperStage, folder: Path, seed: int, batch_size: int, new_per_batch: int
@@ -134,7 +135,7 @@ class RowBatches:
         return len(self._rows)
 
     def row_at(self, step: int) -> int:
-        """Which of the rows with a counterpart a step takes."""
+        """The index, among the rows with a replacement, of the row that a step takes."""
         return int(self._rows[step])
 
     def __getitem__(self, step: int) -> list[Example]:

@@ -1,4 +1,4 @@
-"""Training batches: examples kept on disk or in memory, mixed new with old. Data workers run this."""
+"""Training batches: examples cached on disk or in memory, new ones mixed with earlier ones. Data workers run this."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from streaming.scenes.scenario import SceneSettings
 
 CLOSE_SIZES = ((84, 84), (84, 84), (56, 56), (84, 56), (112, 84))
 _STILLS_KEPT = 2000
-"""Groups of still lifes kept in memory; older ones are not shown again."""
+"""Most groups of still lifes kept in memory; older ones are not used again."""
 _ASIDE_ARRAYS = ("ids", "labels", "weights", "numbers", "after", "evidence", "matches", "copies")
 _STREAM_ARRAYS = ("ids", "labels", "weights", "frames", "frame_numbers", "frame_ends", "picks", "carries", "dated")
 
@@ -29,7 +29,7 @@ Example = TypeVar("Example", covariant=True)
 
 
 class Store(Protocol[Example]):
-    """Where numbered examples come from."""
+    """A source of numbered examples."""
 
     def get(self, index: int) -> Example:
         """Example number `index`."""
@@ -37,7 +37,8 @@ class Store(Protocol[Example]):
 
 
 class SceneStore:
-    """Examples on disk, made on first use; many readers, each example written once and renamed into place."""
+    """Examples on disk, made on first use. Many readers; each example is written once, completely, then renamed to its
+    final name."""
 
     def __init__(self, folder: Path, maker: SceneMaker) -> None:
         self._folder = folder
@@ -55,7 +56,8 @@ class SceneStore:
 
 
 class StillStore:
-    """Still lifes for the encoder's own stage, the newest kept in memory: painting one costs as much as learning it."""
+    """Still lifes for the encoder's stage, the newest kept in memory, because drawing one costs as much as training on
+    it."""
 
     def __init__(self, checkpoint: Checkpoint, mixture: Mixture, seed: int) -> None:
         self._vision = checkpoint.vision
@@ -67,7 +69,8 @@ class StillStore:
         self._kept: OrderedDict[int, Stills | NamedPictures] = OrderedDict()
 
     def get(self, index: int) -> Stills | NamedPictures:
-        """Group number `index`: eight pictures of one ground; `close_share` of them small with one plain shape each."""
+        """Group number `index`: eight pictures with one background; `close_share` of the groups are close-ups of one
+        plain shape each."""
         if index not in self._kept:
             self._kept[index] = self._made(index)
             if len(self._kept) > _STILLS_KEPT:
@@ -89,7 +92,7 @@ class StillStore:
 
 
 def _close_ups(mixture: Mixture) -> CloseUps:
-    """What real things are shown from. Raises `SettingsError` where no folder of them is given."""
+    """The source of pictures of real things. Raises `SettingsError` where no folder of footage is given."""
     if not mixture.footage:
         raise SettingsError(
             f"named_share {mixture.named_share:g}: such pictures are made of labelled footage, and none is given; "
@@ -99,7 +102,7 @@ def _close_ups(mixture: Mixture) -> CloseUps:
 
 
 class Batches(Generic[Example]):
-    """Batch number s: some new scenes and some earlier ones. Deterministic in (seed, s), so training can resume."""
+    """Batch number s: some new examples and some earlier ones. Deterministic in (seed, s), so training can resume."""
 
     def __init__(self, store: Store[Example], seed: int, batch_size: int, new_per_batch: int, num_steps: int) -> None:
         self._store = store

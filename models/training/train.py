@@ -1,4 +1,5 @@
-"""`python app.py train`: a small checkpoint, stage by stage, from a plan in YAML; stops and resumes anywhere."""
+"""`python app.py train`: train a small checkpoint stage by stage from a plan in YAML; can stop and resume at any
+step."""
 
 from __future__ import annotations
 
@@ -28,11 +29,11 @@ class Plan:
     batch_size: int
     new_per_batch: int
     stages: tuple[tuple[Any, Any], ...]
-    """Pairs of `TrainingStage` and `Mixture`, or of `TrainingStage` and the `PaperStage` that it belongs to."""
+    """Pairs of `TrainingStage` and `Mixture`, or of `TrainingStage` and the `PaperStage` it belongs to."""
 
 
 def read_plan(path: Path) -> Plan:
-    """Read a plan, or a folder of stages as `stages/` has them; unknown keys are errors."""
+    """Read a plan, or a folder of stages such as `stages/`; unknown keys are errors."""
     import yaml
 
     from models.training import stage_plans
@@ -56,12 +57,12 @@ def read_plan(path: Path) -> Plan:
 
 
 def _frozen(value: Any) -> Any:
-    """Lists as tuples, all the way down."""
+    """The value with all lists converted to tuples, at any depth."""
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def with_footage(plan: Plan, footage: Path | None) -> Plan:
-    """The plan with a folder of labelled footage in every mixture that takes named pictures of it."""
+    """The plan with the footage folder set in every mixture that uses pictures of real things."""
     from models.training.data import Mixture
 
     if footage is None:
@@ -88,11 +89,11 @@ def train(
 ) -> Path:
     """Train in `folder` until the plan is done or `minutes` have passed. Returns the checkpoint folder.
 
-    A second call goes on at the step where the first one stopped, with the same batches. The folder holds the log of
+    A second call resumes at the step where the first one stopped, with the same batches. The folder holds the log of
     the losses, and their curves as `loss.png`. footage: folder of labelled photographs and cut-outs (docs/footage.md),
-    for stages with `named_share`. device: as torch names it, "cuda" for one. bf16: products in bfloat16,
-    which GPUs and processors with AVX-512 BF16 or AMX do faster. On a GPU the scenes of a batch go through the model
-    together. progress: show a bar.
+    for stages with `named_share`. device: a torch device, such as "cuda". bf16: products in bfloat16, which GPUs and
+    CPUs with AVX-512 BF16 or AMX do faster. On a GPU the scenes of a batch go through the model together. progress:
+    show a bar.
     """
     import torch
     from torch.utils.data import DataLoader
@@ -103,7 +104,7 @@ def train(
     plan = with_footage(read_plan(plan_path), footage)
     stop_at_s = None if minutes is None else time.monotonic() + minutes * 60
     checkpoint = _checkpoint(folder / "model", plan.seed, device)
-    torch.set_num_threads(threads)  # after loading, which chooses for live use
+    torch.set_num_threads(threads)  # after loading, which sets the threads for live use
     model, special = checkpoint.model, checkpoint.special
     model.requires_grad_(True)
     for number, (stage, _mixture) in enumerate(plan.stages):
@@ -126,7 +127,7 @@ def train(
         complete = _run(trainer, loader, stop_at_s, progress)
         draw_curves(folder / "log.jsonl", folder / "loss.png")
         if not complete:
-            say(f"stopped at step {trainer.step} of stage {stage.name}; run again to go on")
+            say(f"stopped at step {trainer.step} of stage {stage.name}; run again to continue")
             return folder / "model"
         done.touch()
     say("the plan is done")
@@ -134,7 +135,7 @@ def train(
 
 
 def _batches(checkpoint: Checkpoint, plan: Plan, number: int, folder: Path) -> Batches[Any] | RowBatches:
-    """The batches of a stage; what is rendered for them is kept in `folder`."""
+    """The batches of a stage; rendered examples are cached in `folder`."""
     from models.training.data import Mixture, SceneMaker
     from models.training.stage_plans import RowBatches
     from models.training.stores import Batches, SceneStore, StillStore
@@ -153,7 +154,7 @@ def _batches(checkpoint: Checkpoint, plan: Plan, number: int, folder: Path) -> B
 
 
 def _run(trainer: Trainer, loader: Iterable[Any], stop_at_s: float | None, progress: bool) -> bool:
-    """One stage, under a bar."""
+    """Run one stage, with a progress bar where wanted."""
     from tqdm import tqdm
 
     stage = trainer.stage
@@ -167,7 +168,7 @@ def _run(trainer: Trainer, loader: Iterable[Any], stop_at_s: float | None, progr
 
 
 def _checkpoint(folder: Path, seed: int, device: str) -> Checkpoint:
-    """The checkpoint to train, through the loader that live use has; a new one where the folder holds none."""
+    """The checkpoint to train, through the loader of live use; a new one where the folder holds none."""
     from models.checkpoint.loader import load_checkpoint
     from models.groundtruth.scenes import CORPUS
     from models.training.blueprint import EMBEDDED_SIZES, new_model

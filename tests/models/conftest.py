@@ -1,4 +1,4 @@
-"""Tiny checkpoints, made once, and what tests of sessions share."""
+"""Tiny checkpoints, created once, and fixtures shared by tests of sessions."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def engine(checkpoint: Checkpoint) -> Iterator[Engine]:
 
 
 def save_untrained(folder: Path, sizes: Sizes = TRAINEE, seed: int = 0) -> Path:
-    """Write a checkpoint with random weights and a tokenizer of the embedded one's kind; returns its folder."""
+    """Write a checkpoint with random weights and a tokenizer like the embedded one's; returns its folder."""
     new_model(folder, list(all_remarks())[::40], sizes, seed=seed).save_pretrained(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def trainee(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    """One with random weights; whoever trains it takes a copy."""
+    """A checkpoint with random weights; a test that trains it takes a copy."""
     return load_checkpoint(save_untrained(tmp_path_factory.mktemp("blueprint")), device="cpu", progress=False)

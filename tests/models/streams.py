@@ -25,11 +25,11 @@ from streaming.types import Frame
 T = TypeVar("T")
 
 SIDE_PX = 112
-"""Four by four merged cells of 28 px."""
+"""Side of the pictures: four by four merged cells of 28 px."""
 
 
 def small_settings(**changes: object) -> StreamSettings:
-    """Sixteen cells, one frame a second, and windows that fill within twenty frames."""
+    """Settings with sixteen cells, one frame per second, and windows that fill within twenty frames."""
     values: dict[str, object] = {
         "max_cells": 16,
         "fps": 1.0,
@@ -40,7 +40,7 @@ def small_settings(**changes: object) -> StreamSettings:
 
 
 def picture(step: int, size_px: tuple[int, int] = (SIDE_PX, SIDE_PX), seed: int = 0) -> np.ndarray:
-    """A textured ground with a bright square at a place that depends on `step`; RGB uint8."""
+    """A textured background with a bright square at a place that depends on `step`; RGB uint8."""
     height, width = size_px
     image = np.random.default_rng(seed).integers(60, 120, (height, width, 3), dtype=np.uint8)
     top, left = (step * 23) % (height - 28), (step * 17) % (width - 28)
@@ -53,20 +53,20 @@ def frame(image: np.ndarray, index: int, pts_s: float) -> Frame:
 
 
 def moving(num_frames: int, *, start_s: float = 0.0, every_s: float = 1.0) -> Iterator[Frame]:
-    """A square that is somewhere else in every frame."""
+    """Frames with a square at another place in every frame."""
     for index in range(num_frames):
         yield frame(picture(index), index, start_s + index * every_s)
 
 
 def watch(engine: Engine, session: Session, num_frames: int, *, start_s: float = 0.0, first: int = 0) -> list[Sight]:
-    """See so many pictures, one a second."""
+    """Show `num_frames` pictures to the session, one per second."""
     numbers = range(first, first + num_frames)
     return [engine.run(session.see(frame(picture(index), index, start_s + index))) for index in numbers]
 
 
 @as_steps
 def noting(steps: Steps[T], outputs: list[Output]) -> StepGenerator[T]:
-    """The same steps, with what each forward pass gave noted on the way."""
+    """The same steps, with the result of each forward pass appended to `outputs`."""
     output: Output | None = None
     while True:
         try:
@@ -79,7 +79,7 @@ def noting(steps: Steps[T], outputs: list[Output]) -> StepGenerator[T]:
 
 
 class Script(TokenSampler):
-    """A sampler that says what it was given, turn after turn, and ends every other turn at once."""
+    """A sampler that says the given texts, turn after turn, and ends every other turn at once."""
 
     def __init__(self, checkpoint: Checkpoint, *turns: str) -> None:
         super().__init__()
@@ -95,27 +95,27 @@ class Script(TokenSampler):
 
 
 def read(session: Session, checkpoint: Checkpoint) -> str:
-    """What the session's memory says, `<image>` once a picture."""
+    """The text of the session's memory, one `<image>` per picture."""
     assert checkpoint.tokenizer is not None
     text = str(checkpoint.tokenizer.decode([token for span in session.context.ledger for token in span.ids]))
     return re.sub(f"({IMAGE_TOKEN})+", IMAGE_TOKEN, text)
 
 
 def recomputed(session: Session, checkpoint: Checkpoint) -> torch.Tensor:
-    """Logits `[vocab]` at the end of the session's memory, by one plain forward pass of transformers."""
+    """Logits `[vocab]` at the end of the session's memory, from one plain forward pass of transformers."""
     with torch.inference_mode():
         parts = [session.context.embeddings(span) for span in session.context.ledger]
         return checkpoint.model(inputs_embeds=torch.cat(parts)[None]).logits[0, -1]
 
 
 def last(session: Session) -> torch.Tensor:
-    """Logits `[vocab]` the session itself got at the end of its memory."""
+    """Logits `[vocab]` that the session itself computed at the end of its memory."""
     assert session.context.last_logits is not None
     return session.context.last_logits[0]
 
 
 def check_whole(session: Session) -> None:
-    """Cache and ledger agree, and every key stands where it should."""
+    """Check that cache and ledger agree, and that every key is rotated for its position."""
     context = session.context
     assert context.cache.length == len(context.ledger)
     if context.cache.length:

@@ -1,4 +1,4 @@
-"""Asked aside: an answer that leaves cache and later output as they were; and what a session may come to take."""
+"""Questions asked aside leave cache and later output unchanged; sessions stay within their memory estimates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions on forks in training: each is read as if it alone followed the stream, and looks at what it rests on."""
+"""Questions on forks in training: each is read as if it alone followed the stream, and attends to its evidence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from models.checkpoint.loader import Checkpoint
 from models.eviction import WindowSettings
 from models.session.tokenizer import StreamTokenizer
-from models.training.attention_supervision import LOOKS
+from models.training.attention_supervision import ATTENTION_KINDS
 from models.training.aux_heads import AuxHeads
 from models.training.data import Mixture, SceneMaker, TrainingScene
 from models.training.examples import ANSWER_WEIGHT, ExampleBuilder, StreamExample, Turn
@@ -30,7 +30,7 @@ from tests.models.conftest import TRAINEE
 
 @contextmanager
 def _plain_attention(language: PreTrainedModel) -> Iterator[None]:
-    """Inside, each head's attention can be asked for."""
+    """Context in which each head's attention weights can be returned."""
     language.set_attn_implementation("eager")
     try:
         with torch.no_grad():
@@ -40,7 +40,7 @@ def _plain_attention(language: PreTrainedModel) -> Iterator[None]:
 
 
 def _assert_looks(looks: Mapping[str, torch.Tensor | None], **found: list[torch.Tensor]) -> None:
-    """Each kind of look is the mean of −log of the shares that were found."""
+    """Check that the loss of each kind of attention is the mean of −log of the given attention."""
     for name, shares in found.items():
         loss = looks[name]
         assert loss is not None
@@ -96,7 +96,7 @@ def test_an_aside_whose_context_an_eviction_cut_is_left_out(trainee: Checkpoint)
 
 
 def _scene(trainee: Checkpoint, **mixture: object) -> TrainingScene:
-    """The first scene of a mixture with several questions that rest on something."""
+    """The first scene of a mixture that has several questions with evidence."""
     maker = SceneMaker(trainee, Mixture(**{"duration_s": (20, 24), "asides_per_scene": 8.0} | mixture), 3)  # type: ignore[arg-type]
     for number in range(40):
         scene = maker.make(number)
@@ -140,7 +140,7 @@ def test_where_answers_look_is_the_attention_of_the_first_head(trainee: Checkpoi
                     row = looks[int(after) + 1 + int(token) - start]
                     shares.append(row[torch.from_numpy(np.unique(places)).long()].sum())
     assert len(asides.copies) >= 3 and len(matched) >= 4
-    _assert_looks(read.looks, pointing=shares, matching=matched)
+    _assert_looks(read.attention_losses, pointing=shares, matching=matched)
 
 
 def test_what_words_fetch_and_cells_recall_is_the_attention_of_the_second_layer(trainee: Checkpoint) -> None:
@@ -161,7 +161,7 @@ def test_what_words_fetch_and_cells_recall_is_the_attention_of_the_second_layer(
     fetched = [attention[0, 0, word, digit] for word, digit, _ in stream.carries.tolist()]
     dated = [attention[0, 1, word, digit] for word, digit in stream.dated.tolist()]
     assert len(recalled) >= 10 and len(fetched) >= 4 and len(dated) >= 10
-    _assert_looks(read.looks, recalling=recalled, carrying=fetched, dating=dated)
+    _assert_looks(read.attention_losses, recalling=recalled, carrying=fetched, dating=dated)
 
 
 def test_looks_that_a_stage_does_not_weigh_are_not_measured(trainee: Checkpoint) -> None:
@@ -171,7 +171,7 @@ def test_looks_that_a_stage_does_not_weigh_are_not_measured(trainee: Checkpoint)
     plain = TrainingStage("s", num_steps=1)
     for stage in (plain, replace(plain, carrying_weight=0.5), replace(plain, pointing_weight=0.5, matching_weight=1.0)):
         losses = batch_losses(trainee.model, AuxHeads.of(trainee.model), [scene], stage, ids)
-        measured.append({name for name in LOOKS if not math.isnan(getattr(losses, name))})
+        measured.append({name for name in ATTENTION_KINDS if not math.isnan(getattr(losses, name))})
     assert measured == [set(), {"carrying"}, {"pointing", "matching"}]
 
 

@@ -1,4 +1,4 @@
-"""Questions about attached pictures in training: several of the same pictures, which rest on what those show."""
+"""Questions about attached pictures in training: several about the same pictures, with evidence in those pictures."""
 
 from __future__ import annotations
 

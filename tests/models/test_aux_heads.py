@@ -1,4 +1,4 @@
-"""What vectors are asked in training: many questions in one product equal one question at a time."""
+"""Auxiliary heads: many questions in one product give the same losses as one question at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_all_questions_at_once_equal_the_cross_entropy_of_each(heads: AuxHeads, 
     vectors = torch.randn(60, 24)
     labels = torch.stack([torch.randint(UNSURE, head.out_features, (60,)) for head in asked.heads], dim=1)
     owners = torch.arange(60) % 3
-    labels[owners == 1, 0] = UNSURE  # one owner is not asked the first question at all
+    labels[owners == 1, 0] = UNSURE  # the first owner is not asked the first question
     total, weights = 0.0, asked.weights.tolist()
     for owner in range(4):
         for number, head in enumerate(asked.heads):

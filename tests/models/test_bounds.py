@@ -1,4 +1,4 @@
-"""What was set aside for a session, or for a question, holds whatever it is shown, told and asked."""
+"""Sessions and questions stay within the memory set aside for them, for any input."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.models.streams import Script, check_whole, frame, picture, small_sett
 
 
 class Highest:
-    """The most that a session's memory came to, looked at before every forward pass."""
+    """Records the largest memory of a session, measured before every forward pass."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -52,7 +52,7 @@ def looked_at(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def fitting(session: Session, most: int) -> str:
-    """A question of about so many tokens, and no more."""
+    """A question of about `most` tokens, and no more."""
     text = "What is it? "
     while len(session._codec.encode(session._codec.prompt.turn("user", text * 2))) <= most:
         text *= 2
@@ -121,7 +121,7 @@ def test_a_question_outside_any_session_holds_to_its_size(
 
 
 class _Card:
-    """A GPU whose memory others hold a part of, and torch another."""
+    """A GPU on which other processes hold a part of the memory, and torch another part."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, free: int, reserved: int, allocated: int) -> None:
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 80 << 30))

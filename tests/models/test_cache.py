@@ -1,4 +1,4 @@
-"""The rolling cache keeps transformers' contract, evicts exactly, and wears no key."""
+"""The rolling cache fulfils transformers' contract, evicts exactly, and rotates no key twice."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def tap(checkpoint: Checkpoint):
 
 
 def check_keys(cache: RollingCache, atol: float = 1e-5) -> None:
-    """Every layer's keys are its unrotated keys, rotated once at where they stand."""
+    """Check that every layer's keys are its unrotated keys, rotated once for their positions."""
     cos, sin = cache.angles(0, cache.length)
     for layer in cache.layers:
         torch.testing.assert_close(layer.keys.float(), rotate(layer.unrotated_keys, cos, sin), atol=atol, rtol=0)
@@ -116,7 +116,7 @@ def test_survivors_move_by_their_own_distance(checkpoint: Checkpoint, tap: KeyTa
 
 
 def test_one_layer_after_eviction_is_as_if_the_evicted_had_never_been(tmp_path) -> None:
-    """In a single layer keys depend on their own token alone, so recomputing must give the same logits."""
+    """In a single layer a key depends on its own token only, so recomputing must give the same logits."""
     from models.checkpoint.loader import load_checkpoint
 
     checkpoint = load_checkpoint(make_checkpoint(tmp_path / "one", sizes=FakeSizes(layers=1)), device="cpu")
@@ -186,7 +186,7 @@ def append(cache: RollingCache, generator: torch.Generator, count: int, dtype: t
 
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
 def test_a_key_that_moves_two_thousand_times_is_rotated_once(dtype: torch.dtype, atol: float) -> None:
-    """Rotating rotated keys again would be far off by then in bfloat16."""
+    """Rotating rotated keys again would give large errors in bfloat16 by then."""
     cache = tiny_cache(NUM_LAYERS)
     append(cache, torch.Generator().manual_seed(0), 2_006, dtype)
     last = [layer.unrotated_keys[:, :, -1:].clone() for layer in cache.layers]
@@ -199,7 +199,7 @@ def test_a_key_that_moves_two_thousand_times_is_rotated_once(dtype: torch.dtype,
 
 
 def test_keys_are_right_after_a_hundred_thousand_evicted_units() -> None:
-    """One unit at a time behind four pinned tokens; one layer, for each is compacted for itself."""
+    """One unit at a time after four pinned tokens; one layer, because layers are compacted independently."""
     generator = torch.Generator().manual_seed(0)
     cache = tiny_cache(1)
     with torch.inference_mode():

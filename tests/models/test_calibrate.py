@@ -1,4 +1,4 @@
-"""Plant a miscalibrated score, find its scale and shift again."""
+"""Calibration recovers the scale and shift of a score that was miscalibrated on purpose."""
 
 from __future__ import annotations
 

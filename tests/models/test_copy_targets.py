@@ -1,4 +1,5 @@
-"""What answers copy in training: words of remarks, and times by way of the remarks' ends, which fetch their digits."""
+"""Copy targets of answers in training: words of remarks, and times through the remarks' last tokens, which fetch the
+digits."""
 
 from __future__ import annotations
 

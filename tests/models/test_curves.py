@@ -1,4 +1,4 @@
-"""The curves of a training run: drawn from its log, also from one that a killed run left unfinished."""
+"""The curves of a training run are drawn from its log, including one that a killed run left unfinished."""
 
 from __future__ import annotations
 

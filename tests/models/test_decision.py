@@ -1,4 +1,4 @@
-"""Whether a checkpoint was trained to decide when to speak, measured, and what its processor configuration asks for."""
+"""Measuring whether a checkpoint was trained to decide when to speak; reading its processor configuration."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_untrained_weights_give_the_decision_nearly_nothing(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("wording", ["live", "training code"])
 def test_each_wording_is_asked_where_it_has_its_decision(tmp_path: Path, wording: str) -> None:
-    """A head that is sure of the decision after the tokens of one wording alone."""
+    """A head that gives the decision all probability after the tokens of one wording only."""
     checkpoint = load_checkpoint(make_checkpoint(tmp_path / "made"), progress=False)
     engine = Engine(checkpoint)
     step = engine._forward

@@ -1,4 +1,4 @@
-"""The engine advances many sessions side by side, and what happens in one job stays there."""
+"""The engine advances many sessions side by side, and an error in one job stays in that job."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def test_sampling_settings_are_checked(values: dict[str, float]) -> None:
 
 
 def test_steps_can_be_driven_by_hand(engine: Engine) -> None:
-    """What a runner does that listens in: requests come out, outputs go in."""
+    """Run steps as a runner does that intercepts them: requests come out, outputs go in."""
     session = engine.open_session(small_settings())
     steps = session.see(frame(np.zeros((112, 112, 3), dtype=np.uint8), 0, 0.0))
     with torch.inference_mode():

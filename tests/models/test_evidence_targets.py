@@ -1,4 +1,4 @@
-"""What of a stream a question on a fork is about: visual tokens, and words that are the same."""
+"""Evidence of questions on forks: visual tokens, and equal words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CELLS = 4
 
 
 def _example(after: int) -> StreamExample:
-    """Three frames of four cells: the first with all of its tokens, the others with the second and the last."""
+    """Three frames of four cells: the first with all tokens, the others with the second and the last."""
     ids = np.array([1, IMAGE, IMAGE, IMAGE, IMAGE, 2, IMAGE, IMAGE, 3, IMAGE, IMAGE, 4], dtype=np.int32)
     nothing = np.zeros(1, dtype=np.int32)
     evidence = np.array([[0, 0, 1]], dtype=np.int32)
@@ -29,7 +29,7 @@ def _example(after: int) -> StreamExample:
 
 
 def _cells(*things: tuple[int, int, str, str]) -> np.ndarray:
-    """things: frame, cell, colour, shape."""
+    """Cell labels. things: frame, cell, colour, shape."""
     labels = np.zeros((3, CELLS, len(CELL_SIZES)), dtype=np.int8)
     for frame, cell, colour, shape in things:
         labels[frame, cell, 2:4] = COLOURS.index(colour), SHAPES.index(shape)
@@ -71,7 +71,8 @@ WORDS.shapes[[CIRCLE, STAR]] = SHAPES.index("circle"), SHAPES.index("star")
 def _matched(
     stream: list[int], question: list[int], *, alone: bool = False, labels: np.ndarray | None = None
 ) -> dict[int, list[int]]:
-    """Where each word of a question is matched, past the end of the stream where that is in the question."""
+    """The places that each word of a question is matched with, counted on from the end of the stream for places in the
+    question."""
     ids, own = np.array([1, *stream], dtype=np.int32), np.array(question, dtype=np.int32)
     base = _example(after=len(ids) - 1)
     asides = replace(base.asides, ids=own, numbers=np.zeros(len(own), dtype=np.int32))

@@ -1,4 +1,4 @@
-"""Training examples hold what a live session holds: one tokenization, one pruner, one ledger."""
+"""Training examples equal what a live session holds: the same tokenization, pruner and ledger."""
 
 from __future__ import annotations
 

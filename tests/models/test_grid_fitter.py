@@ -1,4 +1,4 @@
-"""Pictures scaled to the model's grid ahead of their turn: to the bit what the session does itself."""
+"""Pictures resized to the model's grid in advance are bit-identical to those the session resizes itself."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def frame(height_px: int, width_px: int) -> Frame:
 
 
 class NoScaling(VisionSettings):
-    """Refuses to scale: the thread it is called on has no time for that."""
+    """Fails when asked to resize, for the engine's thread, which should never do that."""
 
     def fitted(self, image: np.ndarray, grid: Any) -> np.ndarray:
         raise AssertionError("scaled on the engine's thread")

@@ -1,4 +1,4 @@
-"""What visual tokens are asked of the past agrees with the scene's truth."""
+"""History labels of visual tokens agree with the scene's truth."""
 
 from __future__ import annotations
 

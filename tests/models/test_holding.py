@@ -1,4 +1,4 @@
-"""What an error keeps alive, and what a stage's time measures on a device that works on by itself."""
+"""Errors do not keep tensors alive, and stage timings include the asynchronous work of a device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.models.streams import frame, picture, small_settings, watch
 
 
 def run_out(checkpoint: Checkpoint, held: list[weakref.ref[Any]]) -> Any:
-    """Have the second layer run out of memory, with something large in its hands; the handle ends it."""
+    """Make the second layer run out of memory while it holds something large; the returned handle undoes this."""
 
     def failing(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         activations = inputs[0] * 2
@@ -69,7 +69,7 @@ def test_an_error_of_another_error_keeps_nothing_either(engine: Engine, checkpoi
 
 
 class _Device:
-    """Takes work at once and does it when somebody waits: a pass 30 ms, a picture 20."""
+    """Returns from launches at once and works while somebody waits: 30 ms for a pass, 20 for a picture."""
 
     def __init__(self) -> None:
         self.now_ms = self.pending_ms = 0.0

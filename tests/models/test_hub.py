@@ -1,4 +1,4 @@
-"""Checkpoints by hub name, from a hub on this machine: with the token, without what is not needed, then offline."""
+"""Checkpoints by hub name, from a hub on this machine: with a token, without unneeded files, then offline."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ except CheckpointNotFound as error:
 
 
 class _Hub(ThreadingHTTPServer):
-    """Serves one folder as a gated repository, in the addresses that the hub's client asks for."""
+    """Serves one folder as a gated repository at the addresses that the hub's client requests."""
 
     daemon_threads = True
 
@@ -45,7 +45,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""
 
     def do_HEAD(self) -> None:  # noqa: N802
         self.do_GET()

@@ -1,4 +1,4 @@
-"""The ledger: what leaves first, what stays, and which cells a coming eviction would take."""
+"""The ledger and eviction: which units leave first, which stay, and which cells the next eviction removes."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ events = st.lists(
 @given(events)
 @settings(max_examples=150, deadline=None)
 def test_positions_ids_and_risk_agree_with_what_eviction_does(steps: list[tuple[str, object]]) -> None:
-    """`keep` names the positions that hold what the ledger still lists, and `at_risk` foresees every lost cell."""
+    """`keep` lists the positions of what the ledger still holds, and `at_risk` predicts every lost cell."""
     ledger = filled(said(SpanKind.SYSTEM, 5, None, pinned=True))
     cache = ids_of(ledger)
     for number, (what, value) in enumerate(steps):

@@ -1,4 +1,4 @@
-"""Checkpoints of both layouts load whole or not at all, and say what is wrong with them."""
+"""Checkpoints of both layouts load completely or not at all, with an error that says what is wrong."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from models.errors import CheckpointDamaged, CheckpointError, CheckpointNotFound
 
 @pytest.fixture
 def folder(released_folder: Path, tmp_path: Path) -> Path:
-    """A released folder to break."""
+    """A released folder that a test may damage."""
     return shutil.copytree(released_folder, tmp_path / "broken")
 
 
 @pytest.fixture
 def sharded(native_folder: Path, tmp_path: Path) -> Path:
-    """A native folder in three shards to break."""
+    """A native folder in three shards that a test may damage."""
     return shutil.copytree(native_folder, tmp_path / "broken")
 
 

@@ -1,4 +1,5 @@
-"""Fine-tuning on a person's recordings: the loss falls, what is frozen stays to the bit, and a stopped run goes on."""
+"""Fine-tuning on a user's recordings: the loss falls, frozen parameters stay bit-identical, and a stopped run
+resumes."""
 
 from __future__ import annotations
 
@@ -165,7 +166,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(base: Path, clips: Path, tmp_
 def test_no_time_at_all_gives_the_base_model_and_says_how_to_go_on(base: Path, clips: Path, tmp_path: Path) -> None:
     lines: list[str] = []
     made = fine_tune(tmp_path, read_recordings(clips), _load(base), SETTINGS, minutes=0.0, say=lines.append)
-    assert lines[-1] == "stopped at step 0 of 4; run again to go on"
+    assert lines[-1] == "stopped at step 0 of 4; run again to continue"
     tuned = _load(made).model.state_dict()
     assert all(torch.equal(tensor, tuned[name]) for name, tensor in _load(base).model.state_dict().items())
 

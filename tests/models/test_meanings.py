@@ -1,4 +1,4 @@
-"""Answers are compared by what they say: other words for the truth are right, other content and silence wrong."""
+"""Answers are compared by meaning: other words for the truth are right, other content and silence are wrong."""
 
 from __future__ import annotations
 

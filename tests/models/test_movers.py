@@ -1,4 +1,4 @@
-"""What is said and asked of scenes in which real things play, and training scenes with them."""
+"""Remarks and questions about scenes with real things, and training scenes with them."""
 
 from __future__ import annotations
 

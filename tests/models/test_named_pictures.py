@@ -1,4 +1,4 @@
-"""Pictures of real things for the encoder: the truth about their cells, batches of them, a stage that learns it."""
+"""Pictures of real things for the encoder: labels of their cells, batches of them, and a stage that learns them."""
 
 from __future__ import annotations
 
@@ -97,13 +97,13 @@ def test_cells_named_in_pictures_have_the_colour_of_what_is_there(folder: Path) 
         for word, colour in COLOURS.items():
             of_word = made.cell_names[..., 1] == WORD_ANSWERS.index(word)
             hues = cells.reshape(-1, rows * cols, 3)[of_word]
-            grey = np.ptp(hues, axis=1) < 25  # pictures as at night have no colour
+            grey = np.ptp(hues, axis=1) < 25  # pictures taken at night have no colour
             right += int((hues.argmax(axis=1) == np.argmax(colour))[~grey].sum())
             total += int((~grey).sum())
     assert total > 120 and right / total > 0.9
 
 
-# ---- a stage --------------------------------------------------------------------------------------------------------
+# A stage of training.
 
 
 def test_named_pictures_need_a_folder(trainee: object) -> None:

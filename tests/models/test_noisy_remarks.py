@@ -1,4 +1,4 @@
-"""Remarks that stand a frame beside the truth in training, and what may be asked of them then."""
+"""Remarks in training that are one frame off, and the questions that may then be asked."""
 
 from __future__ import annotations
 

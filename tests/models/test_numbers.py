@@ -1,4 +1,4 @@
-"""Outputs that are not numbers are an error with its remedy, in whatever they come up."""
+"""Infinite or NaN outputs raise an error with its remedy, in every operation of a session."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.models.streams import check_whole, frame, picture, small_settings, wa
 
 @contextmanager
 def scaled(checkpoint: Checkpoint, factor: float) -> Iterator[None]:
-    """The values between two layers are so many times as large, and no others."""
+    """Context in which the values between two layers are multiplied by `factor`."""
     layer = checkpoint.model.model.language_model.layers[0].mlp.down_proj
     before = layer.weight.detach().clone()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The benchmark of a session's speed runs anywhere, and says what it should."""
+"""The benchmark of a session's speed runs on any machine and prints its figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many scenes in one pass give what they give one by one: losses and gradients."""
+"""Many scenes in one pass give the same losses and gradients as one by one."""
 
 from __future__ import annotations
 
@@ -85,7 +85,8 @@ def test_a_step_on_many_at_once_is_the_step_on_one_by_one(
         trainer = Trainer(
             model, tmp_path / str(packed), replace(STAGE, learning_rate=0.1, warmup_steps=1), decisions, packed=packed
         )
-        # Plain gradient descent: the first step of Adam is the sign of a gradient, noise where that is all but zero.
+        # Plain gradient descent, because Adam's first step is the sign of a gradient, which is noise where the gradient
+        # is almost zero.
         plain = torch.optim.SGD([*model.parameters(), *trainer.heads.parameters()], lr=0.1)
         trainer._optimiser = plain  # type: ignore[assignment]
         trainer.run(iter([scenes[:2] + scenes[-1:]]), save_every=1000)

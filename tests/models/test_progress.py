@@ -1,4 +1,4 @@
-"""How far the loading of a checkpoint has come, as it is told."""
+"""The reported progress of loading a checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompt strings equal the released template's, and pieces equal the whole, as strings and as tokens."""
+"""Prompt strings equal the released template's, and joined pieces equal the whole, as strings and as tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "prompts.json").r
 
 
 def by_pieces(prompt: PromptFormat, case: dict[str, Any]) -> str:
-    """A golden conversation the way a session puts it together."""
+    """A golden conversation, joined from pieces as a session does."""
     messages = case["messages"]
     text = ""
     if case["add_system_prompt"] and messages[0]["role"] != "system":
@@ -129,7 +129,7 @@ def test_two_sentences_are_never_run_together(checkpoint: Checkpoint) -> None:
         ids = [token for piece in pieces for token in codec.encode(piece)]
         return "".join(detokenizer.push(token) for token in ids) + detokenizer.rest()
 
-    assert codec.parts_sentences
+    assert codec.capitals_begin_sentences
     assert said("Nothing", "One", ".") == "Nothing One."
     assert said("None", ".", "One", ".") == "None. One."
     assert said("A red circle", " enters", ".", " A", " blue one") == "A red circle enters. A blue one"

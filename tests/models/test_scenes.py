@@ -1,4 +1,4 @@
-"""The words of synthetic scenes: remarks can be read back, answers agree with what was shown, nothing prevails."""
+"""The language of synthetic scenes: remarks can be parsed back, answers agree with the scene, no answer dominates."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def words_of(text: str) -> set[str]:
     return {word for word in re.findall(r"[A-Za-z]+", text)}
 
 
-# ---- remarks --------------------------------------------------------------------------------------------------------
+# Remarks.
 
 
 def test_every_remark_can_be_read_back(scenes: list[Scene]) -> None:
@@ -99,7 +99,7 @@ def test_reading_forgives_case_spaces_and_a_missing_full_stop() -> None:
     assert parse(" the  red circle stops in the centre") == parse("The red circle stops in the centre.")
 
 
-# ---- answers --------------------------------------------------------------------------------------------------------
+# Answers.
 
 
 def test_every_kind_of_question_is_asked(asked: dict[str, list[Sample]]) -> None:
@@ -236,7 +236,7 @@ def test_few_moments_allow_no_question(asked: dict[str, list[Sample]], scenes: l
     assert sum(map(len, asked.values())) > 0.7 * 14 * len(scenes)
 
 
-# ---- images and clips -----------------------------------------------------------------------------------------------
+# Images and clips.
 
 
 def test_an_image_shows_what_it_was_made_for() -> None:
@@ -282,7 +282,7 @@ def test_a_clip_and_an_image_are_compared_rightly(scenes: list[Scene]) -> None:
     assert min(answers["yes"], answers["no"]) > 0.3 * answers.total()
 
 
-# ---- instructions ---------------------------------------------------------------------------------------------------
+# Instructions.
 
 
 def test_instructions_let_through_what_they_name(scenes: list[Scene]) -> None:
@@ -314,7 +314,7 @@ def test_with_a_scene_instructions_mostly_concern_it() -> None:
     assert 0.4 < np.mean(concerned) < 0.9
 
 
-# ---- the corpus -----------------------------------------------------------------------------------------------------
+# The corpus.
 
 
 def test_the_corpus_knows_every_word_that_is_used(scenes: list[Scene], asked: dict[str, list[Sample]]) -> None:

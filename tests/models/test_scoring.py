@@ -1,4 +1,4 @@
-"""The scorer itself: an oracle scores 1, silence 0, a spammer low; matching is one to one."""
+"""The scorer: an oracle scores 1, silence 0, constant remarks low; matching is one to one."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_mean_of_classes_gives_a_constant_answer_nothing() -> None:
 
 @pytest.mark.parametrize(("count", "low", "high"), [(0, 0.0, 3.689), (1, 0.0253, 5.572), (10, 4.795, 18.391)])
 def test_a_count_has_the_exact_poisson_interval(count: int, low: float, high: float) -> None:
-    """Against published tables of the exact interval."""
+    """Compared with published tables of the exact interval."""
     found = rate_per_hour(count, 2.0)
     assert found["value"] == count / 2
     assert found["interval"] == [pytest.approx(low / 2, abs=1e-3), pytest.approx(high / 2, abs=1e-3)]

@@ -1,4 +1,4 @@
-"""A session sees, says, answers and checks from one memory, which stays whole whatever happens to it."""
+"""A session sees, speaks, answers and checks from one memory, which stays consistent in every case."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _long():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_streamed_session_says_what_one_pass_over_it_says(engine: Engine, checkpoint: Checkpoint, seed: int) -> None:
-    """Until the first eviction, in any chunking, with yes/no forks between."""
+    """Until the first eviction, in any chunking, with yes/no forks in between."""
     rng = np.random.default_rng(seed)
 
     def chunks(total: int) -> Sequence[int]:
@@ -126,7 +126,7 @@ def test_a_stream_that_starts_late_gives_the_same(engine: Engine, checkpoint: Ch
     for start_s in (0.0, 1e6 + 0.05):
         session = engine.open_session(settings)
         sights = []
-        # Still for 2 s again and again, which is how long a scene takes to settle.
+        # Still for 2 s repeatedly, which is how long a scene takes to settle.
         for seen in moving(90, start_s=start_s, every_s=0.4):
             still = replace(seen, image=picture(seen.index // 8))
             sights.append(engine.run(session.see(still, speak_above=-1e9)))
@@ -184,7 +184,7 @@ def test_a_rebase_that_failed_is_told_with_the_next_frame(engine: Engine, monkey
 
 
 def test_a_still_scene_is_whole_again_after_a_rebase(engine: Engine) -> None:
-    """What only frames from before the rebase held is kept anew."""
+    """Cells that only frames from before the rebase held are kept again."""
     session = engine.open_session(small_settings(max_shown_time_s=20.0, rebase_keep_s=2.0))
     for index in range(50):
         engine.run(session.see(frame(picture(0), index, float(index))))
@@ -193,7 +193,7 @@ def test_a_still_scene_is_whole_again_after_a_rebase(engine: Engine) -> None:
 
 
 def test_what_a_rebase_would_take_is_kept_anew_before_it_little_by_little(engine: Engine) -> None:
-    """A frame that is all there is left would look like another scene, though nothing changed."""
+    """If one frame were all that is left, an unchanged scene would look like another one."""
     session = engine.open_session(small_settings(max_shown_time_s=40.0, rebase_keep_s=20.0))
     sights = []
     for index in range(120):

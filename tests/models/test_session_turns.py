@@ -1,4 +1,4 @@
-"""What a session says, answers and is given to look at: turns that end properly, and attachments that leave again."""
+"""Turns of a session end properly, and attachments leave the memory again."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def calls(session: Session) -> list[Callable[[], Steps[Any]]]:
 def test_whatever_stops_a_job_the_session_goes_on_whole(
     engine: Engine, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, which: int, how: str
 ) -> None:
-    """At each of its forward passes: a failure, or somebody's cancelling. Cache and ledger agree afterwards."""
+    """At each of its forward passes: a failure or a cancellation. Cache and ledger agree afterwards."""
     forward = engine._forward
     for stop_at in range(1, 5):
         settings = small_settings(max_shown_time_s=60.0, rebase_keep_s=40.0)

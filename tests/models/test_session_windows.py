@@ -1,4 +1,4 @@
-"""The window of a session is complete, bounded and refused where it cannot be, whatever the camera shows."""
+"""A session's window is complete and bounded for any input, and refused where it cannot be."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.models.streams import (
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_window_is_complete_at_every_frame(engine: Engine, checkpoint: Checkpoint, seed: int) -> None:
-    """Each cell of the view has a token made from pixels within the threshold of what the camera shows now."""
+    """Each cell of the view has a token made from pixels within the threshold of the current picture."""
     rng = np.random.default_rng(seed)
     session = engine.open_session(small_settings(max_shown_time_s=60.0, rebase_keep_s=10.0))
     ground = rng.integers(60, 120, (112, 112, 3)).astype(np.float32)
@@ -64,7 +64,7 @@ def test_the_window_is_complete_at_every_frame(engine: Engine, checkpoint: Check
 
 
 def _check_complete(session: Session, shown: dict[int, np.ndarray], kept_at: np.ndarray, now: int) -> None:
-    """The newest token of each cell is the one that pruning compares with, and shows about what there is now."""
+    """The newest token of each cell is the one that pruning compares with, and shows about the current picture."""
     ledger = session.context.ledger
     newest = np.full(16, -1)
     for span in ledger:
@@ -86,7 +86,7 @@ def test_the_cache_is_bounded_however_long_it_runs(engine: Engine) -> None:
         if seen.index % 3 == 0:
             engine.run(session.comment())
         sizes.append(session.usage)
-        # Bare wrappers of frames that words survive come on top of the text window.
+        # Bare wrappers of frames before surviving turns count in addition to the text window.
         assert sizes[-1].num_tokens <= settings.window.capacity + sizes[-1].pinned + 200
     assert sizes[-1].num_evictions > 10
     assert max(usage.cache_bytes for usage in sizes[60:]) == sizes[60].cache_bytes
@@ -94,7 +94,7 @@ def test_the_cache_is_bounded_however_long_it_runs(engine: Engine) -> None:
 
 
 def test_prefills_come_in_passes_that_a_processor_has_room_for(engine: Engine) -> None:
-    """What a pass works on grows with its tokens times the cache's; 1,024 at once moved memory by 17 MiB."""
+    """A pass needs memory for its tokens times the cache's; passes of 1,024 changed memory by 17 MiB."""
     sizes: list[int] = []
     forward = engine._forward
 
@@ -161,7 +161,7 @@ def test_what_a_first_picture_would_be_refused_for_is_known_before_it(
 
 @pytest.mark.parametrize("fps", [1.0, 2.0, 5.0])
 def test_dense_vision_covers_sixteen_seconds_where_every_cell_changes(checkpoint: Checkpoint, fps: float) -> None:
-    """The worst case: with the least windows that are not refused, whole frames alone, and talk between them."""
+    """The worst case: the smallest windows that are accepted, whole frames only, and turns between them."""
     least = math.ceil(16 * fps * (16 + FRAME_OVERHEAD_TOKENS))
     window = WindowSettings(vision_low=least, vision_high=least + 40, text_low=160, text_high=240)
     engine = Engine(replace(checkpoint, stream=small_settings()))
@@ -194,7 +194,7 @@ def test_windows_beyond_what_was_trained_are_refused_unless_chosen(checkpoint: C
 
 
 def test_long_talk_between_frames_takes_no_cell_of_a_still_view(engine: Engine, checkpoint: Checkpoint) -> None:
-    """More text than the whole vision window between two frames, again and again."""
+    """More text than the whole vision window between two frames, several times."""
     script = Script(checkpoint, *["A red circle enters on the left. " * 6] * 200)
     speaking = SpeakingSettings(max_comment_tokens=64, max_answer_tokens=100)
     session = engine.open_session(small_settings(speaking=speaking), sampler=script)

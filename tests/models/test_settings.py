@@ -1,4 +1,4 @@
-"""Settings of a live session: what is refused, and what a frame's wrapper may cost."""
+"""Settings of a live session: which values are refused, and the largest cost of a frame's wrapper."""
 
 from __future__ import annotations
 

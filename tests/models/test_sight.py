@@ -1,4 +1,4 @@
-"""What the encoder is asked: every cell a thing covers is labelled, and doubt is left out."""
+"""Cell labels for the encoder: every cell that a thing covers is labelled, and uncertain cells are left out."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_stills_fit_their_grid(close: bool) -> None:
 
 
 def test_masks_follow_the_order_of_the_encoders_patches() -> None:
-    """A mask painted as a picture and cut by the encoder's own cutter agrees with the patches' masks."""
+    """A mask drawn as a picture and cut by the encoder's own function agrees with the patches' masks."""
     import torch
 
     scenario = close_ups(3, SETTINGS, 8)

@@ -1,4 +1,4 @@
-"""Pictures that come with a question are encoded in turns of bounded work, which can be called off, beside all else."""
+"""Pictures of a question are encoded in steps of bounded work that can be cancelled, beside all other work."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_picture_in_pieces_is_the_whole_picture(checkpoint: Checkpoint, merge:
 
 
 def driven(engine: Engine, job: Job[Any]) -> int:
-    """How many turns a job takes."""
+    """The number of steps that a job takes."""
     num_turns = 0
     while not job.done:
         engine.step([job])
@@ -103,7 +103,7 @@ def test_a_processor_does_less_in_a_turn() -> None:
 
 
 def test_a_large_picture_takes_many_turns(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others get theirs between two of them."""
+    """Other jobs run in between."""
     monkeypatch.setattr("models.session.media_turns.part_cost", lambda device: 4000)
     job = Job(engine.ask("What is it?", [picture(3, (900, 1200))], max_tokens=2))
     other, seen = engine.open_session(small_settings()), 0

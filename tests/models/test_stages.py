@@ -1,4 +1,5 @@
-"""The paper's four stages in small: every row of its tables has a counterpart or a reason, and what is frozen stays."""
+"""The paper's four stages in small: every row of its tables has a replacement or a reason, and frozen parts stay
+unchanged."""
 
 from __future__ import annotations
 
@@ -21,9 +22,9 @@ from tests.models.conftest import save_untrained
 
 SMALL = Sizes(vision_hidden=24, vision_layers=2, vision_heads=2, hidden=32, layers=1, heads=4, kv_heads=2)
 ROWS_OF_TABLES = {1: 3, 2: 6, 3: 8, 4: 5}
-"""Rows of each data table of arXiv 2501.13106."""
+"""Number of rows in each data table of arXiv 2501.13106."""
 MILLIONS_OF_ROWS = {1: 15.57, 2: 27.22, 3: 19.05, 4: 5.72}
-"""What the rows of each table add up to; the paper's figure 2 has 21.97M for the second."""
+"""Sum of the rows of each table; the paper's figure 2 has 21.97M for the second."""
 
 TINY = """
 stage: {{name: tiny, trains: [{trains}], num_steps: 4, warmup_steps: 1, language_weight: {language}}}

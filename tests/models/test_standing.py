@@ -1,4 +1,4 @@
-"""A picture that stands costs the model no look at it, and its session is that of a camera that shows the same."""
+"""A repeated picture is not encoded again, and its session equals that of a camera that shows the same picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small models work on one thread, unless somebody wants it otherwise."""
+"""Small models run on one thread unless the user chooses otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes of several steps that fail half way: afterwards memory is whole, and equals a fresh prefill."""
+"""Changes of several steps that fail halfway: afterwards the memory is consistent and equals a fresh prefill."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NUM_LAYERS = 5
 
 @pytest.fixture(scope="module")
 def deep(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    """One with more layers than two."""
+    """A checkpoint with more than two layers."""
     folder = make_checkpoint(tmp_path_factory.mktemp("deep"), sizes=FakeSizes(layers=NUM_LAYERS))
     return load_checkpoint(folder, device="cpu")
 
@@ -38,7 +38,7 @@ def engine(deep: Checkpoint) -> Iterator[Engine]:
 
 @pytest.fixture
 def memory_ends(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, str], Callable[[], bool]]:
-    """Have the compaction of a layer fail once, before anything of it moved or half way; gives whether it has."""
+    """Make the compaction of a layer fail once, before any of it moved or halfway; returns whether it has failed."""
 
     def arrange(number: int, where: str) -> Callable[[], bool]:
         compact, calls, failed = RollingLayer.compact, 0, False
@@ -62,7 +62,8 @@ def memory_ends(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, str], Callabl
 
 
 def check_fresh(session: Session, checkpoint: Checkpoint) -> None:
-    """Every layer holds what the ledger says, and the model goes on as after a fresh prefill of it."""
+    """Check that every layer holds the ledger's tokens, and that the model continues as after a fresh prefill of
+    them."""
     check_whole(session)
     assert {layer.length for layer in session.context.cache.layers} == {len(session.context.ledger)}
     torch.testing.assert_close(last(session), recomputed(session, checkpoint), atol=1e-4, rtol=0)
@@ -181,7 +182,7 @@ def out_of_memory(*given: Any) -> Any:
 def test_what_failed_after_a_frame_was_entered_does_not_put_evictions_off(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each frame stays, and the measurement behind it fails: memory must not grow."""
+    """Each frame stays, and the measurement after it fails: memory must not grow."""
     session = engine.open_session(small_settings())
     monkeypatch.setattr(Probes, "log_p_assistant", out_of_memory)
     for step in range(60):

@@ -1,4 +1,4 @@
-"""Training: each objective learns, what is frozen stays, and a stopped run goes on as if it had not stopped."""
+"""Training: each loss falls, frozen parts stay unchanged, and a stopped run resumes as if it had not stopped."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_still_lifes_teach_the_encoder_and_leave_the_language_model_alone(folder
 
 
 def test_padding_changes_nothing(folder: Path, batches: list[list[TrainingScene]]) -> None:
-    """A scene gives the same loss alone and beside a longer one."""
+    """A scene gives the same loss alone and next to a longer one."""
     checkpoint = _checkpoint(folder)
     heads = AuxHeads(SMALL.hidden, SMALL.vision_hidden)
     stage = TrainingStage("plain", num_steps=1, cells_weight=0.0, state_weight=0.0)

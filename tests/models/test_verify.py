@@ -1,4 +1,4 @@
-"""`verify` passes on the reference cases and on nothing else."""
+"""`verify` passes on the reference cases and fails on all others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures to tokens: grids and pixels as transformers makes them, frames apart as together."""
+"""Pictures to tokens: grids and pixels equal transformers', and frames give the same tokens alone and together."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_grids_are_transformers_and_never_over_budget(height: int, width: int, m
     assert 1 <= grid.num_cells <= budget
     factor = 14 * merge
     if min(height, width) < factor:
-        return  # transformers rounds such a side to nothing
+        return  # transformers rounds such a side to zero
     theirs = smart_resize(height, width, factor, min_pixels=16 * factor**2, max_pixels=budget * factor**2)
     if theirs[0] * theirs[1] <= budget * factor**2:
         assert (grid.rows * factor, grid.cols * factor) == theirs
@@ -52,7 +52,7 @@ def test_grids_are_transformers_and_never_over_budget(height: int, width: int, m
 
 @pytest.mark.parametrize(("height", "width"), [(112, 112), (90, 130), (50, 200), (333, 77), (20, 20)])
 def test_still_images_have_transformers_pixels_and_logits(checkpoint: Checkpoint, height: int, width: int) -> None:
-    """The image format, against transformers' own processor and forward pass."""
+    """The image format, compared with transformers' own processor and forward pass."""
     image = some_picture(height, width)
     vision = checkpoint.vision
     processor = VideoLlama3ImageProcessorPil(
