@@ -214,7 +214,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Engine]:
 @pytest.mark.parametrize(
     ("config", "size", "reason"),
     [
-        ({"fps": 5}, (360, 640), "checkpoints know 16384 at most; lower fps or max_cells"),
+        ({"fps": 5}, (360, 640), "checkpoints are trained on 16384 at most; lower fps or max_cells"),
         ({"fps": 2}, (20, 1000), "each side needs at least 28 px"),
         ({"fps": 2}, (1000, 40), "one side may be at most 16 times the other"),
         ({"fps": 2, "stream": {"window": {"vision_low": 600, "vision_high": 900}}}, (480, 640), "raise vision_low"),

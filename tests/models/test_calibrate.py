@@ -36,5 +36,5 @@ def test_the_reliability_curve_of_a_calibrated_score_is_the_diagonal() -> None:
 
 
 def test_one_class_alone_is_refused() -> None:
-    with pytest.raises(ValueError, match="both kinds"):
+    with pytest.raises(ValueError, match="both classes"):
         fit_platt([1.0, 2.0], [True, True])

@@ -110,7 +110,7 @@ def test_a_hub_name_is_downloaded_with_the_token_and_found_again_offline(
 ) -> None:
     endpoint = f"http://127.0.0.1:{hub.server_port}"
     refused, _ = _find(tmp_path, HF_ENDPOINT=endpoint)
-    assert refused.startswith(f"error: {NAME}: no such folder, and not to be had from the hub")
+    assert refused.startswith(f"error: {NAME}: no such folder, and not available from the hub")
     assert "HF_TOKEN" in refused and hub.sent == []
 
     found, told = _find(tmp_path, bar=True, HF_ENDPOINT=endpoint, HF_TOKEN=TOKEN)

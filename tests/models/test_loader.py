@@ -300,9 +300,9 @@ def test_a_hub_name_that_is_not_here_is_not_found_offline(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(CheckpointNotFound, match="nobody/nothing: no such folder, and not to be had"):
+    with pytest.raises(CheckpointNotFound, match="nobody/nothing: no such folder, and not available from the hub"):
         find_checkpoint("nobody/nothing", progress=False)
-    assert "not to be had from this machine" in str(describe_checkpoint("nobody/nothing").problem)
+    assert "not available from this machine" in str(describe_checkpoint("nobody/nothing").problem)
 
 
 def test_a_failed_load_can_be_retried(folder: Path, released_folder: Path) -> None:
