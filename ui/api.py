@@ -26,14 +26,14 @@ LONGEST_ANSWER_S = 600.0
 
 
 def add_api(backend: Backend) -> None:
-    """Give the actions their names."""
+    """Add the actions to the page's API, each by its function's name."""
     for actions in (_sources(backend), _stream(backend), _words(backend), _events(backend), _cameras(backend)):
         for action in actions:
             gr.api(_clear(action), api_name=action.__name__, concurrency_limit=16)
 
 
 def _clear(action: Callable[..., Any]) -> Callable[..., Any]:
-    """An action whose errors reach the client in words."""
+    """An action whose errors reach the client with their message."""
     if inspect.isgeneratorfunction(action):
 
         @functools.wraps(action)
@@ -57,10 +57,10 @@ def _clear(action: Callable[..., Any]) -> Callable[..., Any]:
 
 def _sources(backend: Backend) -> list[Callable[..., Any]]:
     def watch(source: str, request: gr.Request, speed: float = 1.0, fps: float = 0.0) -> dict:
-        """Watch a source: `sample:world`, `synthetic:7`, or an rtsp(s) or http(s) address. Gives the session's state.
+        """Watch a source: `sample:world`, `synthetic:7`, or an rtsp(s) or http(s) address. Returns the session's state.
 
         speed: media seconds a second for recordings, 0 for as fast as the model can. fps: frames a second for the
-        model, 0 for what it asks for.
+        model, 0 for the checkpoint's own rate.
         """
         viewer = viewer_of(backend, request)
         wanted = backend.sample(source) if source.startswith(("sample:", "synthetic:")) else backend.camera(source)
@@ -68,20 +68,20 @@ def _sources(backend: Backend) -> list[Callable[..., Any]]:
         return _state(backend, request)
 
     def watch_file(file: gr.FileData, request: gr.Request, speed: float = 1.0) -> dict:
-        """Watch a video file that is sent along: `handle_file("clip.mp4")`. Gives the session's state."""
+        """Watch a video file that is uploaded with the call: `handle_file("clip.mp4")`. Returns the session's state."""
         viewer = viewer_of(backend, request)
         path = sent_file(file)
         backend.watch(viewer, replace(backend.file(viewer, path, path.name), speed=speed or None))
         return _state(backend, request)
 
     def test_source(source: str) -> dict:
-        """Try a source without watching it: whether it works, and in words what is there or what is wrong."""
+        """Test a source without watching it: `ok`, and `text` that describes the source or says what is wrong."""
         wanted = backend.sample(source) if source.startswith(("sample:", "synthetic:")) else backend.camera(source)
         found = backend.test(wanted)
         return {"ok": found.ok, "text": found.text}
 
     def stop(request: gr.Request) -> dict:
-        """Stop watching; memory and threads of the stream are freed. Gives the session's state."""
+        """Stop watching and free the stream's memory and threads. Returns the session's state."""
         backend.tabs.stop(viewer_of(backend, request))
         return _state(backend, request)
 
@@ -94,27 +94,27 @@ def _sources(backend: Backend) -> list[Callable[..., Any]]:
 
 def _stream(backend: Backend) -> list[Callable[..., Any]]:
     def pause(request: gr.Request) -> dict:
-        """Pause: a recording stands still; of a live source the model sees nothing until `resume`."""
+        """Pause: a recording stops; the model sees no frames of a live source until `resume`."""
         backend.pause(viewer_of(backend, request), paused=True)
         return _state(backend, request)
 
     def resume(request: gr.Request) -> dict:
-        """Go on after `pause`."""
+        """Continue after `pause`."""
         backend.pause(viewer_of(backend, request), paused=False)
         return _state(backend, request)
 
     def seek(seconds: float, request: gr.Request) -> dict:
-        """Play a recording from this media time on."""
+        """Continue a recording from this media time."""
         backend.seek(viewer_of(backend, request), seconds)
         return _state(backend, request)
 
     def speed(factor: float, request: gr.Request) -> dict:
-        """Play a recording this many times as fast; 0 for as fast as the model can, without drops."""
+        """Set a recording's speed: media seconds a second, 0 for as fast as the model can. Nothing is dropped."""
         backend.set_speed(viewer_of(backend, request), factor or None)
         return _state(backend, request)
 
     def forget(request: gr.Request) -> dict:
-        """Forget all that was seen and said but the standing instruction."""
+        """Empty the model's memory except for the standing instruction."""
         backend.forget(viewer_of(backend, request))
         return _state(backend, request)
 
@@ -123,12 +123,12 @@ def _stream(backend: Backend) -> list[Callable[..., Any]]:
 
 def _words(backend: Backend) -> list[Callable[..., Any]]:
     def talkative(value: float, request: gr.Request) -> dict:
-        """How much is said, log-odds from -20 to 20: 0 is usual, more speaks more. Acts at once."""
+        """Set how much is said, as log-odds from -20 to 20: 0 by default, more speaks more. Takes effect at once."""
         viewer_of(backend, request).tune(talkative=value)
         return _state(backend, request)
 
     def instruct(text: str, request: gr.Request) -> dict:
-        """Replace the standing instruction; an empty text takes it away. Acts at once."""
+        """Replace the standing instruction; an empty text removes it. Takes effect at once."""
         backend.instruct(viewer_of(backend, request), text.strip() or None)
         return _state(backend, request)
 
@@ -155,10 +155,10 @@ def _words(backend: Backend) -> list[Callable[..., Any]]:
         finally:
             leave()
             if not answered.done():
-                asked.cancel()  # the client went, or cancelled its job
+                asked.cancel()  # the client disconnected or cancelled its job
 
     def stop_answers(request: gr.Request) -> int:
-        """Leave off every answer under way in this session; gives how many there were."""
+        """Stop every answer under way in this session; returns how many there were."""
         return viewer_of(backend, request).stop_answers()
 
     return [talkative, instruct, ask, stop_answers]
@@ -166,9 +166,9 @@ def _words(backend: Backend) -> list[Callable[..., Any]]:
 
 def _events(backend: Backend) -> list[Callable[..., Any]]:
     def events(request: gr.Request, after: int = 0) -> list[dict]:
-        """What was said and what happened in this session after the item with this number, oldest first.
+        """Items of this session's feed with an id above `after`, oldest first.
 
-        Each has `id`, `badge`, `time_s`, `text` and, where it was made from one, the whole `event`.
+        Each has `id`, `badge`, `time_s`, `text` and, if it was made from one, the whole `event`.
         """
         items = viewer_of(backend, request).feed.items(after_id=after)[-MOST_EVENTS:]
         return [
@@ -201,7 +201,7 @@ def _events(backend: Backend) -> list[Callable[..., Any]]:
 
 def _cameras(backend: Backend) -> list[Callable[..., Any]]:
     def watch_camera(name: str, request: gr.Request) -> dict:
-        """Look at a camera of the configuration, whose memory all viewers share. Gives the session's state."""
+        """Watch a camera of the configuration; all viewers share its memory. Returns the session's state."""
         backend.watch(viewer_of(backend, request), backend.shared(name))
         return _state(backend, request)
 
@@ -211,10 +211,10 @@ def _cameras(backend: Backend) -> list[Callable[..., Any]]:
         return [{key: value for key, value in card.items() if key != "jpeg"} for card in found]
 
     def draw(camera: str, regions: list[dict]) -> str:
-        """Put masks and zones on a camera beside the configured ones, until the program ends; gives all as YAML.
+        """Add masks and zones to a camera's configured ones until the program ends; returns all of them as YAML.
 
-        regions: each `{"kind": "mask" or "zone", "name": "steps", "points": [[x, y], …]}` with corners in parts of the
-        picture. They take the place of those drawn before. The configuration file stays as it is.
+        regions: each `{"kind": "mask" or "zone", "name": "steps", "points": [[x, y], …]}` with corners as fractions of
+        the picture. They replace those drawn before. The configuration file is not changed.
         """
         return backend.draw(camera, read_regions(regions))
 
@@ -222,7 +222,7 @@ def _cameras(backend: Backend) -> list[Callable[..., Any]]:
 
 
 def _state(backend: Backend, request: gr.Request) -> dict:
-    """The session in plain values."""
+    """The session's state as plain JSON values."""
     viewer = viewer_of(backend, request)
     stream = viewer.stream
     values: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The page: what stands where. Nothing here does anything; `callbacks` and `api` say what happens."""
+"""The layout of the page. What its components do is in `callbacks` and `api`. For the main thread."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ MOUNT_VIEWER = "sva.mountViewer(element, (name, data) => trigger(name, data)); /
 MOUNT_STATUS = "sva.mountStatus(element);"
 MOUNT_GRID = "sva.mountGrid(element, (name, data) => trigger(name, data)); /* 'opened' */"
 SHOWN_AT_FIRST = [Badge.REMARK.value, Badge.ANSWER.value, Badge.ALERT.value, Badge.STATUS.value]
-NOTHING_YET = "### Nothing was said yet\n\nRemarks come by themselves while something is watched. Ask at any time."
+NOTHING_YET = "### Nothing was said yet\n\nRemarks appear by themselves while something is watched. Ask at any time."
 SPEEDS = [("0.5×", 0.5), ("1×", 1.0), ("2×", 2.0), ("4×", 4.0), ("as fast as possible", 0.0)]
-"""0 stands for as fast as the model can; nothing is dropped at any speed."""
+"""0 means as fast as the model can; nothing is dropped at any speed."""
 
 
 def build_page(backend: Backend) -> gr.Blocks:
-    """The whole page over `desk`."""
+    """The whole page, which calls `backend`."""
     about = backend.about()
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False) as blocks:
         with gr.Row(elem_id="sva-top", equal_height=True):
             gr.HTML(f"<h1>{TITLE}</h1>", elem_classes="sva-brand", scale=0, min_width=190)
             gr.HTML(html_template=static_text("status.html"), js_on_load=MOUNT_STATUS, scale=1)
             stop = gr.Button("Stop watching", size="sm", scale=0, min_width=110, interactive=False)
-        about_model = gr.HTML(banner(backend), elem_id="sva-banner")  # there at once, so that nothing moves later
+        about_model = gr.HTML(banner(backend), elem_id="sva-banner")  # filled at once, so that nothing moves later
         token = gr.Textbox(visible="hidden", label="Session", elem_id="sva-token")
         with gr.Tabs(elem_id="sva-tabs") as tabs:
             with gr.Tab("Watch", id="watch"), gr.Row(elem_id="sva-watch"):
@@ -50,7 +50,7 @@ def build_page(backend: Backend) -> gr.Blocks:
             with gr.Tab("Events", id="events") as events_page:
                 events = build_events()
         parts = Parts(tabs=tabs, banner=about_model, token=token, stop=stop, grid=grid, events=events, **left, **right)
-        add_api(backend)  # first: whoever comes later gets another name where one is taken
+        add_api(backend)  # first, since Gradio renames later endpoints whose name is taken
         wire(blocks, backend, parts)
         wire_health(backend, parts.health)
         wire_events(backend, events, events_page, tabs)
@@ -58,7 +58,7 @@ def build_page(backend: Backend) -> gr.Blocks:
 
 
 def _left() -> dict:
-    """Sources, picture, and how it is watched."""
+    """The left column: sources, picture, controls, settings."""
     made = _sources()
     made["viewer"] = gr.HTML(html_template=static_text("viewer.html"), js_on_load=MOUNT_VIEWER, elem_id="sva-viewer")
     with gr.Row(elem_id="sva-controls", equal_height=True):
@@ -70,7 +70,7 @@ def _left() -> dict:
         made["forget"] = gr.Button("Forget", size="sm", min_width=90, scale=0, interactive=False)
     with gr.Accordion("How it speaks", open=False, elem_id="sva-speaking"):
         made["talkative"] = gr.Slider(
-            -4, 4, value=0, step=0.25, label="Talkativeness", info="Right speaks more, left less; acts at once."
+            -4, 4, value=0, step=0.25, label="Talkativeness", info="Right speaks more, left less; takes effect at once."
         )
         with gr.Row(equal_height=True):
             made["instruction"] = gr.Textbox(
@@ -83,7 +83,7 @@ def _left() -> dict:
 
 
 def _sources() -> dict:
-    """What may be watched, each kind with what is said of it."""
+    """The choice of sources, each kind with a line for its result."""
     results: dict[str, gr.HTML] = {}
     made: dict = {"results": results}
     with (
@@ -117,7 +117,7 @@ def _sources() -> dict:
             results["url"] = _result()
             made["limits"] = _limits()
         with gr.Tab("File"):
-            # Of any type: browsers know no type for recorders' own formats, and what is none is refused in words.
+            # Of any type: browsers know no type for recorders' own formats. Other files are refused with a reason.
             made["file"] = gr.File(label="Video file", height=110, elem_id="sva-file")
             with gr.Row():
                 made["file_start"] = gr.Button("Start file", variant="primary", min_width=120)
@@ -131,19 +131,19 @@ def _result() -> gr.HTML:
 
 
 def _limits() -> list[gr.Number]:
-    """How long a camera is waited for, by the names that messages give them."""
+    """Fields for how long to wait for a camera, with the names that messages use."""
     usual = TimeLimits()
-    with gr.Accordion("How long it is waited for (seconds)", open=False), gr.Row():
+    with gr.Accordion("How long to wait for it (seconds)", open=False), gr.Row():
         return [
             gr.Number(getattr(usual, name), label=f"{label} ({name})", info=f"at most {most_s:g}", min_width=150)
             for label, (name, most_s) in zip(
-                ("To connect", "While nothing comes", "For the first key frame"), MOST_LIMITS_S.items(), strict=True
+                ("To connect", "While nothing arrives", "For the first key frame"), MOST_LIMITS_S.items(), strict=True
             )
         ]
 
 
 def _right(questions: tuple[str, str, str]) -> dict:
-    """What is said, and the question box."""
+    """The right column: the feed and the question box."""
     made: dict = {}
     made["filters"] = gr.CheckboxGroup(
         [badge.value for badge in Badge], value=SHOWN_AT_FIRST, label="Show in the feed", show_label=False,

@@ -1,4 +1,4 @@
-"""What happens when something on the page is used. Each handler runs on a thread of the server and returns soon."""
+"""Handlers of the page's components. Each runs on a thread of the server and returns soon."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from ui.parts import Parts
 
 CLEAR_BOX = "(typed) => [typed, {text: '', files: []}]"
-"""At once and in the browser, so that nothing typed after it is lost."""
+"""Empties the question box in the browser at once, so that nothing typed afterwards is lost."""
 
 
 Start = Callable[["ViewerSession", Callable[[], "WatchRequest"]], tuple[str, Any]]
-"""Watches what is made, and gives what is to be shown in its place and the list of sources."""
+"""Watches a request; returns the HTML of its result and an update of the list of sources."""
 
 
 def wire(blocks: gr.Blocks, backend: Backend, parts: Parts) -> None:
-    """Connect the page to the desk."""
+    """Connect the page's components to the backend."""
     _wire_page(blocks, backend, parts)
     _wire_sources(backend, parts)
     _wire_stream(backend, parts)
@@ -46,7 +46,7 @@ def _wire_page(blocks: gr.Blocks, backend: Backend, parts: Parts) -> None:
 
     def enter(token: str, request: gr.Request) -> tuple[Any, ...]:
         viewer = backend.tabs.enter(token or None, request.session_hash or "")
-        # Only what is not so already: Gradio sets a folded component as it unfolds, over what was typed meanwhile.
+        # Only what differs: Gradio sets a folded component when it unfolds, and overwrites what was typed meanwhile.
         settings = (
             gr.update(value=viewer.talkative) if viewer.talkative else gr.skip(),
             gr.update(value=viewer.instruction) if viewer.instruction else gr.skip(),
@@ -70,7 +70,7 @@ def _wire_page(blocks: gr.Blocks, backend: Backend, parts: Parts) -> None:
 
 
 def _controls(backend: Backend, viewer: ViewerSession) -> tuple[Any, ...]:
-    """Stop, pause, speed, forget, talkativeness, instruction, its button, banner."""
+    """Updates for stop, pause, speed, forget, talkativeness, instruction, its button and the banner."""
     stream = viewer.stream
     seen = stream.snapshot() if stream is not None else None
     own = seen is not None and not viewer.is_shared
@@ -114,7 +114,7 @@ def _wire_sources(backend: Backend, parts: Parts) -> None:
         found = [backend.test(backend.sample(name)) for name in SAMPLES]
         return result_html(all(each.ok for each in found), "\n".join(each.text for each in found))
 
-    parts.samples_test.click(lambda: result_html(None, "Trying…"), None, results["sample"], **QUICK).then(
+    parts.samples_test.click(lambda: result_html(None, "Testing…"), None, results["sample"], **QUICK).then(
         test_samples, None, results["sample"], **SLOW
     )
 
@@ -148,10 +148,10 @@ def _wire_urls(backend: Backend, parts: Parts, start: Start) -> None:
     wanted, result = [parts.url, *parts.limits], parts.results["url"]
     parts.url_start.click(start_url, wanted, [result, parts.chooser], **SLOW)
     parts.url.submit(start_url, wanted, [result, parts.chooser], **SLOW)
-    parts.url_test.click(lambda: result_html(None, "Trying…"), None, result, **QUICK).then(
+    parts.url_test.click(lambda: result_html(None, "Testing…"), None, result, **QUICK).then(
         test_url, wanted, result, **SLOW
     )
-    # What was said of another address is not to stand under this one.
+    # A result for another address must not stay under this one.
     gr.on([parts.url.change, *(limit.change for limit in parts.limits)], lambda: "", None, result, **QUICK)
 
 
@@ -180,7 +180,7 @@ def _wire_files(backend: Backend, parts: Parts, start: Start) -> None:
 
 def _wire_stream(backend: Backend, parts: Parts) -> None:
     def guarded(action: Callable[..., None]) -> Callable[..., None]:
-        """A handler that says in the feed what went wrong."""
+        """A handler that shows errors in the feed."""
 
         def handle(*values: Any) -> None:
             *given, request = values
@@ -251,7 +251,7 @@ def _wire_questions(backend: Backend, parts: Parts) -> None:
             files = [sent_file(path) for path in (typed or {}).get("files") or []]
             backend.ask(viewer, text or "What is this?", list(zip(files, names, strict=True)))
         except AssistantError as error:
-            if viewer.feed.last_id == before:  # the question stays to be read, with what is wrong with it
+            if viewer.feed.last_id == before:  # keep the question in the feed, with its error
                 item = viewer.feed.begin_answer(text, 0.0, ", ".join(names))
                 viewer.feed.fail_answer(item.id, str(error))
 

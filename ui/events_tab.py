@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 OWN, CAMERAS = "This tab", "Cameras"
 SINCE = [("all", ""), ("the last 10 minutes", "10m"), ("the last hour", "1h"), ("today", "today"), ("7 days", "7d")]
 REFRESH_S = 2.0
-"""So often new events are looked for while the tab is open."""
+"""Interval at which new events are looked for while the tab is open."""
 PICK = "element.addEventListener('click', (event) => { const row = event.target.closest('[data-event]'); " \
     "if (row) trigger('picked', { id: Number(row.dataset.event) }); })"  # fmt: skip
 
 
 @dataclass(slots=True)
 class EventsTab:
-    """Its components."""
+    """The components of the Events tab."""
 
     where: gr.Radio
     text: gr.Textbox
@@ -45,11 +45,11 @@ class EventsTab:
     ticks: gr.Timer
     """Runs while the tab is open."""
     shown: gr.State
-    """What is in the list, so that nothing is drawn where nothing is new."""
+    """The list's HTML, so that an unchanged list is not drawn again."""
 
 
 def build_events() -> EventsTab:
-    """Put it on the page."""
+    """Add the tab's components to the page."""
     with gr.Row(equal_height=False):
         where = gr.Radio([OWN, CAMERAS], value=OWN, label="Events of", scale=1, min_width=190)
         text = gr.Textbox(label="Search", placeholder='circle "on the left"', max_lines=1, scale=3, min_width=180)
@@ -70,7 +70,7 @@ def build_events() -> EventsTab:
 
 
 def wire_events(backend: Backend, tab_parts: EventsTab, page: gr.Tab, pages: gr.Tabs) -> None:
-    """Connect it to the desk; `page` is where it stands, among `pages`."""
+    """Connect the tab to the backend. page: the Events tab itself, among `pages`."""
     wanted = [tab_parts.where, tab_parts.text, tab_parts.since, tab_parts.types]
 
     def listed(where: str, text: str, since: str, types: list[str], request: gr.Request) -> str:
@@ -88,7 +88,7 @@ def wire_events(backend: Backend, tab_parts: EventsTab, page: gr.Tab, pages: gr.
         return now, now, "", ""
 
     def come(where: str, text: str, since: str, types: list[str], request: gr.Request) -> tuple[Any, ...]:
-        """What there is, at once; of the cameras where nothing was watched in this tab."""
+        """Show events when the tab opens: the cameras' if nothing was watched in this browser tab."""
         has_own = backend.timeline(viewer_of(backend, request), of_cameras=False) is not None
         if not has_own and where == OWN and backend.timeline(viewer_of(backend, request), of_cameras=True) is not None:
             where = CAMERAS
@@ -133,9 +133,9 @@ def wire_events(backend: Backend, tab_parts: EventsTab, page: gr.Tab, pages: gr.
 
 
 def found_html(events: list[FoundEvent], *, has_any: bool, of_cameras: bool, is_filtered: bool) -> str:
-    """A list of events, newest first."""
+    """The list of events as HTML, newest first."""
     if not events:
-        none = ("No event matches." if is_filtered else "No events yet; they come as they happen.") if has_any else (
+        none = ("No event matches." if is_filtered else "No events yet; they appear as they happen.") if has_any else (
             "No cameras are watched here: start with --config cameras.yaml." if of_cameras
             else "Nothing was watched in this tab yet."
         )  # fmt: skip
@@ -159,7 +159,7 @@ def _row(found: FoundEvent) -> str:
 
 
 def detail_html(viewer: ViewerSession, reader: TimelineReader, found: FoundEvent) -> str:
-    """One event with its frames and its clip."""
+    """One event with its frames and its clip, as HTML."""
     figures = []
     for frame in found.frames:
         data = reader.folder.read(frame.path)
@@ -167,7 +167,7 @@ def detail_html(viewer: ViewerSession, reader: TimelineReader, found: FoundEvent
             source = "data:image/jpeg;base64," + base64.b64encode(data).decode()
             at = literal(clock(frame.media_s))
             figures.append(f'<figure><img src="{source}" alt="Frame at {at}"><figcaption>{at}</figcaption></figure>')
-    strip = "".join(figures) or '<p class="sva-none">No frames were kept with it.</p>'
+    strip = "".join(figures) or '<p class="sva-none">No frames of it were kept.</p>'
     player = ""
     clip = found.clip
     data = reader.folder.read_clip(clip) if clip is not None else None
@@ -175,7 +175,7 @@ def detail_html(viewer: ViewerSession, reader: TimelineReader, found: FoundEvent
         name = viewer.offer_file(f"event-{found.id}.mp4", data)
         player = f'<video controls playsinline src="{_address(viewer, name)}" aria-label="Clip of this event"></video>'
     elif clip is not None:
-        player = f'<p class="sva-none">The clip round it: {literal(clip.absence)}.</p>'
+        player = f'<p class="sva-none">The clip around it: {literal(clip.absence)}.</p>'
     event = found.event
     facts = [f"{name} {value:.2f}" for name, value in (
         ("score", event.score), ("threshold", event.threshold), ("probability", event.probability)
@@ -188,7 +188,7 @@ def detail_html(viewer: ViewerSession, reader: TimelineReader, found: FoundEvent
 
 
 def link_html(viewer: ViewerSession, name: str, data: bytes, text: str) -> str:
-    """A link to a file that this tab alone may fetch."""
+    """A link to a file that only this browser tab may download."""
     address = _address(viewer, viewer.offer_file(name, data))
     return f'<a class="sva-download" data-testid="download" href="{address}" download="{name}">{literal(text)}</a>'
 

@@ -1,4 +1,4 @@
-"""What every request passes before Gradio sees it: whose page sent it, and what answers carry. On the server's loop."""
+"""Checks every request before Gradio gets it, and adds security headers to every response. On the server's loop."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _UNUSED = re.compile(
     r"/(?:gradio_api/)?(?:proxy=|vibe|undo-vibe|dev/|profiling|run-history|runs\b|process_recording|deep_link|custom_component)"
     r"|/monitoring|/svelte/"
 )
-"""Gradio's own routes that this app has no use for."""
+"""Gradio's routes that this app does not use and refuses."""
 REFUSAL_HEADER = b"x-refusal"
-"""Marks what the page is to show (`static/quiet.js`)."""
+"""Marks a refusal whose reason the page shows (`static/refusal.js`)."""
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -40,11 +40,11 @@ _HEADERS = (
 
 
 _OPENER = (b"cross-origin-opener-policy", b"same-origin")
-"""Browsers complain of it on pages over http from elsewhere."""
+"""Not sent with pages over http from another machine, where browsers warn about it."""
 
 
 class Guard:
-    """Refuses requests that another site's page sends, and names that were bent to this machine (DNS rebinding)."""
+    """Refuses requests sent by other sites' pages, and foreign names that resolve to this machine (DNS rebinding)."""
 
     def __init__(
         self,
@@ -54,11 +54,12 @@ class Guard:
         is_known: Callable[[Scope], bool] | None = None,
         public: PublicUrl | None = None,
     ) -> None:
-        """is_local: the app listens on the loopback interface, so only that interface's names may be asked for.
+        """is_local: the app listens on the loopback interface only, so requests must use one of its names.
 
-        public: the name that a reverse proxy has for it, which may be asked for, too.
+        public: the address under which a reverse proxy serves the app; requests may use it, too.
 
-        is_known: whether who asks has logged in, for routes that Gradio does not look after; None where nobody need.
+        is_known: whether a request comes from a logged-in user, for routes that Gradio does not check; None if the app
+        has no login.
         """
         self._app = app
         self._is_local = is_local
@@ -66,7 +67,7 @@ class Guard:
         self._public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request or connection."""
+        """Handle one request or connection."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -93,12 +94,12 @@ class Guard:
         await self._app(scope, receive, send_on)
 
     def _refusal(self, scope: Scope, *, is_public: bool) -> str:
-        """Why the request is not answered, empty where it is: value, rule, remedy."""
+        """The reason for refusing a request, as value, rule and remedy; empty if it is accepted."""
         headers = _headers(scope)
         host = headers.get(b"host", "").lower()
         if self._is_local and not is_public and without_port(host) not in LOCAL_HOSTS:
             return (
-                f"Host is {_shown(host)}: this app answers on the loopback interface alone, to {self._names()}. Open "
+                f"Host is {_shown(host)}: this app answers on the loopback interface only, to {self._names()}. Open "
                 f"it as http://127.0.0.1; {self._remedy(f'https://{host}')}"
             )
         if _UNUSED.match(scope["path"]):
@@ -109,7 +110,7 @@ class Guard:
         if origin is not None:
             if not self._is_own(origin.lower(), host, is_public=is_public):
                 return (
-                    f"Origin is {_shown(origin)}, and this app was asked for as {_shown(host)}: another site's page "
+                    f"Origin is {_shown(origin)}, and this app was opened as {_shown(host)}: another site's page "
                     f"may not use it. Open {self._names()} itself; {self._remedy(origin)}"
                 )
         elif not is_open and site not in ("", "same-origin", "none"):
@@ -119,7 +120,7 @@ class Guard:
         return ""
 
     def _is_own(self, origin: str, host: str, *, is_public: bool) -> bool:
-        """Whether a page of `origin` is this app's: the scheme counts where it is known."""
+        """Whether `origin` is this app; the scheme is compared only behind a proxy, where it is known."""
         if is_public and self._public is not None:
             return origin == self._public.origin
         return urlsplit(origin).netloc == host
@@ -130,7 +131,7 @@ class Guard:
 
     def _remedy(self, url: str) -> str:
         if self._public is not None:
-            return "behind a reverse proxy, let it pass on the Host, and give what people type to --public-url"
+            return "behind a reverse proxy, let it pass on the Host header, and give --public-url what people type"
         return f"behind a reverse proxy, start with --public-url {_shown(url)}"
 
 
@@ -139,7 +140,7 @@ def _headers(scope: Scope) -> dict[bytes, str]:
 
 
 def _shown(value: str) -> str:
-    """What a stranger wrote, for a message: one line, and not for long.
+    """Untrusted text for a message, as one line of at most 80 characters.
 
     >>> _shown("evil\\n.example")
     'evil .example'

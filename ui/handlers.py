@@ -1,4 +1,4 @@
-"""What handlers of the page share: whose session a request belongs to, how they are queued, and two pieces of HTML."""
+"""What the page's handlers share: finding a request's session, queue settings, banner and result. Any thread."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from assistant.viewers.viewer_session import ViewerSession
 
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-"""Handlers that only hand something on: no place in Gradio's queue, so nobody waits behind another tab."""
+"""Settings of handlers that return at once: they skip Gradio's queue, so no tab waits for another."""
 SLOW: dict[str, Any] = {"concurrency_limit": 16, "show_progress": "hidden", "api_visibility": "private"}
 
 
 def viewer_of(backend: Backend, request: gr.Request) -> ViewerSession:
-    """The session behind a request."""
+    """The viewer's session that a request belongs to."""
     return backend.tabs.of(request.session_hash or "")
 
 
 def banner(backend: Backend, viewer: ViewerSession | None = None) -> str:
-    """Which model is watching, and what it can and cannot know; folded once something is watched."""
+    """The banner: which model is watching, what it knows and does not know; folded once something is watched."""
     about, news = backend.about(), backend.model_news()
     if news.state == "failed":
         return f'<div class="sva-about failed" role="alert"><strong>{literal(news.text)}</strong></div>'
@@ -42,6 +42,6 @@ def banner(backend: Backend, viewer: ViewerSession | None = None) -> str:
 
 
 def result_html(ok: bool | None, text: str) -> str:
-    """The result of a trial, or what is wrong with a source."""
+    """The result of testing a source, or what is wrong with it. ok: None while the test runs."""
     kind = "wait" if ok is None else "good" if ok else "bad"
     return f'<p class="sva-outcome {kind}" role="status" data-testid="result">{literal(text)}</p>'

@@ -1,5 +1,7 @@
-"""Puts something of ours before all that Gradio writes into a page's head, where its `head` comes after its scripts and
-is left out of the page where one logs in. On the server's loop."""
+"""Inserts our HTML at the start of a page's head. On the server's loop.
+
+Gradio's own `head` argument comes after its scripts, and is left out of the login page.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +14,21 @@ _HEAD = b"<head>"
 
 
 class HeadInjection:
-    """Writes `html` as the first thing of the page's head."""
+    """Inserts `html` at the start of the page's head."""
 
     def __init__(self, app: App, *, html: str) -> None:
         self._app = app
         self._begun = _HEAD + html.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request or connection."""
+        """Handle one request or connection."""
         if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] != "/":
             await self._app(scope, receive, send)
             return
         held: list[Message] = []
 
         async def send_on(message: Message) -> None:
-            """Hold the page back until it is whole, as its length goes before it."""
+            """Hold the page back until it is complete, since its length is sent first."""
             held.append(message)
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 for each in self._opened(held):

@@ -1,4 +1,4 @@
-"""Health, folded: figures and the last minute's plots, read once a second while the part is open."""
+"""The Health panel: figures, and plots of the last minute, updated once a second while it is open. Any thread."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EVERY_S = 1.0
 
 @dataclass(slots=True)
 class HealthPanel:
-    """Its components."""
+    """The components of the Health panel."""
 
     fold: gr.Accordion
     figures: gr.HTML
@@ -35,7 +35,7 @@ class HealthPanel:
 
 
 def build_health() -> HealthPanel:
-    """Put it on the page."""
+    """Add the panel to the page."""
     with gr.Accordion("Health", open=False, elem_id="sva-health") as fold:
         figures = gr.HTML("", elem_id="sva-figures")
         with gr.Row():
@@ -56,7 +56,7 @@ def build_health() -> HealthPanel:
 
 
 def wire_health(backend: Backend, panel: HealthPanel) -> None:
-    """Read the figures while somebody looks."""
+    """Update the figures while the panel is open."""
 
     def read(request: gr.Request) -> tuple[Any, ...]:
         viewer = viewer_of(backend, request)
@@ -73,7 +73,7 @@ def wire_health(backend: Backend, panel: HealthPanel) -> None:
 
 
 def figures_html(seen: ChannelSnapshot) -> str:
-    """The figures in words."""
+    """The figures as HTML."""
     delays, cache = seen.delays_ms, seen.cache
     saved = 1 - seen.tokens_per_frame / seen.tokens_unpruned if seen.tokens_unpruned else 0.0
     rate = f" (lowered to {seen.rate_factor:g}×)" if seen.rate_factor < 1 else ""

@@ -1,4 +1,4 @@
-"""Starts the browser app: where it listens, who may use it, and what it refuses to do unasked. For the main thread."""
+"""Starts the browser app: where it listens, who may use it, which settings it refuses. For the main thread."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
 HEARTBEAT_S = 2.0
-"""How soon Gradio notices that a tab is gone."""
+"""Interval of Gradio's heartbeat, by which it notices that a tab was closed."""
 _NO_LOGIN = (
     "everybody who can reach this machine could watch through it; give --auth-file FILE, "
-    "or --i-know-this-is-open where that is meant"
+    "or --i-know-this-is-open if you mean that"
 )
 
 
 class CannotListen(AssistantError):
-    """The address is taken, or not this machine's."""
+    """The address is in use, or is not an address of this machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """Where the app listens, and for whom. `check` before anything is loaded."""
+    """Where the app listens, and who may use it. Call `check` before anything is loaded."""
 
     host: str = "127.0.0.1"
     port: int = 7860
@@ -46,15 +46,15 @@ class Serving:
     ssl_keyfile: Path | None = None
     self_signed: bool = False
     public_url: str | None = None
-    """Where people find it behind a reverse proxy."""
+    """The address that people type where a reverse proxy serves the app."""
 
     @property
     def is_local(self) -> bool:
-        """Whether it can be reached from this machine alone."""
+        """Whether only this machine can reach the app."""
         return is_loopback(self.host) and self.public_url is None
 
     def check(self) -> None:
-        """Raise `ConfigError` where the app must not or cannot start so."""
+        """Raise `ConfigError` if the app must not or cannot start with these settings."""
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"--port {self.port}: a port is from 0 to 65535; 7860 is usual")
         if self.public_url is not None:
@@ -64,7 +64,7 @@ class Serving:
             raise ConfigError(f"{given}: {_NO_LOGIN}")
         if self.auth_file is not None:
             if self.is_open:
-                raise ConfigError("--i-know-this-is-open: --auth-file asks for a login; leave one of them out")
+                raise ConfigError("--i-know-this-is-open: --auth-file requires a login; leave one of them out")
             read_users(self.auth_file)
         if (self.ssl_certfile is None) != (self.ssl_keyfile is None):
             raise ConfigError("--ssl-certfile: it goes together with --ssl-keyfile; give both")
@@ -72,7 +72,7 @@ class Serving:
             raise ConfigError("--ssl-self-signed: a certificate was given; leave one of them out")
         for option, path in (("--ssl-certfile", self.ssl_certfile), ("--ssl-keyfile", self.ssl_keyfile)):
             if path is not None and not os.access(path, os.R_OK):
-                raise ConfigError(f"{option} {path}: it cannot be read; check its name and its rights")
+                raise ConfigError(f"{option} {path}: it cannot be read; check its name and permissions")
 
 
 @dataclass(slots=True)
@@ -81,10 +81,10 @@ class RunningApp:
 
     blocks: gr.Blocks
     url: str
-    """Where a browser finds it."""
+    """The address to open in a browser."""
 
     def close(self) -> None:
-        """Stop listening; open connections end."""
+        """Stop listening and end open connections."""
         self.blocks.close(verbose=False)
 
 
@@ -104,9 +104,10 @@ def launch(
     out: TextIO | None = None,
     **page: Any,
 ) -> RunningApp:
-    """Listen, and say where; returns once the page can be loaded.
+    """Start listening and print the address; return once the page can be loaded.
 
-    routes: the app's own, in front of Gradio's. page: `theme`, `css`, `js`, `head` and the like of Gradio's `launch`.
+    routes: the app's own routes, matched before Gradio's. page: arguments of Gradio's `launch`, as
+    `theme`, `css`, `js` and `head`.
     Raises `ConfigError` and `CannotListen`.
     """
     from starlette.middleware import Middleware
@@ -174,7 +175,7 @@ def _certificate(serving: Serving) -> _Certificate | None:
 
 
 def _doorkeeper(serving: Serving) -> Callable[[str, str], Any] | None:
-    """What Gradio asks at a login; the hashing is done beside the server's loop."""
+    """The function that Gradio calls to check a login. It hashes on a thread, off the server's event loop."""
     if serving.auth_file is None:
         return None
     import asyncio
@@ -190,7 +191,7 @@ def _doorkeeper(serving: Serving) -> Callable[[str, str], Any] | None:
 def _known(
     blocks: gr.Blocks, serving: Serving, routes: Sequence[BaseRoute]
 ) -> Callable[[MutableMapping[str, Any]], bool] | None:
-    """Whether a request for one of `routes` comes from somebody who logged in at Gradio."""
+    """A check whether a request for one of `routes` comes from a user logged in at Gradio; None without logins."""
     if serving.auth_file is None:
         return None
     from starlette.requests import HTTPConnection
@@ -198,7 +199,7 @@ def _known(
 
     def is_known(scope: MutableMapping[str, Any]) -> bool:
         if all(route.matches(scope)[0] is Match.NONE for route in routes):
-            return True  # Gradio's own, which asks itself
+            return True  # one of Gradio's own routes, which check the login themselves
         cookies, app = HTTPConnection(scope).cookies, blocks.app
         tokens = (cookies.get(f"access-token-{kind}{app.cookie_id}") for kind in ("", "unsecure-"))
         return any(token in app.tokens for token in tokens if token)
@@ -207,12 +208,12 @@ def _known(
 
 
 def _settle_environment() -> None:
-    """Variables that would open what is closed here; Gradio reads them where an argument is empty."""
+    """Remove environment variables that Gradio reads in place of empty arguments and that would open the app."""
     for name in ("GRADIO_ALLOWED_PATHS", "GRADIO_SHARE", "GRADIO_ROOT_PATH", "GRADIO_NUM_WORKERS", "GRADIO_MCP_SERVER"):
         os.environ.pop(name, None)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_HEARTBEAT_INTERVAL"] = str(HEARTBEAT_S)
-    # Gradio asks for it at each call; where none is named, matplotlib imports all of itself, on the server's loop.
+    # Gradio asks matplotlib for its backend at each call; if none is set, that imports all of it, on the server's loop.
     os.environ.setdefault("MPLBACKEND", "agg")
 
 
@@ -226,7 +227,7 @@ def _check_free(host: str, port: int) -> None:
 
 
 def _free_port(host: str) -> int:
-    """A port that nobody listens on, for --port 0."""
+    """A free port, for --port 0."""
     try:
         with _bound(host, 0) as probe:
             return int(probe.getsockname()[1])
@@ -263,7 +264,7 @@ def _url(serving: Serving, port: int, *, is_secure: bool) -> str:
 
 
 def _tell(serving: Serving, url: str, certificate: _Certificate | None, out: TextIO) -> None:
-    """Where it is, and how a phone finds it."""
+    """Print the app's address, and how a phone reaches it."""
     from ui import tls
 
     print(f"watching at {url}", file=out)
@@ -274,11 +275,11 @@ def _tell(serving: Serving, url: str, certificate: _Certificate | None, out: Tex
     if certificate is not None and certificate.fingerprint is not None:
         print(f"certificate SHA-256 {certificate.fingerprint}", file=out)
     if serving.self_signed:
-        print("a browser warns of it once: compare the fingerprint, then go on", file=out)
+        print("browsers warn about it once: compare the fingerprint, then continue", file=out)
         if serving.is_local:
-            print("only this machine finds it there; for a phone give --host 0.0.0.0 and --auth-file, too", file=out)
+            print("only this machine can reach it; for a phone give --host 0.0.0.0 and --auth-file, too", file=out)
         else:
             print(tls.qr_code(url), file=out)
     elif not serving.is_local and certificate is None and serving.public_url is None:
-        print("a phone hands out its camera over https alone: give --ssl-self-signed", file=out)
+        print("phones allow camera access over https only: give --ssl-self-signed", file=out)
     out.flush()

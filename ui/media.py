@@ -1,6 +1,6 @@
-"""The tab's own connection: pictures and states go out, webcam pictures come in; and the files a tab was offered.
+"""A tab's WebSocket (pictures and states out, webcam pictures in), and the route for its downloads.
 
-Runs on the server's event loop; decoding and encoding in its threads.
+Runs on the server's event loop; decodes and encodes in its threads.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 PULSE_S = 0.25
 GRID_S = 1.0
-"""Between two looks at all cameras, while their grid is seen."""
+"""Interval at which the grid of all cameras is sent while it is visible."""
 HELLO_S = 10.0
-"""How long a connection may take to say whose it is."""
+"""How long a connection may take to send its session's token."""
 MOST_IN_FLIGHT = 2
-"""Pictures on their way that the browser has not drawn yet: on a slow line the newest one wins."""
+"""Most pictures sent that the browser has not drawn yet; on a slow line the newest one is sent next."""
 MOST_MESSAGE_BYTES = 4 << 20
 MOST_TEXT = 32_768
-"""Letters of a message that is no picture: drawn regions with all their corners fit."""
+"""Most characters of a text message; enough for drawn regions with all their corners."""
 PICTURE_HEAD = struct.Struct("<dI")
 """Media time, number; the JPEG follows."""
 WEBCAM_HEAD = struct.Struct("<d")
@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 
 def media_routes(backend: Backend) -> list[BaseRoute]:
-    """The routes that come before Gradio's own."""
+    """The app's own routes, which are matched before Gradio's."""
 
     async def connect(socket: WebSocket) -> None:
         await _serve(backend, socket)
@@ -66,7 +66,7 @@ def media_routes(backend: Backend) -> list[BaseRoute]:
 
 
 def is_same_origin(origin: str | None, host: str | None) -> bool:
-    """Whether a browser's connection comes from a page of this server; programs send no origin.
+    """Whether a connection comes from a page of this server or from a program, which sends no origin.
 
     >>> is_same_origin("http://evil.example", "localhost"), is_same_origin("http://localhost", "localhost")
     (False, True)
@@ -75,7 +75,7 @@ def is_same_origin(origin: str | None, host: str | None) -> bool:
 
 
 def read_regions(values: Any) -> list[Region]:
-    """Regions as the page sends them. Raises `ConfigError`.
+    """Masks and zones from the JSON that the page sends. Raises `ConfigError`.
 
     >>> read_regions([{"kind": "mask", "name": "", "points": [[0, 0], [1, 0], [1, 0.5]]}])[0].points
     ((0.0, 0.0), (1.0, 0.0), (1.0, 0.5))
@@ -90,7 +90,7 @@ def read_regions(values: Any) -> list[Region]:
 
 
 async def _serve(backend: Backend, socket: WebSocket) -> None:
-    """One connection from its opening to its end."""
+    """Serve one connection from its opening to its end."""
     if not is_same_origin(socket.headers.get("origin"), socket.headers.get("host")):
         await socket.close(code=4403)
         return
@@ -135,7 +135,7 @@ class _Connection:
         self.is_shown = True
 
     async def run(self) -> None:
-        """Serve until the browser goes."""
+        """Serve until the browser disconnects."""
         leave_feed = self._viewer.feed.listen(self._wake)
         sending = asyncio.create_task(self._send())
         try:
@@ -150,7 +150,7 @@ class _Connection:
                 await sending
 
     def _wake(self) -> None:
-        with suppress(RuntimeError):  # the server is ending
+        with suppress(RuntimeError):  # the server is shutting down
             self._loop.call_soon_threadsafe(self._news.set)
 
     async def _send(self) -> None:
@@ -190,7 +190,7 @@ class _Connection:
         return picture
 
     def _choose_view(self) -> None:
-        """Look at the tab's stream while the page is seen; the browser shows its own webcam itself."""
+        """View the tab's stream while the page is visible; the browser shows its own webcam itself."""
         viewer = self._viewer
         is_own = viewer.wanted is not None and viewer.wanted.kind == "webcam"
         wanted = viewer.stream if self.is_shown and not is_own else None
@@ -218,7 +218,7 @@ class _Connection:
                         await self._take(values)
 
     def _take_webcam(self, data: bytes) -> None:
-        """A picture of the browser's camera; while the one before is still decoded, it is left out."""
+        """Hand on a picture of the browser's camera; skip it while the one before is still being decoded."""
         stream, wanted = self._viewer.stream, self._viewer.wanted
         if stream is None or wanted is None or wanted.kind != "webcam" or len(data) <= WEBCAM_HEAD.size:
             return
@@ -261,7 +261,7 @@ class _Connection:
         await self._socket.send_json(evidence_of(item, frames, moment_s=at_s, can_seek=can_seek))
 
     async def _send_regions(self, name: str, drawn: Any) -> None:
-        """A camera's masks and zones as YAML, after those of the page were put on it where it sent any."""
+        """Send a camera's masks and zones as YAML, after adding those that the page sent, if any."""
         told: dict[str, Any] = {"type": "regions", "camera": name, "may_draw": self._backend.may_draw, "drew": False}
         try:
             if drawn is None:
@@ -274,7 +274,7 @@ class _Connection:
         await self._socket.send_json(told)
 
     async def _try(self, action: Any, *values: Any) -> None:
-        """Do what the page asked for; what is wrong with that goes back to be read."""
+        """Do what the page asked for; send it the error, if any."""
         try:
             await asyncio.to_thread(action, *values)
         except AssistantError as error:

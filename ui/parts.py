@@ -1,4 +1,4 @@
-"""The components of the page that something happens to. Plain data."""
+"""The components of the page that handlers read or update. Plain data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Parts:
-    """The components that something happens to."""
+    """The components of the page that handlers read or update."""
 
     tabs: gr.Tabs
     banner: gr.HTML
@@ -36,7 +36,7 @@ class Parts:
     file_start: gr.Button
     file_test: gr.Button
     results: dict[str, gr.HTML]
-    """What a trial said, or what is wrong with a source; each source has its own."""
+    """The result of testing or starting a source, one component a kind of source."""
     viewer: gr.HTML
     pause: gr.Button
     speed: gr.Dropdown

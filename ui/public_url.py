@@ -1,4 +1,4 @@
-"""The name under which a reverse proxy shows the app, and what a request says of the way it came. Plain values."""
+"""The address under which a reverse proxy serves the app, and the headers of proxies. Plain values; any thread."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from assistant.errors import ConfigError
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _PORTS = {"http": 80, "https": 443}
 _SAYS = frozenset({b"x-forwarded-host", b"x-forwarded-proto", b"x-gradio-server"})
-"""Headers that Gradio believes, from whoever sends them."""
+"""Headers that Gradio trusts, no matter who sends them."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublicUrl:
-    """Where people find the app: scheme, host with port, and the path under which the proxy has it."""
+    """The address that people type: scheme, host with port, and the path at which the proxy serves the app."""
 
     scheme: str
     netloc: str
-    """Without the scheme's own port, small letters."""
+    """In lower case, without the scheme's default port."""
     path: str
-    """Empty, or a slash and more, without one at its end."""
+    """Empty, or a path that begins with a slash and does not end with one."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises `ConfigError`.
+        """Read what --public-url was given. Raises `ConfigError`.
 
         >>> PublicUrl.parse("https://Cam.example.org:443/door/")
         PublicUrl(scheme='https', netloc='cam.example.org', path='/door')
@@ -40,7 +40,7 @@ class PublicUrl:
         is_plain = not (parts.query or parts.fragment or "@" in parts.netloc or "*" in parts.netloc)
         if parts.scheme not in _PORTS or not parts.hostname or not is_plain or not text.isascii():
             raise ConfigError(
-                f"--public-url {text}: it is what people type, a scheme, a name and perhaps a path; "
+                f"--public-url {text}: the address that people type is wanted: a scheme, a name and perhaps a path; "
                 "give e.g. https://camera.example.org or https://example.org/camera"
             )
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
@@ -49,16 +49,17 @@ class PublicUrl:
 
     @property
     def origin(self) -> str:
-        """As a browser names it."""
+        """Scheme and host, as a browser sends them in the Origin header."""
         return f"{self.scheme}://{self.netloc}"
 
     def __str__(self) -> str:
         return self.origin + self.path
 
     def is_asked_for(self, headers: Mapping[bytes, str]) -> bool:
-        """Whether a request came by this name: it, or this machine's with the proxy's word for it or a page of it.
+        """Whether a request came through this address.
 
-        Under another name the proxy's word counts for nothing: a page can write it, too.
+        True if the Host header names it, or if Host is this machine and X-Forwarded-Host or Origin names it. For any
+        other Host, X-Forwarded-Host is ignored, since a page can set it, too.
         """
         host = _normal(headers.get(b"host", ""), self.scheme)
         if host == self.netloc:
@@ -69,7 +70,7 @@ class PublicUrl:
         return _normal(forwarded, self.scheme) == self.netloc or headers.get(b"origin", "").lower() == self.origin
 
     def lay_on(self, scope: MutableMapping[str, Any]) -> None:
-        """Write a request that came by this name as if there were no proxy: name, scheme, and the path within."""
+        """Rewrite host, scheme and path of a request that came through the proxy as if there were none."""
         host = self.netloc.encode()
         own = [(b"host", host), (b"x-forwarded-host", host + self.path.encode())]
         own.append((b"x-forwarded-proto", self.scheme.encode()))
@@ -85,16 +86,16 @@ class PublicUrl:
 
 
 def forget_claims(scope: MutableMapping[str, Any]) -> None:
-    """Leave out what a request says of another name for this app: nobody configured one that it fits."""
+    """Remove headers that claim another name for this app, since no configured one matches."""
     scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in _SAYS - {b"x-forwarded-proto"}]
 
 
 def without_port(host: str) -> str:
-    """The name alone."""
+    """The host name without its port."""
     name, colon, port = host.rpartition(":")
     return name if colon and port.isdecimal() else host
 
 
 def _normal(host: str, scheme: str) -> str:
-    """`host` in small letters, without the port that its scheme has anyway."""
+    """`host` in lower case, without its scheme's default port."""
     return host.strip().lower().removesuffix(f":{_PORTS[scheme]}")

@@ -1,4 +1,4 @@
-"""One moment of a tab as the page's scripts read it: plain JSON values. Plain functions; any thread."""
+"""The state of a tab as JSON values for the page's scripts. Plain functions; any thread."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from assistant.viewers.viewer_session import ViewerSession
 
 PUSH_FACTOR = 4.0
-"""Webcam pictures sent for each that the model takes, so that its ticks are met closely."""
+"""Webcam pictures sent for each frame that the model takes, so that one is close to each of its ticks."""
 MOST_PUSH_FPS = 15.0
 MARKED = {StatusKind.GAP, StatusKind.DROPPED, StatusKind.RECONNECTING, StatusKind.FROZEN, StatusKind.BROKEN}
 """Status events that are drawn on the timeline."""
@@ -31,19 +31,19 @@ MARKED = {StatusKind.GAP, StatusKind.DROPPED, StatusKind.RECONNECTING, StatusKin
 
 @dataclass(slots=True)
 class SentState:
-    """What one connection was told already."""
+    """What one connection has been sent already."""
 
     run: int = -1
     num_decisions: int = 0
     last_item: int = 0
     open_items: set[int] = field(default_factory=set)
-    """Answers that were under way, so without a mark yet."""
+    """Answers under way, which have no mark yet."""
 
 
 def pulse_of(viewer: ViewerSession, model: ModelNews, told: SentState, *, recording: bool = False) -> dict[str, Any]:
-    """How the tab is doing now, with the part of the curve and the marks that are new since `told`.
+    """The tab's state now, with the points of the curve and the marks that are new since `told`.
 
-    recording: whether pictures of anything that is watched here are kept.
+    recording: whether clips of anything watched here are recorded.
     """
     values: dict[str, Any] = {
         "type": "pulse",
@@ -75,7 +75,7 @@ def pulse_of(viewer: ViewerSession, model: ModelNews, told: SentState, *, record
 
 
 def _settled(viewer: ViewerSession, told: SentState) -> list[FeedItem]:
-    """Items that are new, or whose answer has ended, since the last time."""
+    """Items that are new, or whose answer has ended, since the last call."""
     items = viewer.feed.items(after_id=told.last_item)
     before = [item for item_id in told.open_items if (item := viewer.feed.get(item_id)) is not None]
     told.last_item = max([told.last_item, *(item.id for item in items)])
@@ -111,7 +111,7 @@ def bits(mask: np.ndarray | None) -> str:
 def evidence_of(
     item: FeedItem | None, frames: tuple[EvidenceFrame, ...], *, moment_s: float, can_seek: bool
 ) -> dict[str, Any]:
-    """The frames behind an item, or about a moment, as the evidence panel shows them."""
+    """The frames behind an item, or around a moment, for the evidence panel."""
     facts = _facts(item.event) if item is not None and item.event is not None else ""
     return {
         "type": "evidence",
@@ -120,13 +120,13 @@ def evidence_of(
         "facts": facts,
         "text": item.text if item is not None else "",
         "seek_s": moment_s if can_seek else None,
-        "none": "No frames of it are at hand; the Events tab may have them.",
+        "none": "No frames of it are in memory; the Events tab may have them.",
         "frames": [_frame(frame) for frame in frames],
     }
 
 
 def cameras_of(cards: Sequence[CameraCard], clips_s: float | None) -> dict[str, Any]:
-    """All cameras side by side. clips_s: as `Backend.clips_s`."""
+    """All cameras for the page's grid. clips_s: as `Backend.clips_s`."""
     return {
         "type": "cameras",
         "recording": f"Recording: {clips_s:g} s before and after each event are kept." if clips_s else "",

@@ -9,7 +9,7 @@ from assistant.viewers.feed import Badge, FeedItem
 from ui.safe import attribute, clock, literal, span, with_time_links
 
 MOST_SHOWN = 120
-"""Newest items that the page shows; the Events tab finds the others."""
+"""How many of the newest items the page shows; the Events tab finds older ones."""
 
 
 def messages(items: Iterable[FeedItem]) -> list[dict[str, Any]]:
@@ -18,7 +18,7 @@ def messages(items: Iterable[FeedItem]) -> list[dict[str, Any]]:
     source = ""
     for item in list(items)[-MOST_SHOWN:]:
         if item.event is not None and item.event.source and item.event.source != source:
-            if source:  # times begin anew here
+            if source:  # times start again here
                 shown.append({"role": "assistant", "content": _divider(item.event.source)})
             source = item.event.source
         if item.question is not None:
@@ -43,8 +43,8 @@ def _line(item: FeedItem) -> str:
         says = item.badge in (Badge.REMARK, Badge.ANSWER, Badge.ALERT)
         body = with_time_links(item.text, _time_link) if says else literal(item.text)
         body += '<span class="sva-cursor">▍</span>' if item.is_open else ""
-        if item.is_cut:  # a remark was left off for a question, an answer by somebody
-            is_whole = item.text.endswith((".", "!", "?"))  # but for its end
+        if item.is_cut:  # a remark was cut short by a question, an answer by a person
+            is_whole = item.text.endswith((".", "!", "?"))  # only its end mark was cut
             mark = "" if is_whole else "…"
             body += mark if item.badge is Badge.REMARK else ' <span class="sva-cut">stopped</span>'
     kind = "error" if item.is_error else item.badge.name.lower()

@@ -1,4 +1,4 @@
-"""Text of others in the page: what a model, a camera or a person wrote is shown letter by letter and does nothing."""
+"""Escapes text of models, cameras and people for the page, and formats times. Plain functions; any thread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TIME = re.compile(r"\b(?:(?:(\d{1,2}):)?(\d{1,2}):(\d{2}(?:\.\d+)?)|(\d+(?:\.\d
 
 
 def literal(text: str) -> str:
-    """`text` for Markdown and HTML that shows it letter by letter: every sign that either could read is an entity.
+    """`text` escaped for Markdown and HTML: every character that either could interpret is an entity.
 
     >>> literal("<b>*a*")
     '&#60;b&#62;&#42;a&#42;'
@@ -21,7 +21,7 @@ def literal(text: str) -> str:
 
 
 def attribute(text: str) -> str:
-    """`text` inside quotes of an HTML attribute."""
+    """`text` escaped for an HTML attribute in quotes."""
     return escape(" ".join(text.split()), quote=True)
 
 
@@ -40,7 +40,7 @@ def with_time_links(text: str, link: Callable[[float, str], str]) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Media time for people.
+    """Media time in seconds as a clock for people.
 
     >>> clock(3725.55), clock(12.5)
     ('1:02:05.5', '00:12.5')
@@ -52,7 +52,7 @@ def clock(seconds: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """A length of time for people.
+    """A duration in seconds for people.
 
     >>> span(0.34), span(75), span(7300)
     ('0.3 s', '1 min 15 s', '2 h 1 min')

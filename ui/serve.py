@@ -1,4 +1,4 @@
-"""The browser app, from its configuration to its end."""
+"""Builds the browser app from its configuration and runs it until it is stopped. For the main thread."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def serve_page(
     max_memory_gib: float | None,
     browser: bool,
 ) -> None:
-    """The browser app, until it is stopped. The page is up before anything of the model is read."""
-    files = TemporaryDirectory(prefix="watch-files-")  # nobody else's, and gone at the end
-    os.environ["GRADIO_TEMP_DIR"] = str(Path(files.name, "uploads"))  # Gradio serves this one alone
+    """Run the browser app until it is stopped. The page can be loaded before the model is."""
+    files = TemporaryDirectory(prefix="watch-files-")  # readable by this user only, deleted at the end
+    os.environ["GRADIO_TEMP_DIR"] = str(Path(files.name, "uploads"))  # the only folder that Gradio serves
     from ui.build import build_page
     from ui.media import media_routes
     from ui.theme import looks
@@ -73,6 +73,6 @@ def serve_page(
 
 
 def _has_screen() -> bool:
-    """Whether a person sits here: a terminal, and somewhere to show a window."""
+    """Whether a person can see a window here: the output is a terminal and there is a display."""
     shows = sys.platform in ("win32", "darwin") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
     return sys.stdout.isatty() and shows

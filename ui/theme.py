@@ -1,4 +1,4 @@
-"""How the page looks and what runs in it: theme, styles and scripts, all of them our own files. Plain functions."""
+"""The page's theme, styles and scripts, all from our own files. Plain functions; any thread."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 STATIC = Path(__file__).parent / "static"
 SCRIPTS = ("connection.js", "picture.js", "timeline.js", "webcam.js", "regions.js", "grid.js", "page.js")
-"""In the order in which they need each other."""
+"""In the order in which they depend on each other."""
 OUTER = "@media (max-width: 768px) { .gradio-container > .main.app { padding: 8px !important; } }"
-"""Of what Gradio puts round the page, which its `css` does not reach."""
+"""Styles of Gradio's container around the page, which its `css` argument does not reach."""
 TITLE = "Streaming video assistant"
 
 
 def static_text(name: str) -> str:
-    """One of our own files."""
+    """The text of a file in `static/`."""
     return (STATIC / name).read_text(encoding="utf-8")
 
 
@@ -31,7 +31,7 @@ def looks() -> dict[str, Any]:
 
 
 def opening() -> str:
-    """What stands before all of Gradio's own in the head of each page, the one where one logs in among them."""
+    """HTML at the start of the head of every page, including the login page."""
     styles, script = static_text("opening.css"), static_text("quiet.js") + static_text("refusal.js")
     return f"<title>{TITLE}</title>\n<style>\n{styles}</style>\n<script>\n{script}</script>\n"
 

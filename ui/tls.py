@@ -1,4 +1,4 @@
-"""A certificate that this machine signs itself, so that a phone's browser hands out its camera; kept between runs."""
+"""A self-signed certificate, since phone browsers allow camera access over https only; kept between runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _FOLDER = "streaming-video-assistant"
 _LIFE = datetime.timedelta(days=397)
-"""As long as browsers accept."""
+"""The longest lifetime that browsers accept."""
 _RENEWED_BEFORE = datetime.timedelta(days=14)
 
 
@@ -26,17 +26,17 @@ class SelfSigned:
     certfile: Path
     keyfile: Path
     fingerprint: str
-    """SHA-256, in pairs, as browsers show it."""
+    """SHA-256 as pairs of hex digits, as browsers show it."""
 
 
 def default_folder() -> Path:
-    """Where it is kept: the user's own state folder."""
+    """The folder in which the certificate is kept, in the user's state folder."""
     root = os.environ.get("XDG_STATE_HOME")
     return (Path(root) if root else Path.home() / ".local" / "state") / _FOLDER
 
 
 def own_address() -> str | None:
-    """This machine's address in its network, None where it has none. Nothing is sent."""
+    """This machine's address in its network, or None. Sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
@@ -47,9 +47,9 @@ def own_address() -> str | None:
 
 
 def self_signed(host: str, folder: Path | None = None) -> SelfSigned:
-    """The kept certificate where it still holds for the names of this machine, else a new one.
+    """The kept certificate if it is still valid for this machine's names, else a new one.
 
-    host: what the app is bound to. The key is readable by its owner alone.
+    host: the address the app is bound to. Only its owner can read the key.
     """
     kept = folder or default_folder()
     certfile, keyfile = kept / "certificate.pem", kept / "key.pem"
@@ -61,7 +61,7 @@ def self_signed(host: str, folder: Path | None = None) -> SelfSigned:
 
 
 def fingerprint_of(certfile: Path) -> str | None:
-    """SHA-256 of a PEM certificate, None where it cannot be read."""
+    """SHA-256 fingerprint of a PEM certificate, or None if it cannot be read."""
     certificate = _read(certfile)
     return None if certificate is None else _fingerprint(certificate)
 
@@ -78,7 +78,7 @@ def qr_code(text: str) -> str:
 
 
 def _names(host: str) -> tuple[str, ...]:
-    """What a browser may call this machine: names first, then addresses."""
+    """Names and addresses under which a browser may open this machine."""
     found = [socket.gethostname(), f"{socket.gethostname()}.local", "localhost", "127.0.0.1", "::1", own_address()]
     if not _address(host) or not ipaddress.ip_address(host).is_unspecified:
         found.insert(0, host)
@@ -128,7 +128,7 @@ def _read(certfile: Path) -> x509.Certificate | None:
 
 
 def _holds(certificate: x509.Certificate, names: tuple[str, ...]) -> bool:
-    """Whether it is good for a while, and for all `names`."""
+    """Whether the certificate is valid for another two weeks and covers all `names`."""
     from cryptography import x509
 
     if certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC) < _RENEWED_BEFORE:

@@ -96,7 +96,7 @@ def test_how_long_a_camera_is_waited_for_can_be_set_and_is_named(screen: Screen)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         screen.choose("Camera URL")
         screen.page.get_by_label("Camera URL").last.fill(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/live")
-        screen.page.get_by_text("How long it is waited for").click()
+        screen.page.get_by_text("How long to wait for it").click()
         limit = screen.page.get_by_label("To connect (open_timeout_s)")
         limit.fill("1.5")
         screen.press("Test camera")

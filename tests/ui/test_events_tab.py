@@ -26,7 +26,7 @@ def test_an_event_says_why_its_clip_cannot_be_played(tmp_path: Path, state: str,
     found = FoundEvent(7, "e", remark("A red circle enters on the left."), "door", "run", 0.0, 0.0, (), clip)
     reader = cast("TimelineReader", SimpleNamespace(folder=TimelineFolder(tmp_path)))
     shown = detail_html(cast("ViewerSession", None), reader, found)  # a tab has no part in it
-    assert f"The clip round it: {told}." in html.unescape(shown)
+    assert f"The clip around it: {told}." in html.unescape(shown)
     assert "<video" not in shown and "<full>" not in shown
 
 
@@ -34,7 +34,7 @@ def test_an_empty_list_says_why_it_is_empty() -> None:
     def said(**how: bool) -> str:
         return html.unescape(found_html([], **{"has_any": True, "of_cameras": False, "is_filtered": False, **how}))
 
-    assert "they come as they happen" in said()
+    assert "they appear as they happen" in said()
     assert "No event matches" in said(is_filtered=True)
     assert "Nothing was watched in this tab yet" in said(has_any=False)
     assert "--config" in said(has_any=False, of_cameras=True)

@@ -1,4 +1,4 @@
-// The tab's one WebSocket: pictures and states come in, acknowledgements, questions about moments and webcam frames go out.
+// The tab's one WebSocket: it receives pictures and states; it sends acknowledgements, requests and webcam frames.
 (() => {
   const RETRY_MS = [250, 500, 1000, 2000, 4000];
 
@@ -109,7 +109,7 @@
     return node;
   };
 
-  // Kept cells are outlined in one colour, refreshed ones in another; both lie over a picture of any size.
+  // Outlines kept cells in one colour and refreshed ones in another, over a picture of any size.
   sva.drawCells = (canvas, width, height, rows, cols, kept, refreshed) => {
     if (canvas.width !== width) canvas.width = width;
     if (canvas.height !== height) canvas.height = height;

@@ -16,7 +16,7 @@
         this.recording.hidden = !message.recording;
         this.update(message.cameras);
       });
-      // Only a grid that is seen is kept up to date; a connection that was lost and is there again knows of none.
+      // Only a visible grid is updated; a new connection must be told again that it is visible.
       let seen = false, told = false;
       const tell = () => { told = connection.send({ grid: seen }); };
       new IntersectionObserver((entries) => {

@@ -4,14 +4,14 @@
   const KEY = "streaming-video-assistant";
   let trigger = () => undefined;
 
-  // A tab keeps its session over a reload; other tabs have their own.
+  // A tab keeps its session when it is reloaded; other tabs have their own.
   sva.savedToken = () => {
     try { return sessionStorage.getItem(KEY) || ""; } catch { return ""; }
   };
 
   sva.begin = (token) => {
     if (!token) return;
-    try { sessionStorage.setItem(KEY, token); } catch { /* without it a reload starts anew */ }
+    try { sessionStorage.setItem(KEY, token); } catch { /* without storage, a reload starts a new session */ }
     connection.open(token);
   };
 
@@ -56,7 +56,7 @@
       this.tick();
     }
 
-    // While it is loaded, what is being done and how much of the whole is done stand here and in the banner.
+    // While the model loads, its current step and progress are shown here and in the banner.
     showModel(model) {
       const waiting = model.state === "loading", known = model.share !== null && model.share !== undefined;
       const share = known ? `${Math.floor(100 * model.share)} %` : "";
@@ -76,7 +76,7 @@
     }
   }
 
-  // Times and marks in the feed lead to the frames behind them; nothing in a text can do more.
+  // Links in the feed open the frames behind a time or an item; they can do nothing else.
   document.addEventListener("click", (event) => {
     const link = event.target.closest && event.target.closest('a[href*="#sva-"]');
     if (!link) return;
@@ -86,7 +86,7 @@
     if (kind === "moment") connection.send({ moment: Number(value) });
   }, true);
 
-  // Screen readers get a message's words, not its markup.
+  // Screen readers get a message's text, not its markup.
   const nameMessages = (log) => {
     for (const message of log.querySelectorAll("[data-testid=bot], [data-testid=user]")) {
       const words = message.textContent.replace(/\s+/g, " ").trim();
@@ -113,14 +113,14 @@
   };
 
   connection.on("pulse", (pulse) => {
-    if (!sva.pulse) svaQuiet(); // the page is there
+    if (!sva.pulse) svaQuiet(); // the page has loaded
     sva.pulse = pulse;
     sva.pulseAtMs = performance.now();
   });
   connection.on("say", (message) => sva.say(message.text));
-  connection.on("gone", () => sva.say("This page's session has ended. Reload the page to begin a new one."));
+  connection.on("gone", () => sva.say("This page's session has ended. Reload the page to start a new one."));
 
-  // The feed is as high as the window allows between a banner that may be folded and a question that may have pictures.
+  // The feed takes the height that the banner and the question box leave; both can change their size.
   const watchHeight = (name) => {
     const part = document.querySelector(`#sva-${name}`);
     if (part) new ResizeObserver(() =>
@@ -141,7 +141,7 @@
         watchFeed(feed);
         watchHeight("banner");
         watchHeight("question");
-        const box = document.querySelector("#sva-question textarea"); // Gradio leaves its label unconnected
+        const box = document.querySelector("#sva-question textarea"); // Gradio does not connect its label
         if (box) box.setAttribute("aria-label", "Question");
       }
       if (pulse.feed !== version) {

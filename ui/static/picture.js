@@ -36,7 +36,7 @@
           bitmap.close();
           this.canvas.dataset.mediaS = taken.mediaS.toFixed(3);
           this.setAspect(this.canvas.width, this.canvas.height);
-        } catch (error) { /* a picture that does not decode is left out; the next one comes */ }
+        } catch (error) { /* skip a picture that does not decode; the next one follows */ }
         connection.send({ drawn: taken.number });
       }
       this.drawing = false;
@@ -115,7 +115,7 @@
       this.panel.focus({ preventScroll: true });
       const pictures = [...strip.querySelectorAll("img")].map((picture) => picture.decode().catch(() => undefined));
       const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth";
-      Promise.all(pictures).then(() => this.panel.scrollIntoView({ block: "nearest", behavior })); // as high as it gets
+      Promise.all(pictures).then(() => this.panel.scrollIntoView({ block: "nearest", behavior })); // once it has its full height
     }
 
     frame(frame) {

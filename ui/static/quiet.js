@@ -1,5 +1,5 @@
-// Gradio's sign of a page that is loading counts on at every frame after it went, on each page and for ever (Gradio 6.31).
-// It keeps the requestAnimationFrame that it found while it was loaded; that one becomes slow once the page is there.
+// Gradio's loading indicator (6.31) keeps counting in every animation frame, for ever, after it is hidden. It uses the
+// requestAnimationFrame that it found while it was loaded, so that function is slowed down once the page has loaded.
 (() => {
   const EVERY_MS = 1000;
   const own = window.requestAnimationFrame;

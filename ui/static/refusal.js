@@ -1,4 +1,4 @@
-// What the app refuses (ui/guard.py) is shown with its reason: Gradio alone would say that there was an error.
+// Shows the reason for a request that ui/guard.py refused; Gradio would only say that there was an error.
 (() => {
   const own = window.fetch;
   const show = (reason) => {
@@ -16,7 +16,7 @@
     if (answer.status === 403 && answer.headers.get("x-refusal")) answer.clone().text().then(show, () => {});
     return answer;
   };
-  // Where the page's own scripts and styles do not come there is nothing else to say why: what is sent is refused likewise.
+  // If the page's own scripts and styles are refused, nothing else can show the reason, so it is asked for here.
   let isAsked = false;
   const ask = (event) => {
     if (isAsked || !["SCRIPT", "LINK"].includes(event.target.tagName)) return;

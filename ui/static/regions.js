@@ -1,11 +1,11 @@
-// Masks and zones drawn by hand on a camera's picture, with a mouse, a finger or the keyboard; put on the camera as it
-// runs, and shown as YAML to copy. The configuration file is never written.
+// Draws masks and zones on a camera's picture with a mouse, a finger or the keyboard, applies them to the running camera,
+// and shows them as YAML to copy. The configuration file is never written.
 (() => {
   const { connection, make } = sva;
   const SVG = "http://www.w3.org/2000/svg";
   const CLOSE_PX = 14;  // a click so near the first corner closes the shape
   const DRAG_PX = 8;
-  const EDGE = 0.012; // what ends so near an edge is meant to reach it
+  const EDGE = 0.012; // a corner so near an edge is moved onto it
   const STEP = 0.02, SMALL_STEP = 0.005;
   const HINT = "Drag a rectangle, or click corner after corner and close the shape at its first one. With the keyboard: " +
     "arrows move the cross, Space sets a corner, Enter closes, Backspace takes the last corner back, Escape leaves it.";
@@ -214,7 +214,7 @@
         await navigator.clipboard.writeText(this.yaml.textContent);
         this.tell("Copied.", "good");
       } catch {
-        getSelection().selectAllChildren(this.yaml); // where the browser forbids it, a person copies it
+        getSelection().selectAllChildren(this.yaml); // if the browser forbids it, the person copies it
         this.tell("The browser forbids copying by a button here: the text is selected, copy it with Ctrl+C.", "wait");
       }
     }

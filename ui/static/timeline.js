@@ -1,4 +1,4 @@
-// What happened over time: marks, gaps, drops and the score with its threshold. Recordings can be sought in.
+// The timeline: marks, gaps, drops, and the score with its threshold. A click in a recording seeks.
 (() => {
   const { connection, make } = sva;
   const LIVE_SPAN_S = 120;
@@ -96,7 +96,7 @@
       now.setAttribute("x2", x(this.media));
     }
 
-    // Marks that would cover each other lie below each other. One that has its lane keeps it, so that nothing jumps.
+    // Marks that would overlap are placed in lanes. A mark keeps its lane, so that nothing jumps.
     chooseLanes() {
       const width = this.bar.clientWidth, span = this.to - this.from;
       const layout = `${width} ${span}`;
@@ -145,7 +145,7 @@
       for (const [other, mark] of this.known) if (mark.node) mark.node.classList.toggle("chosen", other === id);
     }
 
-    // The marks before and after one, in time.
+    // The marks before and after a mark, by time.
     neighbours(id) {
       const order = [...this.known.entries()].sort(([a, one], [b, other]) => one.time_s - other.time_s || a - b);
       const at = order.findIndex(([other]) => other === id);

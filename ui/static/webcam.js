@@ -52,7 +52,7 @@
       }
     }
 
-    // Gives "" where the camera runs, else what is wrong, in words.
+    // Returns "" if the camera runs, else what is wrong.
     async start() {
       try {
         await this.open();
@@ -83,7 +83,7 @@
       const track = this.stream.getVideoTracks()[0];
       track.addEventListener("ended", () => {
         this.stop();
-        sva.say("The camera went away: it was unplugged, or its permission was taken back.");
+        sva.say("The camera was lost: it was unplugged, or its permission was withdrawn.");
       });
       this.video.srcObject = this.stream;
       this.video.classList.toggle("mirrored", this.facing === "user");
@@ -113,7 +113,7 @@
       this.paused = pulse.state === "PAUSED";
       if (!wanted && this.stream && performance.now() - (this.startedMs || 0) > 3000) this.stop();
       if (wanted && !this.stream && !this.reopening) {
-        this.reopening = true; // the page was loaded anew while its session went on
+        this.reopening = true; // the page was reloaded while its session continued
         const wrong = await this.start();
         if (wrong) {
           sva.say(wrong);
