@@ -40,7 +40,7 @@ class PublicUrl:
         is_plain = not (parts.query or parts.fragment or "@" in parts.netloc or "*" in parts.netloc)
         if parts.scheme not in _PORTS or not parts.hostname or not is_plain or not text.isascii():
             raise ConfigError(
-                f"--public-url {text}: the address that people type is wanted: a scheme, a name and perhaps a path; "
+                f"--public-url {text}: it is what people type: a scheme, a name and perhaps a path; "
                 "give e.g. https://camera.example.org or https://example.org/camera"
             )
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
