@@ -48,7 +48,7 @@ def read_picture(path: Path, warn: Callable[[str], None] = lambda line: None, *,
             image, num_pictures = photo_to_rgb(opened), getattr(opened, "n_frames", 1)
     except UnidentifiedImageError as error:
         kind = kind_of(path)
-        reason, remedy = (kind.said, kind.remedy) if kind else ("not a picture", "give a JPEG, PNG or WebP file")
+        reason, remedy = (kind.description, kind.remedy) if kind else ("not a picture", "give a JPEG, PNG or WebP file")
         raise BadPicture(f"{path}: {reason}, so it cannot be read; {remedy}") from error
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -117,12 +117,12 @@ class UploadLimits:
         Only formats that hold their pictures themselves pass: a playlist could name other people's files.
         """
         from streaming.errors import StreamingError
-        from streaming.sources.guard.upload_header import look_at
+        from streaming.sources.guard.upload_header import read_upload_header
 
         name = shown or path.name
         self._check_size(path, name, self.max_bytes)
         try:
-            clip = look_at(path)
+            clip = read_upload_header(path)
         except StreamingError as error:
             remedy = error.remedy or "give a video file, as MP4 or WebM"
             raise UploadRefused(f"{name}: {error.rule}; {remedy}") from None
@@ -152,7 +152,9 @@ class UploadLimits:
                 width_px, height_px = header.size
         except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
             kind = kind_of(path)
-            reason = f"{kind.said}, and no picture that can be read" if kind else "it is no picture that can be read"
+            reason = (
+                f"{kind.description}, and no picture that can be read" if kind else "it is no picture that can be read"
+            )
             remedy = kind.remedy if kind else "give a JPEG, PNG or WebP file"
             raise UploadRefused(f"{name}: {reason}; {remedy}") from None
         if width_px * height_px > self.max_pixels:

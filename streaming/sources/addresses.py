@@ -1,4 +1,4 @@
-"""URLs of cameras and recordings, taken apart so that no two programs read them differently. For any thread."""
+"""Parses the URLs of cameras and recordings, and refuses ambiguous ones that programs read differently. Any thread."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ KINDS = "give an rtsp://, rtsps://, http:// or https:// address"
 
 @dataclass(frozen=True, slots=True)
 class CameraUrl:
-    """A URL taken apart; whatever two programs may read differently was refused."""
+    """The parts of a URL that is unambiguous."""
 
     scheme: str
     host: str
     port: int
     target: str
-    """Path and query, from the slash on."""
+    """Path and query, with the leading slash."""
     login: tuple[str, str] | None
-    """User and password, unescaped."""
+    """User and password, unescaped; None without a login."""
     userinfo: str
-    """The same, escaped for a URL and with its `@`; empty where there is none."""
+    """The login escaped for a URL, with its `@`; empty without a login."""
 
     @property
     def text(self) -> str:
-        """Written out, without the login."""
+        """The URL without the login."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}{self.target}"
 
 
 def parse_url(url: str) -> CameraUrl:
-    """A stranger's `url` in its parts. Raises `AddressRefused` where it is not plainly one of the four kinds."""
+    """The parts of an untrusted `url`. Raises `AddressRefused` unless it is plainly an rtsp(s) or http(s) URL."""
     name = redact_url(url)
-    if any(ord(sign) <= 0x20 or ord(sign) == 0x7F for sign in url) or "\\" in url:
+    if any(ord(character) <= 0x20 or ord(character) == 0x7F for character in url) or "\\" in url:
         raise AddressRefused(name, "it holds spaces, control characters or backslashes", "leave them out")
     parts = split_url(url)
     parse_host(name, parts.host)
@@ -46,7 +46,7 @@ def parse_url(url: str) -> CameraUrl:
 
 
 def split_url(url: str) -> CameraUrl:
-    """The owner's `url` in its parts, to whatever host it leads. Raises `AddressRefused` where it names none."""
+    """The parts of the owner's `url`, which may lead to any host. Raises `AddressRefused` if it names no host."""
     name = redact_url(url)
     bare, userinfo = split_userinfo(url)
     try:

@@ -1,6 +1,6 @@
-"""Animated WebP, which FFmpeg does not decode: read through Pillow, and given to FFmpeg as lossless video.
+"""Reads animated WebP, which FFmpeg cannot decode: Pillow decodes it, and FFmpeg reads it as lossless video.
 
-So everything else about it is as for other recordings. Threads as for `VideoReader`.
+So it is played like any other recording. Threads as for `VideoReader`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _MOST_PIXELS_IN_ALL = 1_000_000_000
-"""Of all pictures of one file together: they are decoded before the first is seen."""
+"""Most pixels of all pictures of a file together: all are decoded before the first is delivered."""
 _IS_ANIMATED = 0x02
 _MS = Fraction(1, 1000)
 _SHORTEST_MS, _USUAL_MS = 10, 100
-"""Pictures that are to be shown no longer than this are shown for a tenth of a second, as browsers do."""
+"""Pictures with a duration of at most `_SHORTEST_MS` are shown for `_USUAL_MS`, as in browsers."""
 
 
 class AnimationReader(VideoReader):
@@ -32,12 +32,12 @@ class AnimationReader(VideoReader):
 
     @property
     def codec(self) -> str:
-        """What the file holds, not what it was turned into."""
+        """The codec of the original file."""
         return "webp"
 
 
 def is_animated_webp(path: Path) -> bool:
-    """Whether the file's header says that it holds an animation (WebP's container specification)."""
+    """Whether the file is an animated WebP, by its header (WebP's container specification)."""
     try:
         with path.open("rb") as file:
             head = file.read(21)
@@ -47,7 +47,7 @@ def is_animated_webp(path: Path) -> bool:
 
 
 def open_animation(path: Path, name: str) -> VideoReader:
-    """Decode an animated WebP and open what came of it; raises `NotAVideo`."""
+    """Decode an animated WebP and open a reader of its pictures. Raises `NotAVideo`."""
     from PIL import Image
 
     file = tempfile.TemporaryFile()  # noqa: SIM115  # the reader's from here on
@@ -76,7 +76,7 @@ def _check_size(opened: Image, name: str) -> None:
 
 
 def _encode(opened: Image, file: IO[bytes]) -> None:
-    """Write every picture with its time and length, its transparency too."""
+    """Write every picture with its time, duration and transparency."""
     from PIL import ImageSequence
 
     with av.open(file, "w", format="mov") as container:

@@ -1,9 +1,9 @@
-"""What every source offers, and what most of them share.
+"""The interface of all sources (`Source`), their options, and the base class that most of them share.
 
-`open()` and `frames()` are for one thread at a time; `close()` may be called from any. Whoever lets go of the decoder
-last releases it: `close()` itself where nobody is opening or reading, and otherwise who does, as soon as that returns.
-FFmpeg reads freed memory where a container is closed under another thread's call, so nobody touches one without
-holding the decoder.
+One thread at a time may call `open()` and `frames()`; any thread may call `close()`. The decoder is freed by `close()`
+itself if no thread is opening or reading, and otherwise by that thread as soon as its call returns. FFmpeg would read
+freed memory if a container were closed during another thread's call, so every use of a container holds the decoder
+lock.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from streaming.sources.pacing import Playback
 from streaming.types import Frame, Notice, NoticeKind, SourceInfo
 
 MAX_ASPECT = 200
-"""The longer side of a picture over the shorter: no grid of patches can show more."""
+"""Largest ratio of a picture's longer side to its shorter side: a grid of patches cannot represent more."""
 
 Transport = Literal["tcp", "udp"]
 Hardware = Literal["auto", "off"]
@@ -38,28 +38,28 @@ T = TypeVar("T")
 
 
 class Source(Protocol):
-    """Where frames come from."""
+    """A source of frames: a camera, a recording, a scene."""
 
     @property
     def name(self) -> str:
-        """For people; credentials are redacted."""
+        """The display name, credentials redacted."""
         ...
 
     @property
     def is_live(self) -> bool:
-        """Whether time goes on without us. For `http(s)` it is known once open."""
+        """Whether the source runs in real time and cannot wait for its reader. For `http(s)`, known once open."""
         ...
 
     def open(self) -> SourceInfo:
-        """Open it, or raise a `StreamingError` and leave nothing behind; it can be tried again."""
+        """Open the source. On failure, raise a `StreamingError` and leave nothing open; it can be tried again."""
         ...
 
     def frames(self) -> Iterator[Item]:
-        """Frames and notices in order: `OPENED` first, `ENDED` last unless it was closed."""
+        """Frames and notices in order: `OPENED` first, `ENDED` last unless the source was closed."""
         ...
 
     def close(self) -> None:
-        """Let go of everything; once is enough, more does no harm."""
+        """Release everything that is open; calling it again does nothing."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -73,31 +73,40 @@ class FrameChooser(Protocol):
     """Chooses frames before they are converted (`streaming.frame_sampling.FrameSampler`, `streaming.tap.Tap`)."""
 
     @property
-    def next_s(self) -> float: ...
+    def next_s(self) -> float:
+        """Media time at which the next frame is wanted."""
+        ...
 
-    def wants(self, pts_s: float, *, is_repeated: bool = False) -> bool: ...
+    def wants(self, pts_s: float, *, is_repeated: bool = False) -> bool:
+        """Whether to deliver the frame at media time `pts_s`. is_repeated: it is the previous picture, still shown."""
+        ...
 
-    def reset(self) -> None: ...
+    def reset(self) -> None:
+        """Forget the stream; called when a source opens."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When to try again after a live source was lost: exponential backoff with a cap and jitter."""
+    """When to reconnect after a live source was lost: exponential backoff with a cap and jitter."""
 
     max_retries: int | None = 5
     """Attempts in a row before giving up; None never gives up."""
     first_delay_s: float = 0.5
+    """Delay before the first attempt."""
     max_delay_s: float = 30.0
+    """Longest delay."""
     factor: float = 2.0
+    """Factor by which the delay grows with each attempt."""
     jitter: float = 0.2
-    """Each delay is off by at most this share of itself, so that many cameras do not come back at once."""
+    """Each delay varies at random by at most this share of itself, so that many cameras do not reconnect at once."""
     login_refused_delay_s: float = 60.0
-    """After a refused login: cameras lock an account that is tried too often."""
+    """Delay after a refused login: cameras lock an account after too many attempts."""
     steady_s: float = 10.0
-    """A connection that lasted this long starts the count of attempts anew."""
+    """A connection that lasted this long resets the count of attempts."""
     from_start: bool = False
-    """Whether a source that is not there at first is waited for like one that was lost: `open` then returns at once,
-    knowing nothing of it yet, and `frames` makes the first connection."""
+    """Whether a source that cannot be reached at first is retried like one that was lost. `open` then returns at once,
+    without any facts about the source, and `frames` makes the first connection."""
 
     def __post_init__(self) -> None:
         if self.max_retries is not None and self.max_retries < 0:
@@ -115,48 +124,49 @@ class RetryPolicy:
         if login_refused:
             return self.login_refused_delay_s * spread
         growth = self.factor ** min(attempt - 1, 60)
-        # Held below the cap by the jitter's own width: cameras that are long at the cap stay spread as well.
+        # The cap is reduced by the jitter, so that delays at the cap still vary.
         return min(self.max_delay_s / (1 + self.jitter), self.first_delay_s * growth) * spread
 
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """How to read a source. Options of recordings raise `OptionError` at a live source."""
+    """How to read a source. A live source raises `OptionError` for the options of recordings."""
 
     sample_fps: float | None = None
-    """Deliver only the frames that a `FrameSampler` of this rate takes; the others are decoded and not converted."""
+    """Deliver only the frames that a `FrameSampler` of this rate selects; the others are decoded but not converted."""
     start_s: float = 0.0
-    """Recordings: media time of the first frame wanted."""
+    """Recordings: media time at which to start."""
     end_s: float | None = None
-    """Recordings: media time before which the last frame lies."""
+    """Recordings: media time at which to stop; frames from there on are not delivered."""
     loop: int | None = 1
-    """Recordings: how many times to play it; None plays it for ever."""
+    """Recordings: how many times to play it; None plays it forever."""
     speed: float | None = None
-    """Recordings: 1 plays in real time, 2 twice as fast; None as fast as it is used."""
+    """Recordings: 1 plays in real time, 2 twice as fast; None as fast as frames are read."""
     jumps: Jumps = "follow"
-    """Recordings: `refuse` raises `TimesJumpBack` on opening a file whose timestamps are seen to jump back; `follow`
-    goes on from the frame before and tells it. What lies further on than is looked through is followed either way."""
+    """Recordings: `refuse` makes `open` raise `TimesJumpBack` if the first 100,000 timestamps jump back; `follow`
+    continues media time from the frame before and reports the jump. Later jumps are always followed."""
     masks: Masks | None = None
-    """Painted over each frame by `open_source`."""
+    """Privacy masks that `open_source` paints over each frame."""
     open_timeout_s: float = 5.0
     """Network: how long opening may take."""
     read_timeout_s: float = 3.0
-    """Network and webcams: how long nothing may come."""
+    """Network and webcams: longest time without any data."""
     picture_timeout_s: float = 30.0
-    """Live sources: for how long what comes may hold no picture; a key frame may be ten seconds away."""
+    """Live sources: longest time of data without a picture; key frames may be ten seconds apart."""
     frozen_after_s: float | None = None
-    """Live sources: the picture counts as frozen where nothing new was in it for so long; None never says so."""
+    """Live sources: time without anything new in the picture after which it counts as frozen; None never checks."""
     hardware: Hardware = "auto"
-    """Live sources: `auto` decodes on a graphics card where there is one that can, `off` never."""
+    """Live sources: `auto` decodes on a graphics card if one can; `off` never does."""
     reach: NetworkPolicy | None = None
-    """Network: where a URL may lead that a stranger gave; None for the owner's own URLs, which FFmpeg opens itself."""
+    """Network: the addresses that an untrusted URL may lead to; None for the owner's own URLs, which FFmpeg opens."""
     rtsp_transport: Transport = "tcp"
+    """RTSP: how video data is transported."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
-    """Live sources: what to do when they are lost."""
+    """Live sources: when to reconnect."""
     chooser: FrameChooser | None = None
-    """Chooses the frames to deliver in place of `sample_fps`."""
+    """Chooses the frames to deliver, instead of `sample_fps`."""
     playback: Playback | None = None
-    """Recordings: pause, and a speed that may change, in place of `speed`."""
+    """Recordings: controls pause and speed while playing, instead of `speed`."""
 
     def __post_init__(self) -> None:
         check_fps("sample_fps", self.sample_fps)
@@ -183,14 +193,14 @@ class SourceOptions:
             raise OptionError(f"jumps={self.jumps!r}", "it is follow or refuse", "use follow")
 
     def frame_chooser(self) -> FrameChooser:
-        """What chooses the frames of a source that is opened now."""
+        """The chooser for a source that is being opened: `chooser`, reset, or a new sampler of `sample_fps`."""
         if self.chooser is None:
             return FrameSampler(self.sample_fps)
         self.chooser.reset()
         return self.chooser
 
     def check_live(self, name: str) -> None:
-        """Raise `OptionError` for options that only a recording can follow."""
+        """Raise `OptionError` if an option is set that only recordings support; `name` is the source's."""
         for option, is_default in (
             ("start_s", self.start_s == 0),
             ("end_s", self.end_s is None),
@@ -199,12 +209,12 @@ class SourceOptions:
         ):
             if not is_default:
                 raise OptionError(
-                    f"{option}={getattr(self, option)}", f"{name} is live, so it cannot be followed", "leave it out"
+                    f"{option}={getattr(self, option)}", f"{name} is live and does not support it", "leave it out"
                 )
 
 
 class BaseSource:
-    """The part that sources share: names, notices, frames, and a close that may come from any thread."""
+    """Base class of sources: makes notices and frames, and can be closed from any thread."""
 
     def __init__(self, name: str, options: SourceOptions, clock: Clock | None = None) -> None:
         self._name = name
@@ -219,11 +229,11 @@ class BaseSource:
 
     @property
     def name(self) -> str:
-        """For people; credentials are redacted."""
+        """The display name, credentials redacted."""
         return self._name
 
     def close(self) -> None:
-        """Let go of everything, now or as soon as the reader's call into the decoder returns."""
+        """Release everything, now or as soon as the reader's call into the decoder returns."""
         self._closed.set()
         if self._decoder.acquire(blocking=False):
             try:
@@ -240,10 +250,10 @@ class BaseSource:
         self.close()
 
     def _release(self) -> None:
-        """Free the decoder; called while `_decoder` is held, and more than once."""
+        """Free the decoder; called with `_decoder` held, and possibly more than once."""
 
     def _start(self) -> None:
-        """Forget an earlier use: to be called by `open` first."""
+        """Reset the state of an earlier use; `open` calls this first."""
         self._closed = threading.Event()
         self._num_decoded = 0
         self._last_pts_s = 0.0
@@ -251,7 +261,7 @@ class BaseSource:
         self._damage = DamageTally()
 
     def _with_decoder(self, work: Callable[[], T]) -> T | None:
-        """`work()` with the decoder held; None, and the decoder released, where the source is closed meanwhile."""
+        """The result of `work()`, run with the decoder held; None if the source was closed, which frees the decoder."""
         closed = self._closed
         result = None
         try:
@@ -264,7 +274,7 @@ class BaseSource:
         return None if closed.is_set() else result
 
     def _open_with(self, work: Callable[[], T]) -> T:
-        """What `open` does with the decoder, which it holds; raises `SourceError` where it was closed meanwhile."""
+        """The result of `work()`, run by `open` with the decoder held; raises `SourceError` if it was closed."""
         result = self._with_decoder(work)
         if result is None:
             raise SourceError(self._name, "it was closed while it was being opened", "open it again")
@@ -274,7 +284,7 @@ class BaseSource:
         return Notice(kind, self._name, self._last_pts_s, reason, count, details)
 
     def _damage_notices(self) -> Iterator[Notice]:
-        """A notice on what was damaged since the last one, if anything was."""
+        """A notice of the damage since the last such notice, if there was any."""
         if self._damage.is_pending:
             reason, num_lost = self._damage.drain()
             yield self._notice(NoticeKind.DAMAGED, reason, num_lost)
@@ -298,13 +308,13 @@ class BaseSource:
         )
 
     def _framed(self, image: np.ndarray, pts_s: float, index: int, *, is_repeated: bool = False) -> Iterator[Item]:
-        """`image` as a frame, after a notice where its size is another than before."""
+        """`image` as a frame, preceded by a notice if its size changed."""
         yield from self._size_notices(image)
         self._last_pts_s = pts_s
         yield Frame(image, index, pts_s, self._clock.now_s(), self._name, is_repeated)
 
     def _size_notices(self, image: np.ndarray) -> Iterator[Notice]:
-        """A notice where `image` has another size than the one before; raises `PictureTooNarrow`."""
+        """A notice if the size of `image` differs from the previous picture's; raises `PictureTooNarrow`."""
         height_px, width_px = image.shape[:2]
         check_aspect(self._name, width_px, height_px)
         if self._size_px is not None and self._size_px != (width_px, height_px):
@@ -321,7 +331,7 @@ class BaseSource:
 
 
 def check_aspect(name: str, width_px: int, height_px: int) -> None:
-    """Raise `PictureTooNarrow` where one side is more than `MAX_ASPECT` times the other."""
+    """Raise `PictureTooNarrow` if one side is more than `MAX_ASPECT` times the other."""
     if max(width_px, height_px) > MAX_ASPECT * max(1, min(width_px, height_px)):
         raise PictureTooNarrow(
             name,
@@ -338,4 +348,4 @@ def _check_seconds(name: str, value: float) -> None:
 WATCH_RETRY = RetryPolicy(
     max_retries=None, first_delay_s=6.25, max_delay_s=60.0, login_refused_delay_s=300.0, from_start=True
 )
-"""For cameras that are watched for days: for ever, every 5 to 60 seconds, and every 5 minutes at a refused login."""
+"""For cameras that are watched for days: retries forever, every 5 to 60 s, every 5 minutes after a refused login."""

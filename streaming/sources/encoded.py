@@ -1,4 +1,4 @@
-"""Pictures as a video encoder leaves them: through H.264 and back. Pure function; any thread. PyAV loads on use."""
+"""Encodes pictures as H.264 and decodes them again, for realistic coding errors. For any thread; PyAV loads on use."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 def through_h264(
     pictures: Sequence[np.ndarray], fps: float, *, crf: int = 28, gop: int = 50, preset: str = "veryfast"
 ) -> list[np.ndarray]:
-    """The pictures after libx264 (constant rate factor `crf`, a key frame every `gop`) and decoding, as many as came.
+    """The pictures after encoding by libx264 (constant rate factor `crf`, a key frame every `gop`) and decoding.
 
-    pictures: uint8 RGB `[height, width, 3]`, all of one size; odd sides gain a row or column for the encoder alone.
+    pictures: uint8 RGB `[height, width, 3]`, all of one size; the result has the same number and size. Odd sides are
+    padded for the encoder only.
     """
     import av
     from av.video.frame import VideoFrame

@@ -1,4 +1,4 @@
-"""Recordings that are files: opened, and checked for what cannot be read or is missing at their end.
+"""Opens recordings that are files, with errors that say why one cannot be read, and finds missing ends.
 
 For any thread.
 """
@@ -15,7 +15,7 @@ from streaming.sources.animations import is_animated_webp, open_animation
 from streaming.sources.file_signatures import non_video_kind
 from streaming.sources.reading import VideoReader, open_reader, reason_of
 
-# A playlist or a list of files may name any URL: only other files are opened for it.
+# A playlist or a list of files may name any URL; FFmpeg may open only local files for it.
 _FILE_OPTIONS = {"protocol_whitelist": "file"}
 
 _MIN_MISSING_S = 1.0
@@ -23,7 +23,7 @@ _MIN_MISSING_SHARE = 0.05
 
 
 def open_file(name: str) -> VideoReader:
-    """Open the file at path `name`; raises what is wrong with it as a `SourceError`."""
+    """Open the file at path `name`. Raises a `SourceError` that says why it cannot be read."""
     path = Path(name).expanduser()
     _check_file(path, name)
     if is_animated_webp(path):
@@ -38,7 +38,7 @@ def open_file(name: str) -> VideoReader:
         reason = error.rule
     kind = non_video_kind(path)
     if kind is not None:
-        raise NotAVideo(name, f"{kind.said}, and it cannot be read as a video ({reason})", kind.remedy)
+        raise NotAVideo(name, f"{kind.description}, and it cannot be read as a video ({reason})", kind.remedy)
     if _lacks_index(path):
         raise TruncatedFile(
             name,
@@ -64,7 +64,7 @@ def _check_file(path: Path, name: str) -> None:
 
 
 def _lacks_index(path: Path) -> bool:
-    """Whether this is an MP4 or QuickTime file without a whole `moov`: the list of its outermost boxes says so."""
+    """Whether this is an MP4 or QuickTime file without a complete `moov` box among its outermost boxes."""
     boxes: set[bytes] = set()
     with path.open("rb") as file:
         size_bytes = path.stat().st_size
@@ -84,7 +84,10 @@ def _lacks_index(path: Path) -> bool:
 
 
 def missing_bytes(path: Path | None) -> str:
-    """What is missing of a file whose header counts its bytes (AVI: FFmpeg shortens its length to what is there)."""
+    """How many bytes a file lacks by its header, as a clause; empty if none, or if the header has no count.
+
+    Only AVI counts its bytes; FFmpeg would silently shorten the length to the data that is there.
+    """
     if path is None or not path.is_file():
         return ""
     with path.open("rb") as file:
@@ -96,10 +99,10 @@ def missing_bytes(path: Path | None) -> str:
 
 
 def missing_end(reader: VideoReader, end_s: float) -> str:
-    """What is missing where the recording ends well before the length that its header declares, else empty."""
+    """A clause on the declared length if the recording ends well before it; empty otherwise."""
     declared_s = reader.duration_s_declared
     if declared_s is None or not reader.has_own_duration:
         return ""
     if declared_s - end_s <= max(_MIN_MISSING_S, _MIN_MISSING_SHARE * declared_s):
         return ""
-    return f"it was to last {declared_s:.2f} s"
+    return f"its header declares {declared_s:.2f} s"

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, where it is nothing that is read here: its name, and the way out. Any thread."""
+"""Recognises file formats by their first bytes, for error messages about files that are not videos. For any thread."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ _HEAD_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class FileKind:
-    """A kind of file."""
+    """A file format, with its part of an error message."""
 
-    said: str
-    """As `it is a ZIP archive`."""
+    description: str
+    """A clause such as `it is a ZIP archive`."""
     remedy: str
+    """What the user can do, such as `export it as PNG`."""
     has_streams: bool = False
-    """Whether it is of a kind that may hold a video: then FFmpeg knows better why it cannot be read."""
+    """Whether the format may hold a video; FFmpeg's reason for not reading it is then more precise."""
 
 
 _UNPACK = "unpack it and give what is in it"
@@ -61,7 +62,7 @@ _BY_RIFF = {
     b"WAVE": FileKind("it is sound (WAV)", _WITH_PICTURES, has_streams=True),
 }
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_BY_TEXT = (  # in small letters
+_BY_TEXT = (  # in lower case
     ("#extm3u", FileKind("it is a playlist (M3U8)", _LISTED)),
     ("ffconcat", FileKind("it is a list of files (ffconcat)", "give the files themselves")),
     ("[playlist]", FileKind("it is a playlist (PLS)", _LISTED)),
@@ -75,13 +76,13 @@ _BY_TEXT = (  # in small letters
 
 
 def non_video_kind(path: Path) -> FileKind | None:
-    """What the file is, where that cannot hold a video; None otherwise."""
+    """The file's format if that format cannot hold a video; None otherwise."""
     kind = kind_of(path)
     return None if kind is None or kind.has_streams else kind
 
 
 def kind_of(path: Path) -> FileKind | None:
-    """What the file is; None where its beginning tells nothing, or it cannot be read."""
+    """The file's format; None if its first bytes are not recognised, or it cannot be read."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
@@ -110,13 +111,13 @@ def _of_boxes(brand: bytes) -> FileKind:
 
 
 def _of_text(head: bytes) -> FileKind | None:
-    """The kind of a text; None for other bytes."""
+    """The format of a text file; None if `head` is not text."""
     try:
-        # A head that ends within a letter is no fault of the file's.
+        # A full head may end in the middle of a UTF-8 character, which is not an error of the file.
         text = head.decode("utf-8-sig", "strict" if len(head) < _HEAD_BYTES else "ignore").strip()
     except UnicodeDecodeError:
         return None
-    if not text or not all(sign.isprintable() or sign.isspace() for sign in text):
+    if not text or not all(character.isprintable() or character.isspace() for character in text):
         return None
     start = text.casefold()
     for mark, kind in _BY_TEXT:

@@ -1,4 +1,4 @@
-"""Decoding on a graphics card, where there is one that can; one object belongs to one source and its thread."""
+"""Chooses a graphics card for decoding, if there is one. One object belongs to one source and its thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PROBED_CODEC = "h264"
 
 
 class HardwareDecoding:
-    """Which device decodes a source. One that fails once is not tried again for this source."""
+    """The device that decodes a source; after a failure the source is decoded in software."""
 
     def __init__(self, wanted: Hardware) -> None:
         self._is_given_up = wanted == "off"
@@ -24,7 +24,7 @@ class HardwareDecoding:
         self._is_probed = False
 
     def accelerator(self) -> HWAccel | None:
-        """What to open a container with; None where there is no device, or it failed before."""
+        """The accelerator to open a container with; None if there is no device, or it failed before."""
         if not self._is_given_up and not self._is_probed:
             self._device, self._is_probed = _find_device(), True
         if self._is_given_up or self._device is None:
@@ -32,7 +32,7 @@ class HardwareDecoding:
         return HWAccel(self._device, allow_software_fallback=True)
 
     def give_up(self) -> None:
-        """The device cannot decode this source: go on without."""
+        """Decode this source in software from now on, because the device cannot."""
         self._is_given_up = True
 
 

@@ -1,6 +1,6 @@
-"""Parts of a playlist that are encrypted with a key beside them (HLS, RFC 8216): read in clear, or refused in words.
+"""Decrypts the segments of HLS playlists (RFC 8216), and refuses playlists whose encryption is not supported.
 
-Threads as for `VideoReader`, whose bytes they are.
+Threads as for the `VideoReader` that reads them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _BLOCK_BITS = 128
 
 
 def check_keys(name: str, head: bytes) -> None:
-    """Raise `NotAVideo` where the playlist that begins with `head` has no key by which it can be played."""
+    """Raise `NotAVideo` if the playlist that begins with `head` is encrypted, and none of its keys is supported."""
     text = head.decode("utf-8", "replace")
     keys = [dict(_ATTRIBUTE.findall(line)) for line in _KEY.findall(text)]
     is_fragmented = "#EXT-X-MAP" in text
@@ -42,47 +42,51 @@ def _is_usable(key: dict[str, str], *, is_fragmented: bool) -> bool:
 
 
 def _scheme(key: dict[str, str]) -> str:
-    """Of the key's address; empty where that is relative to the playlist's."""
+    """URL scheme of the key's address; empty if the address is relative."""
     found = _SCHEME.match(key.get("URI", "").strip('"'))
     return found[1].lower() if found is not None else ""
 
 
 class EncryptedBytes(Protocol):
-    """What is decrypted (`streaming.sources.http_files.HttpFile`)."""
+    """The encrypted file (`streaming.sources.http_files.HttpFile`)."""
 
     @property
     def failure(self) -> BaseException | None:
-        """Why it could not be read on, where it could not."""
+        """The error that broke it off, or None."""
         ...
 
-    def read(self, size: int) -> bytes: ...
+    def read(self, size: int) -> bytes:
+        """Return at most `size` bytes, and none at the end."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the file."""
+        ...
 
 
 class DecryptedFile:
-    """A file, or a part of one, that is encrypted as a whole: AES-128 in CBC mode with PKCS #7 padding."""
+    """A file object that decrypts another one: AES-128 in CBC mode with PKCS #7 padding."""
 
     def __init__(
-        self, file: EncryptedBytes, name: str, key: bytes, iv: bytes, note: Callable[[SourceError], None]
+        self, file: EncryptedBytes, name: str, key: bytes, iv: bytes, on_failure: Callable[[SourceError], None]
     ) -> None:
-        """`note` is told where it does not decrypt."""
-        self._file, self._name, self._note = file, name, note
+        """`on_failure` is called with the error if the file does not decrypt; `name` is the source's, for messages."""
+        self._file, self._name, self._on_failure = file, name, on_failure
         self._decryptor = Cipher(algorithms.AES(key), modes.CBC(iv)).decryptor()
         self._unpadder = PKCS7(_BLOCK_BITS).unpadder()
         self._rest = b""
         self._has_ended = False
 
     def readable(self) -> bool:
-        """Always."""
+        """True: FFmpeg may read it."""
         return True
 
     def seekable(self) -> bool:
-        """Never: each block needs the one before."""
+        """False: decrypting a block needs the one before."""
         return False
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes in clear, none at the end."""
+        """Return at most `size` decrypted bytes, and none at the end."""
         while not self._rest and not self._has_ended:
             data = self._file.read(size)
             self._rest = self._unpadder.update(self._decryptor.update(data)) if data else self._end()
@@ -90,7 +94,7 @@ class DecryptedFile:
         return taken
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the encrypted file."""
         self._file.close()
 
     def _end(self) -> bytes:
@@ -100,24 +104,25 @@ class DecryptedFile:
         except ValueError:
             if self._file.failure is None:
                 rule = "a part of it does not decrypt with the key that its playlist names"
-                self._note(NotAVideo(self._name, rule, "check the key, and that the server sends it to everybody"))
+                remedy = "check the key, and that the server sends it to everybody"
+                self._on_failure(NotAVideo(self._name, rule, remedy))
             return b""
 
 
-class Nothing:
-    """What FFmpeg reads in place of a part that could not be opened: it goes on to the next one."""
+class EmptyFile:
+    """An empty file that FFmpeg reads in place of a segment that could not be opened, to continue with the next."""
 
     def readable(self) -> bool:
-        """Always."""
+        """True: FFmpeg may read it."""
         return True
 
     def seekable(self) -> bool:
-        """Never."""
+        """False: FFmpeg may not seek in it."""
         return False
 
     def read(self, size: int) -> bytes:
-        """The end."""
+        """Return no bytes: the end of the file."""
         return b""
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing."""

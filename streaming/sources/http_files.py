@@ -1,6 +1,6 @@
-"""Files over HTTP for FFmpeg to read, through a client of ours: every request, redirect and limit is seen here.
+"""Files over HTTP for FFmpeg, fetched by our own client, so that each request, redirect and limit is checked here.
 
-Threads as for `VideoReader`, whose bytes they are.
+Threads as for the `VideoReader` that reads them.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from streaming.sources.guard.pinned_http import trusting_context
 from streaming.sources.reading import reason_of
 
 if TYPE_CHECKING:
-    from streaming.sources.hls_decryption import DecryptedFile, Nothing
+    from streaming.sources.hls_decryption import DecryptedFile, EmptyFile
 
 _AGENT = "streaming-video-assistant"
 _MAX_REDIRECTS = 5
 _SKIPPED_BYTES = 262_144
-"""A seek forward by no more reads on; by more it asks anew."""
+"""A seek forward by at most this many bytes reads and discards them; a longer one sends a new request."""
 
 
 class HttpFiles:
-    """Opens the files of one source, the first as well as those that a playlist names, through one client."""
+    """Opens the files of one source through one client: its own file, and those that a playlist names."""
 
     def __init__(self, name: str, parts: CameraUrl, client: httpx.Client, options: SourceOptions) -> None:
-        """`name` is the source's, for messages; `client` is closed with it."""
+        """`name` is the source's display name, for messages; `parts` its URL; `client` is closed with this object."""
         self._name = name
         self._parts = parts
         self._options = options
@@ -50,19 +50,19 @@ class HttpFiles:
 
     @property
     def url(self) -> str:
-        """The source's own, without the login."""
+        """The source's URL, without the login."""
         return self._parts.text
 
     def open_first(self) -> HttpFile:
-        """The source's own file; FFmpeg is given this one when it asks for it. Raises `SourceError`."""
+        """Open the source's own file; the first call of `open` returns it to FFmpeg. Raises `SourceError`."""
         self._first = first = HttpFile(self, self._parts.text, self._parts.login, (0, 0))
         first.defers_failure = True
         self._files.add(first)
         return first
 
-    def open(self, url: str | bytes, flags: int, options: dict[str, str]) -> HttpFile | DecryptedFile | Nothing:
-        """What FFmpeg calls for each file, without raising: `take_failure` says what is wrong with one."""
-        from streaming.sources.hls_decryption import Nothing
+    def open(self, url: str | bytes, flags: int, options: dict[str, str]) -> HttpFile | DecryptedFile | EmptyFile:
+        """Open a file for FFmpeg, which calls this for each one. It never raises: see `pop_failure`."""
+        from streaming.sources.hls_decryption import EmptyFile
 
         first, self._first = self._first, None
         try:
@@ -74,27 +74,27 @@ class HttpFiles:
                 else self._open_part(url.decode() if isinstance(url, bytes) else url, options)
             )
         except SourceError as error:
-            self.note(error)
-            return Nothing()
+            self.record_failure(error)
+            return EmptyFile()
 
-    def note(self, failure: SourceError) -> None:
-        """A part of it could not be had; the first failure is kept, which those after it often come from."""
+    def record_failure(self, failure: SourceError) -> None:
+        """Remember that a file could not be read. Only the first failure is kept, as it often causes the later ones."""
         self._failure = self._failure or failure
 
-    def take_failure(self) -> SourceError | None:
-        """What went wrong with a part since this was last asked."""
+    def pop_failure(self) -> SourceError | None:
+        """The first failure since the last call, or None."""
         failure, self._failure = self._failure, None
         return failure
 
-    def forget(self, closed: HttpFile) -> None:
-        """A file was closed."""
+    def on_closed(self, closed: HttpFile) -> None:
+        """Forget a file that was closed, and record its failure."""
         self._files.discard(closed)
         if closed.defers_failure and closed.failure is not None:
             rule = f"a part of it broke off ({reason_of(closed.failure)})"
-            self.note(SourceUnreachable(self._name, rule, "try again"))
+            self.record_failure(SourceUnreachable(self._name, rule, "try again"))
 
     def _open_part(self, text: str, options: dict[str, str]) -> HttpFile | DecryptedFile:
-        """A file that a playlist names: another list, a key, or pictures, encrypted or not. Raises `SourceError`."""
+        """Open a file that a playlist names: another playlist, a key, or a segment. Raises `SourceError`."""
         from streaming.sources.hls_decryption import DecryptedFile
 
         address = text.removeprefix("crypto+").removeprefix("crypto:")
@@ -114,10 +114,10 @@ class HttpFiles:
         if address == text:
             return self._checked(opened)
         key, iv = (bytes.fromhex(options.get(name, "")) for name in ("key", "iv"))
-        return DecryptedFile(opened, self._name, key, iv, self.note)
+        return DecryptedFile(opened, self._name, key, iv, self.record_failure)
 
     def _checked(self, opened: HttpFile) -> HttpFile:
-        """The file itself; raises `NotAVideo` for a playlist that cannot be played."""
+        """Return `opened`; raises `NotAVideo` if it is a playlist that cannot be decrypted."""
         from streaming.sources.hls_decryption import check_keys
 
         if opened.head().startswith(b"#EXTM3U"):
@@ -125,7 +125,10 @@ class HttpFiles:
         return opened
 
     def get(self, url: str, login: tuple[str, str] | None, start: int, end: int) -> httpx.Response:
-        """The answer to one request, not read yet; bytes from `start` to before `end` (0: to the last)."""
+        """The answer to a GET request, its body not read yet. Raises `SourceError` for any other status than success.
+
+        Requests the bytes from `start` up to `end`, which is excluded (0: up to the last).
+        """
         headers = {"Range": f"bytes={start}-{end - 1 if end else ''}"} if start or end else {}
         try:
             response = self._ask(url, login, headers)
@@ -153,7 +156,7 @@ class HttpFiles:
         raise SourceUnreachable(self._name, f"the server answers {code}", "ask whoever runs it")
 
     def _ask(self, url: str, login: tuple[str, str] | None, headers: dict[str, str]) -> httpx.Response:
-        """Ask, and once more with the login in the way that the server wants."""
+        """Send the request, and after a 401 once more with the login, as digest or basic authentication."""
         response = self._send(url, headers, None)
         wanted = response.headers.get("WWW-Authenticate", "").lower()
         if response.status_code != 401 or login is None:
@@ -163,12 +166,12 @@ class HttpFiles:
         return self._send(url, headers, auth)
 
     def _send(self, url: str, headers: dict[str, str], auth: httpx.Auth | None) -> httpx.Response:
-        """Ask once: an answer may take as long as opening may, and what follows it as long as reading."""
+        """Send one request; `open_timeout_s` limits the wait for the answer, `read_timeout_s` each read of its body."""
         options = self._options
         limits = httpx.Timeout(options.read_timeout_s, connect=options.open_timeout_s, read=options.open_timeout_s)
         request = self._client.build_request("GET", url, headers=headers, timeout=limits)
         response = self._client.send(request, stream=True, auth=auth)
-        # The limit on the body is read when its first bytes are.
+        # httpx reads this limit again when it reads the body.
         response.request.extensions["timeout"]["read"] = options.read_timeout_s
         return response
 
@@ -182,20 +185,20 @@ class HttpFiles:
 
 
 def make_client(transport: httpx.BaseTransport | None) -> httpx.Client:
-    """A client for `HttpFiles`; without a `transport` it goes where the owner's URLs lead, by the system's proxies."""
+    """A client for `HttpFiles`. Without a `transport` it connects to any host and uses the system's proxies."""
     return httpx.Client(
         transport=transport,
         verify=trusting_context() if transport is None else True,
         follow_redirects=True,
         max_redirects=_MAX_REDIRECTS,
         trust_env=transport is None,
-        # Some servers hang up after an answer and do not say so: a connection that is kept would fail the next request.
+        # Some servers close the connection after an answer without announcing it; reusing it would fail.
         headers={"User-Agent": _AGENT, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"},
     )
 
 
 class HttpFile:
-    """One file behind a URL, for FFmpeg to read; seekable where the server gives parts of it."""
+    """A file object for FFmpeg over one URL; seekable if the server supports range requests."""
 
     def __init__(self, files: HttpFiles, url: str, login: tuple[str, str] | None, span: tuple[int, int]) -> None:
         self._files, self._url, self._login = files, url, login
@@ -206,36 +209,36 @@ class HttpFile:
         self._response: httpx.Response | None = None
         self._response = response = self._connect()
         self.length_bytes = self._measured(response)
-        """Of the whole file; None where the server does not say."""
+        """Length of the whole file; None if the server does not declare it."""
         self.failure: av.FFmpegError | None = None
-        """What broke it off; None while nothing did."""
+        """The error that broke it off, or None."""
         self.defers_failure = False
-        """Whether a failure shows as an end, and is told by `failure` alone: FFmpeg then opens what there is."""
+        """Whether `read` reports a failure as the end of the file, and only `failure` tells of it."""
         self.content_type: str = response.headers.get("Content-Type", "")
-        """As the server says, empty where it does not."""
+        """The server's content type; empty if it sends none."""
 
     def head(self) -> bytes:
-        """The first bytes that came, which `read` gives too; none where nothing comes."""
+        """The first bytes of the file, which `read` returns as well; empty if there are none."""
         if not self._rest and not self._position:
             self._rest = self._next()
         return self._rest
 
     def readable(self) -> bool:
-        """Always."""
+        """True: FFmpeg may read it."""
         return True
 
     def seekable(self) -> bool:
-        """Whether the server says how long it is, and gives parts of it."""
+        """Whether the server declares the length and supports range requests."""
         if self._response is None or not self.length_bytes or _is_packed(self._response):
             return False
         return self._response.status_code == 206 or self._response.headers.get("Accept-Ranges", "") == "bytes"
 
     def tell(self) -> int:
-        """Bytes from its start."""
+        """The position, in bytes from the start."""
         return self._position
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go there; the next read asks for it."""
+        """Move to a position and return it; the next read requests it if needed."""
         length = self.length_bytes or 0
         target = offset + (0 if whence == 0 else self._position if whence == 1 else length)
         ahead = target - self._position
@@ -247,7 +250,7 @@ class HttpFile:
         return target
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes, as soon as there are any; none at the end. Raises FFmpeg's errors."""
+        """Return at most `size` bytes, as soon as any are available, and none at the end. Raises FFmpeg's errors."""
         if self.length_bytes is not None and self._position >= self.length_bytes:
             return b""
         if self._response is None:
@@ -259,13 +262,13 @@ class HttpFile:
         return taken
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._drop()
-        self._files.forget(self)
+        self._files.on_closed(self)
 
     def _connect(self) -> httpx.Response:
         response = self._files.get(self._url, self._login, self._position, self._end)
-        # Some servers pack whatever they send, though they are asked not to.
+        # Some servers compress every answer, although the request forbids it.
         self._chunks, self._rest = response.iter_bytes() if _is_packed(response) else response.iter_raw(), b""
         if self._position and response.status_code != 206 and not self._skip(self._position):
             response.close()
@@ -273,7 +276,7 @@ class HttpFile:
         return response
 
     def _measured(self, response: httpx.Response) -> int | None:
-        """Bytes of the whole file, None where the server does not say."""
+        """Length of the whole file; None if the server does not declare it."""
         if _is_packed(response):
             return None
         whole = response.headers.get("Content-Range", "").rpartition("/")[2]
@@ -283,7 +286,7 @@ class HttpFile:
         return int(counted) if counted.isdecimal() else None
 
     def _skip(self, count: int) -> bool:
-        """Read `count` bytes and forget them; False where there are not so many."""
+        """Read and discard `count` bytes; return False if the file has fewer."""
         while count > len(self._rest):
             count -= len(self._rest)
             self._rest = self._next()
@@ -297,7 +300,7 @@ class HttpFile:
             return next((chunk for chunk in self._chunks if chunk), b"")
         except httpx.TimeoutException:
             self.failure = av.error.ExitError(errno.ETIMEDOUT, "nothing came within the time limit")
-        except (httpx.HTTPError, httpx.StreamError):  # what cannot be unpacked, too
+        except (httpx.HTTPError, httpx.StreamError):  # includes errors of decompression
             self.failure = av.error.ConnectionResetError(errno.ECONNRESET, "connection reset by peer")
         if self.defers_failure:
             return b""
@@ -311,12 +314,12 @@ class HttpFile:
 
 
 def _is_packed(response: httpx.Response) -> bool:
-    """Whether the body is compressed on its way, so that its length says nothing and no part of it can be had."""
+    """Whether the body is compressed, so that its declared length is wrong and ranges cannot be requested."""
     return response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity")
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without the system's number for it.
+    """The message of `error` without its error number, starting in lower case.
 
     >>> _reason(ConnectionRefusedError(111, "Connection refused"))
     'connection refused'

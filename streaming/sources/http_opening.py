@@ -1,6 +1,6 @@
-"""Opens what a web server sends: a series of JPEGs, a recording, or a live stream. One way for everybody's URLs.
+"""Opens the answer of a web server: a series of JPEGs, a recording, or a live stream.
 
-Threads as for `VideoReader`.
+Used for the owner's URLs and for untrusted ones. Threads as for `VideoReader`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _INDEXED_FORMATS = frozenset({"mov", "mp4"})
 
 
 class FilesReader(VideoReader):
-    """A reader that also closes what its bytes came through."""
+    """A `VideoReader` that also closes the connections its data comes through, and reports their failures."""
 
     def __init__(
         self,
@@ -40,8 +40,10 @@ class FilesReader(VideoReader):
         first: HttpFile | None = None,
         files: HttpFiles | None = None,
     ) -> None:
-        """`is_finite` None leaves the answer to the container; `first` is the file that may have broken off, `files`
-        knows of others that could not be had."""
+        """`rest` is closed together with the reader. `is_finite` None lets the container decide whether it ends.
+
+        `first` is the main file, whose failure is reported; `files` knows the failures of all other files.
+        """
         self._rest = rest
         self._first = first
         self._files = files
@@ -52,14 +54,14 @@ class FilesReader(VideoReader):
             raise
 
     def events(self) -> Iterator[Event]:
-        """Everything from here to the end; `Broken` last where it breaks off, or did so while it was opened."""
+        """The events from here to the end; `Broken` last if the data broke off, even if that happened while opening."""
         event = None
         for event in super().events():
-            missing = self._files.take_failure() if self._files is not None else None
+            missing = self._files.pop_failure() if self._files is not None else None
             if missing is not None and not isinstance(event, Broken):
                 yield Damage(missing.rule, num_lost=0)
             yield Broken(missing.rule) if missing is not None and isinstance(event, Broken) else event
-        missing = self._files.take_failure() if self._files is not None else None
+        missing = self._files.pop_failure() if self._files is not None else None
         if missing is not None and not isinstance(event, Broken):
             yield Broken(missing.rule)
             return
@@ -68,13 +70,13 @@ class FilesReader(VideoReader):
             yield Broken(reason_of(failure))
 
     def close(self) -> None:
-        """Close the container, then what it read from."""
+        """Close the container, then the connections it read from."""
         super().close()
         self._rest.close()
 
 
 def is_playlist(first: HttpFile) -> bool:
-    """Whether an answer names other files to be read in turn."""
+    """Whether the answer `first` is a playlist, which names other files to read in turn."""
     kind = first.content_type.lower()
     return any(wanted in kind for wanted in _PLAYLIST_TYPES) or first.head().lstrip().startswith(_PLAYLIST_HEADS)
 
@@ -82,9 +84,9 @@ def is_playlist(first: HttpFile) -> bool:
 def open_answer(
     name: str, first: HttpFile, files: HttpFiles, options: SourceOptions, av_options: Mapping[str, str]
 ) -> VideoReader:
-    """A reader of the answer `first`, which takes over `files`; raises `SourceError`.
+    """A reader of the answer `first`; it closes `files` when it is closed. Raises `SourceError`.
 
-    `av_options` are FFmpeg's, which opens whatever else it needs through `files`.
+    `av_options` are options for FFmpeg, which opens any further files through `files`.
     """
     with ExitStack() as stack:
         stack.enter_context(files)
@@ -94,7 +96,7 @@ def open_answer(
         try:
             container = _open(name, series, files, options, av_options)
         except NotAVideo:
-            if (failure := files.take_failure()) is not None:
+            if (failure := files.pop_failure()) is not None:
                 raise failure from None
             _check_came(name, first, options)
             raise
@@ -115,7 +117,7 @@ def open_answer(
 
 
 def _is_finite(first: HttpFile, *, is_series: bool, is_list: bool) -> bool | None:
-    """Whether the server says where it ends; None leaves the answer to the container, which may have a length."""
+    """Whether the stream ends, by the server's answer; None lets the container decide, which may have a length."""
     if is_series:
         return False
     return None if is_list or first.length_bytes is None else first.length_bytes > 0
@@ -165,7 +167,7 @@ def _series_of(name: str, first: HttpFile) -> JpegSeries | None:
 
 
 def _check_came(name: str, first: HttpFile, options: SourceOptions) -> None:
-    """Raise `SourceUnreachable` where what cannot be read broke off."""
+    """Raise `SourceUnreachable` if the data could not be read because the connection broke off."""
     if isinstance(first.failure, av.error.ExitError):
         rule = f"it answers, and then no picture came within {options.read_timeout_s:g} s"
         raise SourceTimeout(name, rule, "try again, or raise read_timeout_s")

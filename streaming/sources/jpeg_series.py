@@ -1,8 +1,8 @@
-"""A camera's series of JPEGs, found by the pictures themselves: what stands between them is not relied on.
+"""Splits a camera's MJPEG stream into pictures by the JPEG markers, ignoring the headers between them.
 
-Cheap cameras leave out boundaries or double them, call the parts anything, and give lengths that are no numbers. So the
-pictures are cut out by their own markers (ITU-T T.81, B.1.1) and handed on as a series that every reader understands.
-Plain objects, for the thread that reads.
+Cheap cameras omit or double the boundaries, give parts any content type, and send lengths that are not numbers. So the
+pictures are cut out by their own markers (ITU-T T.81, B.1.1) and rewritten as a stream that FFmpeg can read. For the
+thread that reads.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator
 from streaming.errors import NotAVideo
 
 MOST_BYTES = 32 << 20
-"""Of one picture: more is no camera's."""
+"""Largest size of one picture; no camera sends more."""
 MOST_SKIPPED_BYTES = 1 << 20
-"""Of what may come before the first picture."""
+"""Most bytes that may come before a picture."""
 
 _START = b"\xff\xd8\xff"
 _END, _SCAN = 0xD9, 0xDA
 _WITH_PICTURES = (*range(0xE0, 0xF0), 0xFE)
-"""Markers of data of programs and of comments, which may hold a smaller picture."""
+"""Markers of application data (APPn) and comments, which may contain a thumbnail JPEG."""
 # In coded data 0xFF is followed by 0x00 or a restart marker; fill bytes may stand before any marker.
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 _BOUNDARY = "next-picture"
@@ -32,9 +32,9 @@ _HEAD_BYTES = 2048
 
 
 def is_series(content_type: str, head: bytes, *, is_endless: bool) -> bool:
-    """Whether an answer is a series of pictures: by its type, or by how its body begins where the type is another.
+    """Whether an answer is a series of JPEGs, by its content type or by the beginning of its body.
 
-    `is_endless` says that the server names no length, so that a picture at the beginning is the first of many.
+    `is_endless`: the server declares no length, so a picture at the beginning is the first of many.
 
     >>> is_series("multipart/x-mixed-replace;boundary=x", b"", is_endless=False)
     True
@@ -49,23 +49,23 @@ def is_series(content_type: str, head: bytes, *, is_endless: bool) -> bool:
 
 
 class JpegCutter:
-    """Cuts the pictures out of what comes, each as soon as its last byte is there."""
+    """Cuts JPEG pictures out of a byte stream, each as soon as its last byte has arrived."""
 
     def __init__(self) -> None:
         self._data = bytearray()
         self._at = 0
-        """Up to where the open picture was looked through; 0 outside of one."""
+        """Position up to which the current picture was parsed; 0 outside a picture."""
         self._in_scan = False
         self.num_skipped_bytes = 0
-        """What was no picture since the last one."""
+        """Bytes since the last picture that belong to no picture."""
 
     @property
     def num_held_bytes(self) -> int:
-        """Of the picture that is open."""
+        """Bytes of the current, unfinished picture."""
         return len(self._data)
 
     def add(self, data: bytes) -> Iterator[bytes]:
-        """Take what came next; gives the pictures that it completes.
+        """Add the next bytes; yield the pictures that they complete.
 
         >>> cutter = JpegCutter()
         >>> list(cutter.add(b"--x\\r\\n\\r\\n\\xff\\xd8\\xff\\xda\\0\\2abc")), list(cutter.add(b"\\xff\\xd9\\r\\n--x"))
@@ -76,7 +76,7 @@ class JpegCutter:
             yield picture
 
     def _cut(self) -> bytes | None:
-        """The next whole picture, None where it is not all there."""
+        """The next complete picture; None if it has not arrived completely."""
         data = self._data
         if not self._at:
             start = data.find(_START)
@@ -97,23 +97,23 @@ class JpegCutter:
                 return None
             marker = data[self._at + 1]
             if data[self._at] != 0xFF or marker == 0xD8:
-                # A damaged picture, or one whose end never came: the decoder is to tell.
-                return self._take(self._at)
+                # A damaged picture, or one without an end marker: the decoder reports it.
+                return self._pop(self._at)
             if marker == _END:
-                return self._take(self._at + 2)
+                return self._pop(self._at + 2)
             if marker == 0xFF:
                 self._at += 1
                 continue
             end = self._at + 2 + int.from_bytes(data[self._at + 2 : self._at + 4])
             if marker not in _WITH_PICTURES:
-                # Tables hold no pictures: here a new one begins where this one was cut.
+                # Tables never contain pictures, so this one was cut off, and a new one begins here.
                 if (start := data.find(_START, self._at, end)) >= 0:
-                    return self._take(start)
+                    return self._pop(start)
                 if end > len(data):
                     return None
             self._at, self._in_scan = end, marker == _SCAN
 
-    def _take(self, end: int) -> bytes:
+    def _pop(self, end: int) -> bytes:
         picture = bytes(self._data[:end])
         del self._data[:end]
         self._at, self._in_scan, self.num_skipped_bytes = 0, False, 0
@@ -121,13 +121,13 @@ class JpegCutter:
 
 
 class JpegSeries:
-    """A file for FFmpeg's reader of such series (`mpjpeg`): the pictures of `read`, and between them what it wants.
+    """A file object for FFmpeg's `mpjpeg` format: the pictures in a byte stream, with well-formed headers.
 
-    Raises `NotAVideo` from `read` where nothing comes that is a picture.
+    `read` raises `NotAVideo` if the stream contains no picture.
     """
 
     def __init__(self, name: str, content_type: str, read: Callable[[int], bytes], close: Callable[[], None]) -> None:
-        """`name` and `content_type` are for messages; `read` gives what there is, nothing at the end."""
+        """`name` and `content_type` are for messages; `read` returns the available bytes, and none at the end."""
         self._name = name
         self._content_type = content_type
         self._read = read
@@ -137,15 +137,15 @@ class JpegSeries:
         self._num_pictures = 0
 
     def readable(self) -> bool:
-        """Always."""
+        """True: FFmpeg may read it."""
         return True
 
     def seekable(self) -> bool:
-        """Never."""
+        """False: FFmpeg may not seek in it."""
         return False
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes of the series, none at its end."""
+        """Return at most `size` bytes of the series, and none at its end. Raises `NotAVideo`."""
         while not self._ready:
             data = self._read(65_536)
             pictures = list(self._cutter.add(data))
@@ -158,18 +158,18 @@ class JpegSeries:
         return taken
 
     def close(self) -> None:
-        """Let go of what is read from."""
+        """Close the stream that it reads from."""
         self._close()
 
     def _is_lost(self) -> bool:
-        """Whether no picture is to be hoped for."""
+        """Whether too many bytes came without a complete picture."""
         cutter = self._cutter
         return cutter.num_held_bytes > MOST_BYTES or cutter.num_skipped_bytes > MOST_SKIPPED_BYTES
 
     def _check(self) -> None:
         if not self._num_pictures:
             kind = self._content_type.partition(";")[0].strip() or "no type"
-            rule = f"what the server sends ({kind}) holds no JPEG picture, and of series of pictures these are read"
+            rule = f"what the server sends ({kind}) holds no JPEG picture, and only series of JPEG pictures are read"
             raise NotAVideo(self._name, rule, "let the camera send MJPEG, or give its RTSP address")
 
 

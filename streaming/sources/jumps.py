@@ -1,7 +1,4 @@
-"""Looks through the timestamps of a recording before it is watched, without decoding: do they jump back?
-
-Pure functions, for any thread.
-"""
+"""Finds out, without decoding, whether the timestamps of a recording jump back. Pure functions, for any thread."""
 
 from __future__ import annotations
 
@@ -15,30 +12,30 @@ from streaming.sources.pictures import PacketTimes
 from streaming.sources.timestamps import Placed, RecordingTimeline
 
 MOST_PACKETS = 100_000
-"""So far a recording is looked through, an hour at 27 frames a second: about a second's work, besides reading it."""
+"""Most packets that are examined: an hour at 27 frames a second, about a second of work besides reading the file."""
 
 _DEEPEST_REORDERING = 16
-"""Pictures that a decoder holds back at most to bring them into order (H.264 and HEVC, sizes of their buffers)."""
+"""Most pictures that a decoder holds back to reorder them (the buffer sizes of H.264 and HEVC)."""
 
 
 @dataclass(frozen=True, slots=True)
 class JumpBack:
-    """Where the timestamps of a recording first jump back."""
+    """The first place where the timestamps of a recording jump back."""
 
     after_s: float
-    """Media time of the latest picture before."""
+    """Media time of the latest picture before the jump."""
     by_s: float
-    """How far, above 0."""
+    """Length of the jump in seconds, above 0."""
 
 
 def find_jump_back(
     packets: Iterable[PacketTimes], *, fps_declared: float | None, reorders: bool, end_s: float | None = None
 ) -> JumpBack | None:
-    """The first jump back, as `RecordingTimeline` would tell one; None where there is none before `end_s`.
+    """The first jump back, by the rules of `RecordingTimeline`; None if there is none before `end_s`.
 
-    Packets come in the order of decoding. Decoding times never go back in one recording, whereas times of showing do
-    wherever pictures refer to later ones. So the former are taken as they come; the latter are sorted first, over as
-    many pictures as any decoder reorders, if the codec `reorders` at all.
+    Packets come in decoding order. Within one recording, decoding times never go back, but presentation times do
+    wherever pictures refer to later ones. So decoding times are compared as they come; presentation times are sorted
+    first, over as many pictures as any decoder reorders, if the codec `reorders` at all.
     """
     decoding, showing = RecordingTimeline(fps_declared), RecordingTimeline(fps_declared)
     held: list[float] = []
@@ -61,7 +58,7 @@ def find_jump_back(
 
 
 def _shown(stamp_s: float | None, held: list[float], timeline: RecordingTimeline, depth: int) -> Iterator[Placed]:
-    """Put `stamp_s` with those `held`; the earliest is placed as soon as there are more than `depth`."""
+    """Add `stamp_s` to the heap `held`; place the earliest once it holds more than `depth`."""
     if stamp_s is not None:
         heapq.heappush(held, stamp_s)
         if len(held) > depth:

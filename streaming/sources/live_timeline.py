@@ -1,6 +1,6 @@
-"""Media time of live sources: by the camera's timestamps while those keep step with our clock, else by arrival.
+"""Media time of live sources: the camera's timestamps while they keep pace with our clock, else the time of arrival.
 
-Plain objects, one for each source, for the thread that reads it.
+One object for each source, for the thread that reads it.
 """
 
 from __future__ import annotations
@@ -10,46 +10,51 @@ from collections import deque
 from dataclasses import dataclass
 
 _HOLD_S = 0.5
-"""Timestamps may be out of order, or ahead of what can be, by so much."""
+"""How far timestamps may be out of order, or ahead of the latest possible time, before they are corrected."""
 _DIVERGENCE_S = 30.0
+"""Difference between timestamps and arrival that counts as a jump."""
 _LEAP_S = 5.0
+"""Change of a picture's delay, from one picture to the next, that counts as a jump."""
 _BEGINNING_S = 2.0
-"""So long after connecting, pictures may arrive that a server kept: faster than they were taken."""
+"""Time after connecting in which a server may send buffered pictures faster than real time."""
 
 _BIN_S = 4.0 / 3.0
 _WINDOWS = (3, 9, 27, 81)
-"""Bins that rates are compared over: 4 s tell a quarter from each other, 108 s a hundredth."""
+"""Numbers of bins over which rates are compared: 4 s reveal a rate that is off by 25 %, 108 s one off by 1 %."""
 _DRIFT_S = 1.0 / 3.0
+"""Least change of the delay from one third of a window to the next that counts as another rate."""
 _STEADY_S = 0.1
+"""Largest change of the delay over `_NUM_STEADY` bins that counts as steady."""
 
 Least = tuple[float, float]
-"""The least delay within some time, and the arrival of the picture that had it."""
+"""The least delay within a bin, and the arrival time of the picture that had it."""
 _NOTHING: Least = (math.inf, math.inf)
 _NUM_STEADY = 9
 
 
 @dataclass(frozen=True, slots=True)
 class LivePlaced:
-    """Where a picture of a live source lies in media time."""
+    """The media time of a picture of a live source."""
 
     pts_s: float
-    told: str = ""
-    """What is to be told of its timestamps, empty where nothing is."""
-    left_out_s: float = 0.0
-    """By how much media time leapt with it, because the timestamps before were too slow or jumped."""
+    """Media time."""
+    message: str = ""
+    """What to report about its timestamps; empty if there is nothing to report."""
+    skipped_s: float = 0.0
+    """How far media time leapt forward with it, because the earlier timestamps were too slow or jumped."""
     jump_s: float = 0.0
-    """How far the timestamps jumped, below 0 where they went back."""
+    """How far the timestamps jumped; below 0 if they went back."""
     rate: float | None = None
-    """Seconds by the timestamps in a second of our clock, where that is what is told."""
+    """Timestamp seconds per second of our clock, if `message` is about the rate; else None."""
     by_stamp: bool = False
-    """Whether it lies where its timestamp says."""
+    """Whether `pts_s` follows the picture's timestamp, rather than its arrival."""
 
 
 class ClockRateMonitor:
-    """Compares the rate of timestamps with that of our clock, over all pictures of a connection.
+    """Compares the rate of the timestamps with that of our clock, over all pictures of a connection.
 
-    What a picture takes to arrive varies, but never falls below what the way takes at least. So the least delay of each
-    short time is kept: it stays where both clocks run alike, and climbs or falls evenly where they do not.
+    The delay of pictures varies, but never falls below the least network delay. So the least delay in each short bin is
+    kept: it is constant if both clocks run at the same rate, and rises or falls steadily if they do not.
     """
 
     def __init__(self) -> None:
@@ -58,7 +63,7 @@ class ClockRateMonitor:
         self._last_s: float | None = None
 
     def add(self, arrival_s: float, stamp_s: float) -> float | None:
-        """Take the next picture; gives the timestamps' rate by our clock where it is found to be another, else None."""
+        """Add the next picture; return the timestamps' rate relative to our clock if it differs, else None."""
         delay_s, number = arrival_s - stamp_s, int(arrival_s // _BIN_S)
         if self._last_s is None or abs(delay_s - self._last_s) > _LEAP_S:
             self._least.clear()
@@ -75,7 +80,7 @@ class ClockRateMonitor:
         return rate
 
     def steady_delay_s(self) -> float | None:
-        """The least delay, where it stayed over the last twelve seconds; else None."""
+        """The least delay, if it was constant over the last twelve seconds; else None."""
         thirds = self._thirds(_NUM_STEADY)
         if thirds is None or max(thirds)[0] - min(thirds)[0] > _STEADY_S:
             return None
@@ -94,7 +99,7 @@ class ClockRateMonitor:
         return None
 
     def _thirds(self, num_bins: int) -> tuple[Least, Least, Least] | None:
-        """The least of each third of the last bins; None where one of them is empty."""
+        """The least delay of each third of the last `num_bins` bins; None if one third is empty."""
         if len(self._least) < num_bins:
             return None
         recent, third = list(self._least)[-num_bins:], num_bins // 3
@@ -105,9 +110,9 @@ class ClockRateMonitor:
 class LiveTimeline:
     """Media time of a live source over all its connections, in seconds since its first picture.
 
-    Within a connection it follows the camera's timestamps, which are steadier than arrival. A new connection, and
-    timestamps that jump, start anew from the time that has passed here. Timestamps that run at another rate than our
-    clock are not followed until they keep step with it, and those that are ahead of what can be are held back.
+    Within a connection it follows the camera's timestamps, which are steadier than arrival times. After a reconnect or
+    a jump of the timestamps it continues from the time that has passed by our clock. Timestamps that run at another
+    rate than our clock are ignored until they keep pace again, and timestamps in the future are held back.
     """
 
     def __init__(self) -> None:
@@ -116,20 +121,20 @@ class LiveTimeline:
         self._base_s: float | None = None
         """Media time minus timestamp, for this connection."""
         self._began_s = self._lead_s = 0.0
-        """Arrival of the connection's first picture, and how far its media time may lie ahead of arrival."""
+        """Arrival of the connection's first picture, and how far media time may lie ahead of arrival."""
         self._before_s: tuple[float, float] | None = None
-        """Timestamp and arrival of the picture before, within this connection."""
+        """Timestamp and arrival of the previous picture of this connection."""
         self._watch = ClockRateMonitor()
         self._by_arrival = False
         self.is_bursty = False
-        """Whether many seconds arrive at once, so that arrival says nothing about the rate."""
+        """Whether many seconds arrive at once, so that arrival times say nothing about the rate."""
 
     def reconnect(self) -> None:
-        """The next picture is the first of a new connection."""
+        """Start a new connection with the next picture."""
         self._base_s = None
 
     def place(self, stamp_s: float | None, now_s: float) -> LivePlaced:
-        """Media time of a picture stamped `stamp_s` (None: without) that arrived when our clock said `now_s`."""
+        """Media time of a picture with timestamp `stamp_s` (None: without one) that arrived at `now_s` by our clock."""
         if self._first_at_s is None:
             self._first_at_s = now_s
         arrival_s = now_s - self._first_at_s
@@ -151,7 +156,7 @@ class LiveTimeline:
         self._by_arrival = False
 
     def _rebase(self, stamp_s: float, arrival_s: float) -> None:
-        """Media time of `stamp_s` is that of its arrival, or that of the picture before."""
+        """Set the media time of `stamp_s` to its arrival, or to the previous picture's media time if that is later."""
         self._base_s = max(arrival_s, self._last_s) - stamp_s
         self._lead_s = max(0.0, self._last_s - arrival_s)
 
@@ -185,21 +190,21 @@ class LiveTimeline:
         before_s = self._last_s
         self._rebase(stamp_s, arrival_s)
         self._last_s = max(arrival_s, before_s)
-        left_out_s = self._last_s - before_s
-        told = f"{what}; media time follows our clock{_left_out(left_out_s)}"
-        return LivePlaced(self._last_s, told, left_out_s, jump_s)
+        skipped_s = self._last_s - before_s
+        message = f"{what}; media time follows our clock{_skipped(skipped_s)}"
+        return LivePlaced(self._last_s, message, skipped_s, jump_s)
 
     def _leave_stamps(self, rate: float, arrival_s: float) -> LivePlaced:
-        """Follow arrival from here on."""
+        """Follow arrival times from here on, because the timestamps run at another rate."""
         before_s = self._last_s
         self._by_arrival, self._watch = True, ClockRateMonitor()
         self._last_s = max(arrival_s, before_s)
         self._lead_s = self._last_s - arrival_s
-        left_out_s = self._last_s - before_s
-        told = f"timestamps run at {rate:.2f} of our clock; media time follows arrival from here"
+        skipped_s = self._last_s - before_s
+        message = f"timestamps run at {rate:.2f} of our clock; media time follows arrival from here"
         if self._lead_s >= 0.05:
-            told += f", and stays {self._lead_s:.1f} s ahead of it"
-        return LivePlaced(self._last_s, told + _left_out(left_out_s), left_out_s, rate=rate)
+            message += f", and stays {self._lead_s:.1f} s ahead of it"
+        return LivePlaced(self._last_s, message + _skipped(skipped_s), skipped_s, rate=rate)
 
     def _place_by_arrival(self, stamp_s: float, arrival_s: float) -> LivePlaced:
         delay_s = self._watch.steady_delay_s()
@@ -209,6 +214,6 @@ class LiveTimeline:
         return self._at(arrival_s + self._lead_s)
 
 
-def _left_out(seconds: float) -> str:
-    """How much media time was left out, in words; nothing where that rounds to none."""
+def _skipped(seconds: float) -> str:
+    """A clause on how much media time was skipped; empty if that rounds to 0."""
     return f"; {seconds:.1f} s of media time were left out" if seconds >= 0.05 else ""

@@ -1,6 +1,6 @@
-"""Looks into what a server sends before it is watched: can it begin, does it end, is it faster than a camera can be?
+"""Reads a stream's first packets ahead, to tell a recording from a live stream. For the thread that reads the stream.
 
-For the thread that reads.
+A recording ends, or arrives faster than any camera can send.
 """
 
 from __future__ import annotations
@@ -17,28 +17,29 @@ if TYPE_CHECKING:
     from av import Packet
 
 WINDOW_S = 1.0
-"""So long is listened, and as long again where more came than a camera gives: many begin with what they kept."""
+"""Length of a measuring window. A second window follows if the first was fast: many servers send a buffer at first."""
 FASTER = 2.0
-"""Media seconds a second, over a whole window, that no camera gives."""
+"""Media seconds a second, over a whole window, that no camera exceeds."""
 MOST_BYTES = 32 << 20
-"""Within the windows; no camera gives more."""
+"""Bytes within both windows that no camera exceeds."""
 _NUM_DIGESTED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class PeekedPacket:
-    """A packet that was looked at."""
+    """The facts about one packet that was read ahead."""
 
     stamp_s: float | None
-    """Of a picture; None of sound, and where the timestamps are made up."""
+    """Timestamp of a picture; None for sound, and if the timestamps are not the camera's."""
     num_bytes: int
+    """Size of the packet."""
 
 
 class PacketsAhead:
-    """Packets of a container in their order, some of which may have been read before they are asked for."""
+    """The packets of a container in order; some may be read ahead and are kept until the iteration reaches them."""
 
     def __init__(self, demux: Callable[[], Iterator[Packet]]) -> None:
-        """`demux` begins to read on from where the container stands."""
+        """`demux` returns an iterator over the packets from the container's present position."""
         self._demux = demux
         self._source: Iterator[Packet] | None = None
         self._kept: deque[Packet] = deque()
@@ -48,16 +49,16 @@ class PacketsAhead:
 
     @property
     def failure(self) -> av.FFmpegError | None:
-        """What ended a look ahead, which is raised again after what was kept."""
+        """The error that ended reading ahead; iteration raises it after the packets that were kept."""
         return self._failure
 
     @property
     def digest(self) -> bytes | None:
-        """Of the first packets that were looked at: the same for the same ones. None where they were too few."""
+        """Hash of the first three packets that were read ahead; None if there were fewer."""
         return self._digest.digest() if self._num_digested == _NUM_DIGESTED else None
 
-    def look(self) -> Iterator[Packet]:
-        """Read on and keep what comes, up to the end or a failure."""
+    def read_ahead(self) -> Iterator[Packet]:
+        """Read packets up to the end or an error, yield them, and keep them for the iteration."""
         while self._failure is None and (packet := self._read()) is not None:
             self._kept.append(packet)
             if self._num_digested < _NUM_DIGESTED:
@@ -65,13 +66,13 @@ class PacketsAhead:
                 self._digest.update(b"%d %a %d " % (packet.stream.index, packet.pts, packet.size) + bytes(packet))
             yield packet
 
-    def forget(self) -> None:
-        """The container stands elsewhere."""
+    def clear(self) -> None:
+        """Discard the packets that were kept, after a seek in the container."""
         self._kept.clear()
         self._source, self._failure = None, None
 
     def __iter__(self) -> Iterator[Packet]:
-        """What was kept, then the rest. Raises FFmpeg's errors."""
+        """Yield the packets that were kept, then the rest. Raises FFmpeg's errors."""
         while True:
             if self._kept:
                 yield self._kept.popleft()
@@ -99,10 +100,10 @@ class PacketsAhead:
 
 
 def is_recording(glimpses: Iterable[PeekedPacket], now_s: Callable[[], float]) -> bool:
-    """Whether what comes without a length is a recording: it ends at once, or goes on faster than time does.
+    """Whether a stream without a declared length is a recording: it ends early, or stays faster than real time.
 
-    A server that passes on a camera begins with what it kept, some seconds at once, so the first window alone says
-    nothing; the second one does.
+    A server that relays a camera first sends several buffered seconds at once, so a fast first window decides nothing;
+    the second window decides.
     """
     began_s = now_s()
     first_s = last_s = 0.0

@@ -1,4 +1,4 @@
-"""Sources behind a URL: cameras by RTSP, and recordings or live streams by HTTP.
+"""Sources for network URLs: cameras by RTSP, and recordings or live streams by HTTP.
 
 Threads as for `LiveSource` and `ReplaySource`, which do the work.
 """
@@ -44,7 +44,7 @@ HTTP_SCHEMES = ("http", "https")
 _RTSP_PROTOCOLS = {"tcp": "tcp,tls", "udp": "tcp,tls,udp,rtp"}
 _HTTP_PROTOCOLS = "http,https,tcp,tls,crypto,httpproxy"
 
-# What a file names besides itself comes through our client, which opens nothing else.
+# Files that a file refers to are opened through our own client, so FFmpeg needs no protocols.
 _FILE_OPTIONS = {"protocol_whitelist": "none"}
 
 _LOGIN_ERRORS = (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError)
@@ -59,7 +59,7 @@ def network_source(url: str, options: SourceOptions, clock: Clock | None = None)
 
 
 class HttpSource:
-    """A URL that is a recording where it has an end (a length, a clean end, no camera's pace), else a live stream."""
+    """A source by HTTP: a recording if it has an end (a length, or data that ends or comes too fast), else live."""
 
     def __init__(self, url: str, options: SourceOptions, clock: Clock | None = None) -> None:
         self._url = url
@@ -78,11 +78,14 @@ class HttpSource:
 
     @property
     def is_live(self) -> bool:
-        """Known once it was opened; False before."""
+        """Whether it is a live stream; False before it was opened."""
         return self._inner is not None and self._inner.is_live
 
     def open(self) -> SourceInfo:
-        """Connect, and find out which of the two it is. With `retry.from_start` what cannot be reached yet is live."""
+        """Connect, and find out whether it is a recording or live.
+
+        With `retry.from_start`, a URL that cannot be reached yet counts as live.
+        """
         self.close()
         self._closed = closed = threading.Event()
         options, retry = self._options, self._options.retry
@@ -106,19 +109,19 @@ class HttpSource:
         except BaseException:
             reader.close()
             raise
-        if closed.is_set():  # before it was known what is to be closed
+        if closed.is_set():  # `close` was called before `_inner` was set
             self._inner.close()
             raise SourceError(self._name, "it was closed while it was being opened", "open it again")
         return info
 
     def frames(self) -> Iterator[Item]:
-        """As the kind of source that it is."""
+        """Frames and notices in order, as a recording's or a live source's."""
         if self._inner is None:
             raise SourceError(self._name, "it is not open", "call open() first")
         return self._inner.frames()
 
     def close(self) -> None:
-        """Let go of everything, what is being opened too."""
+        """Release everything, including a connection that is being opened."""
         self._closed.set()
         if self._inner is not None:
             self._inner.close()
@@ -132,7 +135,7 @@ class HttpSource:
         self.close()
 
     def _connect_again(self) -> VideoReader:
-        """A new connection; raises `PlayedBefore` where it begins as the first one did."""
+        """A new connection; raises `PlayedBefore` if it starts with the same data as the first one."""
         reader = self._connect()
         if reader.digest is not None and reader.digest == self._digest:
             reader.close()
@@ -142,7 +145,7 @@ class HttpSource:
 
 
 def _connector(url: str, options: SourceOptions) -> Callable[[], VideoReader]:
-    """What connects to `url`, each time again, remembering what the graphics card could not decode."""
+    """A function that connects to `url`; its connections share the choice of decoding device."""
     if options.reach is not None:
         from streaming.sources.guard.guarded import guarded_opener
 
@@ -154,9 +157,9 @@ def _connector(url: str, options: SourceOptions) -> Callable[[], VideoReader]:
 
 
 def open_web(url: str, options: SourceOptions, hardware: HardwareDecoding | None = None) -> VideoReader:
-    """Connect to the owner's `url` over HTTP; raises what went wrong as a `SourceError`, without credentials.
+    """Connect to the owner's `url` over HTTP. Raises a `SourceError`, without credentials.
 
-    Playlists are FFmpeg's, and so are servers whose HTTP or TLS only FFmpeg understands.
+    FFmpeg itself opens playlists, and servers whose HTTP or TLS only FFmpeg understands.
     """
     from streaming.sources.http_files import HttpFiles, make_client
     from streaming.sources.http_opening import is_playlist, open_answer
@@ -180,7 +183,7 @@ def open_web(url: str, options: SourceOptions, hardware: HardwareDecoding | None
 
 
 def open_stream(url: str, options: SourceOptions, hardware: HardwareDecoding | None = None) -> VideoReader:
-    """Connect to `url`; raises what went wrong as a `SourceError`, without credentials."""
+    """Connect to `url` with FFmpeg. Raises a `SourceError`, without credentials."""
     name = redact_url(url)
     is_rtsp = _scheme(url) in RTSP_SCHEMES
     began_s = time.monotonic()
@@ -192,7 +195,7 @@ def open_stream(url: str, options: SourceOptions, hardware: HardwareDecoding | N
             options={**given, **(_rtsp_options(options) if is_rtsp else _http_options(options))},
             is_live=is_rtsp,
             hardware=hardware,
-            # FFmpeg's RTSP waits twice, the second time for the answer to its good-bye.
+            # FFmpeg's RTSP waits twice: for data, and then for the answer to its TEARDOWN.
             timeout_s=(options.open_timeout_s, options.read_timeout_s / (2 if is_rtsp else 1)),
         )
 
@@ -200,7 +203,7 @@ def open_stream(url: str, options: SourceOptions, hardware: HardwareDecoding | N
         return open_rtsp(open_with) if is_rtsp else open_with({})
     except av.FFmpegError as error:
         caught = error
-    # Raised out here so that FFmpeg's error, whose message quotes the URL, is not in the traceback.
+    # Raised outside the handler, so that the traceback does not contain FFmpeg's error, which quotes the URL.
     raise _mapped(caught, url, options, elapsed_s=time.monotonic() - began_s)
 
 
@@ -217,30 +220,30 @@ def _http_options(options: SourceOptions) -> dict[str, str]:
 
 
 def _socket_timeout_us(options: SourceOptions) -> str:
-    """FFmpeg's own limit on each wait for the network, beside ours: it holds while a connection is closed, too."""
+    """FFmpeg's limit on each network wait, in microseconds; unlike ours, it also applies while closing."""
     return str(int(1e6 * max(options.open_timeout_s, options.read_timeout_s)))
 
 
 def _mapped(error: av.FFmpegError, url: str, options: SourceOptions, elapsed_s: float) -> SourceError:
-    """`error` in our own terms."""
+    """The `SourceError` for FFmpeg's `error`."""
     name, reason = redact_url(url), reason_of(error)
     if isinstance(error, _LOGIN_ERRORS):
         return LoginRefused.of(name, was_given=split_userinfo(url)[1] is not None)
     if isinstance(error, av.error.HTTPNotFoundError):
         return SourceNotFound(name, "the server has no such stream (404)", "check the path in the URL")
-    # A server that accepts and then says nothing shows as invalid data, after the time limit.
+    # If a server accepts and then sends nothing, FFmpeg reports invalid data after the time limit.
     if isinstance(error, _TIMEOUT_ERRORS) or elapsed_s >= 0.95 * options.open_timeout_s:
         limit = f"no answer within {options.open_timeout_s:g} s"
         return SourceTimeout(name, limit, "check host, port and network, or raise open_timeout_s")
     if isinstance(error, av.error.InvalidDataError) and _scheme(url) in HTTP_SCHEMES:
         return NotAVideo(name, f"what the server sends is not a video ({reason})", "check the URL in a browser")
     if not isinstance(error, av.error.ConnectionRefusedError) and not _resolves(url):
-        return SourceUnreachable(name, "its host name is not known", "check the name, or give the address")
+        return SourceUnreachable(name, "its host name is not known", "check the name, or give its IP address")
     return SourceUnreachable(name, f"it cannot be reached ({reason})", "check host, port and network")
 
 
 def _resolves(url: str) -> bool:
-    """Whether the host in `url` has an address: FFmpeg calls it an input/output error where it has none."""
+    """Whether the host of `url` has an address; FFmpeg reports only an input/output error if it has none."""
     host = urlsplit(split_userinfo(url)[0]).hostname
     try:
         return bool(host and socket.getaddrinfo(host, None))
@@ -261,9 +264,9 @@ def _raise_then(error: SourceError, others: Callable[[], VideoReader]) -> Callab
 
 
 def _first_then(first: VideoReader, others: Callable[[], VideoReader]) -> Callable[[], VideoReader]:
-    """A function that gives `first` once, and calls `others` after that."""
-    given = iter([first])
-    return lambda: next(given, None) or others()
+    """A function that returns `first` once, and calls `others` after that."""
+    once = iter([first])
+    return lambda: next(once, None) or others()
 
 
 def _scheme(url: str) -> str:

@@ -1,4 +1,7 @@
-"""Plays a recording at a wanted speed by its media clock, and slows that clock where its reader cannot keep up."""
+"""Plays a recording at a given speed, and slows its media clock if the reader cannot keep up.
+
+Any thread may control a `Playback`; a `Pacer` belongs to the thread that reads the source.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,21 @@ from streaming.clock import Clock, sleep_until
 from streaming.errors import OptionError
 
 MAX_WAIT_S = 30.0
-"""A longer gap in the timestamps is not waited for: joined recordings may lie hours apart."""
+"""Longest wait for one frame: joined recordings may have timestamps hours apart."""
 
 _TOLERANCE_S = 0.25
+"""A frame that is later than this slows the media clock."""
 _CALM_S = 5.0
-
-
+"""Time without a late frame that ends an episode of being late."""
 _HELD_S = 0.2
+"""How often a paused reader checks whether it was interrupted."""
 
 
 class Playback:
-    """How a recording is played, for one who may change it at any time; any thread may."""
+    """Pause and speed of a recording; any thread may change them while it plays."""
 
     def __init__(self, speed: float | None = None) -> None:
-        """`speed` 1 is real time, 2 twice as fast, None as fast as it is used."""
+        """`speed`: 1 is real time, 2 twice as fast, None as fast as frames are read."""
         self._speed = speed
         self._paused = False
         self._num_free = 0
@@ -30,16 +34,16 @@ class Playback:
 
     @property
     def speed(self) -> float | None:
-        """Media seconds a second; None where nobody waits."""
+        """Media seconds per second; None plays as fast as frames are read."""
         return self._speed
 
     @property
     def is_paused(self) -> bool:
-        """Whether it stands still."""
+        """Whether playback is paused."""
         return self._paused
 
     def set_speed(self, speed: float | None) -> None:
-        """Play at another speed from the next frame on. Raises `OptionError` for one that is none."""
+        """Change the speed from the next frame on. Raises `OptionError` unless it is None or above 0."""
         if speed is not None and not (math.isfinite(speed) and speed > 0):
             raise OptionError(f"speed={speed:g}", "a speed is above 0", "give 1 for real time, or max")
         with self._changed:
@@ -47,24 +51,24 @@ class Playback:
             self._changed.notify_all()
 
     def pause(self) -> None:
-        """Stand still before the next frame."""
+        """Pause before the next frame."""
         with self._changed:
             self._paused, self._num_free = True, 0
 
     def allow_frames(self, num_frames: int) -> None:
-        """Give so many frames although it is paused: the picture at a place that was sought."""
+        """Deliver `num_frames` although playback is paused, for instance the picture after a seek."""
         with self._changed:
             self._num_free = num_frames
             self._changed.notify_all()
 
     def resume(self) -> None:
-        """Go on."""
+        """Continue after a pause."""
         with self._changed:
             self._paused = False
             self._changed.notify_all()
 
     def wait_while_paused(self, clock: Clock, interrupt: threading.Event) -> bool:
-        """Wait while it is paused, until `interrupt` is set at most; whether there was anything to wait for."""
+        """Wait while playback is paused and `interrupt` is not set; return whether it had to wait."""
         held = False
         while not interrupt.is_set():
             with self._changed:
@@ -77,12 +81,12 @@ class Playback:
 
 
 class Pacer:
-    """Holds frames back until their time has come. For one thread; `interrupt` wakes it from any."""
+    """Delays each frame until its time has come. Belongs to one thread; any thread may set `interrupt` to wake it."""
 
     def __init__(
         self, clock: Clock, speed: float | None, interrupt: threading.Event, playback: Playback | None = None
     ) -> None:
-        """`speed` 1 is real time, 2 twice as fast, None never waits; a `playback` takes its place."""
+        """`speed`: 1 is real time, 2 twice as fast, None never waits; it is ignored if a `playback` is given."""
         self._clock = clock
         self._playback = playback
         self._speed = playback.speed if playback is not None else speed
@@ -90,18 +94,18 @@ class Pacer:
         self._anchor: tuple[float, float] | None = None
         self._late_at_s: float | None = None
         self.total_slowed_s = 0.0
-        """Seconds of our clock that the media clock has stood still for its reader."""
+        """Total seconds by which the media clock was delayed for its reader, by our clock."""
 
     @property
     def speed(self) -> float:
-        """Media seconds a second; infinity where nobody waits."""
+        """Media seconds per second; infinity if it never waits."""
         return math.inf if self._speed is None else self._speed
 
     def wait(self, pts_s: float) -> float:
-        """Wait for the frame at media time `pts_s`.
+        """Wait until the frame at media time `pts_s` is due.
 
-        Returns by how many seconds it is late where this begins an episode of being late, else 0. A frame more than a
-        quarter of a second late slows the media clock; five seconds without one end the episode.
+        Returns how many seconds the frame is late if it starts an episode of being late, else 0. A frame that is more
+        than a quarter of a second late slows the media clock; five seconds without a late frame end the episode.
         """
         if self._playback is not None:
             held = self._playback.wait_while_paused(self._clock, self._interrupt)

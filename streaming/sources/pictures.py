@@ -1,4 +1,4 @@
-"""Turns decoded pictures into upright RGB arrays as screens show them; one converter has one stream and one thread."""
+"""Converts decoded pictures to upright RGB arrays, as screens show them. One converter per stream, on one thread."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _MATRIX = "DISPLAYMATRIX"
 _FIXED_POINT = 1 << 16
 _DARKEST_BITS = 13
-"""16-bit grey video is brightened where it fits into so many bits, and so would be nearly black: depth, mostly."""
+"""16-bit grey video whose values fit into so many bits is brightened, as it would be nearly black (mostly depth)."""
 _DEEP_GREYS = frozenset({"gray16le", "gray16be", "grayf32le", "grayf32be"})
 
 
@@ -28,64 +28,68 @@ class DecodedPicture:
     """One decoded picture, not converted yet: sampling skips most, and conversion costs as much as decoding."""
 
     stamp_s: float | None
-    """The container's timestamp in seconds after the container's start; None where it has none."""
+    """The container's timestamp in seconds after the container's start; None without a timestamp."""
     duration_s: float
-    """How long it is shown, 0.0 where that is not known."""
+    """How long the picture is shown; 0.0 if not known."""
     size_px: tuple[int, int]
     """Width and height, upright, of square pixels."""
     to_rgb: Callable[[], np.ndarray]
-    """Makes the array: uint8, `[height, width, 3]`, upright, of square pixels, see-through parts white."""
+    """Converts it to uint8 `[height, width, 3]`, upright, with square pixels, transparent parts white."""
     is_spread: bool = False
-    """Whether the stamp was taken from the rate, as the container's lies at one time with many others."""
+    """Whether `stamp_s` was computed from the frame rate, because many of the container's timestamps coincide."""
 
 
 @dataclass(frozen=True, slots=True)
 class PacketTimes:
-    """The timestamps of a picture that is not decoded, seconds after the container's start; None where it has none."""
+    """The timestamps of a packet that was not decoded, in seconds after the container's start; None if missing."""
 
     show_s: float | None
+    """Presentation time."""
     decode_s: float | None
+    """Decoding time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A piece of the stream that could not be decoded, or came damaged and was decoded as well as it could be."""
+    """A piece of the stream that could not be decoded, or arrived damaged and was decoded as well as possible."""
 
     reason: str
+    """Why, as part of a sentence."""
     num_lost: int
-    """1 if a frame is missing for it, 0 if only its content is doubtful."""
+    """Number of frames that are missing; 0 if a frame was decoded but may be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The end of a stream that broke off; nothing comes after it."""
+    """The end of a stream that broke off; it is the last event."""
 
     reason: str
+    """Why, as part of a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Undecoded:
-    """Something came that gave no picture and is no damage either; live readers say so, that deadlines can be kept."""
+    """Data arrived that gave no picture and is not damage. Live readers yield it so that time limits are checked."""
 
 
 Event = DecodedPicture | Damage | Broken | Undecoded
 
 
 class PictureConverter:
-    """Converts FFmpeg's frames. Keeps one scaler for the stream: making one a frame costs four times the conversion."""
+    """Converts FFmpeg's frames to RGB. It reuses one scaler: a new one per frame costs four times the conversion."""
 
     def __init__(self) -> None:
         from av.video.reformatter import VideoReformatter
 
         self._reformatter = VideoReformatter()
         self._white = 0.0
-        """The value that is white in deep grey pictures; it only grows, so that a stream does not flicker."""
+        """The value shown as white in deep grey pictures; it never shrinks, so that a stream does not flicker."""
 
     def to_rgb(self, frame: VideoFrame, orientation: Orientation, size_px: tuple[int, int]) -> np.ndarray:
-        """`frame` as uint8, `[height, width, 3]`, laid upright, see-through parts white, contiguous.
+        """`frame` as contiguous uint8 `[height, width, 3]`, rotated upright, transparent parts white.
 
-        size_px: width and height with square pixels, before it is laid upright. HDR and wide colours become BT.709's;
-        16-bit and floating-point grey is scaled to what its values need.
+        size_px: width and height with square pixels, before rotation. HDR and wide-gamut colours are converted to
+        BT.709; 16-bit and floating-point grey is scaled to the range of its values.
         """
         pixels = frame.format
         has_alpha = pixels.has_palette or any(component.is_alpha for component in pixels.components)
@@ -120,7 +124,7 @@ class PictureConverter:
 
 
 def over_white(rgba: np.ndarray) -> np.ndarray:
-    """`[height, width, 4]` uint8 with straight alpha laid over white, `[height, width, 3]`, rounded."""
+    """uint8 `[height, width, 4]` with straight alpha composed over white: uint8 `[height, width, 3]`, rounded."""
     alpha = rgba[..., 3:]
     if alpha.min() == 255:
         return np.ascontiguousarray(rgba[..., :3])
@@ -129,9 +133,9 @@ def over_white(rgba: np.ndarray) -> np.ndarray:
 
 
 def square_pixel_size(width_px: int, height_px: int, pixel_aspect: float, most_pixels: int) -> tuple[int, int]:
-    """Width and height with square pixels, as browsers show it: the side that is too short grows.
+    """Width and height after conversion to square pixels: the side that is too short grows, as in browsers.
 
-    pixel_aspect: width of a pixel over its height. Where it would have more than `most_pixels`, the other side shrinks.
+    pixel_aspect: width of a pixel over its height. If growing exceeded `most_pixels`, the other side shrinks instead.
 
     >>> square_pixel_size(160, 240, 2.0, 10**6), square_pixel_size(720, 480, 8 / 9, 10**6)
     ((320, 240), (720, 540))
@@ -152,15 +156,16 @@ def square_pixel_size(width_px: int, height_px: int, pixel_aspect: float, most_p
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """One of the eight ways to lay a picture: mirrored left to right first, then turned."""
+    """One of the eight orientations of a picture: first mirrored left to right, then rotated."""
 
     mirrored: bool
+    """Whether it is mirrored left to right."""
     quarter_turns: int
-    """Counterclockwise, 0 to 3."""
+    """Quarter turns counterclockwise, 0 to 3."""
 
     @property
     def swaps_sides(self) -> bool:
-        """Whether width and height change places."""
+        """Whether the rotation exchanges width and height."""
         return self.quarter_turns % 2 == 1
 
 
@@ -168,18 +173,18 @@ UPRIGHT = Orientation(mirrored=False, quarter_turns=0)
 
 
 def orientation_of(frame: VideoFrame) -> Orientation:
-    """How `frame` is to be laid, from the display matrix that its container or its codec attached."""
+    """How to rotate `frame`, from the display matrix that its container or codec attached."""
     try:
         matrix = cast("SideData | None", frame.side_data.get(_MATRIX))
-    except ValueError:  # PyAV 18.1 knows no name for some things that lie beside the matrix, as a photograph's Exif
+    except ValueError:  # PyAV 18.1 fails on side data that it does not know, such as a photograph's Exif
         return Orientation(mirrored=False, quarter_turns=round(frame.rotation / 90) % 4)
     return UPRIGHT if matrix is None else orientation_from_matrix(bytes(matrix))
 
 
 def orientation_from_matrix(matrix: bytes) -> Orientation:
-    """Nearest right angle to a display matrix: nine native 32-bit integers `a b u c d v x y w`, 16.16 fixed point.
+    """The orientation nearest to a display matrix: nine native 32-bit integers `a b u c d v x y w`, 16.16 fixed point.
 
-    It takes (x, y), y downwards, to (a x + c y, b x + d y): ISO/IEC 14496-12, and FFmpeg's libavutil/display.h.
+    The matrix maps (x, y), y downwards, to (a x + c y, b x + d y): ISO/IEC 14496-12, and FFmpeg's libavutil/display.h.
     """
     a, b, _, c, d = struct.unpack("=5i", matrix[:20])
     mirrored = a * d - b * c < 0
@@ -192,7 +197,7 @@ def orientation_from_matrix(matrix: bytes) -> Orientation:
 
 
 def upright(image: np.ndarray, orientation: Orientation) -> np.ndarray:
-    """`image` laid as it is to be seen, contiguous."""
+    """`image` mirrored and rotated by `orientation`, contiguous."""
     if orientation.mirrored:
         image = image[:, ::-1]
     if orientation.quarter_turns:

@@ -1,6 +1,6 @@
-"""A source whose frames another thread pushes, such as a browser's handler.
+"""A source whose frames are pushed by another thread, such as the handler of a browser's camera.
 
-`push` and `end` are for the pushing threads, `frames()` for the one that reads, `close()` for any.
+The pushing threads call `push` and `end`, the reading thread `frames()`; any thread may call `close()`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from streaming.types import Frame, NoticeKind, SourceInfo
 
 
 class PushSource(BaseSource):
-    """Holds the newest frame pushed until it is read, and counts those that nobody read in time."""
+    """Holds the newest pushed frame until it is read, and counts the frames that were not read in time."""
 
     is_live = True
 
@@ -31,7 +31,7 @@ class PushSource(BaseSource):
         clock: Clock | None = None,
         idle_timeout_s: float | None = None,
     ) -> None:
-        """With `idle_timeout_s` the stream ends where nothing is pushed for so long: a browser may just vanish."""
+        """`idle_timeout_s`: the stream ends if nothing is pushed for this long, as browsers may disappear silently."""
         options = options or SourceOptions()
         options.check_live(name)
         super().__init__(name, options, clock)
@@ -44,23 +44,23 @@ class PushSource(BaseSource):
 
     @property
     def num_dropped(self) -> int:
-        """Frames pushed and not read, since it was opened."""
+        """Number of frames pushed but never read, since the source was opened."""
         return self._buffer.num_dropped if self._buffer is not None else 0
 
     def open(self) -> SourceInfo:
-        """Get ready for frames. Their size is not known before the first: 0 x 0."""
+        """Accept frames from now on. The size is 0 x 0, as it is not known before the first frame."""
         self.close()
         self._start()
         self._timeline = LiveTimeline()
-        self._timeline.is_bursty = True  # a sender may send as fast as it is taken
+        self._timeline.is_bursty = True  # a sender may push faster than real time
         self._buffer = LatestFrame(self._clock)
         return SourceInfo(self._name, True, 0, 0, None, None, "pushed")
 
     def push(self, image: np.ndarray, pts_s: float | None = None) -> bool:
-        """Hand over `image` (RGB, uint8, `[height, width, 3]`), which from now on nobody may write to.
+        """Add the next frame: `image` is RGB, uint8, `[height, width, 3]`, and must not be written to afterwards.
 
-        `pts_s` is the sender's own time, in seconds from any moment; None takes the time of arrival. False where the
-        source is closed or was ended: stop pushing. Raises `OptionError` for an image of another kind.
+        `pts_s` is the sender's own time, in seconds from any moment; None uses the time of arrival. Returns False if
+        the source is closed or was ended: stop pushing. Raises `OptionError` for an image of another kind.
         """
         check_image(self._name, image)
         if pts_s is not None and not math.isfinite(pts_s):
@@ -76,12 +76,12 @@ class PushSource(BaseSource):
             return buffer.put(frame)
 
     def end(self) -> None:
-        """Say that nothing more will be pushed: what was pushed is still read, then the stream ends."""
+        """End the stream after the frames that were pushed already."""
         if self._buffer is not None:
             self._buffer.finish()
 
     def frames(self) -> Iterator[Item]:
-        """The newest frame each time, until it is ended, idle or closed."""
+        """Yield the newest frame each time, until the source is ended, idle for too long, or closed."""
         buffer = self._buffer
         if buffer is None:
             raise SourceError(self._name, "it is not open", "call open() first")

@@ -261,19 +261,21 @@ class VideoReader:
         except (av.FFmpegError, OverflowError):
             return False
         self._context.flush_buffers()
-        self._packets.forget()
+        self._packets.clear()
         return True
 
     def can_begin(self) -> bool:
         """Whether its first packet can be read; `events` gives it all the same."""
-        next(self._packets.look(), None)
+        next(self._packets.read_ahead(), None)
         return self._packets.failure is None
 
     def find_end(self, now_s: Callable[[], float]) -> None:
         """Find out whether what comes without a length is a recording: then it is finite. Takes two seconds at most."""
         if self._is_finite or self._formats & _PLAYLIST_FORMATS:
             return
-        self._is_finite = is_recording(map(self._glimpse, self._packets.look()), now_s) and not self._packets.failure
+        self._is_finite = (
+            is_recording(map(self._peeked, self._packets.read_ahead()), now_s) and not self._packets.failure
+        )
 
     @property
     def digest(self) -> bytes | None:
@@ -317,7 +319,7 @@ class VideoReader:
         except av.FFmpegError:
             return own
 
-    def _glimpse(self, packet: Packet) -> PeekedPacket:
+    def _peeked(self, packet: Packet) -> PeekedPacket:
         is_told = packet.stream.index == self._stream.index and self.has_timestamps
         stamp, time_base = packet.pts if packet.pts is not None else packet.dts, packet.time_base
         return PeekedPacket(

@@ -1,7 +1,7 @@
-"""Live sources: one connection after another, and attempts between them by a policy.
+"""Live sources: connects, reads, and reconnects by a `RetryPolicy` after a loss.
 
-`open()` and `frames()` are for one thread, `close()` for any: it waits for nothing, and who connects or reads ends as
-soon as that returns.
+One thread calls `open()` and `frames()`; any thread may call `close()`, which does not wait: a thread that is
+connecting or reading stops as soon as its call returns.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _FROZEN_INTERVAL_S = 600.0
 
 
 class Connection(Protocol):
-    """What is read until it breaks: `VideoReader`, or a camera.
+    """One connection to a live source: a `VideoReader`, or a webcam.
 
-    Its facts are read once, when it connects: they may be asked for at any time, closed or not.
+    Its properties are read once, when it connects, and stay available after it was closed.
     """
 
     @property
@@ -43,40 +43,40 @@ class Connection(Protocol):
 
     @property
     def coded_size_px(self) -> tuple[int, int]:
-        """Width and height by the header."""
+        """Width and height by the header, upright; 0 if not known yet."""
         ...
 
     @property
     def fps_declared(self) -> float | None:
-        """Rate by the header."""
+        """Frame rate by the header; None if it has none."""
         ...
 
     @property
     def has_timestamps(self) -> bool:
-        """Whether its timestamps are a camera's and not made up on the way."""
+        """Whether its timestamps come from the camera, rather than from FFmpeg."""
         ...
 
     @property
     def is_bursty(self) -> bool:
-        """Whether many seconds arrive at once, so that they are to be played in real time."""
+        """Whether many seconds of video arrive at once and must be paced to real time."""
         ...
 
     @property
     def is_finite(self) -> bool:
-        """Whether its end is the source's, and no loss."""
+        """Whether its end is the end of the source, not a loss."""
         ...
 
     def events(self) -> Iterator[Event]:
-        """Pictures and damage until the connection ends."""
+        """Yield pictures and damage until the connection ends."""
         ...
 
     def close(self) -> None:
-        """End it; more than once does no harm."""
+        """Close the connection; calling it again does nothing."""
         ...
 
 
 class LiveSource(BaseSource):
-    """A source in whose time we have no say. An end is a disconnect, and is followed by attempts to come back."""
+    """A source that runs in real time. The end of a connection counts as a loss, and it tries to reconnect."""
 
     is_live = True
 
@@ -88,7 +88,7 @@ class LiveSource(BaseSource):
         clock: Clock | None = None,
         rng: random.Random | None = None,
     ) -> None:
-        """`connect` makes a connection or raises a `SourceError`; `rng` draws the jitter of the delays."""
+        """`connect` returns a new connection or raises a `SourceError`; `rng` draws the jitter of the delays."""
         options.check_live(name)
         super().__init__(name, options, clock)
         self._connect = connect
@@ -97,7 +97,7 @@ class LiveSource(BaseSource):
         self._timeline = LiveTimeline()
         self._missing = MissingPictures()
         self._num_lost_before = 0
-        self._num_jumps, self._left_out_s, self._told_jump_at_s = 0, 0.0, float("-inf")
+        self._num_jumps, self._skipped_s, self._reported_jump_at_s = 0, 0.0, float("-inf")
         self._sampler = options.frame_chooser()
         self._num_attempts, self._num_at_connecting, self._lost_for = 0, 0, ""
         self._connected_at_s = self._decoded_at_s = 0.0
@@ -106,10 +106,10 @@ class LiveSource(BaseSource):
         self._still: FreezeDetector | None = None
         self._renew_at_s: float | None = None
         self._num_renewals = 0
-        self._told_frozen_at_s = float("-inf")
+        self._reported_frozen_at_s = float("-inf")
 
     def open(self) -> SourceInfo:
-        """Connect; raises what `connect` raises. With `retry.from_start` connecting is left to `frames`."""
+        """Connect. Raises the errors of `connect`. With `retry.from_start`, `frames` connects instead."""
         self.close()
         self._start()
         self._timeline = LiveTimeline()
@@ -128,7 +128,7 @@ class LiveSource(BaseSource):
         return info
 
     def frames(self) -> Iterator[Item]:
-        """Frames and notices until it is closed, or was lost and did not come back (`ENDED`)."""
+        """Frames and notices in order, until the source is closed, or was lost for good (`ENDED`)."""
         if not self._is_opened:
             raise SourceError(self._name, "it is not open", "call open() first")
         closed = self._closed
@@ -165,7 +165,7 @@ class LiveSource(BaseSource):
         return self._describe(connection)
 
     def _connected(self) -> Connection:
-        """A new connection, held; nothing is left of one whose picture is too narrow."""
+        """A new connection, stored in `_connection`; closes it and raises `PictureTooNarrow` if its picture is."""
         self._connection = connection = self._connect()
         try:
             check_aspect(self._name, *connection.coded_size_px)
@@ -184,7 +184,7 @@ class LiveSource(BaseSource):
         return SourceInfo(self._name, True, width_px, height_px, connection.fps_declared, None, connection.codec)
 
     def _receive(self, connection: Connection) -> Generator[Item, None, str]:
-        """Items of one connection; returns why it ended."""
+        """Yield the items of one connection; return why it ended."""
         events = connection.events()
         pacer = Pacer(self._clock, 1.0 if connection.is_bursty else None, self._closed)
         self._timeline.is_bursty = connection.is_bursty
@@ -215,21 +215,21 @@ class LiveSource(BaseSource):
         return f"{TIMED_OUT}, {self._options.read_timeout_s:g} s (read_timeout_s)"
 
     def _pictureless(self) -> str:
-        """Why a connection that brings data is given up."""
+        """Why a connection that sends data but no pictures is given up."""
         limit = f"{self._options.picture_timeout_s:g} s (picture_timeout_s)"
         if self._num_decoded > self._num_at_connecting:
             return f"no picture could be decoded for {limit}"
         return f"no key frame came within {limit}; raise that, or set the camera's key frames closer together"
 
     def _deliver(self, picture: DecodedPicture, stamp_s: float | None, now_s: float, pacer: Pacer) -> Iterator[Item]:
-        """One picture: as a frame if it is sampled, after what has to be said of it."""
+        """The notices about one picture, and the picture as a frame if it is sampled."""
         placed = self._timeline.place(stamp_s, now_s)
         if self._is_back:
             gap_s = now_s - self._decoded_at_s
             yield self._notice(NoticeKind.GAP, f"it is back; {gap_s:.1f} s were not seen", gap_s=gap_s)
             self._is_back = False
-        elif placed.told:
-            yield from self._tell_times(placed, now_s)
+        elif placed.message:
+            yield from self._time_notices(placed, now_s)
         self._count_missing(stamp_s if placed.by_stamp else None)
         self._decoded_at_s = now_s
         if now_s - self._connected_at_s >= self._options.retry.steady_s:
@@ -247,30 +247,30 @@ class LiveSource(BaseSource):
         except av.FFmpegError as error:
             self._damage.add(Damage(reason_of(error), num_lost=1))
             return
-        yield from self._look(image, now_s)
+        yield from self._freeze_notices(image, now_s)
         yield from self._framed(image, placed.pts_s, index)
 
-    def _tell_times(self, placed: LivePlaced, now_s: float) -> Iterator[Item]:
-        """At most one notice a second on jumps: damaged packets have timestamps of any value."""
+    def _time_notices(self, placed: LivePlaced, now_s: float) -> Iterator[Item]:
+        """The notice about a timestamp; at most one a second about jumps, as damaged packets have random timestamps."""
         self._num_jumps += 1
-        self._left_out_s += placed.left_out_s
-        if placed.rate is not None or now_s - self._told_jump_at_s >= _JUMP_INTERVAL_S:
-            count, self._num_jumps, self._told_jump_at_s = self._num_jumps, 0, now_s
-            left_out_s, self._left_out_s = self._left_out_s, 0.0
-            details: dict[str, float] = {"gap_s": left_out_s} if left_out_s else {}
+        self._skipped_s += placed.skipped_s
+        if placed.rate is not None or now_s - self._reported_jump_at_s >= _JUMP_INTERVAL_S:
+            count, self._num_jumps, self._reported_jump_at_s = self._num_jumps, 0, now_s
+            skipped_s, self._skipped_s = self._skipped_s, 0.0
+            details: dict[str, float] = {"gap_s": skipped_s} if skipped_s else {}
             details |= {"jump_s": placed.jump_s} if placed.rate is None else {"rate": placed.rate}
-            yield self._notice(NoticeKind.GAP, placed.told, count, **details)
+            yield self._notice(NoticeKind.GAP, placed.message, count, **details)
 
     def _count_missing(self, stamp_s: float | None) -> None:
-        """Count pictures that neither came nor failed to decode since the last one."""
-        num_told = self._damage.num_lost - self._num_lost_before
-        num_missing = self._missing.add(stamp_s) - num_told
+        """Count pictures since the last one that never arrived, apart from those that failed to decode."""
+        num_undecoded = self._damage.num_lost - self._num_lost_before
+        num_missing = self._missing.add(stamp_s) - num_undecoded
         if num_missing > 0:
             self._damage.add(Damage("a picture never came", num_lost=num_missing))
         self._num_lost_before = self._damage.num_lost
 
-    def _look(self, image: np.ndarray, now_s: float) -> Iterator[Item]:
-        """Say where the picture freezes or thaws, and plan to connect anew while it is frozen."""
+    def _freeze_notices(self, image: np.ndarray, now_s: float) -> Iterator[Item]:
+        """The notices that the picture froze or moves again; while it is frozen, schedules a new connection."""
         still = self._still
         if still is None:
             return
@@ -285,31 +285,31 @@ class LiveSource(BaseSource):
             yield from self._plan_renewal(now_s, still.still_s(now_s))
 
     def _plan_renewal(self, now_s: float, still_s: float) -> Iterator[Item]:
-        """A camera often needs a new connection to thaw; told each time at first, later every ten minutes."""
+        """Schedule a new connection, which often unfreezes a camera; yield a notice, later only every ten minutes."""
         self._num_renewals += 1
         delay_s = self._options.retry.delay_s(self._num_renewals, login_refused=False, rng=self._rng)
         self._renew_at_s = now_s + delay_s
         is_power_of_two = self._num_renewals & (self._num_renewals - 1) == 0
-        if is_power_of_two or now_s - self._told_frozen_at_s >= _FROZEN_INTERVAL_S:
-            self._told_frozen_at_s = now_s
+        if is_power_of_two or now_s - self._reported_frozen_at_s >= _FROZEN_INTERVAL_S:
+            self._reported_frozen_at_s = now_s
             reason = f"its picture is frozen: nothing new in it for {still_s:.0f} s; connecting anew in {delay_s:.1f} s"
             yield self._notice(NoticeKind.FROZEN, reason, self._num_renewals, still_s=still_s, delay_s=delay_s)
 
     @property
     def _is_renewing(self) -> bool:
-        """Whether it is time to connect anew for a frozen picture."""
+        """Whether a new connection is due because the picture is frozen."""
         return self._renew_at_s is not None and self._clock.now_s() >= self._renew_at_s
 
     def _reset_still(self) -> None:
         after_s = self._options.frozen_after_s
         self._still = FreezeDetector(after_s) if after_s is not None else None
         self._renew_at_s, self._num_renewals = None, 0
-        self._told_frozen_at_s = float("-inf")
+        self._reported_frozen_at_s = float("-inf")
 
     def _come_back(self, reason: str, *, at_once: bool) -> Generator[Item, None, Connection | None]:
-        """Try until it is back; returns the new connection, or None where the attempts are used up or it was closed.
+        """Try to connect until it succeeds; return the connection, or None if attempts ran out or it was closed.
 
-        `at_once` tries first without a word, as at the start, and says why it must be tried again.
+        `at_once`: make the first attempt without a delay or a notice, as at the start.
         """
         retry, closed = self._options.retry, self._closed
         login_refused = False
@@ -341,7 +341,7 @@ class LiveSource(BaseSource):
         return None
 
     def _try_connecting(self, *, is_gap: bool) -> tuple[Connection | None, SourceError | None]:
-        """A connection, or why there is none; neither where it was closed meanwhile."""
+        """A connection and None, or None and the error; two Nones if the source was closed meanwhile."""
         try:
             return self._with_decoder(lambda: self._connect_again(is_gap)), None
         except SourceError as error:
@@ -359,10 +359,10 @@ class LiveSource(BaseSource):
         self._is_back = is_gap and self._num_decoded > 0
         self._renew_at_s = None
         if self._still is not None:
-            self._still.reconnected(now_s)
+            self._still.on_reconnect(now_s)
         return connection
 
 
 def _known(size_px: tuple[int, int]) -> tuple[int, int] | None:
-    """A size, None where it is not known yet."""
+    """`size_px`, or None if it is not known yet (0)."""
     return size_px if all(size_px) else None

@@ -1,6 +1,6 @@
-"""Recordings: files, and finite files on a web server. Nothing is dropped; the reader decides the pace.
+"""Plays recordings: files, and finite files on a web server. No frame is dropped; the reader sets the pace.
 
-`open()` and `frames()` are for one thread, `close()` for any.
+One thread calls `open()` and `frames()`; any thread may call `close()`.
 """
 
 from __future__ import annotations
@@ -34,33 +34,35 @@ Opener = Callable[[], VideoReader]
 
 @dataclass(slots=True)
 class _Standing:
-    """The picture that is shown now, up to the next or to its own end."""
+    """The picture that is shown at present, until the next one or its own end."""
 
     picture: DecodedPicture
     from_s: float
-    """The file's media time from which it is wanted: its own, or the start of the range."""
+    """Media time in the file from which it is delivered: its own time, or the start of the range if that is later."""
     index: int | None = None
-    """Its number among those in range; None while it is from before."""
+    """Its number among the pictures in range; None while it lies before the range."""
     image: np.ndarray | None = None
-    """Once it was wanted."""
+    """The converted picture; None until it is delivered for the first time."""
     is_lost: bool = False
-    """Whether it could not be converted."""
+    """Whether its conversion failed."""
 
 
 @dataclass(slots=True)
 class _Pass:
-    """One pass through the recording; a loop makes one anew."""
+    """The state of one pass through the recording; each repetition of a loop has its own."""
 
     timeline: RecordingTimeline
     events: Iterator[TimedPicture | Damage | Broken]
     offset_s: float = 0.0
-    """What this pass adds to the file's own media time."""
+    """Time added to the file's own media time in this pass."""
     first_s: float | None = None
-    """The file's media time of the first frame in range; None before it."""
+    """Media time in the file of the first frame in range; None before it."""
     broken: str = ""
-    """Why it broke off, empty where it did not."""
+    """Why the file broke off; empty if it did not."""
     reached_end_s: bool = False
+    """Whether the pass ended at the option `end_s`."""
     standing: _Standing | None = None
+    """The picture that is shown at present."""
 
 
 class ReplaySource(BaseSource):
@@ -71,7 +73,7 @@ class ReplaySource(BaseSource):
     def __init__(
         self, name: str, options: SourceOptions, clock: Clock | None = None, opener: Opener | None = None
     ) -> None:
-        """`name` is a path, unless `opener` opens something else."""
+        """`name` is the path of a file, or with an `opener` the display name of what it opens."""
         super().__init__(name, options, clock)
         self._opener = opener or (lambda: open_file(name))
         self._path = None if opener else Path(name).expanduser()
@@ -80,12 +82,15 @@ class ReplaySource(BaseSource):
         self._file_starts_s = 0.0
         self._num_unstamped = self._num_late = self._num_spread = 0
         self._is_joined = False
-        """Whether the timestamps are known to jump back: the header's length and a seek would then mislead."""
+        """Whether the timestamps are known to jump back; the header's length and seeking are then unreliable."""
         self._has_longer = False
-        """Whether pictures are known to lie after the end by the header."""
+        """Whether pictures are known to lie after the end that the header declares."""
 
     def open(self) -> SourceInfo:
-        """Open it and look at its first picture; raises `SourceError`, or `OptionError` for a start after its end."""
+        """Open the recording and decode its first picture.
+
+        Raises `SourceError`, or `OptionError` if `start_s` lies after the end.
+        """
         self.close()
         self._start()
         self._file_starts_s = 0.0
@@ -94,7 +99,7 @@ class ReplaySource(BaseSource):
         return self._open_with(self._enter)
 
     def frames(self) -> Iterator[Item]:
-        """Notices and frames, ending with `ENDED`."""
+        """Frames and notices in order; `ENDED` is the last."""
         reader, state = self._reader, self._pass
         if reader is None or state is None:
             raise SourceError(self._name, "it is not open", "call open() first")
@@ -124,7 +129,7 @@ class ReplaySource(BaseSource):
         yield self._ended(broken, pacer)
 
     def _enter(self) -> SourceInfo:
-        """Open it, or leave nothing behind."""
+        """Open the reader and the first pass; on failure leave nothing open."""
         self._reader = self._opener()
         try:
             self._check_jumps()
@@ -141,7 +146,7 @@ class ReplaySource(BaseSource):
             reader.close()
 
     def _check_jumps(self) -> None:
-        """Find out whether the timestamps jump back, where that is worth its time; raises `TimesJumpBack`."""
+        """Find out whether the timestamps of a file jump back, if its format allows it; raises `TimesJumpBack`."""
         assert self._reader is not None
         is_refused = self._options.jumps == "refuse"
         if self._path is None or not self._path.is_file() or not (is_refused or self._reader.may_be_joined):
@@ -167,7 +172,7 @@ class ReplaySource(BaseSource):
         )
 
     def _length_s(self, reader: VideoReader) -> float | None:
-        """By the header; None where it cannot know, or is known to be wrong."""
+        """Length by the header; None if it has none, or is known to be wrong."""
         return None if self._is_joined or self._has_longer else reader.duration_s_declared
 
     def _check_start(self, reader: VideoReader) -> None:
@@ -179,9 +184,9 @@ class ReplaySource(BaseSource):
             )
 
     def _reaches(self, reader: VideoReader, time_s: float) -> bool:
-        """Whether there are pictures at or after a time, whatever the header says; where it is a file, which is cheap.
+        """Whether a file has pictures at or after a time, by its packets; False for other recordings.
 
-        A header is wrong where it counts the order of decoding, and after a copy that did not mend it.
+        The header is wrong if it counts decoding times, and after a copy that did not correct it.
         """
         if self._path is None or not self._path.is_file():
             return False
@@ -206,7 +211,7 @@ class ReplaySource(BaseSource):
         )
 
     def _enter_pass(self, *, is_first: bool) -> _Pass:
-        """Stand at `start_s`, by seeking where that works, else by opening anew and decoding up to it."""
+        """A pass from `start_s`, by seeking if possible, else by reopening the file and decoding up to it."""
         assert self._reader is not None
         start_s = self._options.start_s
         if not is_first or start_s > 0:
@@ -224,7 +229,7 @@ class ReplaySource(BaseSource):
         return state
 
     def _peek(self, reader: VideoReader) -> tuple[_Pass, TimedPicture | None]:
-        """A pass from where `reader` stands, and its first picture, which the pass gives too."""
+        """A pass from the present position of `reader`, and its first picture, which the pass yields as well."""
         timeline = RecordingTimeline(reader.fps_declared, has_holes=reader.has_holes)
         events = time_pictures(spread_crowds(reader.events(), reader.fps_usual), timeline)
         peeked: list[TimedPicture | Damage | Broken] = []
@@ -262,7 +267,7 @@ class ReplaySource(BaseSource):
             yield from self._stand(state, self._last_end_s(state), sampler, pacer)
 
     def _deliver(self, event: TimedPicture, state: _Pass, sampler: FrameChooser, pacer: Pacer) -> Iterator[Item]:
-        """One picture in range: as a frame if it is sampled, after what has to be said of it."""
+        """The notices about one picture in range, and the picture as a frame if it is sampled."""
         assert state.standing is not None
         if state.first_s is None:
             state.first_s = event.placed.pts_s
@@ -271,14 +276,14 @@ class ReplaySource(BaseSource):
         state.standing.index = self._num_decoded
         self._num_decoded += 1
         if sampler.wants(pts_s):
-            yield from self._give(state.standing, pts_s, pacer)
+            yield from self._emit(state.standing, pts_s, pacer)
         else:
             self._last_pts_s = pts_s
 
     def _stand(self, state: _Pass, until_s: float, sampler: FrameChooser, pacer: Pacer) -> Iterator[Item]:
-        """The last picture again at each tick up to `until_s`, the file's media time until which it is shown.
+        """Repeat the last picture at each tick of the sampler up to `until_s`, until which the file shows it.
 
-        One from before `start_s` that is still shown then begins there.
+        A picture from before `start_s` that is still shown then is first delivered there.
         """
         shown, end_s = state.standing, self._options.end_s
         if shown is None:
@@ -293,10 +298,10 @@ class ReplaySource(BaseSource):
                 self._num_decoded += 1
             if state.first_s is None:
                 state.first_s = shown.from_s
-            yield from self._give(shown, pts_s, pacer)
+            yield from self._emit(shown, pts_s, pacer)
 
-    def _give(self, shown: _Standing, pts_s: float, pacer: Pacer) -> Iterator[Item]:
-        """A picture as a frame, when its time has come."""
+    def _emit(self, shown: _Standing, pts_s: float, pacer: Pacer) -> Iterator[Item]:
+        """Wait until a picture is due, and yield it as a frame."""
         late_s = pacer.wait(pts_s)
         if self._closed.is_set():
             return
@@ -318,7 +323,7 @@ class ReplaySource(BaseSource):
         yield from self._framed(shown.image, pts_s, shown.index, is_repeated=is_repeated)
 
     def _time_notices(self, event: TimedPicture) -> Iterator[Notice]:
-        """What is to be said of a picture's timestamp."""
+        """The notices about a picture's timestamp."""
         jump_s = event.placed.jump_s
         if jump_s < 0:
             reason = f"timestamps jumped back by {-jump_s:.3f} s; media time goes on from the frame before"
@@ -345,9 +350,10 @@ class ReplaySource(BaseSource):
                 yield self._notice(NoticeKind.DAMAGED, reason, unstamped=True)
 
     def _last_end_s(self, state: _Pass) -> float:
-        """The file's media time at which its last picture ends: by its own duration, but not after the file does.
+        """Media time in the file at which its last picture ends: by the picture's duration, at most the file's end.
 
-        Where the header ends before it, both count the order of decoding, and the usual interval is the better guess.
+        If the header's end lies before that picture, the header and the duration count decoding times, and the typical
+        interval is the better estimate.
         """
         timeline, reader = state.timeline, self._reader
         length_s = reader.duration_s_declared if reader is not None and not self._is_joined else None
@@ -357,12 +363,12 @@ class ReplaySource(BaseSource):
         return min(timeline.end_s, length_s if length_s > timeline.last_s else usual_s)
 
     def _end_of(self, state: _Pass) -> float:
-        """The file's media time at which a pass is over."""
+        """Media time in the file at which a pass is over."""
         end_s = self._last_end_s(state)
         return min(end_s, self._options.end_s) if self._options.end_s is not None else end_s
 
     def _end_notices(self, state: _Pass) -> Iterator[Notice]:
-        """What was damaged at its end, and whether it broke off there."""
+        """The notices about damage at the end of a pass, and about an end that is missing."""
         yield from self._damage_notices()
         reader = self._reader
         if reader is not None and not state.broken and not state.reached_end_s and state.first_s is not None:

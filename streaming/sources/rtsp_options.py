@@ -1,4 +1,4 @@
-"""What FFmpeg is told when it opens an RTSP camera, by whatever way; for the thread that opens it."""
+"""FFmpeg's options for opening an RTSP camera, directly or through the relay. For the thread that opens it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ R = TypeVar("R")
 _ALWAYS = MappingProxyType(
     {
         "flags": "low_delay",
-        # Without this FFmpeg measures the rate for a second and a half before it gives the first frame.
+        # Otherwise FFmpeg measures the rate for a second and a half before it returns the first frame.
         "fpsprobesize": "0",
-        # What is not asked for cannot hide that the pictures have stopped.
+        # With sound or metadata, a stream whose pictures have stopped would not time out.
         "allowed_media_types": "video",
     }
 )
@@ -23,11 +23,11 @@ _FIRST_PACKET_ALONE = MappingProxyType({"probesize": "32"})
 
 
 def open_rtsp(open_with: Callable[[dict[str, str]], R]) -> R:
-    """What `open_with` opens with the options it is given.
+    """Return `open_with(options)`, called with FFmpeg's options for RTSP, and once more with others if it fails.
 
-    A camera's description names its codec, and often nothing else: size and all come with the first key frame, seconds
-    later with some. FFmpeg would wait for that for fifty packets, throw away what it read, and give up. So it is kept
-    to the first packet, and waiting is the reader's. What names no codec (MPEG-TS over RTP) is looked through.
+    A camera's description often names only its codec; the size comes with the first key frame, seconds later for some
+    cameras. FFmpeg would probe fifty packets for it, discard them, and give up. So FFmpeg probes the first packet only,
+    and the reader waits for the key frame. A stream without a named codec (MPEG-TS over RTP) is probed in full.
     """
     try:
         return open_with({**_ALWAYS, **_FIRST_PACKET_ALONE})

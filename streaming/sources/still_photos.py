@@ -1,4 +1,4 @@
-"""Still pictures through Pillow, as screens show them. Any thread; Pillow and OpenCV load on use."""
+"""Converts still pictures opened by Pillow to upright RGB arrays. For any thread; Pillow and OpenCV load on use."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 _ORIENTATION, _ON_ITS_SIDE = 0x0112, range(5, 9)  # Exif
 
 _MOST_UNEVEN = 10.0
-"""The form of a pixel beyond which what a file says of its resolution is a mistake."""
+"""Largest plausible aspect ratio of a pixel; a file that declares more is wrong."""
 
 
 def photo_to_rgb(opened: Image) -> np.ndarray:
-    """A picture that Pillow opened: upright, square pixels, see-through parts white, uint8 RGB `[height, width, 3]`.
+    """The opened picture as uint8 RGB `[height, width, 3]`: upright, with square pixels, transparent parts white.
 
-    Grey of more than 8 bits is scaled to what its values need (`streaming.bit_depth`). Raises what Pillow raises.
+    Grey of more than 8 bits is scaled to the range of its values (`streaming.bit_depth`). Raises Pillow's errors.
     """
     from PIL import ImageOps
 
@@ -35,7 +35,7 @@ def photo_to_rgb(opened: Image) -> np.ndarray:
 
 
 def is_deep(opened: Image) -> bool:
-    """Whether it is grey of more than 8 bits: depth, heat, or a photograph."""
+    """Whether the picture is grey with more than 8 bits: depth, thermal, or a 16-bit photograph."""
     return opened.mode in ("I", "F") or opened.mode.startswith("I;")
 
 
@@ -59,9 +59,9 @@ def _squared(image: np.ndarray, aspect: float) -> np.ndarray:
 
 
 def _pixel_aspect(opened: Image) -> float:
-    """Width of a pixel over its height, 1 where the file says nothing that can be.
+    """Width of a pixel over its height; 1 if the file does not declare a plausible value.
 
-    PNG's pHYs, JPEG's JFIF and TIFF's resolution count pixels a length, so the denser side has the shorter pixels.
+    PNG's pHYs, JPEG's JFIF and TIFF's resolution count pixels per length, so the denser side has the shorter pixels.
     """
     across, down = opened.info.get("jfif_density") or opened.info.get("aspect") or opened.info.get("dpi") or (1, 1)
     if not (across > 0 and down > 0):

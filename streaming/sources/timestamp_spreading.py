@@ -1,6 +1,6 @@
-"""Pictures whose timestamps all lie at one time get times by the rate. For the thread that reads the stream.
+"""Spreads pictures whose timestamps coincide evenly by the frame rate. For the thread that reads the stream.
 
-Recorders without a clock, and tools that mixed up a time base, write minutes of pictures within a few milliseconds.
+Recorders without a clock, and tools that confuse time bases, write minutes of pictures within a few milliseconds.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from streaming.sources.pictures import DecodedPicture, Event
 from streaming.sources.timestamps import DEFAULT_FPS
 
 NUM_CROWDED = 8
-"""Pictures that must lie within `CROWD_S` to be taken for a crowd."""
+"""Number of successive pictures within `CROWD_S` that count as a crowd."""
 CROWD_S = 0.004
 """No camera takes 8 pictures in 4 ms; 960 a second take 7."""
 
 
 def spread_crowds(events: Iterable[Event], fps: float | None) -> Iterator[Event]:
-    """`events` with crowded pictures spread by a rate, 25 a second where it is not known.
+    """`events` with crowded pictures spread at `fps`, or at 25 a second if `fps` is None.
 
-    Those after a crowd go on from its end. Up to 7 pictures that lie within 4 ms of each other are held back until it
-    is known whether they are a crowd.
+    Later pictures continue from the end of the crowd. Up to 7 pictures within 4 ms are held back until it is known
+    whether they are a crowd.
     """
     spreader = _Spreader(1.0 / (fps or DEFAULT_FPS))
     for event in events:
-        yield from spreader.take(event)
+        yield from spreader.push(event)
     yield from spreader.flush()
 
 
@@ -37,11 +37,11 @@ class _Spreader:
         self._held: list[Event] = []
         self._is_crowd = False
         self._last_s = 0.0
-        """The time that was given to the last picture."""
+        """The timestamp assigned to the last picture."""
         self._offset_s = 0.0
 
-    def take(self, event: Event) -> Iterator[Event]:
-        """The events that can be passed on now that this one has come."""
+    def push(self, event: Event) -> Iterator[Event]:
+        """Add the next event; yield the events whose timestamps are settled now."""
         if not isinstance(event, DecodedPicture) or event.stamp_s is None:
             yield from self._after_held(event)
             return
@@ -63,7 +63,7 @@ class _Spreader:
             yield self._shifted(event)
 
     def flush(self) -> Iterator[Event]:
-        """What was held back and is no crowd."""
+        """Yield the events that were held back and are not a crowd."""
         held, self._held = self._held, []
         for event in held:
             yield self._shifted(event) if isinstance(event, DecodedPicture) and event.stamp_s is not None else event

@@ -1,6 +1,6 @@
-"""Media time out of what containers and cameras say: it never runs backwards, and every jump is told.
+"""Computes media time from the timestamps of containers and cameras: it never runs backwards, and jumps are reported.
 
-Plain objects, one for each stream, for the thread that reads it.
+One object for each stream, for the thread that reads it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ DEFAULT_FPS = 25.0
 """Rate that is assumed where a stream has neither timestamps nor a rate."""
 
 FORWARD_GAP_S = 10.0
-"""A picture is taken to stand for so long where its container does not say how long."""
+"""How long a picture is assumed to be shown if its container does not say how long."""
 MAX_STANDING_S = 86_400.0
-"""No picture is taken to stand for longer, whatever its container says: a damaged time may lie years ahead."""
+"""Longest time that a picture is assumed to be shown: a damaged timestamp may lie years ahead."""
 _FORWARD_GAP_INTERVALS = 10
 _ALIKE = 0.25
 _HOLD_S = 0.5
@@ -32,20 +32,21 @@ _SHARE_EVEN = 0.75
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Where a frame lies in media time."""
+    """The media time of a frame, and what to report about its timestamp."""
 
     pts_s: float
+    """Media time."""
     jump_s: float = 0.0
-    """What is to be told: below 0 the timestamps jumped back by this much (media time went on), above 0 they left
-    out this much (media time follows them). 0: nothing."""
+    """A jump to report: below 0 the timestamps jumped back by this much and media time continued; above 0 they skipped
+    this much and media time follows them. 0: no jump."""
     late_s: float = 0.0
-    """What is to be told: the timestamp lies this much before the last, whose media time it is given. 0: nothing."""
+    """The timestamp lies this much before the last frame's, so the frame gets that frame's media time. 0: not late."""
     hole_s: float = 0.0
-    """For so long before it nothing was shown. 0: the frame before stands until this one comes."""
+    """Time before this frame in which nothing was shown. 0: the previous frame is shown until this one."""
 
 
 class FrameIntervals:
-    """The usual time between frames, from those seen last."""
+    """Tracks the time between successive frames: its typical value, and steps far longer than any before."""
 
     def __init__(self, fps_declared: float | None) -> None:
         self._declared_s = 1.0 / (fps_declared or DEFAULT_FPS)
@@ -54,13 +55,13 @@ class FrameIntervals:
         self._leap_s = 0.0
 
     def add(self, interval_s: float) -> None:
-        """Count one that was seen."""
+        """Add the time between the last two frames."""
         if interval_s > 0:
             self._recent_s.append(interval_s)
             self._longest_s = max(self._longest_s, interval_s)
 
     def is_leap(self, step_s: float) -> bool:
-        """Whether `step_s` is far longer than any interval so far: at its second of like length it is one itself."""
+        """Whether `step_s` is far longer than any interval so far. A second step of similar length is not a leap."""
         if step_s <= FORWARD_GAP_S or step_s <= _FORWARD_GAP_INTERVALS * self._longest_s:
             return False
         before_s, self._leap_s = self._leap_s, step_s
@@ -68,22 +69,23 @@ class FrameIntervals:
 
     @property
     def typical_s(self) -> float:
-        """Median of the last ones, or one by the declared rate."""
+        """Median of the last intervals; the interval of the declared rate before there are any."""
         return statistics.median(self._recent_s) if self._recent_s else self._declared_s
 
 
 class RecordingTimeline:
-    """Media time of one pass through a recording, which follows its timestamps.
+    """Media time of one pass through a recording; it follows the recording's timestamps.
 
-    Timestamps that jump back (two recordings joined) are rebased, so that media time goes on by a usual interval.
-    Those that are late by less than half a second are held instead: rebasing on every swapped pair would drift.
+    Timestamps that jump back (two joined recordings) are rebased, so that media time continues by a typical interval.
+    Timestamps that are late by less than half a second get the last frame's time instead: rebasing at every swapped
+    pair would drift.
 
-    A picture stands until the next, however uneven the rate. A hole is only where a step is far longer than any before
-    and neither the frame's own duration nor the container, by what it is, says that the picture stood so long.
+    A picture is shown until the next one, however uneven the rate. There is a hole only if a step is far longer than
+    any before, and neither the frame's duration nor the container format says that the picture was shown that long.
     """
 
     def __init__(self, fps_declared: float | None, *, has_holes: bool = True) -> None:
-        """has_holes: whether the container can leave a time without a picture; else each stands until the next."""
+        """has_holes: whether the container format can have time without a picture, or shows each until the next."""
         self._intervals = FrameIntervals(fps_declared)
         self._has_holes = has_holes
         self._offset_s = 0.0
@@ -103,11 +105,11 @@ class RecordingTimeline:
 
     @property
     def typical_interval_s(self) -> float:
-        """The usual time between frames."""
+        """The typical time between frames."""
         return self._intervals.typical_s
 
     def place(self, stamp_s: float, duration_s: float = 0.0) -> Placed:
-        """Media time of the frame stamped `stamp_s`, which is shown for `duration_s` (0: not known)."""
+        """Media time of the frame with timestamp `stamp_s`, which is shown for `duration_s` (0: not known)."""
         before_s, self._last_duration_s = self._last_duration_s, duration_s
         if self._last_s == -math.inf:
             self._last_s = stamp_s
@@ -123,14 +125,14 @@ class RecordingTimeline:
         return Placed(self._last_s, step_s if hole_s else 0.0, hole_s=hole_s)
 
     def _hole_s(self, step_s: float, duration_s: float) -> float:
-        """How much of the step from a frame to the next shows nothing; the frame's own duration is `duration_s`."""
+        """How much of a step between two frames shows nothing; `duration_s` is the first frame's own duration."""
         stands_s = step_s
         if self._has_holes and step_s > duration_s + _ALIKE * step_s and self._intervals.is_leap(step_s):
             stands_s = max(FORWARD_GAP_S, duration_s)
         return step_s - min(stands_s, MAX_STANDING_S)
 
     def place_unstamped(self, num_frames: int, next_stamp_s: float | None) -> list[Placed]:
-        """Media times of frames without timestamps: evenly up to the next that is stamped, else by usual intervals."""
+        """Media times of frames without timestamps: spread evenly up to `next_stamp_s`, else by typical intervals."""
         step_s = self._intervals.typical_s
         before_s = self._last_s
         if before_s == -math.inf:
@@ -157,9 +159,9 @@ class RecordingTimeline:
 
 
 class MissingPictures:
-    """Counts pictures that never came, by the holes in the timestamps of a camera whose rate is steady.
+    """Counts pictures that never arrived, by gaps in the timestamps of a camera with a steady rate.
 
-    Decoders conceal what a network lost: without this nobody would hear of it.
+    Decoders conceal pictures lost by the network, so that no error reports them.
     """
 
     def __init__(self) -> None:
@@ -167,12 +169,12 @@ class MissingPictures:
         self._steps_s: deque[float] = deque(maxlen=_NUM_INTERVALS)
 
     def reset(self) -> None:
-        """A new connection begins, perhaps with another rate."""
+        """Start a new connection, which may have another rate."""
         self._last_s = None
         self._steps_s.clear()
 
     def add(self, stamp_s: float | None) -> int:
-        """How many are missing between the last picture and the one stamped `stamp_s`; 0 where the rate is uneven."""
+        """Number of pictures missing between the last one and the one at `stamp_s`; 0 if the rate is uneven."""
         last_s, self._last_s = self._last_s, stamp_s
         if stamp_s is None or last_s is None or not 0 < stamp_s - last_s < _LONGEST_STEP_S:
             return 0
@@ -192,13 +194,13 @@ class TimedPicture:
     picture: DecodedPicture
     placed: Placed
     is_stamped: bool
-    """False where the container had no timestamp for it."""
+    """Whether the container had a timestamp for it."""
 
 
 def time_pictures(events: Iterable[Event], timeline: RecordingTimeline) -> Iterator[TimedPicture | Damage | Broken]:
-    """Give each picture of `events` its media time; those without timestamps wait for the next that has one.
+    """Compute the media time of each picture of `events`; pictures without timestamps wait for one with a timestamp.
 
-    At most eight wait; after that many in a row, the others are timed by the usual interval as they come.
+    At most eight pictures wait; after that many in a row, later ones get times by the typical interval as they come.
     """
     waiting: list[DecodedPicture] = []
     max_waiting = _MAX_WAITING

@@ -1,7 +1,4 @@
-"""Chooses which picture track of a container is watched: the best one with pictures over time.
-
-For the thread of its reader.
-"""
+"""Chooses which video track of a container to watch: the best one that is not a thumbnail. For the reader's thread."""
 
 from __future__ import annotations
 
@@ -19,17 +16,18 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 _NUM_PACKETS = 2000
-"""So many packets tell tracks apart that the header does not: a minute or more."""
+"""Packets that are counted if the header has no counts; they cover a minute or more."""
 _FAR_FEWER = 10
-"""A track with so many times fewer pictures than another is a preview of it."""
+"""A track with this many times fewer pictures than another counts as its preview."""
 
 
 def choose_track(
     container: InputContainer, tracks: Sequence[VideoStream], seen: Counter[int] | None = None
 ) -> tuple[VideoStream, list[VideoStream]]:
-    """The track to watch, and the others. seen: pictures of each by `count_pictures`, where the header says none.
+    """The track to watch, and the others.
 
-    FFmpeg's own choice counts where its track is no thumbnail: one picture, or far fewer than another track has.
+    It is FFmpeg's own choice, unless that is a thumbnail: it has one picture, or far fewer than another track.
+    seen: the result of `count_pictures`, used if the header does not count the pictures.
     """
     best = container.streams.best("video")
     chosen = next((track for track in tracks if best is not None and track.index == best.index), tracks[0])
@@ -43,22 +41,22 @@ def choose_track(
 
 
 def describe_track(track: VideoStream) -> str:
-    """A track in words."""
+    """A track in words: its number, codec and size."""
     codec = track.codec_context.name if track.codec_context is not None else "unknown codec"
     return f"track {track.index} ({codec}, {track.width} x {track.height})"
 
 
 def _count_by_header(tracks: Sequence[VideoStream]) -> Counter[int] | None:
-    """Pictures of each track; None where the header does not count them all."""
+    """Number of pictures of each track by the header; None unless the header counts all tracks."""
     counts = Counter({track.index: track.frames for track in tracks})
     return counts if all(counts[track.index] for track in tracks) else None
 
 
 def count_pictures(container: InputContainer) -> Counter[int]:
-    """Pictures of each track among the first of them all; the container then stands behind those."""
+    """Number of pictures of each track among the first 2,000 packets, which are consumed from the container."""
     tracks = container.streams.video
     counts = Counter({track.index: 0 for track in tracks})
-    with suppress(av.FFmpegError):  # told by whoever reads it in earnest
+    with suppress(av.FFmpegError):  # the reader reports the error when it gets there
         for packet in islice(container.demux(*tracks), _NUM_PACKETS):
             counts[packet.stream.index] += bool(packet.size)
     return counts

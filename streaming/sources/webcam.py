@@ -1,4 +1,4 @@
-"""Local cameras through OpenCV; threads as for `LiveSource`, which does the work."""
+"""Webcams through OpenCV. Threads as for `LiveSource`, which does the work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _MAX_FAILED_READS = 5
 
-# OpenCV's numbers of properties (cv2.CAP_PROP_…), named here so that a camera can be faked without OpenCV.
+# OpenCV's property numbers (cv2.CAP_PROP_…), repeated here so that tests can fake a camera without OpenCV.
 _WIDTH, _HEIGHT, _FPS, _FOURCC, _BUFFER_SIZE = 3, 4, 5, 6, 38
 
 
@@ -43,7 +43,7 @@ OpenCamera = Callable[[int], Camera]
 
 
 class CameraConnection:
-    """A camera that gives pictures."""
+    """An open webcam, as a `Connection` for `LiveSource`."""
 
     has_timestamps = False
     is_bursty = False
@@ -52,9 +52,10 @@ class CameraConnection:
     def __init__(
         self, camera: Camera, first_image: np.ndarray, clock: Clock | None = None, read_timeout_s: float = 3.0
     ) -> None:
-        """`first_image` proves that the camera works; it is not delivered, since cameras start dark.
+        """`first_image` proves that the camera works; it is not delivered, as cameras start dark.
 
-        OpenCV waits up to ten seconds for a camera that hangs; `read_timeout_s` without a picture end it after that.
+        OpenCV blocks for up to ten seconds if a camera hangs; the connection then ends if `read_timeout_s` have passed
+        without a picture.
         """
         self._camera = camera
         self._clock = clock or SystemClock()
@@ -65,7 +66,7 @@ class CameraConnection:
 
     @property
     def codec(self) -> str:
-        """The camera's pixel format, four letters."""
+        """The camera's pixel format as four letters, or "raw"."""
         return self._codec
 
     @property
@@ -75,11 +76,11 @@ class CameraConnection:
 
     @property
     def fps_declared(self) -> float | None:
-        """The rate that the driver names."""
+        """The frame rate that the driver declares; None if it is not plausible."""
         return self._fps if 0 < self._fps <= 1000 else None
 
     def events(self) -> Iterator[Event]:
-        """Pictures until the camera fails several times in a row, or for too long."""
+        """Yield pictures until the camera fails several times in a row, or for too long."""
         num_failed = 0
         seen_at_s = self._clock.now_s()
         while num_failed < _MAX_FAILED_READS and self._clock.now_s() - seen_at_s <= self._read_timeout_s:
@@ -87,7 +88,7 @@ class CameraConnection:
             if has_image and bgr is not None:
                 num_failed = 0
                 yield _picture(bgr)
-                # Whoever takes the picture may take his time.
+                # The consumer may be slow, so the timeout counts from when it asks for the next picture.
                 seen_at_s = self._clock.now_s()
             else:
                 num_failed += 1
@@ -95,14 +96,14 @@ class CameraConnection:
         yield Broken("the camera gives no more pictures")
 
     def close(self) -> None:
-        """Give the camera back."""
+        """Release the camera."""
         self._camera.release()
 
 
 def webcam_source(
     index: int, options: SourceOptions, clock: Clock | None = None, open_camera: OpenCamera | None = None
 ) -> LiveSource:
-    """The camera with this number; `open_camera` stands in for OpenCV's `VideoCapture`."""
+    """The source for the webcam number `index`; tests pass `open_camera` in place of OpenCV's `VideoCapture`."""
     if index < 0:
         raise OptionError(f"webcam:{index}", "cameras are numbered from 0", "use webcam:0")
     name = f"webcam:{index}"
@@ -121,7 +122,7 @@ def connect_camera(
     clock: Clock | None = None,
     timeout_s: float = 3.0,
 ) -> CameraConnection:
-    """Open a camera and take its first picture; raises why there is none as a `SourceError`."""
+    """Open a camera and read its first picture. Raises a `SourceError` that says why there is none."""
     name, device = f"webcam:{index}", devices / f"video{index}"
     has_device_files = sys.platform.startswith("linux")
     if has_device_files and not device.exists():
@@ -129,7 +130,7 @@ def connect_camera(
         remedy = f"there is webcam:{', webcam:'.join(present)}" if present else "plug one in, or give a file or a URL"
         raise SourceNotFound(name, "there is no such camera", remedy)
     if has_device_files and not os.access(device, os.R_OK | os.W_OK):
-        raise SourceUnreadable(name, f"you may not use {device}", "add yourself to the group that owns it (video)")
+        raise SourceUnreadable(name, f"you may not use {device}", "add your user to the group that owns it (video)")
     camera = open_camera(index)
     has_image, bgr = camera.read() if camera.isOpened() else (False, None)
     if not has_image or bgr is None:
@@ -157,7 +158,7 @@ def _picture(bgr: np.ndarray) -> DecodedPicture:
 def _open_with_opencv(index: int) -> Camera:
     opencv = _import_opencv()
     level = opencv.utils.logging.getLogLevel()
-    # It would print warnings of its own beside our one clear line.
+    # OpenCV would print warnings beside our own error message.
     opencv.utils.logging.setLogLevel(opencv.utils.logging.LOG_LEVEL_SILENT)
     try:
         return opencv.VideoCapture(index)

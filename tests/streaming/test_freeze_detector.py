@@ -113,7 +113,7 @@ def test_motion_thaws_at_once_and_noise_after_a_while() -> None:
 def test_an_encoder_that_starts_anew_does_not_thaw() -> None:
     watch = FreezeDetector(after_s=20.0)
     assert first_change(watch, itertools.repeat(SCENE, 200), 0.0) is not None
-    watch.reconnected(100.0)
+    watch.on_reconnect(100.0)
     refining = [noisy(0.4) for _ in range(8)]
     assert first_change(watch, itertools.chain(refining, itertools.repeat(refining[-1], 200)), 100.0) is None
 
@@ -121,7 +121,7 @@ def test_an_encoder_that_starts_anew_does_not_thaw() -> None:
 def test_what_came_before_a_connection_does_not_count_as_still() -> None:
     watch = FreezeDetector(after_s=20.0)
     assert first_change(watch, itertools.repeat(SCENE, 30), 0.0) is None
-    watch.reconnected(3600.0)
+    watch.on_reconnect(3600.0)
     assert first_change(watch, itertools.repeat(SCENE, 30), 3600.0) is None
 
 

@@ -67,7 +67,7 @@ def watch(stamp_of: Stamp, until_s: float, fps: float = 10.0, late: Stamp = lamb
 
 def told(placed: Seen) -> Iterator[tuple[float, LivePlaced]]:
     """What was told, and when."""
-    return ((at_s, place) for at_s, place in placed if place.told)
+    return ((at_s, place) for at_s, place in placed if place.message)
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,9 @@ def test_timestamps_at_another_rate_are_found_within_seconds_and_arrival_is_foll
     ((at_s, place),) = told(placed)
     assert at_s <= within_s
     assert place.rate == pytest.approx(rate, abs=0.02 + 0.02 * rate)
-    assert place.left_out_s == pytest.approx(max(0.0, (1 - rate) * at_s), abs=0.2)
-    assert "0.0 s" not in place.told
-    assert not place.left_out_s or f"{place.left_out_s:.1f} s of media time were left out" in place.told
+    assert place.skipped_s == pytest.approx(max(0.0, (1 - rate) * at_s), abs=0.2)
+    assert "0.0 s" not in place.message
+    assert not place.skipped_s or f"{place.skipped_s:.1f} s of media time were left out" in place.message
     ahead_s = [place.pts_s - at_s for at_s, place in placed]
     assert max(ahead_s) <= min(2 * rate, 8.0) + 0.6
     late_s = ahead_s[-int(40 * fps) :]
@@ -100,7 +100,7 @@ def test_a_claimed_rate_that_changes_is_found_and_one_that_becomes_right_is_foll
     placed = watch(stamp_of, 180.0)
     ((at_s, place),) = told(placed)
     assert 60 < at_s <= 67 and place.rate == pytest.approx(0.4, abs=0.05)
-    assert place.left_out_s == pytest.approx(0.6 * (at_s - 60), abs=0.2)
+    assert place.skipped_s == pytest.approx(0.6 * (at_s - 60), abs=0.2)
     assert [place.by_stamp for at_s, place in placed if at_s < 60] == [True] * 600
     assert not any(place.by_stamp for at_s, place in placed if 68 < at_s < 120)
     assert all(place.by_stamp for at_s, place in placed if at_s > 140)
@@ -135,7 +135,7 @@ def test_pictures_that_a_server_kept_arrive_at_once_and_keep_their_times() -> No
     kept = [timeline.place(number / 10, 100.0 + number / 1000) for number in range(80)]
     later = [timeline.place(8.0 + number / 10, 100.1 + number / 10) for number in range(600)]
     assert [place.pts_s for place in kept] == pytest.approx([number / 10 for number in range(80)])
-    assert not any(place.told for place in [*kept, *later])
+    assert not any(place.message for place in [*kept, *later])
     assert later[-1].pts_s == pytest.approx(67.9)
 
 
@@ -145,7 +145,7 @@ def test_a_leap_of_the_cameras_clock_is_told_once_with_its_size(leap_s: float) -
     ((at_s, place),) = told(placed)
     assert 30 <= at_s <= 45
     assert place.jump_s == pytest.approx(leap_s, abs=0.3)
-    assert f"{abs(place.jump_s):.1f} s" in place.told and " 0.0 s" not in place.told
+    assert f"{abs(place.jump_s):.1f} s" in place.message and " 0.0 s" not in place.message
     assert abs(placed[-1][1].pts_s - placed[-1][0]) <= 0.7
 
 
@@ -153,8 +153,8 @@ def test_what_fell_behind_is_said_with_what_was_left_out() -> None:
     """Where too few pictures come to compare rates, media time is at most half a minute behind."""
     timeline = LiveTimeline()
     placed = [timeline.place(3.0 * number, 100.0 + 10.0 * number) for number in range(20)]
-    leaps = [place for place in placed if place.told]
-    assert leaps and all(place.left_out_s > 5.0 and "left out" in place.told for place in leaps)
+    leaps = [place for place in placed if place.message]
+    assert leaps and all(place.skipped_s > 5.0 and "left out" in place.message for place in leaps)
     assert placed[-1].pts_s >= 160.0
 
 
@@ -162,5 +162,5 @@ def test_bursts_say_nothing_about_the_rate() -> None:
     timeline = LiveTimeline()
     timeline.is_bursty = True
     placed = [timeline.place(number / 10, 100.0 + number // 60 * 6.0) for number in range(1200)]
-    assert not any(place.told for place in placed)
+    assert not any(place.message for place in placed)
     assert placed[-1].pts_s == pytest.approx(119.9)

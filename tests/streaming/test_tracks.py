@@ -14,7 +14,7 @@ from assistant.inputs.attachments import read_clip
 from assistant.inputs.probe import probe
 from streaming.open_source import open_source
 from streaming.sources.base import SourceOptions
-from streaming.sources.guard.upload_header import look_at
+from streaming.sources.guard.upload_header import read_upload_header
 from streaming.types import Frame, Notice
 from tests.clips import number_of, numbered
 
@@ -57,7 +57,7 @@ def test_a_thumbnail_as_first_track_is_not_what_is_watched(tmp_path: Path, name:
     assert [frame.pts_s for frame in frames] == pytest.approx([tick / 2 for tick in range(10)])
     told = [notice for notice in notices if "track 0" in notice.reason]
     assert len(told) == 1 and "128 x 96" in told[0].reason
-    assert (look_at(path).width_px, look_at(path).height_px) == (64, 48)
+    assert (read_upload_header(path).width_px, read_upload_header(path).height_px) == (64, 48)
     assert "track 0" in probe(str(path)).text
     warnings: list[str] = []
     clip, _ = read_clip(str(path), 1.0, warnings.append)

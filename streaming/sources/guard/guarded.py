@@ -1,7 +1,7 @@
-"""URLs of people who are not to be trusted: FFmpeg never connects itself, so no playlist or redirect leads it astray.
+"""Opens untrusted URLs. FFmpeg never connects to the network itself, so no playlist or redirect can mislead it.
 
-HTTP goes through a client of our own, each connection to a pinned address, each redirect and each file of a playlist
-checked like the first; RTSP goes through a relay (`streaming.sources.guard.relay`). Threads as for `VideoReader`.
+HTTP goes through our own client: each connection to a pinned address, each redirect and each file of a playlist checked
+like the first. RTSP goes through a relay (`streaming.sources.guard.relay`). Threads as for `VideoReader`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NO_PROTOCOL = "none"
 
 
 def guarded_opener(url: str, options: SourceOptions, reach: NetworkPolicy) -> Callable[[], VideoReader]:
-    """A function that connects to `url`, each time to the same addresses; it raises `SourceError`."""
+    """A function that connects to `url`, at fixed addresses that `reach` must allow. It raises `SourceError`."""
     name = redact_url(url)
     hosts = PinnedHosts(name, reach)
 
@@ -54,7 +54,7 @@ def _open_rtsp(name: str, parts: CameraUrl, hosts: PinnedHosts, options: SourceO
 def _open_relayed(
     name: str, parts: CameraUrl, hosts: PinnedHosts, options: SourceOptions, given: dict[str, str]
 ) -> VideoReader:
-    """Connect once, with these options of FFmpeg's."""
+    """Connect once through a relay, with the options `given` for FFmpeg."""
     addresses = hosts.addresses(parts.host, parts.port)
     with ExitStack() as stack:
         relay = stack.enter_context(
@@ -82,7 +82,7 @@ def _open_http(name: str, parts: CameraUrl, hosts: PinnedHosts, options: SourceO
         files = stack.enter_context(HttpFiles(name, parts, client, options))
         first = files.open_first()
         stack.pop_all()
-    # Kept connections are FFmpeg's own business, which it has none of here.
+    # FFmpeg opens no connections of its own here, so it must not try to keep them.
     av_options = {"protocol_whitelist": _NO_PROTOCOL, "format_whitelist": SAFE_FORMATS, "http_persistent": "0"}
     return open_answer(name, first, files, options, av_options)
 
@@ -90,7 +90,7 @@ def _open_http(name: str, parts: CameraUrl, hosts: PinnedHosts, options: SourceO
 def _mapped(
     error: av.FFmpegError, name: str, parts: CameraUrl, options: SourceOptions, elapsed_s: float
 ) -> SourceError:
-    """FFmpeg's `error` at an RTSP camera that was connected to, in our own terms."""
+    """The `SourceError` for FFmpeg's `error` at an RTSP camera that the relay connected to."""
     if isinstance(error, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):
         return LoginRefused.of(name, was_given=parts.login is not None)
     if isinstance(error, av.error.HTTPNotFoundError):

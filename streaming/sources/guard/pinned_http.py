@@ -1,4 +1,4 @@
-"""HTTP to pinned addresses: the name in the URL says who is asked for, never again where that is."""
+"""An HTTP transport that connects only to pinned addresses; the URL's host name is used for TLS and headers only."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from streaming.network_policy import PinnedHosts
 
 
 class PinnedTransport(httpx.BaseTransport):
-    """Sends each request, redirected ones too, to an address that was checked. Certificates count on public ones."""
+    """Sends each request, redirected ones included, to a checked address. It verifies certificates of public hosts."""
 
     def __init__(self, name: str, hosts: PinnedHosts) -> None:
-        """`name` is the source's, for messages."""
+        """`name` is the source's display name, for messages; `hosts` resolves and checks the addresses."""
         self._name = name
         self._hosts = hosts
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Connect to the first address that answers. Raises `AddressRefused` and httpx's errors."""
+        """Send the request to the first address that answers. Raises `AddressRefused` and httpx's errors."""
         url = request.url
         if url.scheme not in ("http", "https"):
             raise AddressRefused(self._name, f"it leads to {url.scheme}://", "give an http:// or https:// address")
@@ -43,7 +43,7 @@ class PinnedTransport(httpx.BaseTransport):
         raise AssertionError("a host has at least one address")
 
     def close(self) -> None:
-        """Close the connections of both kinds."""
+        """Close all connections."""
         for name in ("_checking", "_trusting"):
             transport = self.__dict__.get(name)
             if transport is not None:
@@ -59,12 +59,12 @@ class PinnedTransport(httpx.BaseTransport):
 
     @cached_property
     def _trusting(self) -> httpx.HTTPTransport:
-        """For cameras in the house, which sign their own certificates."""
+        """The transport for cameras in the local network, whose certificates are self-signed."""
         return httpx.HTTPTransport(verify=trusting_context(), trust_env=False)
 
 
 def trusting_context() -> ssl.SSLContext:
-    """TLS that keeps listeners out and does not ask who the other side is."""
+    """A TLS context that encrypts, but does not verify the server's certificate."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,8 +1,8 @@
-"""A relay between FFmpeg and one RTSP camera: it connects to a pinned address and lets no redirect through.
+"""A relay between FFmpeg and one RTSP camera: it connects to a pinned address and blocks redirects.
 
-FFmpeg follows RTSP redirects wherever they lead, and no option stops it; so it talks to the relay on the loopback
-interface, and the relay to the camera, with TLS where the camera wants it. A thread of its own, named "relay"; `close`
-may come from any thread.
+FFmpeg follows RTSP redirects to any host, and no option prevents it. So FFmpeg connects to the relay on the loopback
+interface, and the relay connects to the camera, with TLS for rtsps. The relay has its own thread, named "relay"; any
+thread may close it.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ _CHUNK_BYTES = 65_536
 _JOIN_S = 2.0
 _POLL_S = 0.5
 
-# As loosely as FFmpeg reads it: it skips carriage returns, and takes any line that starts so for a status. A picture
-# that holds these signs by chance comes once in thousands of years.
+# As permissive as FFmpeg, which skips carriage returns and accepts any line with this beginning as a status line. A
+# picture contains these bytes by chance once in thousands of years.
 _REDIRECT = re.compile(rb"RTSP/[^ \t\n]{0,4096}[ \t\v\f]+\+?0*3\d\d(?!\d)")
 _MARK = b"RTSP/"
 _TAIL_BYTES = 4200
 
 
 class RedirectFilter:
-    """Looks for the status line of a redirect in what a camera sends, however it is cut into pieces."""
+    """Finds the status line of an RTSP redirect in a camera's data, even if it is split between pieces."""
 
     def __init__(self) -> None:
         self._tail = b""
 
     def finds(self, data: bytes) -> bool:
-        """Whether one ends in `data`.
+        """Whether the status line of a redirect is complete with `data`, the next piece.
 
         >>> redirects = RedirectFilter()
         >>> redirects.finds(b"RTSP/1.0 30"), redirects.finds(b"2 Moved")
@@ -49,21 +49,21 @@ class RedirectFilter:
         start = seen.find(_MARK)
         if start >= 0 and _REDIRECT.search(seen, start):
             return True
-        # From the last mark on, or what may be its beginning.
+        # Keep the data from the last mark on, or the bytes that may be the beginning of one.
         last = seen.rfind(_MARK)
         self._tail = seen[max(last, len(seen) - _TAIL_BYTES) if last >= 0 else max(0, len(seen) - len(_MARK) + 1) :]
         return False
 
 
 class RtspRelay:
-    """Passes bytes on between one connection of FFmpeg's and a camera, until either side ends."""
+    """Forwards bytes between one connection of FFmpeg and a camera, until either side closes."""
 
     def __init__(
         self, name: str, addresses: tuple[str, ...], port: int, tls_host: str | None, options: SourceOptions
     ) -> None:
-        """Connect to the camera; `tls_host` is the name it has in TLS, None where it has none.
+        """Connect to the camera at the first of `addresses` that answers.
 
-        Raises `SourceUnreachable` and `SourceTimeout`.
+        `tls_host` is the host name for TLS; None connects without TLS. Raises `SourceUnreachable` and `SourceTimeout`.
         """
         self._name = name
         self._options = options
@@ -72,9 +72,9 @@ class RtspRelay:
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
         self.port: int = self._listener.getsockname()[1]
-        """Of the loopback interface."""
+        """Port on the loopback interface for FFmpeg to connect to."""
         self.refusal = ""
-        """Why it cut the connection, empty where it did not."""
+        """Why the relay cut the connection; empty if it did not."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -120,15 +120,15 @@ class RtspRelay:
             player = self._accept()
             if player is not None:
                 with player:
-                    self._pass_on(player)
+                    self._forward(player)
         except OSError:
-            pass  # Either side ended: FFmpeg sees it as the end of its connection.
+            pass  # One side closed: FFmpeg sees that its connection ended.
         finally:
             self._listener.close()
             self._camera.close()
 
     def _accept(self) -> socket.socket | None:
-        """FFmpeg's connection; nobody can come after it."""
+        """Accept FFmpeg's connection, and no further one; None if the relay was closed first."""
         self._listener.settimeout(_POLL_S)
         while not self._closed.is_set():
             try:
@@ -139,7 +139,7 @@ class RtspRelay:
             return player
         return None
 
-    def _pass_on(self, player: socket.socket) -> None:
+    def _forward(self, player: socket.socket) -> None:
         redirects = RedirectFilter()
         player.settimeout(self._options.read_timeout_s)
         player.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -161,7 +161,7 @@ class RtspRelay:
                     player.sendall(data)
 
     def _receive(self, side: socket.socket) -> bytes:
-        """What is there; with TLS also what was decrypted already, which no selector sees."""
+        """The bytes available from `side`, including bytes that TLS has decrypted already, which a selector misses."""
         data = side.recv(_CHUNK_BYTES)
         while isinstance(side, ssl.SSLSocket) and (pending := side.pending()):
             data += side.recv(pending)
@@ -169,6 +169,6 @@ class RtspRelay:
 
 
 def _shut(side: socket.socket) -> None:
-    """Wake whoever reads from it."""
+    """Shut the socket down, which wakes a thread that reads from it."""
     with suppress(OSError):
         side.shutdown(socket.SHUT_RDWR)

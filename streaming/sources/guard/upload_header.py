@@ -1,4 +1,4 @@
-"""Files of people who are not to be trusted: what they hold by their header, before anything is read of them."""
+"""Reads the header of an untrusted file: its size, length and codec, with only safe formats allowed."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ _FORMATS = ",".join(name for name in SAFE_FORMATS.split(",") if name != "hls")
 
 @dataclass(frozen=True, slots=True)
 class UploadHeader:
-    """A clip by its header."""
+    """The facts about a clip from its header."""
 
     width_px: int
     height_px: int
     duration_s: float | None
+    """Length; None if the header has none."""
     codec: str
 
 
-def look_at(path: Path) -> UploadHeader:
-    """Open `path` and say what it is. Raises `NotAVideo` for other files, playlists and lists of files among them."""
+def read_upload_header(path: Path) -> UploadHeader:
+    """Read the header of the video at `path`. Raises `NotAVideo` for other files, playlists included."""
     reader = _open(path)
     try:
         width_px, height_px = reader.coded_size_px
@@ -48,7 +49,7 @@ def _open(path: Path) -> VideoReader:
             timeout_s=(_OPEN_TIMEOUT_S, _OPEN_TIMEOUT_S),
         )
     except av.error.ArgumentError:
-        rule = "it is of a kind that is not read from strangers"
+        rule = "it has a format that is not read from untrusted users"
     except NotAVideo as error:
         if kind is None:
             raise
@@ -57,5 +58,5 @@ def _open(path: Path) -> VideoReader:
         reason = reason_of(error) if isinstance(error, av.FFmpegError) else str(error.strerror)
         rule = f"it is not a video that can be read ({reason})"
     if kind is not None:
-        raise NotAVideo(name, f"{kind.said}, not a video that can be read", kind.remedy)
+        raise NotAVideo(name, f"{kind.description}, not a video that can be read", kind.remedy)
     raise NotAVideo(name, rule, "give a video file, as MP4 or WebM")
