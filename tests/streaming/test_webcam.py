@@ -168,5 +168,5 @@ def test_a_camera_that_hangs_is_given_up_after_one_read_too_long(tmp_path: Path)
     (tmp_path / "video0").touch()
     connection = connect_camera(0, lambda _: Hanging(3), tmp_path, clock=clock, timeout_s=3.0)
     events = list(connection.events())
-    assert [type(event).__name__ for event in events] == ["Picture", "Picture", "Damage", "Broken"]
+    assert [type(event).__name__ for event in events] == ["DecodedPicture", "DecodedPicture", "Damage", "Broken"]
     assert clock.now_s() == 10.0, "OpenCV's own limit, once and not five times"
