@@ -1,4 +1,4 @@
-"""What things do in a synthetic scene: an act settles itself on the stage and returns its end; None if it cannot."""
+"""Acts of things in a synthetic scene. An act adds itself to the stage and returns its end; None if it does not fit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streaming.scenes.stage import SceneStage
 
 
 def _comes_in(stage: SceneStage, t: float, actor: Actor | None) -> float | None:
-    """It enters over an edge and comes to rest."""
+    """The actor enters over an edge and stops."""
     target = stage.target(actor)
     if actor is None or target is None:
         return None
@@ -25,7 +25,7 @@ def _comes_in(stage: SceneStage, t: float, actor: Actor | None) -> float | None:
 
 
 def _goes_through(stage: SceneStage, t: float, actor: Actor | None) -> float | None:
-    """It enters over one edge and leaves over another."""
+    """The actor enters over one edge and leaves over another."""
     middle = stage.target(actor)
     if actor is None or middle is None:
         return None
@@ -44,7 +44,7 @@ def _goes_through(stage: SceneStage, t: float, actor: Actor | None) -> float | N
 
 
 def _moves_on(stage: SceneStage, t: float, actor: Actor) -> float | None:
-    """It goes from where it rests to another place, mainly along one axis."""
+    """The actor moves from its place to another one, mainly along one axis."""
     here, target = np.asarray(actor.places[-1]), stage.target(actor)
     if target is None:
         return None
@@ -63,7 +63,7 @@ def _moves_on(stage: SceneStage, t: float, actor: Actor) -> float | None:
 
 
 def _goes_out(stage: SceneStage, t: float, actor: Actor) -> float | None:
-    """It sets off and leaves."""
+    """The actor starts moving and leaves the view."""
     here = np.asarray(actor.places[-1])
     edge = stage.edge(actor.is_upright)
     leg = straight(here, stage.beyond(actor, edge, here), stage.speed(actor, edge), t, 0.2, 0.0)
@@ -72,7 +72,7 @@ def _goes_out(stage: SceneStage, t: float, actor: Actor) -> float | None:
 
 
 def _idle(stage: SceneStage, t: float, plain: bool) -> Actor | None:
-    """A thing at rest, plain or textured."""
+    """A random thing at rest: a plain shape if `plain`, else a textured thing; None if there is none."""
     idle = [a for a in stage.alive(t) if a.busy_until_s <= t - 0.3 and (a.colour is not None) == plain]
     return idle[int(stage.rng.integers(len(idle)))] if idle else None
 
@@ -83,24 +83,24 @@ def shape_enters(stage: SceneStage, t: float) -> float | None:
 
 
 def shape_crosses(stage: SceneStage, t: float) -> float | None:
-    """A shape goes through the view."""
+    """A shape crosses the view."""
     return _goes_through(stage, t, stage.new_shape(t))
 
 
 def shape_moves(stage: SceneStage, t: float) -> float | None:
-    """A shape goes elsewhere."""
+    """A shape moves to another place."""
     actor = _idle(stage, t, plain=True)
     return _moves_on(stage, t, actor) if actor else None
 
 
 def shape_leaves(stage: SceneStage, t: float) -> float | None:
-    """A shape goes out."""
+    """A shape leaves the view."""
     actor = _idle(stage, t, plain=True)
     return _goes_out(stage, t, actor) if actor else None
 
 
 def shape_turns(stage: SceneStage, t: float) -> float | None:
-    """An idle shape takes another colour."""
+    """A shape at rest changes its colour."""
     actor = _idle(stage, t, plain=True)
     if actor is None:
         return None
@@ -122,23 +122,23 @@ def shape_turns(stage: SceneStage, t: float) -> float | None:
 
 
 def body_enters(stage: SceneStage, t: float) -> float | None:
-    """A textured thing comes in and rests."""
+    """A textured thing enters and stops."""
     return _comes_in(stage, t, stage.new_body())
 
 
 def body_crosses(stage: SceneStage, t: float) -> float | None:
-    """A textured thing goes through the view."""
+    """A textured thing crosses the view."""
     return _goes_through(stage, t, stage.new_body())
 
 
 def body_moves(stage: SceneStage, t: float) -> float | None:
-    """A textured thing goes elsewhere."""
+    """A textured thing moves to another place."""
     actor = _idle(stage, t, plain=False)
     return _moves_on(stage, t, actor) if actor and not actor.edge else None
 
 
 def body_leaves(stage: SceneStage, t: float) -> float | None:
-    """A textured thing goes out, an arm the way it came."""
+    """A textured thing leaves the view; an arm withdraws over its own edge."""
     actor = _idle(stage, t, plain=False)
     if actor is None:
         return None
@@ -146,7 +146,7 @@ def body_leaves(stage: SceneStage, t: float) -> float | None:
 
 
 def body_sways(stage: SceneStage, t: float) -> float | None:
-    """Something at rest moves on the spot and rests again."""
+    """A textured thing at rest sways on the spot and stops again."""
     actor = _idle(stage, t, plain=False)
     if actor is None:
         return None
@@ -156,7 +156,7 @@ def body_sways(stage: SceneStage, t: float) -> float | None:
 
 
 def arm_reaches(stage: SceneStage, t: float) -> float | None:
-    """An arm comes in from an edge; it goes again at once, or stays."""
+    """An arm reaches in from an edge, and either withdraws at once or stays."""
     rng = stage.rng
     ground = stage.shots[-1].ground.palette
     arm = cast_arm(rng, len(stage.actors), stage.scale, 1.1 * min(stage.width, stage.height), ground)
@@ -176,7 +176,7 @@ def arm_reaches(stage: SceneStage, t: float) -> float | None:
 
 
 def arm_withdraws(stage: SceneStage, t: float, arm: Actor) -> float | None:
-    """An arm goes back over its edge."""
+    """An arm withdraws over its edge."""
     here = np.asarray(arm.places[-1])
     axis = 0 if arm.edge in ("left", "right") else 1
     end = here.copy()

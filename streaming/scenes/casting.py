@@ -1,4 +1,4 @@
-"""Who plays in a synthetic scene: things with their outlines, and the ways they can go. No global state; any thread."""
+"""Actors of a synthetic scene: things with their outlines, and the paths they move along. Any thread."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from streaming.scenes.scenario import ColourChange, EventKind, Motion, Thing, Tr
 from streaming.scenes.scenery import COLOURS, RGB, Outline, muted_colour, outline_extent, outline_points
 
 STEP_S = 0.04
-"""Spacing of a way's knots."""
+"""Time between two knots of a path."""
 Look = tuple[str, str]
-"""A colour and a shape."""
+"""The look of a plain shape: its colour and its form."""
 EDGES = ("left", "right", "top", "bottom")
 INWARD = {"left": "right", "right": "left", "top": "down", "bottom": "up"}
 OUTWARD = {"left": "left", "right": "right", "top": "up", "bottom": "down"}
 _GROUP_ODDS = {"people": 6.0, "vehicles": 3.0, "animals": 2.0, "things": 1.5}
-"""How often cut-outs of each group play; what has no word has 1."""
+"""Relative frequency of cut-outs of each group; 1 for objects without a word."""
 _ARM_ANGLE = {"bottom": 0.0, "left": np.pi / 2, "top": np.pi, "right": -np.pi / 2}
 
 
 @dataclass(slots=True)
 class Actor:
-    """A thing while its life is still being planned; positions are world pixels (view plus camera offset)."""
+    """A thing while the scene is still being planned; positions are world pixels (view plus camera offset)."""
 
     thing_id: int
     outline: Outline
@@ -33,12 +33,12 @@ class Actor:
     rgb: RGB
     points: np.ndarray
     low: np.ndarray
-    """Left and top extent from the centre (negative), pixels `[2]`."""
+    """Extent to the left and top from the centre (negative), pixels `[2]`."""
     high: np.ndarray
-    """Right and bottom extent from the centre, pixels `[2]`."""
+    """Extent to the right and bottom from the centre, pixels `[2]`."""
     seed: int
     edge: str = ""
-    """The edge that an arm is attached to."""
+    """The edge that an arm is attached to; empty for other things."""
     times_s: list[float] = field(default_factory=list)
     places: list[tuple[float, float]] = field(default_factory=list)
     motions: list[Motion] = field(default_factory=list)
@@ -48,11 +48,11 @@ class Actor:
     busy_until_s: float = 0.0
     full_share: float = 1.0
     name: str | None = None
-    """Its word of `names.NAMES`; None for shapes and what has no word."""
+    """Its word of `object_names.NAMES`; None for shapes and for objects without a word."""
 
     @property
     def is_upright(self) -> bool:
-        """Whether it stands on the ground, so that it does not come from above."""
+        """Whether it stands on the ground, so that it never enters from above."""
         return self.outline.form in ("person", "cutout")
 
     def place_at(self, times_s: np.ndarray) -> np.ndarray:
@@ -61,24 +61,24 @@ class Actor:
         return np.stack([np.interp(times_s, self.times_s, places[:, axis]) for axis in (0, 1)], axis=1)
 
     def colour_at_end(self) -> str | None:
-        """The colour's name after all its changes."""
+        """The name of its colour after all changes; None for textured things."""
         return self.changes[-1].colour if self.changes else self.colour
 
     def event(
         self, kind: EventKind, times_s: tuple[float, float], side: str, direction: str | None = None
     ) -> TruthEvent:
-        """What this actor does at a time (of a quarter of the change, and of its being told), as it looks then."""
+        """A truth event of this actor with its present look; `times_s` are the event's `time_s` and `visible_s`."""
         shape = self.outline.form if self.colour is not None else None
         return TruthEvent(kind, *times_s, self.thing_id, self.colour_at_end(), shape, side, direction, name=self.name)
 
     def follow(self, leg: Leg) -> None:
-        """Adds a leg to its way."""
+        """Append a leg to its path."""
         self.times_s.extend(leg.times_s.tolist())
         self.places.extend((float(x), float(y)) for x, y in leg.points)
         self.busy_until_s = max(self.busy_until_s, float(leg.times_s[-1]))
 
     def finished(self, duration_s: float) -> Thing:
-        """The frozen thing."""
+        """The immutable `Thing` for the scenario, which ends at `duration_s`."""
         return Thing(
             thing_id=self.thing_id,
             outline=self.outline,
@@ -99,13 +99,15 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """A stretch of a way."""
+    """One section of a path."""
 
     times_s: np.ndarray
+    """float64 `[num_knots]`, rising."""
     points: np.ndarray
+    """World positions, float64 `[num_knots, 2]`."""
 
     def shares(self, actor: Actor, width: int, height: int, camera: np.ndarray) -> np.ndarray:
-        """Share of the actor's form in view at each knot."""
+        """Share of the actor's form in view at each knot, `[num_knots]`."""
         view = self.points - camera
         return share_inside(actor.points, view[:, 0], view[:, 1], width, height)
 
@@ -113,7 +115,7 @@ class Leg:
 def straight(
     start: np.ndarray, end: np.ndarray, speed_px: float, start_s: float, ease_in_s: float, ease_out_s: float
 ) -> Leg:
-    """A straight leg at constant speed (pixels a second), speeding up and slowing down over the given times."""
+    """A straight leg at constant speed (pixels a second), which accelerates and slows down over the given times."""
     distance = float(np.hypot(*(end - start)))
     total = distance / speed_px + (ease_in_s + ease_out_s) / 2
     clock = np.linspace(0.0, total, max(int(np.ceil(total / STEP_S)), 4) + 1)
@@ -128,7 +130,7 @@ def straight(
 
 
 def sway(rng: np.random.Generator, centre: np.ndarray, start_s: float, length_s: float, amplitude_px: float) -> Leg:
-    """Moving on the spot: to and fro, ending where it began."""
+    """A leg on the spot: to and fro, ending where it began."""
     clock = np.linspace(0.0, length_s, int(np.ceil(length_s / STEP_S)) + 1)
     envelope = np.clip(np.minimum(clock, length_s - clock) / 0.3, 0, 1)
     offset = np.zeros((clock.size, 2))
@@ -140,7 +142,7 @@ def sway(rng: np.random.Generator, centre: np.ndarray, start_s: float, length_s:
 
 
 def crossing_s(times_s: np.ndarray, values: np.ndarray, level: float) -> float:
-    """When rising values first reach a level (linear between samples); the last time if they never do."""
+    """The time at which rising values first reach a level (linear between samples); the last time if they never do."""
     above = np.flatnonzero(values >= level)
     if above.size == 0:
         return float(times_s[-1])
@@ -153,7 +155,7 @@ def crossing_s(times_s: np.ndarray, values: np.ndarray, level: float) -> float:
 
 
 def jittered(rng: np.random.Generator, name: str) -> RGB:
-    """A named colour as this one thing has it."""
+    """A random variation of a named colour."""
     red, green, blue = np.clip(np.asarray(COLOURS[name]) + rng.uniform(-10, 10, 3), 0, 255)
     return (float(red), float(green), float(blue))
 
@@ -167,7 +169,7 @@ def _actor(
 
 
 def cast_shape(rng: np.random.Generator, thing_id: int, look: Look, scale: float, limit_px: float) -> Actor:
-    """A plain shape of a colour."""
+    """A plain shape with the given colour and form, of random size."""
     colour, shape = look
     tilt = {"circle": 0.0, "square": 0.2, "triangle": 0.3, "star": 0.3}[shape]
     outline = Outline(shape, angle_rad=float(rng.uniform(-tilt, tilt)))
@@ -178,7 +180,7 @@ def cast_shape(rng: np.random.Generator, thing_id: int, look: Look, scale: float
 def cast_textured(
     rng: np.random.Generator, thing_id: int, scale: float, limit_px: float, ground: tuple[RGB, ...]
 ) -> Actor:
-    """A person, a blob or an ellipse with a texture, standing off from the ground's main colour."""
+    """A textured person, blob or ellipse whose colour contrasts with the ground."""
     form = ("person", "person", "blob", "ellipse")[int(rng.integers(4))]
     count = 3 if form == "blob" else 0
     lobes = tuple((float(rng.uniform(0.02, 0.12)), float(rng.uniform(0, 6.3))) for _ in range(count))
@@ -191,7 +193,7 @@ def cast_textured(
 def cast_cutout(
     rng: np.random.Generator, thing_id: int, scale: float, limit_px: float, cutouts: tuple[tuple[str, str], ...]
 ) -> Actor:
-    """A real thing cut out of a photograph: people oftenest; of a group each word, of a word each picture as often."""
+    """An object cut out of a photograph: mostly people; within a group all words, within a word all pictures alike."""
     words = sorted({word for _, word in cutouts})
     groups = [group_of(word) for word in words]
     odds = np.array([_GROUP_ODDS.get(group or "", 1.0) / groups.count(group) for group in groups])
@@ -215,7 +217,7 @@ def cast_arm(rng: np.random.Generator, thing_id: int, scale: float, limit_px: fl
 
 
 def off_ground(rng: np.random.Generator, ground: tuple[RGB, ...]) -> RGB:
-    """A muted colour that stands off from the ground's colours, or at least from its main one."""
+    """A muted colour that contrasts with all of the ground's colours, or at least with its main one."""
     for least in (*[60.0] * 20, *[45.0] * 20, *[30.0] * 20):
         colour = muted_colour(rng, 0.6)
         if np.linalg.norm(np.subtract(colour, ground), axis=1).min() >= least:

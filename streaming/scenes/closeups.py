@@ -1,6 +1,6 @@
-"""Parts of photographs at any size, with cut-outs laid over them, as worn as cameras' pictures are. Pure functions.
+"""Makes labelled close-ups from photographs and cut-outs, degraded like camera pictures. Pure functions.
 
-What each pixel shows is known of cut-outs to the pixel, of photographs by their boxes.
+Cut-outs are labelled to the pixel, photographs by boxes.
 """
 
 from __future__ import annotations
@@ -14,42 +14,43 @@ from streaming.errors import OptionError
 from streaming.scenes.footage import Box, Cutout, Footage, Named, Photo
 
 _THING_PX = (22.0, 150.0)
-"""How long the thing in a close-up is."""
+"""Range of the longer side of the main object in a close-up."""
 _MOST_ENLARGED = 1.6
 _LARGEST_PX = 640
 _PASTED_SHARE = 0.35
-"""Of the close-ups: those of a cut-out on a photograph in which nothing is known."""
+"""Share of close-ups that show a cut-out on a photograph without labelled objects."""
 _NOTHING_SHARE = 0.18
+"""Share of close-ups without an object."""
 _FEW_ODDS = 0.45
-"""How much of the imbalance between groups and words is taken away: 0 none, 1 all."""
+"""How much of the imbalance between words is evened out: 0 none, 1 all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Something in a close-up."""
+    """One object in a close-up."""
 
     box: Box
-    """In shares of the close-up; may reach beyond it."""
+    """Its box in shares of the close-up; it may extend beyond the close-up."""
     alpha: np.ndarray | None = None
-    """float32 `[height, width]` of the close-up where a cut-out shows; None for a photograph's box."""
+    """Opacity of a cut-out, float32 `[height, width]` of the close-up; None for a photograph's box."""
 
 
 @dataclass(frozen=True, slots=True)
 class CloseUp:
-    """A picture, and what is in it."""
+    """A picture and the labelled objects in it."""
 
     picture: np.ndarray
     """uint8 RGB `[height, width, 3]`."""
     parts: tuple[Part, ...]
-    """Later ones lie over earlier ones."""
+    """The objects; later ones lie over earlier ones."""
     main: int | None
-    """Index of the part that it was made for; None where it shows nothing."""
+    """Index of the main object; None if there is none."""
     seen_whole: bool
-    """Whether what lies in no part shows nothing that has a word."""
+    """Whether the labels are complete: no named object lies outside the parts."""
 
 
 class CloseUps:
-    """Draws close-ups from a folder's footage: rare words oftener than they come."""
+    """Draws random close-ups from a folder's footage; rare words are drawn more often than they occur."""
 
     def __init__(self, footage: Footage) -> None:
         self._photos = [
@@ -62,7 +63,7 @@ class CloseUps:
         self._empty = [photo for photo in footage.photos if photo.is_empty] or self._grounds
 
     def draw(self, rng: np.random.Generator, width: int, height: int) -> CloseUp:
-        """A close-up of this size, of a photograph's box, a cut-out, or of nothing."""
+        """A random close-up of this size: of a photograph's box, of a cut-out, or without an object."""
         draw = rng.random()
         if draw < _NOTHING_SHARE and self._grounds:
             made = self.nothing(rng, width, height)
@@ -74,7 +75,7 @@ class CloseUps:
         return CloseUp(worn(rng, made.picture), made.parts, made.main, made.seen_whole)
 
     def nothing(self, rng: np.random.Generator, width: int, height: int) -> CloseUp:
-        """A part of a photograph that no box touches, if one is found in some tries; else whatever was found last."""
+        """A part of a photograph that no box touches, or after 20 tries any part."""
         for _ in range(20):
             photo = self._grounds[int(rng.integers(len(self._grounds)))]
             made = _cut(rng, photo, None, width, height)
@@ -90,7 +91,7 @@ class CloseUps:
 
 
 def _odds(named: list[Named | None]) -> np.ndarray:
-    """Odds of each, so that rare words come oftener than they are."""
+    """The probability of drawing each, which raises the share of rare words."""
     if not named:
         return np.zeros(0)
     words = [(one.group, one.word) if one else ("", "") for one in named]
@@ -104,7 +105,7 @@ def _touches(box: Box) -> bool:
 
 
 def close_up(rng: np.random.Generator, photo: Photo, number: int, width: int, height: int) -> CloseUp:
-    """A part of a photograph round one of its boxes, at a random size, not always in the middle."""
+    """A part of a photograph around its box `number`, at a random scale and offset."""
     made = _cut(rng, photo, photo.boxes[number], width, height)
     return CloseUp(made.picture, made.parts, number, made.seen_whole)
 
@@ -138,12 +139,12 @@ def _cut(rng: np.random.Generator, photo: Photo, box: Box | None, width: int, he
 
 
 def _kept_in(start: float, length: int, room: int) -> int:
-    """A window's start such that it stays within the photograph, or has it in its middle where it is larger."""
+    """`start` moved so that the window stays within the photograph; a window that is larger is centred on it."""
     return (room - length) // 2 if length >= room else int(np.clip(start, 0, room - length))
 
 
 def _within(box: Box, window: np.ndarray, *, mirrored: bool) -> Box:
-    """A photograph's box in shares of a window of it. window: left, top, width, height, in shares of the photograph."""
+    """A photograph's box in shares of a window. window: left, top, width, height, in shares of the photograph."""
     left, right = ((side - window[0]) / window[2] for side in (box.left, box.right))
     top, bottom = ((side - window[1]) / window[3] for side in (box.top, box.bottom))
     left, right = (1 - right, 1 - left) if mirrored else (left, right)
@@ -151,7 +152,7 @@ def _within(box: Box, window: np.ndarray, *, mirrored: bool) -> Box:
 
 
 def pasted(rng: np.random.Generator, ground: CloseUp, cutout: Cutout) -> CloseUp:
-    """A cut-out laid over a close-up, with a shadow under it now and then, now and then partly out of view."""
+    """A close-up with a cut-out laid over it, at random with a shadow or partly out of view."""
     import cv2
 
     height, width = ground.picture.shape[:2]
@@ -185,7 +186,7 @@ def pasted(rng: np.random.Generator, ground: CloseUp, cutout: Cutout) -> CloseUp
 
 
 def worn(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
-    """A picture as some camera gives it: dark or bright, grey at night, soft, noisy, compressed."""
+    """A picture degraded at random like a camera's: dark or bright, grey at night, blurred, noisy, compressed."""
     import cv2
 
     worn_out: np.ndarray = picture.astype(np.float32)
@@ -212,7 +213,7 @@ def worn(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=300)
 def opened(path: str) -> np.ndarray:
-    """A photograph as uint8 RGB `[height, width, 3]`, a cut-out with alpha `[height, width, 4]`, kept for next time."""
+    """Load a picture, cached: a photograph as uint8 RGB `[height, width, 3]`, a cut-out with alpha as `[…, 4]`."""
     import cv2
 
     picture = cv2.imread(path, cv2.IMREAD_UNCHANGED)

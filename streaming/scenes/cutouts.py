@@ -1,4 +1,4 @@
-"""Cut-outs of real things that play in scenes: where they are opaque, and their colours. Pure functions, cached."""
+"""Opacity and colours of the cut-out objects in scenes. Pure functions, cached."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _OPAQUE = 0.5
 
 @lru_cache(maxsize=128)
 def squared(path: str, mirrored: bool) -> np.ndarray:
-    """A cut-out in the middle of a square as long as it: uint8 RGB and alpha, `[side, side, 4]`.
+    """A cut-out centred in a square of its longer side: uint8 RGB and alpha, `[side, side, 4]`.
 
-    Where nothing is, the colours go on as they are beside it, so that no rim is seen when it is scaled.
+    Transparent pixels take the colours beside them, so that scaling shows no rim.
     """
     import cv2
 

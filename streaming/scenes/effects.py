@@ -1,4 +1,4 @@
-"""What becomes of light and view in a synthetic scene; acts like those of `acts.py`, and the sensor's own doing."""
+"""Effects on light and view in a synthetic scene: acts with the interface of `acts.py`, and the camera's sensor."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from streaming.scenes.scenery import RGB, muted_colour
 from streaming.scenes.stage import SceneStage
 
 _SHIMMER_RANGE = ((0.0, 1.0), (0.0, 1.0), (0.3, 0.2), (0.3, 0.2))
-"""Least share of, and most: left, top, width and height of the shimmering part."""
+"""For left, top, width and height of the shimmering part: the least value as a share of the most, and the most."""
 _PLAIN_LEVELS = 10.0
-"""A change of a pixel that one sees through noise, grey levels."""
+"""Change of a pixel that is visible despite noise, grey levels."""
 _CAMERA_RANGE_PX = 44.0
-"""Farthest the camera pans from where it began, pixels of a 224-pixel view."""
+"""Largest distance that the camera pans from its start, pixels of a 224-pixel view."""
 
 
 def _level_event(kind: EventKind, start_s: float, length_s: float, told: float = 0.6) -> TruthEvent:
-    """A change of level that begins at a time and takes a while."""
+    """The event of a level that changes from `start_s` for `length_s`; visible after the share `told` of the change."""
     return TruthEvent(kind, start_s + 0.25 * length_s, start_s + told * length_s)
 
 
 def light_changes(stage: SceneStage, t: float) -> float | None:
-    """It gets dark or bright: for good, with life going on if it is light enough, or for a while."""
+    """It gets dark or bright: lastingly, while other acts continue, or for a while, in which nothing else happens."""
     rng = stage.rng
     luma = stage.shots[-1].ground.luma
     dark = luma > 45 and (luma > 175 or rng.random() < 0.7)
@@ -47,7 +47,7 @@ def light_changes(stage: SceneStage, t: float) -> float | None:
 
 
 def light_returns(stage: SceneStage, t: float) -> float | None:
-    """From a lasting dark it gets bright."""
+    """It gets bright again after a lasting darkness."""
     length = float(stage.rng.uniform(0.05, 1.2))
     event = _level_event(EventKind.GETS_BRIGHT, t, length)
     if not stage.fits([event]):
@@ -58,7 +58,7 @@ def light_returns(stage: SceneStage, t: float) -> float | None:
 
 
 def covered(stage: SceneStage, t: float) -> float | None:
-    """Something is held before the lens and taken away."""
+    """Something covers the lens and is removed again."""
     rng = stage.rng
     first, second = rng.uniform(0.15, 0.8, 2)
     end_s = t + first + rng.uniform(1.5, 9.0)
@@ -76,12 +76,12 @@ def covered(stage: SceneStage, t: float) -> float | None:
 
 
 def _shows(before: np.ndarray, after: np.ndarray) -> bool:
-    """Whether two pictures differ plainly in a tenth of their pixels."""
+    """Whether two pictures differ visibly in a tenth of their pixels."""
     return bool(np.mean(np.abs(after - before).max(axis=2) > _PLAIN_LEVELS) > 0.1)
 
 
 def _cover_colour(rng: np.random.Generator, luma: float) -> RGB:
-    """The colour of a hand or cloth close to the lens: mostly dark, always unlike the ground in brightness."""
+    """The colour of a hand or cloth close to the lens: mostly dark, and of another brightness than the ground."""
     while True:
         depth = rng.choice([0.1, 0.25, 0.4, 0.7], p=[0.3, 0.35, 0.2, 0.15])
         red, green, blue = np.asarray(muted_colour(rng, 0.6)) * depth
@@ -90,7 +90,7 @@ def _cover_colour(rng: np.random.Generator, luma: float) -> RGB:
 
 
 def blurred(stage: SceneStage, t: float) -> float | None:
-    """The view goes out of focus and back."""
+    """The view goes out of focus and becomes sharp again."""
     rng = stage.rng
     first, second = rng.uniform(0.1, 0.9, 2)
     end_s, level = t + first + rng.uniform(1.5, 9.0), float(stage.scale * rng.uniform(4.0, 8.0))
@@ -105,7 +105,7 @@ def blurred(stage: SceneStage, t: float) -> float | None:
 
 
 def camera_moves_away(stage: SceneStage, t: float) -> float | None:
-    """A pan to another place, or a shake that comes back to about where it was."""
+    """The camera pans to another place, or shakes and returns."""
     rng, scale = stage.rng, stage.scale
     if rng.random() < 0.5:
         length = float(rng.uniform(0.8, 2.2))
@@ -142,7 +142,7 @@ def camera_moves_away(stage: SceneStage, t: float) -> float | None:
 
 
 def cut(stage: SceneStage, t: float) -> float | None:
-    """Another scene at once; what was there is gone."""
+    """The view cuts to another ground, and all things are gone."""
     if not stage.fits([TruthEvent(EventKind.CUT, t, t)]):
         return None
     for actor in stage.alive(t):
@@ -156,7 +156,7 @@ def cut(stage: SceneStage, t: float) -> float | None:
 
 
 def sensor(rng: np.random.Generator, settings: SceneSettings) -> Sensor:
-    """What this scene's camera adds, and the distractors of this scene."""
+    """Draw the sensor of a scene: its noise and artefacts, and the scene's distractors."""
 
     def some() -> bool:
         return bool(rng.random() < settings.distractor_probability)
@@ -187,5 +187,5 @@ def sensor(rng: np.random.Generator, settings: SceneSettings) -> Sensor:
 
 
 def ramp_of(knots: list[tuple[float, float]]) -> Ramp:
-    """Knots as a ramp."""
+    """The ramp through `knots`, pairs of a time and a level."""
     return Ramp(tuple(t for t, _ in knots), tuple(level for _, level in knots))

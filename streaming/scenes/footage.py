@@ -1,4 +1,4 @@
-"""A folder of labelled photographs and cut-outs, for training with `--footage`: what it holds, what is kept back.
+"""Reads a folder of labelled photographs and cut-outs for training with `--footage`, and splits off a test part.
 
 `docs/footage.md` describes its files. Pure functions of paths, for any thread.
 """
@@ -18,9 +18,9 @@ from streaming.scenes.object_names import NAMES, group_of
 PHOTOS_NAME = "labels.jsonl"
 CUTOUTS_NAME = "cutouts.jsonl"
 KEPT_BACK = 10
-"""One in so many clips, and of pictures that belong to none, is kept back for judging."""
+"""One in this many clips, or single pictures, is kept back for evaluation."""
 OTHER = "other"
-"""The word of a label that has a group and no word."""
+"""The word of a label that belongs to a group, but has no word of its own."""
 _WORDS = {
     "cell phone": "phone",
     "backpack": "bag",
@@ -56,7 +56,7 @@ _WITHOUT_WORD = {label: group for group, labels in _OTHERS.items() for label in 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A group of words, and one of them; `OTHER` for what has a group alone."""
+    """The name of an object: its group, and its word, which is `OTHER` for objects with a group only."""
 
     group: str
     word: str
@@ -64,17 +64,17 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Where something is in a photograph, in shares of its width and height."""
+    """The box of an object in a photograph, in shares of the photograph's width and height."""
 
     left: float
     top: float
     right: float
     bottom: float
     named: Named | None
-    """What it is; None where that is in doubt, or it is of no group."""
+    """What the object is; None if that is in doubt, or it belongs to no group."""
 
     def covered_by(self, other: Box) -> float:
-        """Which share of it another box covers."""
+        """The share of this box that `other` covers."""
         wide = min(self.right, other.right) - max(self.left, other.left)
         high = min(self.bottom, other.bottom) - max(self.top, other.top)
         return max(wide, 0.0) * max(high, 0.0) / max((self.right - self.left) * (self.bottom - self.top), 1e-9)
@@ -82,24 +82,24 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A photograph with what is in it."""
+    """A photograph and its labelled boxes."""
 
     path: str
     source: str
     boxes: tuple[Box, ...]
-    """What is sure first, what is in doubt after it."""
+    """The certain boxes, then the doubtful ones."""
     seen_whole: bool
-    """Whether its labels leave little out, so that what lies in no box shows nothing that has a word."""
+    """Whether its labels are complete: no named object lies outside the boxes."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is known to be in it, nor in doubt."""
+        """Whether it has no certain and no doubtful object."""
         return self.seen_whole and not self.boxes
 
 
 @dataclass(frozen=True, slots=True)
 class Cutout:
-    """A picture of one thing, with alpha."""
+    """A picture of one object, with alpha."""
 
     path: str
     named: Named
@@ -107,14 +107,14 @@ class Cutout:
 
 @dataclass(frozen=True, slots=True)
 class Footage:
-    """What a folder holds: to be trained on, or to be judged by."""
+    """The photographs and cut-outs of a folder, of its training part or its test part."""
 
     photos: tuple[Photo, ...]
     cutouts: tuple[Cutout, ...]
 
 
 def named_of(label: str) -> Named | None:
-    """What a detector's or a person's label means in our words; None for what is neither named nor grouped.
+    """The group and word for a detector's or a person's label; None for a label without a group.
 
     >>> named_of("cell phone"), named_of("sheep"), named_of("bed")
     (Named(group='things', word='phone'), Named(group='animals', word='other'), None)
@@ -128,13 +128,13 @@ def named_of(label: str) -> Named | None:
 
 
 def is_kept_back(record: Mapping[str, Any], held_sources: Sequence[str] = ()) -> bool:
-    """Whether a line of the folder's files is kept back: frames of a clip and cut-outs of a photograph go together."""
+    """Whether a record is kept back for evaluation; all frames of a clip, or cut-outs of a photograph, go together."""
     key = str(record.get("clip") or record.get("photo") or record["file"])
     return record.get("source") in held_sources or zlib.crc32(key.encode()) % KEPT_BACK == 0
 
 
 def read_footage(folder: Path, *, kept_back: bool = False, held_sources: Sequence[str] = ()) -> Footage:
-    """The part of a folder to train on, or the part that is kept back. Raises `OptionError` where it holds nothing."""
+    """Read the training part of a folder, or the part kept back. Raises `OptionError` if it has no labelled photo."""
     photos = [
         _photo(folder, record)
         for record in _records(folder / PHOTOS_NAME)
@@ -174,11 +174,11 @@ def _records(path: Path) -> list[dict[str, Any]]:
 
 
 def _photo(folder: Path, record: Mapping[str, Any]) -> Photo:
-    """What people have marked, what both detectors say, and what one of them does, which is in doubt."""
+    """A photograph with its boxes: those of people and of both detectors are certain, those of one are doubtful."""
     sure = [_box(corners, named_of(label)) for label, corners in record.get("human_boxes", [])]
     sure += _further(record.get("agreed", []), sure)
     doubtful = _further([*record.get("coco_ssd", []), *record.get("nanodet", [])], sure)
-    if "hand" in str(record.get("hint", "")):  # a hand close up, or who shows it: a detector says person of both
+    if "hand" in str(record.get("hint", "")):  # detectors call a hand close up a person, as well as its owner
         sure = [_in_doubt(box) if _is_person(box) else box for box in sure]
     boxes = (*sure, *(_in_doubt(box, keep_group=False) for box in doubtful))
     seen_whole = bool(sure) or "hint" not in record
@@ -195,7 +195,7 @@ def _in_doubt(box: Box, *, keep_group: bool = True) -> Box:
 
 
 def _further(found: Sequence[Mapping[str, Any]], known: Sequence[Box]) -> list[Box]:
-    """Boxes that tell of what is not known yet."""
+    """The boxes of `found` that do not overlap a known one by more than half."""
     boxes = [_box(one["box"], named_of(one["label"])) for one in found]
     return [box for box in boxes if not any(min(box.covered_by(k), k.covered_by(box)) > 0.5 for k in known)]
 

@@ -1,4 +1,4 @@
-"""The words for real things, in groups. Pure values, for any thread."""
+"""The words for real objects, by group. Constants, for any thread."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ GROUPS: dict[str, dict[str, str]] = {
         "ball": "balls",
     },
 }
-"""For each group the words of it, one and several of each."""
+"""For each group its words, singular and plural."""
 
 PLURALS: dict[str, str] = {name: plural for group in GROUPS.values() for name, plural in group.items()}
-"""The word for several of each thing that has a word."""
+"""The plural of each word."""
 
 NAMES: tuple[str, ...] = tuple(PLURALS)
-"""Every thing that has a word; everything else is "something"."""
+"""All words, singular; any other object is called "something"."""
 
 
 def group_of(name: str) -> str | None:
-    """The group of a name; None for what has no word.
+    """The group of a word of `NAMES`; None for any other text.
 
     >>> group_of("bus"), group_of("red circle")
     ('vehicles', None)

@@ -1,4 +1,4 @@
-"""Grounds of synthetic scenes that are cut from photographs, as a folder of them gives them. Pure functions."""
+"""Cuts grounds of synthetic scenes from a folder of photographs. Pure functions, cached."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from streaming.errors import OptionError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _LARGEST_PX = 720
-"""Photographs are kept no longer than this on their long side."""
+"""Loaded photographs are scaled down to this on their longer side."""
 _LEAST_SHARE = 0.35
-"""A ground shows at least this share of its photograph's width and height."""
+"""Least share of a photograph's width and height that a ground shows."""
 
 
 def photographs_in(folder: Path) -> tuple[str, ...]:
-    """The photographs of a folder, by name; raises `OptionError` where it holds none."""
+    """The photographs in a folder, sorted by name. Raises `OptionError` if there are none."""
     found = sorted(str(path) for path in folder.glob("*") if path.suffix.casefold() in SUFFIXES)
     if not found:
         raise OptionError(
@@ -27,10 +27,10 @@ def photographs_in(folder: Path) -> tuple[str, ...]:
 
 
 def cut_out(path: str, seed: int, height: int, width: int) -> np.ndarray:
-    """A part of a photograph, as often mirrored as not, its light and colour changed a little.
+    """A random part of a photograph, mirrored half of the time, with its light and colour changed a little.
 
-    The same seed and size give the same part; another size of about the same form shows the same with other pixels.
-    Float32 RGB `[height, width, 3]`, 0 to 255.
+    The same seed and size give the same part; another size of similar aspect ratio shows about the same part.
+    Returns float32 RGB `[height, width, 3]`, 0 to 255.
     """
     import cv2
 
@@ -53,7 +53,7 @@ def cut_out(path: str, seed: int, height: int, width: int) -> np.ndarray:
 
 
 def palette_of(picture: np.ndarray, count: int = 5) -> tuple[tuple[float, float, float], ...]:
-    """The colours that a picture is made of, the most frequent first."""
+    """The `count` main colours of a picture (by k-means), the most frequent first."""
     import cv2
 
     pixels = cv2.resize(picture, (32, 20), interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.float32)

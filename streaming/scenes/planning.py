@@ -1,7 +1,7 @@
-"""Plans a synthetic scene from a seed: who enters, moves and leaves when, what becomes of light and view.
+"""Plans a synthetic scene from a seed: when things enter, move and leave, and how light and view change.
 
-One pass forward in time. Events keep their distance, things keep out of each other's way, and nothing else happens
-while the view is covered, blurred, deep in the dark or shaken, so that every event can be seen and told from the rest.
+It plans forward in time. Events keep a minimum distance, things do not overlap, and nothing else happens while the view
+is covered, blurred, very dark or shaken, so that every event is visible and distinct.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from streaming.scenes.scenery import DETAILED
 from streaming.scenes.stage import SceneStage
 
 Act = Callable[[SceneStage, float], float | None]
-"""Settles something that begins at a time, and returns its end; None if it cannot be."""
+"""Adds an act that begins at a time to the stage, and returns its end; None if it does not fit."""
 
 _TRIES = 8
 _FAMILY_ODDS = {Family.SHAPES: 3.0, Family.MOTION: 3.0, Family.LIGHT: 1.2, Family.VIEW: 2.0}
 
 
 def plan(seed: int, settings: SceneSettings) -> Scenario:
-    """The script of the scene with this seed."""
+    """The scenario of the scene with this seed and these settings."""
     stage = SceneStage(seed, settings)
     stage.new_shot(0.0)
     if not stage.still:
@@ -52,7 +52,7 @@ def plan(seed: int, settings: SceneSettings) -> Scenario:
 
 
 def _advance(stage: SceneStage, t: float) -> float:
-    """Lets something happen at `t` if it can, and returns the next time to try."""
+    """Add a random act at `t` if one fits, and return the next time to try."""
     rng = stage.rng
     options = _options(stage, t)
     if not options:
@@ -71,7 +71,7 @@ def _advance(stage: SceneStage, t: float) -> float:
 
 
 def _next_try(stage: SceneStage, t: float, end_s: float) -> float:
-    """When to let the next thing happen: soon, after this one, or after several still seconds."""
+    """The time of the next act: soon, after this one, or after several still seconds."""
     draw, pace, rng = stage.rng.random(), stage.settings.pace, stage.rng
     if draw < 0.4:
         following = t + rng.uniform(1.3, 3.0) / pace
@@ -83,7 +83,7 @@ def _next_try(stage: SceneStage, t: float, end_s: float) -> float:
 
 
 def _options(stage: SceneStage, t: float) -> list[tuple[Family, Act, float]]:
-    """What may happen at `t`, with odds within its family."""
+    """The acts that are possible at `t`, each with its family and its weight within the family."""
     alive = stage.alive(t)
     idle = [actor for actor in alive if actor.busy_until_s <= t - 0.3]
     room = len(alive) < stage.settings.max_things + (stage.rng.random() < 0.05)

@@ -1,6 +1,6 @@
-"""Draws a synthetic scene: pictures from a scenario, each from the time alone.
+"""Draws the pictures of a synthetic scene; each depends only on the scenario and the time.
 
-A `Renderer` keeps grounds and sprites it has painted, so one thread at a time may use it.
+A `Renderer` caches grounds and sprites, so only one thread at a time may use it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from streaming.scenes.scenario import Cover, Scenario, Thing
 from streaming.scenes.scenery import fractal_field, ground_margin_px, paint_alpha, paint_ground, paint_texture, shifted
 
 _PHASES = 8
-"""Poses of a limb's swing."""
+"""Number of poses of a swinging limb."""
 _SPRITES_KEPT = 96
 _DIGITS = ("757", "262", "717", "747", "551", "474", "475", "711", "777", "577")
-"""Rough 3 × 5 digits: bits of the rows 0, 2 and 4; rows 1 and 3 are drawn between them."""
+"""Coarse 3 × 5 digits: the bits of rows 0, 2 and 4; rows 1 and 3 are interpolated."""
 
 
 class Renderer:
-    """The camera of one scenario."""
+    """Renders the pictures of one scenario."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
@@ -49,7 +49,7 @@ class Renderer:
         return self._develop(picture, t_s)
 
     def clean_frame(self, t_s: float) -> np.ndarray:
-        """Ground and things alone, without light, effects, noise or artefacts: uint8 RGB `[height, width, 3]`."""
+        """The ground and things only, without light, effects, noise or artefacts: uint8 RGB `[height, width, 3]`."""
         return np.clip(self._view(t_s) + 0.5, 0, 255).astype(np.uint8)
 
     def _view(self, t_s: float) -> np.ndarray:
@@ -129,7 +129,7 @@ class Renderer:
         picture += alpha * (self._covers[index] - picture)
 
     def _expose(self, picture: np.ndarray, t_s: float) -> np.ndarray:
-        """Light, slow drift, exposure that reacts, flicker and the wandering shadow."""
+        """Apply light, slow drift, exposure reaction, flicker, wandering shadow and shimmer to `picture`."""
         sensor = self.scenario.sensor
         gain = self.scenario.gain.at(t_s) * sensor.drift.at(t_s)
         if sensor.reaction:
@@ -153,7 +153,7 @@ class Renderer:
         return picture
 
     def _filled(self, t_s: float) -> float:
-        """Share of the view that things take up, averaged over the last second."""
+        """Share of the view that things cover, averaged over the last second."""
         area = 0.0
         for delay in (0.2, 0.6, 1.0):
             for thing in self.scenario.things:
@@ -163,7 +163,7 @@ class Renderer:
         return min(area / (self._width * self._height), 1.0)
 
     def _develop(self, picture: np.ndarray, t_s: float) -> np.ndarray:
-        """Sensor noise, the burnt-in clock and compression."""
+        """Convert to uint8, with sensor noise, the burnt-in clock and compression."""
         sensor = self.scenario.sensor
         if sensor.noise_sigma > 0:
             size = picture.size
@@ -186,7 +186,7 @@ class Renderer:
 
 
 def _draw_clock(image: np.ndarray, corner: str, second: int, zoom: int) -> None:
-    """Burns in the seconds, two digits, white on black."""
+    """Draw the seconds into a corner, two digits, white on black."""
     board = np.zeros((7, 9), np.uint8)
     for place, digit in enumerate(f"{second % 100:02d}"):
         top, middle, bottom = (int(row) for row in _DIGITS[int(digit)])

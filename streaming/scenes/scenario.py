@@ -1,7 +1,6 @@
-"""What happens in a synthetic scene, without pixels: settings, things, their ways, effects and the truth about them.
+"""Data types of synthetic scenes, without pixels: settings, things, paths, effects and ground truth.
 
-Everything here is frozen data plus pure look-ups in time, for any thread. `staging.py` makes it, `rendering.py`
-draws it.
+All are immutable, with look-ups by time, for any thread. `planning.py` makes a `Scenario`, `rendering.py` draws it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from streaming.scenes.scenery import COLOURS, POINTS_PER_SIDE, RGB, SHAPES, USUA
 
 
 class Family(StrEnum):
-    """Groups of events that a scene can be limited to."""
+    """Families of events, to which a scene can be limited."""
 
     SHAPES = "shapes"
     MOTION = "motion"
@@ -27,7 +26,7 @@ class Family(StrEnum):
 
 
 class EventKind(StrEnum):
-    """What can happen. The first five concern a thing, the others the whole view."""
+    """Kinds of events. The first five concern a thing, the others the whole view."""
 
     ENTERS = "enters"
     LEAVES = "leaves"
@@ -49,49 +48,49 @@ ACTS = (
     *("body_enters", "body_crosses", "body_moves", "body_sways", "body_leaves", "arm_reaches"),
     *("light_changes", "light_returns", "covered", "cut", "blurred", "camera_moves_away"),
 )
-"""What can be let happen: functions of `acts` and `effects`."""
+"""Names of all acts: the functions in `acts` and `effects`."""
 
 
 @dataclass(frozen=True, slots=True)
 class SceneSettings:
-    """What scenes may contain; with the seed it fixes a scene to the bit."""
+    """What a scene may contain; together with the seed it determines the scene to the bit."""
 
     duration_s: float = 30.0
     fps: float = 2.0
-    """Sampled frames a second of whoever watches: a stop shows one sampled frame after it, and events leave room for
+    """Frames a second that the viewer samples. A stop is visible one sampled frame after it, and events leave room for
     that, so another rate may give another scene."""
     view_sizes: tuple[tuple[int, int], ...] = ((224, 140),)
-    """Width and height in pixels; each scene takes one."""
+    """Possible widths and heights in pixels; each scene has one of them."""
     families: frozenset[Family] = frozenset(Family)
     grounds: tuple[Ground, ...] = USUAL_GROUNDS
     photographs: tuple[str, ...] = ()
     """Files that grounds of the kind `PHOTO` are cut from."""
     noise_sigma: tuple[float, float] = (0.0, 4.0)
-    """Range of the sensor noise's deviation, grey levels; each scene draws one value."""
+    """Range of the sensor noise's standard deviation, grey levels; each scene draws one value."""
     still_probability: float = 0.12
-    """Share of scenes in which nothing happens at all."""
+    """Share of scenes in which nothing happens."""
     max_things: int = 3
     """Most things in view at once."""
     pace: float = 1.0
-    """Events a second relative to the usual (about one in 3 to 5 s while something is going on)."""
+    """Events a second relative to the default (about one in 3 to 5 s while something is going on)."""
     distractor_probability: float = 0.3
-    """For each of: ticking clock, flicker, drift of light, a wandering soft shadow, exposure that reacts to things,
-    a small part that shimmers."""
+    """Probability of each distractor: ticking clock, flicker, drift of light, a wandering soft shadow, exposure that
+    reacts to things, a small part that shimmers."""
     artefact_probability: float = 0.3
     """Share of scenes with JPEG artefacts, half of them pulsing as video encoders do."""
     cast: tuple[tuple[str, str], ...] = ()
     """The colours and shapes that may appear; empty for all."""
     cutouts: tuple[tuple[str, str], ...] = ()
-    """Files of cut-outs with alpha that may play in place of textured things, each with its word of `names.NAMES`, or
-    with none ("") where it has no word."""
+    """Files of cut-outs with alpha that may replace textured things, each with its word of `object_names.NAMES`, or ""
+    if it has no word."""
     cutout_share: float = 0.8
-    """Share of those that are cut-outs, where some are given."""
+    """Share of textured things that are cut-outs, if `cutouts` are given."""
     opening: int | None = None
-    """Shapes in view at the beginning; None lets chance decide."""
+    """Number of shapes in view at the beginning; None draws it at random."""
     odds: Mapping[str, float] = field(default_factory=dict, hash=False)
-    """How much oftener than usual something is let happen, by `ACTS`."""
+    """Factors on the probability of acts, by their names in `ACTS`."""
     upright_share: float = 0.0
-    """Share of the moves from one place to another that are made to go up or down; in a wide view few do by chance."""
+    """Share of moves from place to place that are forced to go up or down; in a wide view few do so by chance."""
 
     def __post_init__(self) -> None:
         if not 2.0 <= self.duration_s <= 7200.0:
@@ -135,18 +134,18 @@ class SceneSettings:
 
 @dataclass(frozen=True, slots=True)
 class TruthEvent:
-    """Something that happened and deserves a remark."""
+    """An event that is worth a remark."""
 
     kind: EventKind
     time_s: float
-    """The moment a quarter of the change shows.
+    """The time at which a quarter of the change is visible.
 
     enters: a quarter of what will come in is in; leaves: a quarter of what was in is out; starts: it has moved by
     2 px (of a 224-pixel view); stops: it has come to within 1 px of where it rests; changes_colour, gets_dark,
     gets_bright, blurred, sharp: a quarter of the change in level; covered, uncovered: a quarter of the view;
     camera_moves: a quarter of the largest displacement; cut: the cut."""
     visible_s: float
-    """The moment from which a remark is true and recognisable.
+    """The time from which a remark about it is true and can be checked by eye.
 
     enters: 60 % in; leaves: 60 % out; starts: moved by 6 px; stops: at rest for one sampled frame; covered and
     uncovered: 70 %; changes_colour: 85 %; the others 60 % of the change; cut: the cut."""
@@ -160,7 +159,7 @@ class TruthEvent:
     """starts, enters, leaves: where it goes (left, right, up, down); None for moving on the spot."""
     new_colour: str | None = None
     name: str | None = None
-    """The thing's word of `names.NAMES`, where it has one."""
+    """The thing's word of `object_names.NAMES`; None if it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +178,7 @@ class Ramp:
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """Where a point is over time, by knots in between which it moves straight."""
+    """The path of a point over time, linear between its knots."""
 
     times_s: np.ndarray
     """float64 `[num_knots]`, rising."""
@@ -194,14 +193,14 @@ class Trajectory:
         )
 
     def length_px(self, t_s: float) -> float:
-        """How far it has come since its first knot."""
+        """Length of the path from its first knot up to a time."""
         steps = np.hypot(*np.diff(self.points, axis=0).T)
         return float(np.interp(t_s, self.times_s, np.concatenate([[0.0], np.cumsum(steps)])))
 
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """A stretch of time in which a thing moves."""
+    """A period in which a thing or the camera moves."""
 
     start_s: float
     end_s: float
@@ -211,7 +210,7 @@ class Motion:
 
 @dataclass(frozen=True, slots=True)
 class ColourChange:
-    """A shape turns from one colour into another between two times."""
+    """A shape's gradual change to another colour."""
 
     start_s: float
     end_s: float
@@ -221,7 +220,7 @@ class ColourChange:
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One thing of a scene with its whole life."""
+    """One thing of a scene, with its path and changes from beginning to end."""
 
     thing_id: int
     outline: Outline
@@ -250,7 +249,7 @@ class Thing:
 
     @property
     def shape(self) -> str | None:
-        """Its plain shape; None for textured things."""
+        """The name of its plain shape; None for textured things."""
         return self.outline.form if self.colour is not None else None
 
     def colour_at(self, t_s: float) -> str | None:
@@ -272,7 +271,7 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """What one camera position sees between two cuts."""
+    """The ground between two cuts."""
 
     start_s: float
     ground: GroundSpec
@@ -280,10 +279,10 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """Something is held before the lens."""
+    """Something that covers the lens."""
 
     ramp: Ramp
-    """Share of the view covered, along the direction it comes from."""
+    """Share of the view that is covered, from `edge`."""
     edge: str
     rgb: RGB
     softness_px: float
@@ -292,7 +291,7 @@ class Cover:
 
 @dataclass(frozen=True, slots=True)
 class Sensor:
-    """What the camera adds to the picture, and small changes that deserve no remark."""
+    """What the camera adds to the picture, and small changes that are not worth a remark."""
 
     noise_sigma: float
     balance: RGB
@@ -302,23 +301,23 @@ class Sensor:
     drift: Ramp
     """Slow change of brightness: a factor near 1."""
     reaction: float
-    """Share by which exposure gives way when things fill the whole view."""
+    """Share by which the picture darkens when things fill the whole view."""
     shadow_levels: float
     """Depth of a soft shadow that wanders, grey levels; 0 for none."""
     clock_corner: str | None
     """Corner of a ticking clock, as "top left"."""
     shimmer_levels: float
-    """Strength at which a small part of the view keeps changing its brightness, as a screen in the background."""
+    """Strength of the flicker of a small part of the view, like a screen in the background; 0 for none."""
     shimmer_box: tuple[float, float, float, float]
     """Left, top, width and height of that part, shares of the view."""
     jpeg_quality: int | None
     pulse_s: float | None
-    """Every so many seconds one frame is encoded much better, as key frames are."""
+    """Interval between frames that are encoded much better, like key frames; None for no such frames."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """The whole script of a scene."""
+    """The complete plan of a scene."""
 
     seed: int
     width_px: int
@@ -342,7 +341,7 @@ class Scenario:
         return max(int(np.searchsorted(starts, t_s, side="right")) - 1, 0)
 
     def seen_part(self, thing: Thing, t_s: float) -> tuple[float, float, float]:
-        """Share of a thing in view (of all that ever is), and the middle of that part in view pixels, x then y."""
+        """Share of a thing in view, relative to its `full_share`, and the centre of that part in view pixels (x, y)."""
         x, y = thing.way.at(t_s)
         camera_x, camera_y = self.camera.at(t_s)
         points = thing.points + np.array([x - camera_x, y - camera_y], np.float32)
@@ -355,7 +354,7 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class ThingState:
-    """One thing as it is in view at a time."""
+    """The ground truth about one thing at a time."""
 
     thing_id: int
     colour: str | None
@@ -363,7 +362,7 @@ class ThingState:
     x_px: float
     y_px: float
     share_in: float
-    """How much of it is in view, relative to all of it that ever is: 0 to 1."""
+    """Share of it in view, relative to the most that ever is: 0 to 1."""
     side: str
     """left, centre or right third of the view."""
     level: str
@@ -371,16 +370,16 @@ class ThingState:
     moving: bool
     direction: str | None
     settled: bool
-    """Whether what it does is beyond doubt: it is wholly in, and nothing began, ended or changed just before."""
+    """Whether its state is beyond doubt: it is wholly in view, and nothing began, ended or changed just before."""
     side_sure: bool
-    """Whether its centre keeps away from the border between two thirds."""
+    """Whether its centre is clearly within one third of the view."""
     name: str | None = None
     """Its word of `names.NAMES`; None for shapes and what has no word."""
 
 
 @dataclass(frozen=True, slots=True)
 class SceneState:
-    """The truth at a time."""
+    """The ground truth at a time."""
 
     t_s: float
     things: tuple[ThingState, ...]
@@ -403,12 +402,12 @@ def third(position: float, extent: float, names: tuple[str, str, str]) -> str:
 
 
 def third_is_sure(position: float, extent: float, margin: float = 0.03) -> bool:
-    """Whether a position keeps a margin (share of the extent) from the borders between thirds."""
+    """Whether a position is at least `margin` (a share of the extent) away from the borders between thirds."""
     return all(abs(position / extent - border) >= margin for border in (1 / 3, 2 / 3))
 
 
 def share_inside(points: np.ndarray, x: np.ndarray, y: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Share of a form's points inside the view, for centres `x`, `y` `[n]`: float64 `[n]`."""
+    """Share of a form's points inside the view, for each centre `x`, `y` `[n]`: float64 `[n]`."""
     px = points[:, 0] + np.asarray(x, np.float64)[:, None]
     py = points[:, 1] + np.asarray(y, np.float64)[:, None]
     return ((px >= 0) & (px < width) & (py >= 0) & (py < height)).mean(axis=1)

@@ -1,4 +1,4 @@
-"""Pictures that synthetic scenes are made of: grounds, outlines and textures. Pure functions, for any thread."""
+"""Paints the parts of synthetic scenes: grounds (backgrounds), outlines and textures. Pure; for any thread."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "orange": (242, 128, 24),
     "purple": (142, 48, 170),
 }
-"""The colours that things can have, by name; each thing's own colour is jittered around it."""
+"""The colours that things can have, by name; each thing's own colour varies a little around it."""
 
 SHAPES = ("circle", "square", "triangle", "star")
+"""The plain shapes."""
 
 MIN_CONTRAST = 95.0
 """Least distance in RGB (Euclidean, grey levels) between a shape's colour and every colour of its ground."""
 
 
 POINTS_PER_SIDE = 24
-"""Points that stand for a form, along each side of its box."""
+"""Number of sample points of a form along each side of its bounding box."""
 _PHOTO_TRIES = 12
-"""Few parts of photographs leave four of the eight colours free: so many are tried before another kind is."""
+"""Parts of photographs that are tried before another kind of ground: few contrast with four of the eight colours."""
 
 
 class Ground(StrEnum):
-    """Kinds of ground."""
+    """Kinds of ground (background)."""
 
     FLAT = "flat"
     GRADIENT = "gradient"
@@ -51,18 +52,18 @@ class Ground(StrEnum):
     LEAVES = "leaves"
     """Overlapping pieces of all sizes: statistics near those of photographs (Lee, Mumford and Huang 2001)."""
     PHOTO = "photo"
-    """Parts of photographs, which somebody has to give."""
+    """Parts of photographs, whose files the settings must name."""
 
 
 USUAL_GROUNDS = tuple(kind for kind in Ground if kind not in (Ground.LEAVES, Ground.PHOTO))
-"""What scenes stand on unless told otherwise: a seed's scene stays the same where kinds are added."""
+"""The default kinds of ground; it lists no later kinds, so that the scene of a seed never changes."""
 DETAILED = frozenset(Ground) - {Ground.FLAT, Ground.GRADIENT}
-"""Grounds on which blur and a moving camera can be seen at all."""
+"""Grounds on which blur and camera movement are visible."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroundSpec:
-    """Everything that fixes a ground's picture."""
+    """The parameters that determine a ground's picture."""
 
     kind: Ground
     palette: tuple[RGB, ...]
@@ -71,21 +72,21 @@ class GroundSpec:
     """Width of a stripe pair, a check or a typical blob."""
     angle_rad: float
     shade: float
-    """Strength of the light's fall-off over the picture, 0 to 0.2."""
+    """How much the light falls off over the picture, 0 to 0.2."""
     seed: int
     photograph: str = ""
-    """File that a `Ground.PHOTO` is cut from."""
+    """File of the photograph of a `Ground.PHOTO`."""
 
     @property
     def luma(self) -> float:
-        """Brightness, 0 to 255: of the first colour and of the others, half each."""
+        """Brightness, 0 to 255: the mean of the first colour's and of the average of the others."""
         lumas = np.asarray(self.palette) @ np.array([0.299, 0.587, 0.114])
         others = lumas[1:] if len(lumas) > 1 else lumas
         return float((lumas[0] + others.mean()) / 2)
 
 
 def muted_colour(rng: np.random.Generator, max_saturation: float = 0.4) -> RGB:
-    """A random colour as walls, floors and clothes have it."""
+    """A random muted colour, as of walls, floors and clothes."""
     import colorsys
 
     red, green, blue = colorsys.hsv_to_rgb(rng.random(), max_saturation * rng.random(), rng.uniform(0.2, 0.95))
@@ -116,9 +117,9 @@ def choose_ground(
     wanted: frozenset[str] = frozenset(),
     photographs: tuple[str, ...] = (),
 ) -> GroundSpec:
-    """A random ground from which at least four of the eight colours stand out, two of the wanted ones among them.
+    """A random ground with which at least four of the eight colours contrast, two of the wanted ones among them.
 
-    Raises `OptionError` where grounds are cut from photographs alone and none of many parts of those will do.
+    Raises `OptionError` if all grounds are photographs and none of many parts of them is suitable.
     """
     tries = 0
     while True:
@@ -155,7 +156,7 @@ def _drawn_photo(rng: np.random.Generator, photographs: tuple[str, ...], scale: 
 
 
 def seen_colours(spec: GroundSpec) -> list[str]:
-    """Names of the colours that stand out from the ground."""
+    """Names of the colours that contrast with the ground."""
     palette = np.asarray(spec.palette)
     return [
         name for name, rgb in COLOURS.items() if np.linalg.norm(palette - np.asarray(rgb), axis=1).min() >= MIN_CONTRAST
@@ -163,7 +164,7 @@ def seen_colours(spec: GroundSpec) -> list[str]:
 
 
 def fractal_field(rng: np.random.Generator, height: int, width: int, slope: float) -> np.ndarray:
-    """Noise with an amplitude spectrum of 1 / f^slope: float32 `[height, width]`, mean 0, deviation 1."""
+    """Noise with an amplitude spectrum of 1 / f^slope: float32 `[height, width]`, mean 0, standard deviation 1."""
     fy = np.fft.fftfreq(height)[:, None]
     fx = np.fft.rfftfreq(width)[None, :]
     radius = np.maximum(np.hypot(fy, fx), 1.0 / max(height, width))
@@ -205,7 +206,7 @@ def _paint_blobs(spec: GroundSpec, rng: np.random.Generator, height: int, width:
 
 
 def _paint_leaves(spec: GroundSpec, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Pieces of many sizes over one another, each with a shade and a grain of its own."""
+    """Overlapping pieces of many sizes, each with its own shade and grain."""
     palette = np.asarray(spec.palette, np.float32)
     picture = np.broadcast_to(palette[0], (height, width, 3)).copy()
     grain = fractal_field(rng, height, width, 1.2)[..., None]
@@ -229,7 +230,7 @@ def _paint_leaves(spec: GroundSpec, rng: np.random.Generator, height: int, width
 
 
 def ground_margin_px(scale: float) -> int:
-    """Ground that is painted beyond the view on each side, for a camera that moves."""
+    """Width of the ground painted beyond each side of the view, for camera movement."""
     return int(np.ceil(46.0 * scale)) + 2
 
 
@@ -280,7 +281,7 @@ class Outline:
     picture: str = ""
     """File of a cut-out."""
     mirrored: bool = False
-    """Whether a cut-out is turned left to right."""
+    """Whether a cut-out is mirrored left to right."""
 
     def inside(self, u: np.ndarray, v: np.ndarray, phase: float = 0.0) -> np.ndarray:
         """Whether each point lies in the form; `phase` (radians) moves limbs and lobes."""
@@ -339,9 +340,9 @@ def _inside_arm(u: np.ndarray, v: np.ndarray, phase: float) -> np.ndarray:
 
 
 def outline_points(outline: Outline, size_px: float) -> np.ndarray:
-    """Points spread over the form, in pixels from its centre: float32 `[num_points, 2]`, x then y.
+    """Sample points of the form, in pixels from its centre: float32 `[num_points, 2]`, x then y.
 
-    Each lies somewhere in its own square of a grid, so that a straight edge does not take up a whole row at once.
+    Each point lies at random in its own grid square, so that a straight edge does not cross a whole row at once.
     """
     axis = np.arange(POINTS_PER_SIDE) / POINTS_PER_SIDE * 2 - 1
     offsets = np.random.default_rng(0).random((2, POINTS_PER_SIDE, POINTS_PER_SIDE)) * 2 / POINTS_PER_SIDE
@@ -351,7 +352,7 @@ def outline_points(outline: Outline, size_px: float) -> np.ndarray:
 
 
 def outline_extent(outline: Outline, size_px: float) -> tuple[np.ndarray, np.ndarray]:
-    """How far the form reaches in any of its poses: left and top (negative), right and bottom, in pixels."""
+    """The form's extent over all poses, in pixels from its centre: left and top (negative), right and bottom."""
     axis = (np.arange(48) + 0.5) / 24 - 1
     u, v = np.meshgrid(axis, axis)
     inside = np.zeros(u.shape, bool)
@@ -364,7 +365,7 @@ def outline_extent(outline: Outline, size_px: float) -> tuple[np.ndarray, np.nda
 
 
 def paint_alpha(outline: Outline, size_px: float, phase: float = 0.0) -> np.ndarray:
-    """The form's opacity, antialiased: float32 `[side, side]`, its centre in the middle, a clear rim around it."""
+    """The form's antialiased opacity: float32 `[side, side]`, centred, with a transparent rim."""
     side = int(np.ceil(size_px)) + 4
     fine = 4 if side <= 72 else 2
     axis = ((np.arange(side * fine) + 0.5) / fine - side / 2) / (size_px / 2)
@@ -374,7 +375,7 @@ def paint_alpha(outline: Outline, size_px: float, phase: float = 0.0) -> np.ndar
 
 
 def paint_texture(rng: np.random.Generator, side: int, base: RGB) -> np.ndarray:
-    """Cloth, skin or fur: float32 RGB `[side, side, 3]` around a base colour."""
+    """A random texture such as cloth, skin or fur: float32 RGB `[side, side, 3]` around a base colour."""
     coarse = fractal_field(rng, side, side, float(rng.uniform(0.8, 1.8)))
     picture = np.asarray(base, np.float32) + coarse[..., None] * rng.uniform(5, 28)
     if rng.random() < 0.5:

@@ -1,7 +1,7 @@
-"""Scenes rendered from a seed, with their ground truth, and a source that plays one as if it were a recording.
+"""Synthetic scenes with their ground truth (`Scene`), and a source that plays one like a recording.
 
-A `Scene` may be read from one thread at a time (it keeps what it has painted). Frames can be asked for in any order;
-each depends on the seed, the settings and the time alone.
+Only one thread at a time may read a `Scene`, as it caches what it has painted. Frames can be rendered in any order;
+each depends only on the seed, the settings and the time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from streaming.types import NoticeKind, SourceInfo
 
 
 class Scene:
-    """One synthetic scene: its pictures and the truth about them."""
+    """One synthetic scene: its pictures and their ground truth."""
 
     def __init__(self, seed: int, settings: SceneSettings | None = None) -> None:
         self.seed = seed
@@ -54,12 +54,12 @@ class Scene:
 
     @property
     def truth(self) -> tuple[TruthEvent, ...]:
-        """Everything worth a remark, in order of time."""
+        """All events that are worth a remark, in order of time."""
         return self.scenario.truth
 
     @property
     def duration_s(self) -> float:
-        """How long the scene lasts."""
+        """Length of the scene."""
         return self.scenario.duration_s
 
     def times(self, fps: float | None = None) -> np.ndarray:
@@ -72,7 +72,7 @@ class Scene:
         return self._renderer.frame(t_s)
 
     def clean_frame(self, t_s: float) -> np.ndarray:
-        """Ground and things alone, without light, effects, noise or artefacts: uint8 RGB `[height, width, 3]`."""
+        """The ground and things only, without light, effects, noise or artefacts: uint8 RGB `[height, width, 3]`."""
         return self._renderer.clean_frame(t_s)
 
     def _thing_state(self, thing: Thing, t_s: float) -> ThingState:
@@ -99,7 +99,7 @@ class Scene:
         )
 
     def state(self, t_s: float) -> SceneState:
-        """What is in view at a time, and what has happened so far."""
+        """The ground truth at a time: what is in view, and what has happened so far."""
         scenario = self.scenario
         alive = [thing for thing in scenario.things if thing.born_s <= t_s < thing.gone_s]
         states = [self._thing_state(thing, t_s) for thing in alive]
@@ -138,7 +138,7 @@ class SyntheticSource(BaseSource):
         settings: SceneSettings | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """Args: the scene's seed; how to play it; rendered frames a second; what the scene contains; our clock."""
+        """`seed` and `settings` determine the scene; `fps` is the number of frames rendered a second, at most 240."""
         super().__init__(f"synthetic:{seed}", options or SourceOptions(), clock)
         if not 0 < fps <= 240:
             raise OptionError(f"fps={fps:g}", "a scene is rendered at above 0 to 240 frames a second", "25 is usual")
@@ -148,13 +148,13 @@ class SyntheticSource(BaseSource):
 
     @property
     def scene(self) -> Scene:
-        """The scene that is played, with its truth; raises `SourceError` where the source is not open."""
+        """The scene that is played, with its ground truth. Raises `SourceError` if the source is not open."""
         if self._scene is None:
             raise SourceError(self._name, "it is not open", "call open() first")
         return self._scene
 
     def open(self) -> SourceInfo:
-        """Plan the scene; raises `OptionError` for a start after its end."""
+        """Plan the scene. Raises `OptionError` if `start_s` lies after its end."""
         self.close()
         self._start()
         if self._options.start_s >= self.settings.duration_s:
@@ -167,7 +167,7 @@ class SyntheticSource(BaseSource):
         return self._describe(self._scene)
 
     def frames(self) -> Iterator[Item]:
-        """The frames that the options ask for, in order, among notices of beginning, repetition and end."""
+        """The frames that the options select, and notices of beginning, repetition and end, in order."""
         scene, options, closed = self.scene, self._options, self._closed
         yield self._opened(self._describe(scene))
         sampler = options.frame_chooser()
@@ -194,7 +194,7 @@ class SyntheticSource(BaseSource):
         )
 
     def _play(self, scene: Scene, t_s: float, pts_s: float, sampler: FrameChooser, pacer: Pacer) -> Iterator[Item]:
-        """One picture, if it is sampled, at its media time."""
+        """One picture as a frame when it is due, if it is sampled."""
         index, self._num_decoded = self._num_decoded, self._num_decoded + 1
         if not sampler.wants(pts_s):
             self._last_pts_s = pts_s
@@ -222,7 +222,7 @@ class SyntheticSource(BaseSource):
         )
 
     def _release(self) -> None:
-        """Let go of the scene; it can be opened again."""
+        """Discard the scene; the source can be opened again."""
         self._scene = None
 
 

@@ -1,4 +1,4 @@
-"""The stage of a synthetic scene while it is being planned: who is on it, what is settled, what fits. One owner."""
+"""The state of a synthetic scene while it is planned, and the checks that a new act must pass. For one thread."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ from streaming.scenes.scenery import (
 )
 
 SPACING_S = 1.25
-"""Least time between two events, and between the moments from which they can be told."""
+"""Least time between two events, and between the times from which they are visible."""
 _TAIL_S = 0.7
-"""Nothing begins so shortly before the end that it could not be remarked on."""
+"""No act begins in this last part of a scene, as a remark about it would come too late."""
 
 
 def _unlike(kind: Ground) -> set[Ground]:
-    """Kinds that a cut from a ground does not lead to; another photograph is another scene."""
+    """Kinds of ground that a cut from `kind` must not lead to; a cut between two photographs is allowed."""
     return {Ground.FLAT, kind} - {Ground.PHOTO}
 
 
 class SceneStage:
-    """Everything settled so far, and the checks that whatever comes next has to pass.
+    """All acts planned so far, and the checks that a new one must pass.
 
-    Acts commit themselves through `commit` and `while_waiting`, or leave the stage as it was.
+    An act adds itself through `commit` or `while_waiting`, or leaves the stage unchanged.
     """
 
     def __init__(self, seed: int, settings: SceneSettings) -> None:
@@ -74,15 +74,15 @@ class SceneStage:
         self.gain: list[tuple[float, float]] = [(0.0, 1.0)]
         self.blur: list[tuple[float, float]] = [(0.0, 0.0)]
         self.camera = np.zeros(2)
-        """Where the camera has been moved to, pixels."""
+        """The camera's present offset, pixels."""
         self.camera_knots: list[tuple[float, float, float]] = [(0.0, 0.0, 0.0)]
         self.camera_moves: list[Motion] = []
         self._painted: tuple[int, np.ndarray] | None = None
         self.free_from_s = 0.0
-        """End of the last stretch in which nothing else may happen."""
+        """End of the last period in which nothing else may happen."""
 
     def ground_picture(self, camera: np.ndarray) -> np.ndarray:
-        """The present ground as a camera at a place sees it: float32 `[height, width, 3]`."""
+        """The present ground seen by a camera at an offset: float32 `[height, width, 3]`."""
         margin = ground_margin_px(self.scale)
         if self._painted is None or self._painted[0] != len(self.shots):
             spec = self.shots[-1].ground
@@ -92,11 +92,11 @@ class SceneStage:
         return self._painted[1][top : top + self.height, left : left + self.width]
 
     def alive(self, t: float) -> list[Actor]:
-        """Who is there at a time, as far as is settled."""
+        """The actors that are present at a time, as planned so far."""
         return [actor for actor in self.actors if actor.gone_s > t]
 
     def new_shot(self, t: float) -> None:
-        """A ground unlike the last one, and some shapes at rest on it."""
+        """Start a shot: a ground unlike the last one, with some shapes at rest on it."""
         kinds = self.settings.grounds
         if self.shots and len(kinds) > 1:
             kinds = tuple(kind for kind in kinds if kind not in _unlike(self.shots[-1].ground.kind)) or kinds
@@ -120,7 +120,7 @@ class SceneStage:
                     self.place_shape(t)
 
     def place_shape(self, t: float) -> None:
-        """Puts a shape at rest into view, if a drawn place is free."""
+        """Add a shape at rest at a random place, if that place is free."""
         if len(self.alive(t)) >= self.settings.max_things:
             return
         actor = self.new_shape(t)
@@ -134,7 +134,7 @@ class SceneStage:
             self.actors.append(actor)
 
     def new_shape(self, t: float) -> Actor | None:
-        """A shape that the ground lets one see and that is unlike all in view."""
+        """A shape that contrasts with the ground and looks unlike all in view; None if there is none."""
         taken = {(actor.colour_at_end() or "", actor.outline.form) for actor in self.alive(t)}
         taken |= {(actor.colour or "", actor.outline.form) for actor in self.alive(t)}
         colours = seen_colours(self.shots[-1].ground)
@@ -149,7 +149,7 @@ class SceneStage:
         return cast_shape(self.rng, len(self.actors), look, self.scale, self.limit_px)
 
     def new_body(self) -> Actor:
-        """A textured thing, smaller where shapes are in view."""
+        """A textured thing or a cut-out; it is smaller while shapes are in view."""
         ground = self.shots[-1].ground.palette
         crowded = any(actor.colour is not None and actor.gone_s > 1e9 for actor in self.actors)
         limit = (0.55 if crowded else 0.9) * min(self.width, self.height)
@@ -159,7 +159,10 @@ class SceneStage:
         return cast_textured(self.rng, len(self.actors), self.scale, limit, ground)
 
     def target(self, actor: Actor | None) -> np.ndarray | None:
-        """A place in world pixels where the actor is wholly in view, clearly within one third of the width."""
+        """A random place, in world pixels, at which the actor is wholly in view and clearly within one third.
+
+        None if the drawn place does not qualify.
+        """
         if actor is None:
             return None
         low, high, margin = actor.low, actor.high, 2.0 * self.scale
@@ -177,7 +180,7 @@ class SceneStage:
         return np.array([x, self.rng.uniform(top, bottom)]) + self.camera
 
     def beyond(self, actor: Actor, edge: str, other: np.ndarray) -> np.ndarray:
-        """A place just outside an edge, about level with the world place `other`."""
+        """A place just outside an edge, roughly level with the world position `other`."""
         view = other - self.camera
         slant = self.rng.uniform(-0.3, 0.3)
         low, high = actor.low, actor.high
@@ -192,17 +195,17 @@ class SceneStage:
         return np.array([x, y]) + self.camera
 
     def edge(self, upright: bool = False) -> str:
-        """A random edge; upright things do not come from above."""
+        """A random edge; never the top one for upright things."""
         odds = [0.36, 0.36, 0.0, 0.28] if upright else [0.33, 0.33, 0.17, 0.17]
         return EDGES[int(self.rng.choice(4, p=odds))]
 
     def speed(self, actor: Actor, edge: str, seconds: tuple[float, float] = (0.5, 1.4)) -> float:
-        """Pixels a second at which the actor is wholly in within the given range of seconds."""
+        """A random speed, in pixels a second, at which the actor is wholly in view within the range `seconds`."""
         extent = actor.high - actor.low
         return float(extent[0 if edge in ("left", "right") else 1]) / self.rng.uniform(*seconds)
 
     def fits(self, events: list[TruthEvent]) -> bool:
-        """Whether events keep their distance from each other and from all others, and can be remarked on."""
+        """Whether events keep `SPACING_S` from each other and from all others, and end early enough for a remark."""
         longest_s = max(0.5, 1.05 / self.settings.fps)
         for index, event in enumerate(events):
             if event.visible_s > self.end_s + 0.1 or event.visible_s - event.time_s > longest_s:
@@ -213,7 +216,7 @@ class SceneStage:
         return True
 
     def clear(self, actor: Actor, leg: Leg) -> bool:
-        """Whether the actor, going this leg and resting at its end, never comes over another one."""
+        """Whether the actor never overlaps another one on this leg and at rest at its end."""
         others = [other for other in self.actors if other is not actor and other.gone_s > leg.times_s[0]]
         for other in others:
             last = max(float(leg.times_s[-1]), min(other.busy_until_s, other.gone_s))
@@ -230,7 +233,7 @@ class SceneStage:
         return True
 
     def side_at(self, actor: Actor, place: np.ndarray) -> tuple[str, bool]:
-        """The third in which the visible part of the actor lies, and whether that is beyond doubt."""
+        """The third of the view in which the visible part of the actor lies, and whether that is clear."""
         view = place - self.camera
         points = actor.points + view
         seen = points[((points >= 0) & (points < (self.width, self.height))).all(axis=1)]
@@ -238,7 +241,7 @@ class SceneStage:
         return third(x, self.width, ("left", "centre", "right")), third_is_sure(x, self.width)
 
     def still_in_view(self, t: float, goal: np.ndarray) -> bool:
-        """Whether every thing in view stays so, beyond doubt, with the camera at `goal`."""
+        """Whether every thing stays wholly in view, clearly within a third, with the camera at `goal`."""
         for actor in self.alive(t):
             view = np.asarray(actor.places[-1]) - goal
             share = share_inside(actor.points, view[:1], view[1:], self.width, self.height)[0]
@@ -247,13 +250,13 @@ class SceneStage:
         return True
 
     def entering(self, actor: Actor, leg: Leg, edge: str, full: float) -> TruthEvent:
-        """What is to be told of an actor that comes in on a leg; `full`: its share in view once it is in."""
+        """The event of an actor that enters on a leg; `full`: its share in view at the end."""
         shares = leg.shares(actor, self.width, self.height, self.camera) / full
         times = (crossing_s(leg.times_s, shares, 0.25), crossing_s(leg.times_s, shares, 0.6))
         return actor.event(EventKind.ENTERS, times, edge, INWARD[edge])
 
     def leaving(self, actor: Actor, leg: Leg, edge: str, full: float) -> TruthEvent:
-        """What is to be told of an actor that goes out on a leg; `full`: its share in view before."""
+        """The event of an actor that leaves on a leg; `full`: its share in view before."""
         shares = leg.shares(actor, self.width, self.height, self.camera) / full
         inside = int(np.argmax(shares >= 0.98)) if (shares >= 0.98).any() else 0
         gone = 1 - shares[inside:]
@@ -261,7 +264,7 @@ class SceneStage:
         return actor.event(EventKind.LEAVES, times, edge, OUTWARD[edge])
 
     def stopping(self, actor: Actor, leg: Leg) -> TruthEvent | None:
-        """What is to be told of an actor that comes to rest at a leg's end; None where its third is in doubt."""
+        """The event of an actor that stops at a leg's end; None if it is not clearly within a third."""
         away = np.hypot(*(leg.points - leg.points[-1]).T)
         time_s = float(leg.times_s[int(np.flatnonzero(away > self.scale)[-1]) + 1])
         side, sure = self.side_at(actor, leg.points[-1])
@@ -270,7 +273,7 @@ class SceneStage:
         return actor.event(EventKind.STOPS, (time_s, time_s + max(0.3, 1.0 / self.settings.fps)), side)
 
     def starting(self, actor: Actor, leg: Leg, direction: str | None) -> TruthEvent | None:
-        """What is to be told of an actor that sets off; None where its third is in doubt."""
+        """The event of an actor that starts to move; None if it is not clearly within a third."""
         away = np.hypot(*(leg.points - leg.points[0]).T) / self.scale
         side, sure = self.side_at(actor, leg.points[0])
         if not sure:
@@ -279,7 +282,7 @@ class SceneStage:
         return actor.event(EventKind.STARTS, times, side, direction)
 
     def commit(self, actor: Actor, leg: Leg, events: list[TruthEvent | None], direction: str | None) -> float | None:
-        """Settles a leg with its events if it fits; returns its end."""
+        """Add a leg and its events if they fit, and return the leg's end; None if they do not."""
         known = [event for event in events if event is not None]
         if len(known) < len(events) or not self.fits(known) or not self.clear(actor, leg):
             return None
@@ -294,7 +297,7 @@ class SceneStage:
         return float(leg.times_s[-1])
 
     def while_waiting(self, end_s: float, events: list[TruthEvent], apply: Callable[[], object]) -> float | None:
-        """Settles an effect, through `apply`, during which nothing else happens; returns its end."""
+        """Add an effect by calling `apply`; nothing else happens until `end_s`. Returns `end_s`; None if it cannot."""
         if not self.fits(events):
             return None
         self.events.extend(events)

@@ -1,7 +1,7 @@
-"""Still lifes: many unrelated pictures of one ground from a seed, each with its own things, light and view.
+"""Still lifes: many unrelated pictures on one ground from a seed, each with its own things, light and view.
 
-They show far more different things a second of rendering than scenes do, so an encoder learns to see from them. They
-are drawn by the renderer that draws the scenes. Pure functions, for any thread.
+They show far more different things per second of rendering than scenes do, so they serve to train an encoder. The
+renderer of the scenes draws them. Pure functions, for any thread.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from streaming.scenes.scenery import SHAPES, Ground, GroundSpec, choose_ground, 
 
 MOST_THINGS = 5
 _COUNT_ODDS = (0.08, 0.22, 0.25, 0.22, 0.14, 0.09)
-"""How often a picture shows none, one, two … things."""
+"""Probabilities that a picture shows none, one, two … things."""
 _LENGTH_S = 1.0
-"""Each picture lasts this long; nothing in it changes but noise."""
+"""Length of each picture; only noise changes during it."""
 _TRIES = 12
 
 
 def still_lifes(seed: int, settings: SceneSettings, count: int) -> Scenario:
-    """A scenario in which picture number i is to be seen at i + 0.5 seconds, unlike the one before and after."""
+    """A scenario of `count` unrelated pictures; picture i is shown at i + 0.5 seconds."""
     rng = np.random.default_rng([seed, 0x571E5])
     width, height = settings.view_sizes[int(rng.integers(len(settings.view_sizes)))]
     scale = float(np.sqrt(width * height / (224 * 140)))
@@ -55,7 +55,7 @@ def still_lifes(seed: int, settings: SceneSettings, count: int) -> Scenario:
 
 
 def close_ups(seed: int, settings: SceneSettings, count: int) -> Scenario:
-    """Still lifes that are easy to learn from: one plain shape each, on a flat or graded ground, nothing else."""
+    """Easy still lifes: one plain shape each, on a flat or gradient ground, without distractors."""
     rng = np.random.default_rng([seed, 0xC105E])
     width, height = settings.view_sizes[int(rng.integers(len(settings.view_sizes)))]
     settings = replace(settings, distractor_probability=0.0, artefact_probability=0.0)
@@ -119,7 +119,7 @@ def _cast(
 def _placed(
     rng: np.random.Generator, actor: Actor, number: int, size: tuple[int, int], others: list[Thing]
 ) -> Thing | None:
-    """The actor at rest in picture `number`, now and then partly out of view or over another thing."""
+    """The actor at rest in picture `number`, sometimes partly out of view or over another thing; None without room."""
     width, height = size
     extent = actor.high - actor.low
     for _ in range(_TRIES):
@@ -150,7 +150,7 @@ def _overlap(actor: Actor, place: np.ndarray, other: Thing) -> bool:
 def _weather(
     rng: np.random.Generator, count: int, scale: float
 ) -> tuple[np.ndarray, np.ndarray, tuple[Cover, ...], np.ndarray]:
-    """Gain and blur of each picture, covers over some, and where the camera is."""
+    """Random gain and blur of each picture, covers over some pictures, and the camera's positions."""
     light = np.where(rng.random(count) < 0.75, 1.0, rng.uniform(0.12, 1.7, count))
     blur = np.where(rng.random(count) < 0.9, 0.0, scale * rng.uniform(0.5, 8.0, count))
     cameras = np.where(rng.random((count, 1)) < 0.5, 0.0, rng.uniform(-1, 1, (count, 2)) * scale * (40.0, 30.0))

@@ -1,6 +1,6 @@
-"""Reads one video stream through FFmpeg (PyAV), from a file or a URL; for one thread at a time.
+"""Reads one video stream through FFmpeg (PyAV), from a file or a URL. For one thread at a time.
 
-The facts about it are taken when it is opened: any thread may ask for them, after it was closed too.
+The properties are read when it is opened: any thread may use them, even after it was closed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,14 @@ from av.stream import Disposition
 
 from streaming.errors import NotAVideo, NoVideoStream
 from streaming.redact import escape_userinfo
+from streaming.sources.container_header import (
+    PLAYLIST_FORMATS,
+    declared_fps,
+    end_s_of,
+    has_end,
+    start_s_of,
+    usual_fps,
+)
 from streaming.sources.look_ahead import PacketsAhead, PeekedPacket, is_recording
 from streaming.sources.pictures import (
     UPRIGHT,
@@ -43,39 +51,36 @@ SAFE_FORMATS = (
     "mov,matroska,mpegts,mpeg,mpegvideo,avi,flv,ogg,asf,mxf,nut,wtv,ivf,obu,h264,hevc,m4v,gif,apng,mjpeg,mpjpeg,hls,"
     "dhav,dv,rm,yuv4mpegpipe,vvc,vc1"
 )
-"""FFmpeg's names of the formats that strangers may send: pictures in a container, and playlists of those."""
+"""FFmpeg's names of the formats that untrusted users may send: video containers, and playlists of those."""
 
 MAX_PIXELS = 8192 * 4352
-"""Of one picture, from whatever source: an 8K camera's. More costs gigabytes, and a few bytes can ask for it."""
+"""Most pixels of one picture from any source: an 8K camera's. A few bytes could otherwise demand gigabytes."""
 
 TIMED_OUT = "nothing came within the time limit"
-"""The reason of a `Broken` whose stream stayed silent."""
+"""The reason of a `Broken` event after a timeout."""
 
-_MAX_SANE_FPS = 1000.0
-_LEAST_USUAL_FPS, _MOST_USUAL_FPS = 1.0, 240.0
 _LEAST_LENGTH = 1.25
-"""Of a recording, in pictures."""
+"""Shortest plausible length of a recording, in pictures."""
 
-# FFmpeg plays text files as the screen of an old terminal.
+# FFmpeg renders text files as the screen of an old terminal.
 _NOT_VIDEO_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
-# Their lists give each picture the time up to the next one, however long: there is no time without a picture.
+# These formats show each picture until the next one, however long: there is no time without a picture.
 _FORMATS_WITHOUT_HOLES = frozenset({"mov", "gif", "apng", "avi", "webp", "webp_anim"})
-_PLAYLIST_FORMATS = frozenset({"hls", "dash"})
-# FFmpeg gives the pictures of these 25 a second, whatever the camera does.
+# These formats have no timestamps; FFmpeg makes them up at 25 pictures a second, whatever the camera's rate.
 _FORMATS_WITHOUT_TIME = frozenset(
     {"mpjpeg", "mjpeg", "image2", "image2pipe", "jpeg_pipe", "png_pipe"}
     | {"h264", "hevc", "vvc", "m4v", "mpegvideo", "vc1", "cavsvideo", "dirac", "obu"}
 )
 
-# A graphics card that never gave a picture and refuses this many packets in a row cannot decode the stream.
+# A graphics card that has decoded no picture and fails at this many packets in a row cannot decode the stream.
 _MAX_REFUSED_BY_HARDWARE = 5
 
-# FFmpeg's own decoders of these leave out the transparency, which WebM keeps beside the picture.
+# FFmpeg's own decoders of these codecs ignore transparency, which WebM stores beside the picture.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 class VideoReader:
-    """An open container and the decoder of its best video stream."""
+    """An open container and the decoder of the video track that is watched."""
 
     def __init__(
         self,
@@ -87,33 +92,33 @@ class VideoReader:
         is_finite: bool | None = None,
         seen: Counter[int] | None = None,
     ) -> None:
-        """Take over `container`, closing it where it has no video; raises `NotAVideo`.
+        """Take ownership of `container`. Raises `NotAVideo`, after closing it, if it has no readable video.
 
-        `hardware` is told where the device that the container was opened with cannot decode the stream. `is_finite`
-        says whether the server names an end; None leaves the answer to the container. `seen` counts the pictures of
-        each track, where that was found out.
+        `hardware`: the choice of device that the container was opened with; it learns if the device cannot decode the
+        stream. `is_finite`: whether the server declares an end; None lets the container decide. `seen`: the number of
+        pictures of each track, if they were counted.
         """
         self._container = container
         self._name = name
         self._formats = frozenset(container.format.name.split(","))
-        has_end = _has_end(container, self._formats) if is_finite is None else is_finite
-        self._is_finite = has_end and not is_live
+        ends = has_end(container, self._formats) if is_finite is None else is_finite
+        self._is_finite = ends and not is_live
         self._is_live = not self._is_finite
         self._hardware = hardware
         self._num_refused = 0
         self._awaits_key = self._is_live
-        """Whether it joined a stream under way and no key frame came yet: nothing decodes then, and nothing is lost."""
+        """Whether a live stream has had no key frame yet: decoding fails until then, which does not count as damage."""
         try:
             self._stream, self._unwatched = self._choose_stream(seen)
             stream = self._stream
         except NotAVideo:
             container.close()
             raise
-        # Threads by frame hold back as many pictures as there are threads.
+        # Frame threading delays the pictures by as many frames as there are threads.
         stream.thread_type = "SLICE" if self._is_live else "AUTO"
         self._context = self._make_context()
         self._context.options = {**self._context.options, "max_pixels": str(MAX_PIXELS)}
-        # A stream's facts lie in memory that goes with its container.
+        # Copied now, because FFmpeg frees the stream together with its container.
         self._codec = stream.codec_context.name
         self._declared_aspect = float(stream.sample_aspect_ratio or 1)
         self._coded_aspect = self._context.sample_aspect_ratio
@@ -121,11 +126,11 @@ class VideoReader:
         self._reorders = stream.codec_context.codec.reorder
         self._may_be_joined = bool(container.format.flags & cast("int", Flags.ts_discont.value))
         has_rate = self.has_timestamps or not self._is_live
-        self._fps_declared = _rate_of(stream, is_live=self._is_live) if has_rate else None
-        self._start_s = _start_of(stream, container)
-        end_s = _end_of(stream, container, self._start_s)
-        # As long as one picture lasts: a still, or all its pictures lie at one time.
-        self._fps_usual = _usual_rate_of(stream)
+        self._fps_declared = declared_fps(stream, is_live=self._is_live) if has_rate else None
+        self._start_s = start_s_of(stream, container)
+        end_s = end_s_of(stream, container, self._start_s)
+        # A length of about one picture means a still, or pictures whose timestamps all coincide.
+        self._fps_usual = usual_fps(stream)
         self._is_length_true = end_s is None or end_s * (self._fps_usual or 1.0) >= _LEAST_LENGTH
         self._duration_s_declared = end_s if self._is_length_true else None
         self._has_own_duration = (
@@ -143,71 +148,71 @@ class VideoReader:
 
     @property
     def coded_size_px(self) -> tuple[int, int]:
-        """Width and height by the header, of square pixels, before rotation; 0 where a live stream has not said it."""
+        """Width and height by the header, with square pixels, before rotation; 0 if a live stream lacks it so far."""
         return self._coded_size_px
 
     @property
     def unwatched(self) -> tuple[str, ...]:
-        """Its further picture tracks, in words."""
+        """Descriptions of its other video tracks."""
         return self._unwatched
 
     @property
     def fps_declared(self) -> float | None:
-        """Rate by the header, None where it says none that can be."""
+        """Frame rate by the header; None if it declares no plausible one."""
         return self._fps_declared
 
     @property
     def duration_s_declared(self) -> float | None:
-        """By the header: media time at which the pictures end, else the whole container; None where neither says."""
+        """Media time by the header at which the pictures end, or else the container; None if neither is declared."""
         return self._duration_s_declared
 
     @property
     def fps_usual(self) -> float | None:
-        """A rate from 1 to 240 a second by the header, None where it says none: what it averages may be nonsense."""
+        """A frame rate from 1 to 240 by the header, or None; unlike `fps_declared`, never an absurd average."""
         return self._fps_usual
 
     @property
     def is_length_true(self) -> bool:
-        """Whether the header's length can be: else it is left out, and a seek by time would mislead."""
+        """Whether the header's length is plausible; if not, it is ignored, and seeking by time is unreliable."""
         return self._is_length_true
 
     @property
     def has_own_duration(self) -> bool:
-        """Whether the declared length is that of the pictures, not of a longer sound track."""
+        """Whether the declared length is that of the pictures, rather than of a longer sound track."""
         return self._has_own_duration
 
     @property
     def has_timestamps(self) -> bool:
-        """Whether its timestamps are a camera's: for a series of pictures without any FFmpeg makes them up."""
+        """Whether its timestamps come from the camera; for formats without timestamps FFmpeg makes them up."""
         return not self._formats & _FORMATS_WITHOUT_TIME
 
     @property
     def is_bursty(self) -> bool:
-        """Whether many seconds arrive at once, as in playlists of segments and from web servers that hold a file."""
-        return bool(self._formats & _PLAYLIST_FORMATS) or self._is_finite
+        """Whether many seconds arrive at once, as with playlists of segments and files on web servers."""
+        return bool(self._formats & PLAYLIST_FORMATS) or self._is_finite
 
     @property
     def may_be_joined(self) -> bool:
-        """Whether recordings in its format can be joined byte by byte, as FFmpeg sees it: then times may jump."""
+        """Whether files of its format can be joined byte by byte, so that timestamps may jump (by FFmpeg's flags)."""
         return self._may_be_joined
 
     @property
     def has_holes(self) -> bool:
-        """Whether its format can leave a time without a picture; else each picture is shown until the next."""
+        """Whether its format can have time without a picture, rather than showing each picture until the next."""
         return not self._formats & _FORMATS_WITHOUT_HOLES
 
     @property
     def reorders(self) -> bool:
-        """Whether the codec may give pictures in another order than their data has."""
+        """Whether the codec's decoding order may differ from its presentation order."""
         return self._reorders
 
     @property
     def is_finite(self) -> bool:
-        """Whether it ends: it has a length, its bytes are counted (and are no playlist), or that was found out."""
+        """Whether it has an end: a declared length, a known size (except playlists), or the finding of `find_end`."""
         return self._is_finite
 
     def events(self) -> Iterator[Event]:
-        """Everything from here to the end; `Broken` last where the stream breaks off."""
+        """The events from here to the end; `Broken` is the last one if the stream breaks off."""
         broken = None
         try:
             for packet in self._packets:
@@ -231,7 +236,7 @@ class VideoReader:
             yield broken
 
     def stamps(self) -> Iterator[PacketTimes]:
-        """The timestamps of the pictures from here to the end, in the order of their data; none is decoded."""
+        """The timestamps of the packets from here to the end, in decoding order; nothing is decoded."""
         time_base = self._stream.time_base
         if time_base is None:
             return
@@ -244,15 +249,15 @@ class VideoReader:
                         None if show is None else show * scale - start_s,
                         None if decode is None else decode * scale - start_s,
                     )
-        except av.FFmpegError:  # told by whoever reads it in earnest
+        except av.FFmpegError:  # `events` reports the error when it gets there
             return
 
     def _demux(self) -> Iterator[Packet]:
-        """Packets as they come. Of a live stream the sound as well: PyAV would wait in silence for the next picture."""
+        """Packets in order. Live streams include sound, as PyAV would otherwise block until the next picture."""
         return self._container.demux() if self._is_live else self._container.demux(self._stream)
 
     def seek(self, to_s: float) -> bool:
-        """Go to the last key frame at or before `to_s` after the container's start; False where it cannot."""
+        """Seek to the last key frame at or before `to_s` after the container's start; return False if it cannot."""
         stream = self._stream
         if stream.time_base is None:
             return False
@@ -265,13 +270,13 @@ class VideoReader:
         return True
 
     def can_begin(self) -> bool:
-        """Whether its first packet can be read; `events` gives it all the same."""
+        """Whether the first packet can be read; `events` still yields its contents."""
         next(self._packets.read_ahead(), None)
         return self._packets.failure is None
 
     def find_end(self, now_s: Callable[[], float]) -> None:
-        """Find out whether what comes without a length is a recording: then it is finite. Takes two seconds at most."""
-        if self._is_finite or self._formats & _PLAYLIST_FORMATS:
+        """Find out, in at most two seconds, whether a stream without a declared length is a recording, hence finite."""
+        if self._is_finite or self._formats & PLAYLIST_FORMATS:
             return
         self._is_finite = (
             is_recording(map(self._peeked, self._packets.read_ahead()), now_s) and not self._packets.failure
@@ -279,15 +284,15 @@ class VideoReader:
 
     @property
     def digest(self) -> bytes | None:
-        """Of its first packets, where they were looked at ahead: the same where the same comes again."""
+        """Hash of its first packets if they were read ahead, to recognise the same recording; else None."""
         return self._packets.digest
 
     def close(self) -> None:
-        """Close the container; more than once does no harm."""
+        """Close the container; calling it again does nothing."""
         self._container.close()
 
     def _choose_stream(self, seen: Counter[int] | None) -> tuple[VideoStream, tuple[str, ...]]:
-        """The track to watch, and the others in words."""
+        """The track to watch, and descriptions of the others. Raises `NotAVideo`."""
         container = self._container
         if self._formats & _NOT_VIDEO_FORMATS:
             raise NotAVideo(self._name, "it is a text, not a video", "give a video file")
@@ -309,7 +314,7 @@ class VideoReader:
         return stream, tuple(describe_track(other) for other in others)
 
     def _make_context(self) -> av.VideoCodecContext:
-        """The stream's own decoder, or the one that also decodes its transparency."""
+        """The decoder of the stream, which also decodes transparency if the stream has it."""
         own = self._stream.codec_context
         alpha_decoder = _ALPHA_DECODERS.get(own.name)
         if alpha_decoder is None or self._stream.metadata.get("alpha_mode") != "1":
@@ -327,7 +332,7 @@ class VideoReader:
         )
 
     def _decode(self, packet: Packet | None) -> Iterator[Event]:
-        """What `packet` gives (None or an empty one: what the decoder still holds)."""
+        """The events from decoding `packet`; None or an empty packet flushes the decoder."""
         self._awaits_key = self._awaits_key and not (packet is not None and packet.is_keyframe)
         try:
             frames = self._context.decode(packet if packet is not None and packet.size else None)
@@ -360,9 +365,9 @@ class VideoReader:
         return DecodedPicture(stamp_s, duration_s, size_px, lambda: self._converter.to_rgb(frame, orientation, square))
 
     def _square(self, width_px: int, height_px: int) -> tuple[int, int]:
-        """The size at which a picture of this coded size is shown.
+        """The size with square pixels of a picture of this coded size.
 
-        What the container says of the pixels' form goes before the codec's, as in players, until the codec changes its.
+        The container's pixel aspect ratio overrides the codec's, as in players, until the codec's changes.
         """
         coded = self._context.sample_aspect_ratio
         if coded and coded != self._coded_aspect:
@@ -370,9 +375,9 @@ class VideoReader:
         return square_pixel_size(width_px, height_px, self._declared_aspect, MAX_PIXELS)
 
     def _orientation_of(self, frame: VideoFrame) -> Orientation:
-        """How `frame` is to be laid; its matrix is looked at only where its rotation or size is a new one.
+        """The orientation of `frame`; its matrix is read only if its rotation or size changed.
 
-        Each look makes a cycle of references that keeps the frame, and leaks some hundred bytes (PyAV 18.1).
+        Reading it makes a reference cycle that keeps the frame alive, and leaks some hundred bytes (PyAV 18.1).
         """
         kind = (frame.rotation, frame.width, frame.height)
         if kind != self._oriented_kind:
@@ -389,9 +394,10 @@ def open_reader(
     timeout_s: tuple[float, float] | None = None,
     hardware: HardwareDecoding | None = None,
 ) -> VideoReader:
-    """Open `location` (an absolute path or a URL) with FFmpeg's `options`; raises FFmpeg's errors and `NotAVideo`.
+    """Open `location` (an absolute path or a URL) with FFmpeg's `options`. Raises FFmpeg's errors and `NotAVideo`.
 
-    `timeout_s` limits opening and each read; `hardware` may offer a device that decodes.
+    `name` is the display name, for messages. `timeout_s`: time limits of opening and of each read. `hardware` may
+    choose a device for decoding.
     """
     accelerator = hardware.accelerator() if hardware is not None else None
     container = av.open(
@@ -410,63 +416,7 @@ def open_reader(
 
 
 def reason_of(error: av.FFmpegError) -> str:
-    """FFmpeg's own words for what went wrong, without the URL that its full message quotes."""
+    """FFmpeg's description of an error, without the URL that its full message quotes."""
     if isinstance(error, av.error.ExitError):
         return TIMED_OUT
     return (error.strerror or type(error).__name__).rstrip(".").lower()
-
-
-def _rate_of(stream: VideoStream, *, is_live: bool) -> float | None:
-    """By the header; FFmpeg's guess is of use for recordings alone, which it looks through."""
-    rate = stream.average_rate or (None if is_live else stream.guessed_rate)
-    if rate and rate > _MAX_SANE_FPS:  # its pictures lie at one time
-        return _usual_rate_of(stream)
-    return float(rate) if rate and rate > 0 else None
-
-
-def _usual_rate_of(stream: VideoStream) -> float | None:
-    """The first rate that a camera may have: by the timestamps, by the container, by the pictures' own data."""
-    rates = (stream.average_rate, stream.guessed_rate, stream.codec_context.framerate)
-    return next((float(rate) for rate in rates if rate and _LEAST_USUAL_FPS <= rate <= _MOST_USUAL_FPS), None)
-
-
-def _start_of(stream: VideoStream, container: InputContainer) -> float:
-    """The timestamp from which media time counts, seconds: the container's first, as in players, sound included."""
-    if container.start_time is not None:
-        return container.start_time / av.time_base
-    return _first_of(stream)
-
-
-def _first_of(stream: VideoStream) -> float:
-    start, time_base = stream.start_time, stream.time_base
-    return 0.0 if start is None or time_base is None else float(start * time_base)
-
-
-def _end_of(stream: VideoStream, container: InputContainer, start_s: float) -> float | None:
-    """Media time of the end by the header.
-
-    Matroska's DURATION is the last timestamp, not a length, but where mkvmerge wrote it among its statistics.
-    """
-    late_s = _first_of(stream) - start_s
-    if stream.duration is not None and stream.time_base is not None:
-        return late_s + float(stream.duration * stream.time_base)
-    of_matroska = _seconds_of(stream.metadata.get("DURATION", ""))
-    if of_matroska is not None:
-        return of_matroska + (late_s if "_STATISTICS_TAGS" in stream.metadata else -start_s)
-    if container.duration is None:
-        return None
-    is_end = "matroska" in container.format.name
-    return container.duration / av.time_base - (start_s if is_end else 0.0)
-
-
-def _has_end(container: InputContainer, formats: frozenset[str]) -> bool:
-    return container.duration is not None or (container.size > 0 and not formats & _PLAYLIST_FORMATS)
-
-
-def _seconds_of(timestamp: str) -> float | None:
-    """`HH:MM:SS.fraction` in seconds, None where it is not of that form."""
-    try:
-        hours, minutes, seconds = timestamp.split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    except ValueError:
-        return None

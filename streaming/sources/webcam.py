@@ -28,15 +28,25 @@ _WIDTH, _HEIGHT, _FPS, _FOURCC, _BUFFER_SIZE = 3, 4, 5, 6, 38
 class Camera(Protocol):
     """The part of `cv2.VideoCapture` that is used."""
 
-    def isOpened(self) -> bool: ...  # noqa: N802
+    def isOpened(self) -> bool:  # noqa: N802
+        """Whether the camera is open."""
+        ...
 
-    def read(self) -> tuple[bool, Any]: ...
+    def read(self) -> tuple[bool, Any]:
+        """Whether there is a picture, and the picture: uint8 BGR `[height, width, 3]`."""
+        ...
 
-    def get(self, prop: int, /) -> float: ...
+    def get(self, prop: int, /) -> float:
+        """The value of a property."""
+        ...
 
-    def set(self, prop: int, value: float, /) -> bool: ...
+    def set(self, prop: int, value: float, /) -> bool:
+        """Set a property; whether the camera supports it."""
+        ...
 
-    def release(self) -> None: ...
+    def release(self) -> None:
+        """Close the camera."""
+        ...
 
 
 OpenCamera = Callable[[int], Camera]
