@@ -1,4 +1,4 @@
-"""What the tests of this room share: no test may leave a thread behind, and some need a real RTSP server."""
+"""Fixtures of the streaming tests: a check that no test leaves a thread behind, and a real RTSP server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @functools.cache
 def _missing_for_rtsp() -> str:
-    """Why there is no RTSP server here, empty where there is one."""
+    """Why no RTSP server can be started here; empty if one can."""
     script = (
         "import gi\n"
         "gi.require_version('Gst', '1.0'); gi.require_version('GstRtspServer', '1.0')\n"
@@ -47,7 +47,7 @@ def _missing_for_rtsp() -> str:
 
 @pytest.fixture(autouse=True)
 def _no_leaked_thread() -> Iterator[None]:
-    """Fail a test after which a thread goes on that was not there before."""
+    """Fail a test that leaves a new thread running."""
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:

@@ -1,4 +1,4 @@
-"""Scenes, encodings and a window's ledger to try pruning with: pictures in, patches out."""
+"""Test scenes, encodings and a window ledger for pruning: they make pictures and cut them into patches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WARM_UP = 20
 
 
 def patches_of(picture: np.ndarray, grid: CellGrid) -> torch.Tensor:
-    """Patches `[num_patches, patch_dim]` by merged cell, normalised with mean and std 0.5, of an RGB uint8 picture."""
+    """Patches `[num_patches, patch_dim]` of an RGB uint8 picture, by merged cell, normalised with mean and std 0.5."""
     size, merge = grid.patch_px, grid.merge
     pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1).float() / 255
     cut = ((pixels - 0.5) / 0.5).view(3, grid.rows, merge, size, grid.cols, merge, size)
@@ -35,12 +35,12 @@ def size_px(grid: CellGrid) -> tuple[int, int]:
 
 
 def flat(grid: CellGrid, level: float = 120.0) -> np.ndarray:
-    """A plain ground, `[height, width, 3]` float64 grey levels."""
+    """A plain background, `[height, width, 3]` float64 grey levels."""
     return np.full((*size_px(grid), 3), level)
 
 
 def textured(grid: CellGrid, rng: np.random.Generator, contrast: float = 30.0) -> np.ndarray:
-    """A ground whose spectrum falls as 1/f, as natural pictures' do; `contrast` is its standard deviation."""
+    """A background with a 1/f spectrum, like natural pictures; `contrast` is its standard deviation."""
     height, width = size_px(grid)
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :])
     frequency[0, 0] = np.inf
@@ -58,7 +58,7 @@ def sensor(scene: np.ndarray, sigma: float, rng: np.random.Generator, by_signal:
 
 
 def coverage(shape: Sequence[int], top: float, left: float, size: float = 28.0) -> np.ndarray:
-    """How much of each pixel a square at a fractional place covers, `[height, width]`, 0 to 1."""
+    """The share of each pixel that a square at a fractional position covers, `[height, width]`, 0 to 1."""
     sides = []
     for length, start in zip(shape[:2], (top, left), strict=True):
         edges = np.arange(length)
@@ -67,7 +67,7 @@ def coverage(shape: Sequence[int], top: float, left: float, size: float = 28.0) 
 
 
 def cells_of(touched: np.ndarray, grid: CellGrid) -> np.ndarray:
-    """The cells with a marked pixel, `[num_cells]` bool, of `[height, width]` bool."""
+    """The cells that contain a marked pixel, `[num_cells]` bool, from `[height, width]` bool."""
     cell = grid.merge * grid.patch_px
     return touched.reshape(grid.rows, cell, grid.cols, cell).any(axis=(1, 3)).ravel()
 
@@ -91,7 +91,7 @@ def h264(pictures: Iterable[np.ndarray], gop: int = 50, crf: int = 28) -> Iterat
 
 
 def sampled(pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Two pictures a second out of twenty-five."""
+    """Two pictures a second, from pictures at 25 a second."""
     wanted = 0.0
     for index, picture in enumerate(pictures):
         if index >= wanted:
@@ -104,7 +104,7 @@ def live(grid: CellGrid, window_frames: int = 32) -> LiveDiffFP:
 
 
 def watch(pruner: LiveDiffFP, grid: CellGrid, pictures: Iterable[np.ndarray], since_s: float = 0.0) -> list[Pruning]:
-    """What live pruning decides about the pictures, two a second."""
+    """The decisions of live pruning about pictures at two a second."""
     decisions, tokens = [], 0
     for index, picture in enumerate(pictures):
         pts_s = since_s + index / SAMPLED_FPS
@@ -116,12 +116,12 @@ def watch(pruner: LiveDiffFP, grid: CellGrid, pictures: Iterable[np.ndarray], si
 
 
 def share_changed(decisions: Sequence[Pruning]) -> float:
-    """The mean share of cells changed, after the first ten seconds."""
+    """The mean share of changed cells after the first ten seconds."""
     return float(np.mean([decision.changed.mean() for decision in decisions[WARM_UP:]]))
 
 
 class Ledger:
-    """A window as a session keeps it: whole frames and turns leave its front between two watermarks."""
+    """A window like a session's: whole frames and turns are evicted from its front, between two watermarks."""
 
     def __init__(self, num_cells: int, low: int) -> None:
         self.total = 0
@@ -136,7 +136,7 @@ class Ledger:
         self._append(-1, num_tokens, np.zeros(self._num_cells, dtype=bool))
 
     def newest(self) -> np.ndarray:
-        """Which frame each cell's newest token is of, `[num_cells]` int; -1 where the window has none."""
+        """The frame of each cell's newest token, `[num_cells]` int; -1 if the window has none."""
         found = np.full(self._num_cells, -1)
         for index, _, keep in self._units:
             found[keep] = index

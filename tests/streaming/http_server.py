@@ -1,4 +1,4 @@
-"""A small web server for tests: files, with and without ranges, a camera's series of JPEGs, and ways to fail."""
+"""A small web server for tests: files with and without range requests, an MJPEG stream, and failures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""
 
     def do_GET(self) -> None:  # noqa: N802
         kind, _, rest = self.path.lstrip("/").partition("/")
@@ -35,11 +35,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _send_file(self, name: str) -> None:
-        """The whole file, without ranges, so that FFmpeg cannot seek in it."""
+        """Send the whole file without range requests, so that FFmpeg cannot seek in it."""
         self._send(self.server.folder.joinpath(name).read_bytes())
 
     def _send_private(self, name: str) -> None:
-        """The file, for one user."""
+        """Send the file to one user only."""
         wanted = base64.b64encode(self.server.login.encode()).decode()
         if self.headers.get("Authorization") == f"Basic {wanted}":
             self._send_file(name)
@@ -49,7 +49,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
 
     def _send_parts(self, name: str) -> None:
-        """The file in the parts that are asked for."""
+        """Send the requested range of the file."""
         data = self.server.folder.joinpath(name).read_bytes()
         first, _, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
         start, end = int(first), int(last) + 1 if last else len(data)
@@ -60,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data[start:end])
 
     def _send_to(self, name: str) -> None:
-        """To the file, by a redirect."""
+        """Redirect to the file."""
         self._send_redirect(f"/file/{name}")
 
     def _send_circle(self, _: str) -> None:
@@ -73,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _send_stall(self, name: str) -> None:
-        """Half of the file, then nothing."""
+        """Send half of the file, then nothing more."""
         data = self.server.folder.joinpath(name).read_bytes()
         self._send(data, num_sent=len(data) // 2)
         self.wfile.flush()
@@ -83,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(b"<html><body>Welcome to your camera</body></html>" * 50)
 
     def _send_camera(self, num_images: str) -> None:
-        """A series of JPEGs, as cheap cameras send it, without end in its header."""
+        """Send an MJPEG stream without a declared length, like cheap cameras."""
         self.send_response(200)
         self.send_header("Content-Type", f"multipart/x-mixed-replace;boundary={_BOUNDARY}")
         self.end_headers()

@@ -1,4 +1,4 @@
-"""A web server with the habits of recorders, proxies and cheap cameras; each answer is a function of the request."""
+"""A web server that behaves like odd recorders, proxies and cameras; each answer is a function of the request."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.clips import numbered
 
 
 class Request(BaseHTTPRequestHandler):
-    """One request, and what may be answered to it."""
+    """Handles one request with the answer for its path."""
 
     protocol_version = "HTTP/1.1"
     server: _Server
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""
 
     def do_GET(self) -> None:  # noqa: N802
         self.server.requests.append((self.path, self.headers.get("Range")))
@@ -33,14 +33,14 @@ class Request(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def begin(self, *headers: tuple[str, str], status: int = 200) -> None:
-        """The head of an answer."""
+        """Send the status line and headers of an answer."""
         self.send_response(status)
         for name, value in headers:
             self.send_header(name, value)
         self.end_headers()
 
     def wait(self, seconds: float) -> None:
-        """Be slow, for as long as the server lives."""
+        """Wait, unless the server ends."""
         self.wfile.flush()
         self.server.closing.wait(seconds)
 
@@ -62,7 +62,7 @@ class OddServer:
         self._server = _Server(("127.0.0.1", 0), Request)
         self._server.answers = answers
         self.requests: list[tuple[str, str | None]] = []
-        """Paths and ranges asked for, in order."""
+        """The requested paths and ranges, in order."""
         self._server.requests = self.requests
         self._server.closing = threading.Event()
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="odd web server")
@@ -85,7 +85,7 @@ class OddServer:
 
 
 def chunked(data: bytes, kind: str = "video/mp4", *, cut: bool = False) -> Answer:
-    """In chunks, without a length; `cut` leaves out the last eighth of it and the end."""
+    """Answers in chunks, without a length; `cut` omits the last eighth of the data and the final chunk."""
 
     def answer(request: Request) -> None:
         request.begin(("Content-Type", kind), ("Transfer-Encoding", "chunked"))
@@ -100,7 +100,7 @@ def chunked(data: bytes, kind: str = "video/mp4", *, cut: bool = False) -> Answe
 
 
 def until_closed(data: bytes, kind: str = "video/webm") -> Answer:
-    """As HTTP/1.0 has it: neither length nor chunks, the end of the connection is the end."""
+    """Answers as HTTP/1.0 without a length: the end of the connection is the end of the data."""
 
     def answer(request: Request) -> None:
         request.begin(("Content-Type", kind), ("Connection", "close"))
@@ -110,7 +110,7 @@ def until_closed(data: bytes, kind: str = "video/webm") -> Answer:
 
 
 def whole(data: bytes, *headers: tuple[str, str], head_late_s: float = 0.0, body_late_s: float = 0.0) -> Answer:
-    """All of it, whatever part is asked for."""
+    """Answers with the whole file, ignoring the requested range."""
 
     def answer(request: Request) -> None:
         request.wait(head_late_s)
@@ -122,12 +122,12 @@ def whole(data: bytes, *headers: tuple[str, str], head_late_s: float = 0.0, body
 
 
 def packed(data: bytes) -> Answer:
-    """Packed, though nobody asked for that."""
+    """Answers with gzip, although the request does not accept it."""
     return whole(gzip.compress(data), ("Content-Encoding", "gzip"))
 
 
 def refusing_parts(data: bytes) -> Answer:
-    """Claims to give parts, and refuses each with 416."""
+    """Claims to support range requests, and refuses each with 416."""
 
     def answer(request: Request) -> None:
         if request.headers.get("Range", "bytes=0-") == "bytes=0-":
@@ -139,7 +139,7 @@ def refusing_parts(data: bytes) -> Answer:
 
 
 def part_without_length(data: bytes) -> Answer:
-    """A part (206) of a file of unknown length, in chunks."""
+    """Answers with a range (206) of a file of unknown length, in chunks."""
 
     def answer(request: Request) -> None:
         headers = ("Content-Type", "video/webm"), ("Transfer-Encoding", "chunked")
@@ -150,12 +150,12 @@ def part_without_length(data: bytes) -> Answer:
 
 
 def moved(to: str, status: int = 302) -> Answer:
-    """It is elsewhere."""
+    """Answers with a redirect."""
     return lambda request: request.begin(("Location", to), ("Content-Length", "0"), status=status)
 
 
 def jpegs(num: int) -> Iterator[bytes]:
-    """Pictures that say their number, `tests.clips.number_of`."""
+    """JPEG pictures that encode their number, for `tests.clips.number_of`."""
     for index in range(num):
         buffer = io.BytesIO()
         Image.fromarray(np.asarray(numbered(index, 96, 64))).save(buffer, "JPEG", quality=90)
@@ -169,7 +169,7 @@ def series(
     kind: str = "multipart/x-mixed-replace; boundary=frame",
     tail: bytes = b"\r\n",
 ) -> Answer:
-    """A camera's series: `part` gives what stands before a picture of so many bytes."""
+    """Answers with an MJPEG stream: `part` returns the header before a picture of a given size in bytes."""
 
     def answer(request: Request) -> None:
         request.begin(*((("Content-Type", kind),) if kind else ()), *headers, ("Connection", "close"))

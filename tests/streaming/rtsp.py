@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 PYTHON = "/usr/bin/python3"
-"""The system's own, because GStreamer's bindings are there."""
+"""The system's Python, because it has GStreamer's bindings."""
 
 RTSP_PACKAGES = (
     "python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly"
@@ -39,11 +39,11 @@ class RtspServer:
         self.port = int(words[1])
 
     def url(self, userinfo: str = "") -> str:
-        """Where it serves."""
+        """The URL of its stream."""
         return f"rtsp://{userinfo}{'@' if userinfo else ''}127.0.0.1:{self.port}/live"
 
     def change(self, *arguments: str) -> None:
-        """Start it with these arguments from the next time on."""
+        """Use these arguments from the next start on."""
         self._arguments = arguments
 
     def freeze(self) -> None:
@@ -52,7 +52,7 @@ class RtspServer:
         os.kill(self._process.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on after `freeze`."""
+        """Continue after `freeze`."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGCONT)
 
@@ -65,7 +65,7 @@ class RtspServer:
         self._order(f"pattern {pattern}")
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the server at once."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()

@@ -27,24 +27,24 @@ _MOST_BYTES = 1300
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """What the camera does."""
+    """How the camera behaves."""
 
     fps: float = 10.0
-    """Pictures that it sends a second."""
+    """Pictures sent per second."""
     stamp_of: Callable[[float], float] = lambda sent_s: sent_s
-    """The timestamp of a picture sent so long after the first."""
+    """The timestamp of a picture, from the time at which it is sent after the first."""
     with_sets: bool = True
-    """Whether the description holds the parameter sets."""
+    """Whether the stream description contains the parameter sets."""
     gop: int = 10
     begin: int = 0
-    """The picture of the film that whoever connects gets first."""
+    """Index of the picture with which the film starts for a new connection."""
 
 
 class HabitCamera:
     """Serves `rtsp://127.0.0.1:PORT/live` (H.264 over TCP)."""
 
     def __init__(self, pictures: Sequence[np.ndarray], habits: Habits) -> None:
-        """`pictures`: uint8 `[height, width, 3]`, the film."""
+        """`pictures`: the film, uint8 `[height, width, 3]` each."""
         self.habits = habits
         self.film = _encoded(pictures, habits.gop)
         self.closing = threading.Event()
@@ -54,7 +54,7 @@ class HabitCamera:
 
     @property
     def url(self) -> str:
-        """Where it serves."""
+        """The URL of its stream."""
         return f"rtsp://127.0.0.1:{self._server.server_address[1]}/live"
 
     def __enter__(self) -> Self:

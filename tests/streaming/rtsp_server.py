@@ -37,7 +37,7 @@ def caps_of(width: int, height: int, fps: int) -> str:
 
 
 class Stage:
-    """What is being served, and the orders that change it."""
+    """The stream that is served, and the commands that change it."""
 
     def __init__(self, fps: int) -> None:
         self._fps = fps
@@ -45,13 +45,13 @@ class Stage:
         self._media: GstRtspServer.RTSPMedia | None = None
 
     def prepared(self, _factory: GstRtspServer.RTSPMediaFactory, media: GstRtspServer.RTSPMedia) -> None:
-        """A first viewer came: the pipeline was made, and shows what was ordered last."""
+        """Apply the last command to the pipeline, which was made for the first viewer."""
         self._media = media
         for words in self._orders.values():
             self._carry_out(words)
 
     def read_order(self, channel: GLib.IOChannel, _condition: GLib.IOCondition) -> bool:
-        """Carry out one line of standard input; False at its end."""
+        """Execute one line of standard input as a command; return False at its end."""
         words = channel.readline().split()
         if not words:
             return False
@@ -73,7 +73,7 @@ class Stage:
 def require_login(
     server: GstRtspServer.RTSPServer, factory: GstRtspServer.RTSPMediaFactory, user: str, password: str, digest: bool
 ) -> None:
-    """Let only `user` with `password` see what `factory` serves."""
+    """Restrict the stream of `factory` to `user` with `password`."""
     auth = GstRtspServer.RTSPAuth()
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", ROLE)

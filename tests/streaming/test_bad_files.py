@@ -1,4 +1,4 @@
-"""What is not a video says so in one line, and leaves nothing behind."""
+"""Files that are not videos: the error is one line, and nothing stays open."""
 
 from __future__ import annotations
 

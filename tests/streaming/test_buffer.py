@@ -1,4 +1,4 @@
-"""Hand-over between threads: what may be dropped is counted, what may not never is."""
+"""Queues between threads: `LatestFrame` counts the frames it drops, `FrameQueue` drops none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The capture thread: what it hands over, how it ends, and whose its failures are."""
+"""The capture thread: the items it passes on, how it ends, and who gets its errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.clips import number_of, write_clip
 
 
 class Scripted(BaseSource):
-    """Gives frames until `num_frames`, an error, or its close; waits where it is told to."""
+    """A source that yields frames until `num_frames`, an error, or `close`; it can wait before a frame."""
 
     def __init__(
         self, num_frames: int, *, is_live: bool, error: Exception | None = None, gate: threading.Event | None = None

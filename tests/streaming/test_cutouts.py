@@ -1,4 +1,4 @@
-"""Scenes in which cut-outs play: they are drawn where the truth says they are, and the truth has their words."""
+"""Scenes with cut-outs: they are drawn where the ground truth says, and the ground truth has their words."""
 
 from __future__ import annotations
 

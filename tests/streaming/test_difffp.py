@@ -1,4 +1,4 @@
-"""DiffFP by its rules: the published one to the bit, and what live pruning appends, keeps and refuses."""
+"""The rules of DiffFP: the published one to the bit, and the frames and cells that live pruning keeps."""
 
 from __future__ import annotations
 

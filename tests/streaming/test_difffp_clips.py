@@ -1,4 +1,4 @@
-"""Live pruning on real fixed cameras. Needs the clips in `../shared/clips`, or in the folder `CLIPS_DIR` names."""
+"""Live pruning on clips of real fixed cameras, from `../shared/clips` or the folder in `CLIPS_DIR`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What live pruning takes for noise, and what for change: still scenes, exposure, H.264, and things that move."""
+"""Live pruning tells noise from change: still scenes, exposure, H.264, and moving objects."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.streaming.difffp_cases import (
 GRID = CellGrid(rows=5, cols=8)
 GRIDS = [GRID, CellGrid(rows=9, cols=16)]
 MOST_CHANGED = 0.01
-"""Asked is 5 %; what is reached leaves room for other seeds."""
+"""The requirement is 5 %; this tighter limit leaves room for other seeds."""
 
 
 def ground_of(name: str, grid: CellGrid, rng: np.random.Generator) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The window is complete: at every moment each cell has a token in it that shows what the camera shows now."""
+"""The window is complete: at any time it has, for each cell, a token that shows what the camera shows now."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GRIDS = [CellGrid(rows=5, cols=8), CellGrid(rows=6, cols=10), CellGrid(rows=2, c
 
 @dataclass(frozen=True)
 class Scenario:
-    """What happens before the camera, and how much is said meanwhile."""
+    """What the camera sees, and how much text is appended meanwhile."""
 
     grid: CellGrid
     seed: int

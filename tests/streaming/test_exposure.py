@@ -1,4 +1,4 @@
-"""The exposure that live pruning follows: what moves is not taken for it, and it never runs away."""
+"""The exposure estimate of live pruning: moving objects do not affect it, and it never diverges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Formats that FFmpeg does not read are read otherwise, or named with a way out."""
+"""Formats that FFmpeg cannot read are read in another way, or named in an error with a remedy."""
 
 from __future__ import annotations
 

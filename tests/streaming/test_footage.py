@@ -1,4 +1,4 @@
-"""Labelled footage: what its files say, what is kept back, and close-ups whose boxes lie where their things are."""
+"""Labelled footage: reading its files, the part kept back, and close-ups whose boxes match their objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames are picked by their media time, without drift."""
+"""Frames are sampled by their media time, without drift."""
 
 from __future__ import annotations
 

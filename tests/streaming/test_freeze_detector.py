@@ -1,4 +1,4 @@
-"""A camera that hangs while its clock runs, told from a scene that is still."""
+"""A frozen camera whose timestamps continue is told from a still scene."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def noisy(levels: float = 1.0) -> np.ndarray:
 def first_change(
     watch: FreezeDetector, images: Iterator[np.ndarray], start_s: float, step_s: float = 0.5
 ) -> float | None:
-    """When the first change is found, None where none is."""
+    """The time of the first change of state; None if there is none."""
     for index, image in enumerate(images):
         if watch.update(image, start_s + index * step_s) is not None:
             return start_s + index * step_s
@@ -146,7 +146,7 @@ class Camera:
             self._clock.advance(0.5)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing."""
 
 
 def play(clock: FakeClock, frozen_s: tuple[float, float], until_s: float, **options: object) -> list[Item]:

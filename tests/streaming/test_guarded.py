@@ -1,4 +1,4 @@
-"""URLs of strangers: only cameras are reached, whatever a name, a redirect or a playlist says."""
+"""Untrusted URLs: only allowed addresses are reached, despite host names, redirects and playlists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoding on a graphics card: taken where there is one, left where it cannot."""
+"""Decoding on a graphics card: used if there is one, given up if it cannot decode the stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Playlists that strangers name: encrypted or not, in one file or many, they play, or are refused in words."""
+"""Playlists at untrusted URLs: encrypted or not, in one file or many, they play or are refused with a reason."""
 
 from __future__ import annotations
 

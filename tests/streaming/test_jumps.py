@@ -1,4 +1,4 @@
-"""Recordings whose timestamps jump back: found before they are watched, and nothing else is taken for one."""
+"""Recordings whose timestamps jump back are found before playing, and no other recording is mistaken for one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Media time of live sources: by timestamps that keep step with our clock, by arrival where they do not."""
+"""Media time of live sources: by timestamps that keep pace with our clock, else by arrival."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_without_timestamps_live_time_is_the_time_of_arrival() -> None:
 
 
 Seen = list[tuple[float, LivePlaced]]
-"""When pictures came, and where they were placed."""
+"""The arrival times of pictures, and their media times."""
 
 
 def watch(stamp_of: Stamp, until_s: float, fps: float = 10.0, late: Stamp = lambda taken_s: 0.0) -> Seen:
@@ -66,7 +66,7 @@ def watch(stamp_of: Stamp, until_s: float, fps: float = 10.0, late: Stamp = lamb
 
 
 def told(placed: Seen) -> Iterator[tuple[float, LivePlaced]]:
-    """What was told, and when."""
+    """The places with a message, and their times."""
     return ((at_s, place) for at_s, place in placed if place.message)
 
 

@@ -1,4 +1,4 @@
-"""What nobody may see is grey before anything else gets the frame."""
+"""Masked regions are grey before anything else gets the frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person types becomes the right kind of source, and nothing heavy is loaded for the others."""
+"""A user's text becomes the right kind of source, and libraries of other kinds are not loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grounds that are cut from photographs: fixed by their seed, alike at every size, and never without photographs."""
+"""Grounds cut from photographs: determined by their seed, alike at every size, and refused without photographs."""
 
 from __future__ import annotations
 

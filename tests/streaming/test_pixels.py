@@ -1,4 +1,4 @@
-"""Pixels come out as screens show them: square, in ordinary colours, in 8 bits, over one ground."""
+"""Pixels are converted as screens show them: square, in BT.709 colours, in 8 bits, over white."""
 
 from __future__ import annotations
 

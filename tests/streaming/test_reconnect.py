@@ -1,4 +1,4 @@
-"""Live sources that are lost and come back, on a clock of their own."""
+"""Live sources that are lost and reconnect, on a fake clock."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class FakeConnection:
 
 
 class FakeServer:
-    """Gives one connection after another, or the error that stands in its place."""
+    """Returns one scripted connection after another, or raises the error in its place."""
 
     def __init__(self, *answers: FakeConnection | SourceError) -> None:
         self._answers = list(answers)

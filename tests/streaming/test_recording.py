@@ -1,4 +1,4 @@
-"""A clip shows what was recorded, at its times, and is there as a whole or not at all."""
+"""A clip has the recorded pictures at their times, and is complete or does not exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings: what comes out of a file is what is in it, at the times that it says."""
+"""Recordings: the frames of a file are delivered unchanged, at the file's timestamps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.clips import QUADRANTS, cut, damage, number_of, quadrants, real_clip,
 
 
 def play(path: Path, clock: FakeClock | None = None, **options: object) -> tuple[SourceInfo, list[Frame], list[Notice]]:
-    """Everything that a file gives."""
+    """All items of a file."""
     with ReplaySource(str(path), SourceOptions(**options), clock) as source:  # type: ignore[arg-type]
         info = source.open()
         items = list(source.frames())

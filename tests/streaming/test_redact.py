@@ -1,4 +1,4 @@
-"""Credentials never appear, whatever is in them."""
+"""Credentials are always redacted, whatever characters they contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Synthetic scenes: the same from the same seed, and what their truth says is what their pictures show."""
+"""Synthetic scenes: one seed gives one scene, and the pictures show what the ground truth says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings whose pictures come unevenly: what is shown at a time is given then, and times are those of a player."""
+"""Recordings with an uneven rate: each tick gets the picture shown at that time, at the times of a player."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SLIDES_S = [0.0, 0.44, 0.96, 1.48, 8.96, 9.28, 30.0]
 
 
 def watch(path: Path, fps: float | None = 2.0, **options: object) -> tuple[SourceInfo, list[Frame], list[Notice]]:
-    """What a recording gives, sampled."""
+    """The sampled items of a recording."""
     with open_source(str(path), options=SourceOptions(sample_fps=fps, **options)) as source:  # type: ignore[arg-type]
         info = source.open()
         items = list(source.frames())

@@ -1,4 +1,4 @@
-"""Still pictures come out as screens show them, whatever their depth, their pixels' form and their transparency."""
+"""Still pictures are converted as screens show them, whatever their bit depth, pixel aspect and transparency."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Still lifes: pictures with a truth that the pictures bear out, the same for the same seed."""
+"""Still lifes: the pictures show what their ground truth says, and one seed gives one series."""
 
 from __future__ import annotations
 

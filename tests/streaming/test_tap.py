@@ -1,4 +1,4 @@
-"""One source for people and for the model, pauses and speeds, and a capture that opens in its own thread."""
+"""One source for viewers and the model, pause and speed, and a capture that opens in its own thread."""
 
 from __future__ import annotations
 

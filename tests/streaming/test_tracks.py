@@ -1,4 +1,4 @@
-"""Of several picture tracks the one with pictures over time is watched, and the others are named."""
+"""Of several video tracks, the one that is not a thumbnail is watched, and the others are named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Web servers with odd habits: what is a recording, what is live, and what cannot be watched, said in words."""
+"""Odd web servers: recordings, live streams, and errors for answers that cannot be watched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Local cameras, played by a fake in place of OpenCV's."""
+"""Webcams, with a fake in place of OpenCV's camera."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BLUE_IN_BGR = (255, 0, 0)
 
 
 class FakeCamera:
-    """Gives so many pictures, then fails."""
+    """A camera that returns a number of pictures, then fails."""
 
     def __init__(self, num_images: int, is_open: bool = True, fourcc: str = "MJPG") -> None:
         self._num_left = num_images
