@@ -141,7 +141,7 @@ def test_a_clip_that_cannot_be_written_says_why_and_leaves_nothing(tmp_path: Pat
         writer.add("hall", encode_jpeg(picture(50)).data if number != 2 else b"no jpeg", number / 4)
     writer.close()
     assert [bool(result.failure) for result in done] == [True, True, True]
-    assert "no picture came" in done[2].failure and "JPEG" in done[1].failure
+    assert "no pictures" in done[2].failure and "JPEG" in done[1].failure
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
