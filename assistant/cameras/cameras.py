@@ -1,4 +1,4 @@
-"""All watched cameras: their channels, made from the configuration, and made anew when it changes. Any thread."""
+"""The watched cameras: creates their channels from the configuration and updates them when it changes. Any thread."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from streaming.recording import ClipWriter
 
 ALERT_S = 60.0
-"""For how long an alert shows on a camera's card."""
+"""Seconds that an alert shows on a camera's card."""
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 @dataclass(slots=True)
 class _Camera:
     configured: ChannelConfig
-    """Without what viewers drew."""
+    """Its configuration, without what viewers drew."""
     channel: Channel
     sinks: tuple[EventSink, ...]
     recorder: ClipRecorder | None
@@ -53,19 +53,19 @@ class _Camera:
 
 @dataclass(frozen=True, slots=True)
 class ReloadResult:
-    """What a new configuration changed."""
+    """Names of the cameras that a new configuration added, removed, changed or could not apply to."""
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
     changed: tuple[str, ...]
     refused: tuple[str, ...]
-    """Reasons, by camera, why some are watched as before or not at all."""
+    """For each camera that is not watched as configured, its name and the reason."""
     restart_needed: tuple[str, ...] = ()
-    """Keys that differ from those the program was started with, and that take effect at its next start alone."""
+    """Changed keys that take effect only when the program is restarted."""
 
 
 class Cameras:
-    """Every camera of the configuration, on one host, with one timeline."""
+    """Every camera of the configuration, on one scheduler, with one timeline."""
 
     def __init__(
         self,
@@ -78,9 +78,9 @@ class Cameras:
         on_secrets: Callable[[list[str | None]], None] = lambda secrets: None,
         opener: OpenSource = open_source,
     ) -> None:
-        """`clips` records round events where the configuration asks for it. `sink_for` makes further sinks of a camera.
+        """clips: records clips around events if the configuration asks for them. sink_for: makes further sinks.
 
-        `on_secrets` is told each password before anything could show it.
+        on_secrets: called with each password before the camera is opened, so that logs can redact it.
         """
         self._host = host
         self._timeline = timeline
@@ -96,34 +96,34 @@ class Cameras:
 
     @property
     def timeline(self) -> Timeline | None:
-        """Where their events are kept."""
+        """The timeline that stores their events; None if none does."""
         return self._timeline
 
     @property
     def channels(self) -> tuple[Channel, ...]:
-        """Their channels, in the configuration's order."""
+        """The cameras' channels, in the configuration's order."""
         with self._lock:
             return tuple(camera.channel for camera in self._cameras.values())
 
     @property
-    def are_over(self) -> bool:
-        """Whether nothing will come of any of them any more."""
+    def have_all_ended(self) -> bool:
+        """Whether every camera has ended or failed."""
         over = (ChannelState.ENDED, ChannelState.FAILED)
         return all(channel.snapshot().state in over for channel in self.channels)
 
     @property
     def restart_needed(self) -> tuple[str, ...]:
-        """Keys of the last configuration that wait for the program's next start."""
+        """Keys of the last configuration that take effect only when the program is restarted."""
         return self._restart_needed
 
     def snapshots(self) -> list[ChannelSnapshot]:
-        """Every camera as it is now."""
+        """The current state of every camera."""
         return [channel.snapshot() for channel in self.channels]
 
     def load(self, config: AppConfig) -> ReloadResult:
-        """Watch what the configuration says, the first time or anew; those that stay keep their memory.
+        """Apply a configuration: start, stop and change cameras. Cameras that stay keep their memory.
 
-        What is read at the start alone stays as the first configuration had it, for cameras that are added later too.
+        Keys that are read only at the start keep their first values, for cameras added later too.
         """
         with self._lock:
             began_with = self._began_with = self._began_with or config
@@ -150,22 +150,22 @@ class Cameras:
         return ReloadResult(tuple(added), tuple(gone), tuple(changed), tuple(refused), restart_needed)
 
     def stop(self, timeout_s: float = 9.0) -> bool:
-        """End them all side by side; whether that was done in time."""
+        """Stop all cameras in parallel; return whether each stopped within `timeout_s`."""
         with self._lock:
             return self._stop(list(self._cameras), timeout_s)
 
     def stream(self, name: str) -> Channel:
-        """The channel of a camera. Raises `ConfigError` where there is none of that name."""
+        """The channel of a camera. Raises `ConfigError` if there is none of that name."""
         return self._named(name).channel
 
     def cards(self) -> list[CameraCard]:
-        """Every camera as viewers see it among the others."""
+        """The card of every camera, for the page's overview."""
         with self._lock:
             cameras = list(self._cameras.values())
         return [self._card(camera.channel, camera.configured) for camera in cameras]
 
     def draw(self, name: str, drawn: Sequence[Region]) -> None:
-        """As `CameraViews.draw`: in force until the configuration is read anew."""
+        """See `CameraViews.draw`; drawn regions last until the configuration is reloaded."""
         with self._lock:
             camera = self._named(name)
             shot = camera.channel.snapshot()
@@ -173,7 +173,7 @@ class Cameras:
             camera.channel.reconfigure(replace(camera.channel.config, masks=masks, zones=zones))
 
     def regions_yaml(self, name: str) -> str:
-        """As `CameraViews.regions_yaml`."""
+        """See `CameraViews.regions_yaml`."""
         config = self._named(name).channel.config
         return regions_yaml(name, config.masks, config.zones)
 
@@ -182,15 +182,15 @@ class Cameras:
             camera = self._cameras.get(name)
             known = ", ".join(self._cameras) or "none"
         if camera is None:
-            raise ConfigError(f"camera {name!r}: there is none of that name; known are {known}")
+            raise ConfigError(f"camera {name!r}: no camera has this name; choose among {known}")
         return camera
 
     def reader(self) -> TimelineReader | None:
-        """Their events; None where none are kept."""
+        """Reader of their events; None if none are stored."""
         return self._timeline.reader if self._timeline is not None else None
 
     def _wanted(self, config: AppConfig) -> tuple[dict[str, ChannelConfig], list[str]]:
-        """A channel's configuration for each camera whose login is where it should be, and what is wrong elsewhere."""
+        """The channel configuration of each camera whose login could be read, and the reasons for the others."""
         wanted, refused = {}, []
         speaking, model = config.speaking, config.model
         for name, camera in config.cameras.items():
@@ -247,7 +247,7 @@ class Cameras:
         return True
 
     def _change(self, channel_config: ChannelConfig, refused: list[str]) -> bool:
-        """Watch a camera by another configuration; whether that could be tried."""
+        """Reconfigure a camera's channel; return whether the change was accepted for trying."""
         name = channel_config.name
         camera = self._cameras[name]
         try:
@@ -298,14 +298,14 @@ class Cameras:
 
 
 def _log_refusal(name: str, done: Future[None]) -> None:
-    """What the session of a camera refused of its new configuration."""
+    """Log why a camera's session refused its new configuration."""
     error = None if done.cancelled() else done.exception()
     if isinstance(error, AssistantError | ModelError):
         logger.error("not watched as configured: %s: %s", name, error)
 
 
 def _relative(region: MaskRegion, shot: ChannelSnapshot) -> tuple[tuple[float, float], ...]:
-    """A region's corners in parts of the picture."""
+    """A region's corners as fractions of the picture's width and height; empty if its size is not known."""
     if region.units == "relative" or not (shot.width_px and shot.height_px):
         return region.points if region.units == "relative" else ()
     return tuple((x / shot.width_px, y / shot.height_px) for x, y in region.points)

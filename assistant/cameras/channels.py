@@ -1,4 +1,4 @@
-"""How a camera of the configuration is watched: its channel's settings, with its login put in. Any thread."""
+"""Turns a camera's configuration into that of its channel, login included. Plain function; any thread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 def channel_config(
     name: str, camera: CameraConfig, *, talkative: float, instruct: str | None, **of_model: object
 ) -> ChannelConfig:
-    """How a camera's channel is watched; the rest from what all share. Raises `ConfigError`."""
+    """The configuration of a camera's channel. Raises `ConfigError` if its login cannot be read.
+
+    talkative, instruct: values of `speaking`, for cameras without their own. of_model: passed to `ChannelConfig`.
+    """
     return ChannelConfig(
         name=name,
         spec=camera.spec(name),

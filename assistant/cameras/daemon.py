@@ -1,6 +1,6 @@
-"""Watching without a browser: until it is told to stop, with the configuration read anew when it is told to.
+"""The loop of the `watch` command: waits for the end, reloads the configuration on request, and notifies systemd.
 
-`run` is for the main thread; `stop` and `reload` are for any, signal handlers too.
+`run` is for the main thread; `stop` and `reload` may be called from any thread and from signal handlers.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ logger = logging.getLogger(__name__)
 
 
 class WatchDaemon:
-    """Looks after the cameras while they are watched."""
+    """Runs until the cameras end or somebody stops it; reloads the configuration on request."""
 
     def __init__(self, host: Scheduler, cameras: Cameras, load: Callable[[], ReloadResult]) -> None:
-        """`load` reads the configuration and has it watched; it raises what is wrong with it."""
+        """load: reads and applies the configuration; raises an `AssistantError` or `StreamingError` if that fails."""
         self._host = host
         self._cameras = cameras
         self._load = load
@@ -41,22 +41,22 @@ class WatchDaemon:
         self._notify = SystemdNotifier()
 
     def stop(self) -> None:
-        """End soon."""
+        """Make `run` return; returns at once."""
         self._stopping = True
         self._news.set()
 
     def reload(self) -> None:
-        """Read the configuration anew soon."""
+        """Make `run` reload the configuration; returns at once."""
         self._reloading = True
         self._news.set()
 
     def run(self) -> None:
-        """Watch until `stop`, or until every camera was a recording and is over."""
+        """Block until `stop`, until every camera has ended or failed, or until the model fails."""
         self._notify.notify("READY=1")
         while not self._stopping and not self._is_over():
             if self._host.state is not ModelState.STALLED:
                 self._notify.notify("WATCHDOG=1")
-            # With a limit, so that signals come through on every system.
+            # With a time limit, so that signal handlers run on every system.
             self._news.wait(LOOK_S)
             self._news.clear()
             if self._reloading:
@@ -65,33 +65,33 @@ class WatchDaemon:
         self._notify.notify("STOPPING=1")
 
     def _is_over(self) -> bool:
-        return self._host.state in (ModelState.FAILED, ModelState.STOPPED) or self._cameras.are_over
+        return self._host.state in (ModelState.FAILED, ModelState.STOPPED) or self._cameras.have_all_ended
 
     def _read_anew(self) -> None:
         self._notify.notify("RELOADING=1")
         try:
             done = self._load()
         except (AssistantError, StreamingError) as error:
-            logger.error("the configuration was not read anew, and all goes on as before: %s", error)
+            logger.error("the configuration was not reloaded, the previous one stays in force: %s", error)
         else:
             logger.info(
-                "the configuration was read anew",
+                "the configuration was reloaded",
                 extra={"added": done.added, "removed": done.removed, "changed": done.changed},
             )
             if done.restart_needed:
                 keys = ", ".join(done.restart_needed)
-                logger.warning("not changed: %s; read at the start alone; restart the program to apply it", keys)
+                logger.warning("not changed: %s; read only at the start; restart the program to apply it", keys)
         self._notify.notify("READY=1")
 
 
 class SystemdNotifier:
-    """Tells systemd how we are, where it started us; nothing elsewhere (sd_notify(3))."""
+    """Sends the program's state to systemd (sd_notify(3)); does nothing if systemd did not start the program."""
 
     def __init__(self, address: str | None = None) -> None:
         self._address = address if address is not None else os.environ.get("NOTIFY_SOCKET", "")
 
     def notify(self, state: str) -> None:
-        """One message; nobody waits for it."""
+        """Send one message, as `READY=1`; errors are ignored."""
         if not self._address:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
@@ -101,7 +101,7 @@ class SystemdNotifier:
 
 @contextmanager
 def reloading(daemon: WatchDaemon) -> Iterator[None]:
-    """While inside, SIGHUP has the configuration read anew; where there is no such signal, nothing does."""
+    """Within this context, SIGHUP reloads the configuration; systems without SIGHUP cannot reload."""
     number = getattr(signal, "SIGHUP", None)
     if number is None:
         yield

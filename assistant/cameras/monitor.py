@@ -1,4 +1,4 @@
-"""Metrics in Prometheus' format and a health endpoint, on a thread of their own, on loopback unless told else."""
+"""Serves metrics in Prometheus' format and a health endpoint, on its own thread, on the loopback address by default."""
 
 from __future__ import annotations
 
@@ -29,46 +29,52 @@ PREFIX = "assistant_"
 
 _COUNTERS: dict[str, tuple[str, Callable[[ChannelSnapshot], float]]] = {
     "frames_read": ("Pictures decoded.", lambda shot: shot.num_read),
-    "frames_sampled": ("Frames that the model has looked at.", lambda shot: shot.num_sampled),
+    "frames_sampled": ("Frames that the model has looked at, used or not.", lambda shot: shot.num_sampled),
     "frames_used": ("Frames appended to the stream that the model sees.", lambda shot: shot.num_used),
-    "frames_empty": ("Frames that looked like those before them.", lambda shot: shot.num_empty),
-    "frames_dropped": ("Frames for the model that came faster than they were used.", lambda shot: shot.num_dropped),
+    "frames_empty": ("Frames left out because they look like those before them.", lambda shot: shot.num_empty),
+    "frames_dropped": (
+        "Frames dropped because they came faster than the model used them.",
+        lambda shot: shot.num_dropped,
+    ),
     "frames_damaged": ("Frames that could not be decoded.", lambda shot: shot.num_damaged),
     "comments": ("Remarks.", lambda shot: shot.num_comments),
     "answers": ("Answers.", lambda shot: shot.num_answers),
-    "reconnects": ("Attempts to come back after a loss.", lambda shot: shot.num_reconnects),
-    "model_faults": ("Steps of the model that went wrong.", lambda shot: shot.num_faults),
-    "listener_faults": ("Times that somebody who listens or looks raised.", lambda shot: shot.num_listener_faults),
-    "evictions": ("Times that old tokens left the cache.", lambda shot: shot.evictions),
+    "reconnects": ("Attempts to reconnect after a lost connection.", lambda shot: shot.num_reconnects),
+    "model_faults": ("Steps of the model that failed.", lambda shot: shot.num_faults),
+    "listener_faults": ("Exceptions raised by subscribers and viewers.", lambda shot: shot.num_listener_faults),
+    "evictions": ("Evictions of old tokens from the cache.", lambda shot: shot.evictions),
     "events": ("Events of all kinds.", lambda shot: shot.num_events),
-    "events_not_stored": ("Events that a sink did not take.", lambda shot: shot.num_unstored),
+    "events_not_stored": ("Events that a sink failed to store.", lambda shot: shot.num_unstored),
 }
 _GAUGES: dict[str, tuple[str, Callable[[ChannelSnapshot], float | None]]] = {
-    "newest_seen_age_seconds": ("Age of the newest frame the model has seen.", lambda shot: shot.newest_seen_age_s),
-    "fps_in": ("Pictures a second from the source.", lambda shot: shot.fps_in),
-    "fps_wanted": ("Frames a second wanted for the model.", lambda shot: shot.fps_wanted),
-    "fps_used": ("Frames a second that the model has seen.", lambda shot: shot.fps_used),
-    "rate_factor": ("Share of fps_wanted that overload leaves.", lambda shot: shot.rate_factor),
-    "tokens_per_frame": ("Visual tokens a frame, on average.", lambda shot: shot.tokens_per_frame),
-    "cache_bytes": ("Memory of the session's cache.", lambda shot: shot.cache.num_bytes),
-    "questions_waiting": ("Questions that wait for their turn.", lambda shot: shot.num_waiting),
-    "up": ("1 where the camera is seen by the model.", lambda shot: float(shot.health != "down")),
+    "newest_seen_age_seconds": (
+        "Age of the newest frame that the model has seen.",
+        lambda shot: shot.newest_seen_age_s,
+    ),
+    "fps_in": ("Pictures per second from the source.", lambda shot: shot.fps_in),
+    "fps_wanted": ("Frames per second wanted for the model.", lambda shot: shot.fps_wanted),
+    "fps_used": ("Frames per second that the model has seen.", lambda shot: shot.fps_used),
+    "rate_factor": ("Fraction of fps_wanted that is left under overload.", lambda shot: shot.rate_factor),
+    "tokens_per_frame": ("Visual tokens per frame, on average.", lambda shot: shot.tokens_per_frame),
+    "cache_bytes": ("Memory of the session's KV cache.", lambda shot: shot.cache.num_bytes),
+    "questions_waiting": ("Questions that wait to be answered.", lambda shot: shot.num_waiting),
+    "up": ("1 if the model sees the camera, else 0.", lambda shot: float(shot.health != "down")),
 }
 
 
 class MonitoredCameras(Protocol):
-    """What is told about (`assistant.cameras.cameras.Cameras`)."""
+    """The cameras that are monitored (`assistant.cameras.cameras.Cameras`)."""
 
     def snapshots(self) -> list[ChannelSnapshot]:
-        """Every camera as it is now."""
+        """The current state of every camera."""
 
     @property
     def restart_needed(self) -> tuple[str, ...]:
-        """Keys of the configuration that wait for the program's next start."""
+        """Keys of the configuration that take effect only when the program is restarted."""
 
 
 class _Facts(Collector):
-    """Reads everything when it is asked for."""
+    """Collects all metrics when they are requested."""
 
     def __init__(self, host: Scheduler, watched: MonitoredCameras, timeline: Timeline | None) -> None:
         self._host = host
@@ -95,9 +101,11 @@ class _Facts(Collector):
         yield from self._of_all()
 
     def _of_parts(self, shots: list[ChannelSnapshot]) -> Iterator[Metric]:
-        states = GaugeMetricFamily(PREFIX + "state", "1 for the state that a camera is in.", labels=["camera", "state"])
+        states = GaugeMetricFamily(
+            PREFIX + "state", "1 for the camera's current state, else 0.", labels=["camera", "state"]
+        )
         delays = GaugeMetricFamily(
-            PREFIX + "delay_milliseconds", "Where the last frame's time went.", labels=["camera", "stage"]
+            PREFIX + "delay_milliseconds", "Time that the last frame spent in each stage.", labels=["camera", "stage"]
         )
         tokens = GaugeMetricFamily(PREFIX + "cache_tokens", "Tokens in the cache.", labels=["camera", "kind"])
         for shot in shots:
@@ -110,26 +118,26 @@ class _Facts(Collector):
         yield from (states, delays, tokens)
 
     def _of_all(self) -> Iterator[Metric]:
-        model = GaugeMetricFamily(PREFIX + "model_state", "1 for the state that the model is in.", labels=["state"])
+        model = GaugeMetricFamily(PREFIX + "model_state", "1 for the model's current state, else 0.", labels=["state"])
         for state in ModelState:
             model.add_metric([state.value], float(self._host.state is state))
         yield model
         yield CounterMetricFamily(PREFIX + "busy_seconds", "Time spent in steps of the model.", self._host.busy_s)
-        yield GaugeMetricFamily(PREFIX + "reserved_bytes", "What all caches may come to.", self._host.reserved_bytes)
-        waiting = "Keys of the configuration that wait for the program's next start."
+        yield GaugeMetricFamily(PREFIX + "reserved_bytes", "Memory reserved for all caches.", self._host.reserved_bytes)
+        waiting = "Number of configuration keys that take effect only when the program is restarted."
         yield GaugeMetricFamily(PREFIX + "restart_needed", waiting, len(self._watched.restart_needed))
         timeline = self._timeline
         if timeline is not None:
             waiting = "Events that the timeline has not written yet."
             yield GaugeMetricFamily(PREFIX + "timeline_waiting", waiting, timeline.num_waiting)
             yield CounterMetricFamily(PREFIX + "timeline_late", "Events written late.", timeline.num_late)
-            yield CounterMetricFamily(PREFIX + "timeline_lost", "Events kept nowhere.", timeline.num_lost)
+            yield CounterMetricFamily(PREFIX + "timeline_lost", "Events that could not be stored.", timeline.num_lost)
 
 
 def health(host: Scheduler, watched: MonitoredCameras, timeline: Timeline | None) -> tuple[bool, dict[str, Any]]:
-    """Whether the program does its work, and how its parts are doing.
+    """Whether the program works, and the state of its parts.
 
-    A camera that is away is not the program's fault: it is told, and starting anew would not bring it back.
+    A lost camera is reported but does not make the program unhealthy: a restart would not bring it back.
     """
     shots = watched.snapshots()
     trouble = timeline.trouble if timeline is not None else ""
@@ -165,7 +173,7 @@ class Monitor:
         port: int,
         address: str = "127.0.0.1",
     ) -> None:
-        """port 0 takes any that is free. Raises `ConfigError` where it cannot listen."""
+        """port: 0 for any free port. Raises `ConfigError` if it cannot listen."""
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Facts(host, watched, timeline))
         ProcessCollector(registry=registry)
@@ -179,7 +187,9 @@ class Monitor:
                     alive, facts = health(host, watched, timeline)
                     self._answer(200 if alive else 503, "application/json", json.dumps(facts).encode())
                 else:
-                    self._answer(404, "text/plain; charset=utf-8", b"/metrics and /healthz are here\n")
+                    self._answer(
+                        404, "text/plain; charset=utf-8", b"not found; this server has /metrics and /healthz\n"
+                    )
 
             def _answer(self, code: int, kind: str, body: bytes) -> None:
                 self.send_response(code)
@@ -189,27 +199,29 @@ class Monitor:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: Any) -> None:
-                """A scraper asks every few seconds; nobody wants to read that."""
+                """Log no requests: scrapers send one every few seconds."""
 
         try:
             self._server = ThreadingHTTPServer((address, port), Handler)
         except (OSError, OverflowError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise ConfigError(f"monitor {address}:{port}: {reason}; it needs a free port here; name another") from error
+            raise ConfigError(
+                f"monitor {address}:{port}: {reason}; it needs a free port of this machine; name another"
+            ) from error
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="monitor", daemon=True)
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port that it listens on."""
         return self._server.server_address[1]
 
     def start(self) -> None:
-        """Serve from now on."""
+        """Start serving, on its own thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Serve no more."""
+        """Stop serving and close the port."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join(5.0)

@@ -1,6 +1,6 @@
-"""Masks and zones that a viewer draws on a camera's picture: checked, joined to the configured ones, and as YAML.
+"""Masks and zones that viewers draw on a camera: checks them, adds them to the configured ones, and writes YAML.
 
-Drawn ones act until the program ends or its configuration is read anew; the file is the person's own to change.
+Drawn ones last until the program ends or reloads its configuration; the configuration file is never changed.
 Plain functions; any thread.
 """
 
@@ -18,22 +18,24 @@ from streaming.errors import StreamingError
 from streaming.masks import MaskRegion, Masks
 
 MOST_DRAWN = 16
-"""Regions that may be drawn on one camera."""
+"""Most regions that may be drawn on one camera."""
 MOST_CORNERS = 32
 MOST_NAME = 40
 _DIGITS = 3
-"""Of a corner's place, in parts of the picture."""
+"""Decimal places of a corner's coordinates, fractions of the picture."""
 
 
 def with_drawn(configured: ChannelConfig, drawn: Sequence[Region], size_px: tuple[int, int]) -> tuple[
     tuple[MaskRegion, ...], tuple[tuple[str, MaskRegion], ...]
 ]:  # fmt: skip
-    """Masks and zones of a camera with what was drawn beside those of its configuration. Raises `ConfigError`.
+    """A camera's masks and zones: the configured ones and the drawn ones. Raises `ConfigError`.
 
-    size_px: width and height of its picture, 0 where they are not known yet.
+    size_px: width and height of the camera's picture, 0 if not known yet.
     """
     if len(drawn) > MOST_DRAWN:
-        raise ConfigError(f"{len(drawn)} drawn masks and zones: at most {MOST_DRAWN} fit on a camera; remove some")
+        raise ConfigError(
+            f"{len(drawn)} drawn masks and zones: at most {MOST_DRAWN} may be drawn on a camera; remove some"
+        )
     masks, zones = list(configured.masks), dict(configured.zones)
     for region in drawn:
         shape = _shape(region)
@@ -42,9 +44,11 @@ def with_drawn(configured: ChannelConfig, drawn: Sequence[Region], size_px: tupl
             continue
         name = region.name.strip()
         if not name or len(name) > MOST_NAME:
-            raise ConfigError(f"zone name {name!r}: 1 to {MOST_NAME} letters; call it after its place, as steps")
+            raise ConfigError(
+                f"zone name {name!r}: it must have 1 to {MOST_NAME} characters; name it after its place, as steps"
+            )
         if name in zones:
-            raise ConfigError(f"zone {name!r}: this camera has one of that name; give another name")
+            raise ConfigError(f"zone {name!r}: this camera has a zone of that name; choose another")
         zones[name] = shape
     if all(size_px):
         try:
@@ -55,7 +59,7 @@ def with_drawn(configured: ChannelConfig, drawn: Sequence[Region], size_px: tupl
 
 
 def regions_yaml(camera: str, masks: Sequence[MaskRegion], zones: Sequence[tuple[str, MaskRegion]]) -> str:
-    """Both as they stand in a configuration file.
+    """Masks and zones in the form of a configuration file.
 
     >>> print(regions_yaml("door", [MaskRegion.rectangle(0.7, 0, 0.3, 0.1)], []), end="")
     cameras:
@@ -74,7 +78,7 @@ def regions_yaml(camera: str, masks: Sequence[MaskRegion], zones: Sequence[tuple
 
 def _shape(region: Region) -> MaskRegion:
     if region.kind not in ("mask", "zone"):
-        raise ConfigError(f"{region.kind!r}: a part of the picture is a mask or a zone; choose one")
+        raise ConfigError(f"region kind {region.kind!r}: it must be mask or zone; choose one")
     if len(region.points) > MOST_CORNERS:
         raise ConfigError(f"a {region.kind} of {len(region.points)} corners: at most {MOST_CORNERS}; draw it simpler")
     try:

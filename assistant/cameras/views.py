@@ -1,4 +1,4 @@
-"""Watched cameras as viewers see them: side by side, and one at a time. Any thread may ask."""
+"""The watched cameras as the browser app shows them: an interface and its values. Any thread may call it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A part of the picture that means something."""
+    """A mask or a zone of a camera's picture."""
 
     kind: str
     """`mask` or `zone`."""
     name: str
     points: tuple[tuple[float, float], ...]
-    """Corners in parts of the picture's width and height."""
+    """Corners, as fractions of the picture's width and height."""
     is_drawn: bool = False
-    """Whether a viewer drew it; the others are of the configuration."""
+    """Whether a viewer drew it; otherwise it is configured."""
 
 
 @dataclass(frozen=True, slots=True)
 class CameraCard:
-    """One camera among the others."""
+    """One camera in the page's overview."""
 
     name: str
     state: str
@@ -34,11 +34,11 @@ class CameraCard:
     health: str
     """`ok`, `degraded` or `down`."""
     has_alert: bool
-    """Whether there was an alert in the last minute."""
+    """Whether an alert was raised in the last minute."""
     said: str
-    """The last remark."""
+    """Text of the last remark."""
     jpeg: bytes
-    """A small picture of what its model saw last; empty where it has seen nothing."""
+    """Thumbnail of the last frame that the model saw; empty before the first."""
     regions: tuple[Region, ...]
 
 
@@ -46,24 +46,24 @@ class CameraViews(Protocol):
     """The cameras of the configuration."""
 
     def stream(self, name: str) -> WatchableStream:
-        """The stream of a camera. Raises `ConfigError` where there is none of that name."""
+        """The stream of a camera. Raises `ConfigError` if there is none of that name."""
         ...
 
     def cards(self) -> list[CameraCard]:
-        """Every camera, in the configuration's order."""
+        """The card of every camera, in the configuration's order."""
         ...
 
     def draw(self, name: str, drawn: Sequence[Region]) -> None:
-        """Have these masks and zones beside the configured ones from now on, in place of those drawn before.
+        """Replace the masks and zones drawn on a camera; the configured ones stay.
 
-        Raises `ConfigError` for what is none, and where there is no camera of that name.
+        Raises `ConfigError` for an invalid region or an unknown camera.
         """
         ...
 
     def regions_yaml(self, name: str) -> str:
-        """All masks and zones of a camera, as a configuration file has them. Raises `ConfigError`."""
+        """All masks and zones of a camera in the form of a configuration file. Raises `ConfigError`."""
         ...
 
     def reader(self) -> TimelineReader | None:
-        """Their events; None where none are kept."""
+        """Reader of their events; None if none are stored."""
         ...

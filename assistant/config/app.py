@@ -1,4 +1,4 @@
-"""The configuration: one frozen object a component, read from YAML in one place. Plain data; any thread may hold it."""
+"""The configuration: one immutable object per component, read from YAML by `load_config`. Any thread may hold it."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 Pace = float | Literal["max"]
 _NUMBER = r"\d+(?:\.\d*)?|\.\d+"
 _RULES = {
-    "model_type": "keys with values are wanted",
-    "dict_type": "keys with values are wanted",
-    "tuple_type": "a list is wanted",
-    "path_type": "a file's name is wanted",
-    "string_too_short": "it should not be empty",
-    "invalid_key": "keys should be words",
+    "model_type": "it must be keys with values",
+    "dict_type": "it must be keys with values",
+    "tuple_type": "it must be a list",
+    "path_type": "it must be a file name",
+    "string_too_short": "it must not be empty",
+    "invalid_key": "keys must be words",
 }
-"""What pydantic says in Python's words, in a person's."""
-_MASK_REMEDY = "give x,y,width,height in parts of the picture, as 0.7,0,0.3,0.1, or corners, as '0,0 0.5,0 0,0.5'"
+"""Rules in plain words, by pydantic's error type."""
+_MASK_REMEDY = "give x,y,width,height as fractions of the picture, as 0.7,0,0.3,0.1, or corners, as '0,0 0.5,0 0,0.5'"
 
 
 def parse_pace(value: Any) -> Any:
-    """`1`, `2.5` or `max`, as the command line and YAML give them."""
+    """Parse a speed of the command line or YAML: a number above 0 or `max`. Raises `ValueError`."""
     if isinstance(value, str) and value != "max":
         try:
             value = float(value)
@@ -55,12 +55,12 @@ def parse_pace(value: Any) -> Any:
 
 
 def _merged(base: StreamSettings, overrides: dict[str, Any]) -> StreamSettings:
-    """Settings with overrides laid over; `ValueError` where they do not go together, as pydantic wants it."""
+    """`base` with overrides applied. Raises `ValueError`, as pydantic requires, if they are invalid together."""
     values = base.to_dict()
     for key, given in overrides.items():
         before = values.get(key)
         if isinstance(before, dict) and not isinstance(given, dict):
-            raise ValueError(f"{key} {given!r}: keys with values are wanted, as {', '.join(before)}")
+            raise ValueError(f"{key} {given!r}: it must be keys with values, as {', '.join(before)}")
         values[key] = {**before, **given} if isinstance(before, dict) and isinstance(given, dict) else given
     try:
         return StreamSettings.from_dict(values)
@@ -80,50 +80,50 @@ def _stream_overrides(values: dict[str, Any]) -> dict[str, Any]:
 
 
 class SourceConfig(Component):
-    """What of a source is read, and how fast."""
+    """Which part of a source is read, and how fast."""
 
     fps: float | None = Field(default=None, gt=0, le=30)
-    """Frames a second given to the model; None for what the checkpoint asks for."""
+    """Frames per second given to the model; None for the checkpoint's own rate."""
     speed: Annotated[Pace, BeforeValidator(parse_pace)] = "max"
-    """Media seconds a second, for recordings."""
+    """Playing speed of recordings, media seconds per second."""
     start_s: float = Field(default=0.0, ge=0)
     end_s: float | None = Field(default=None, gt=0)
     loop: int = Field(default=1, ge=1, le=1_000_000)
-    """How often a recording is played."""
+    """Number of times a recording is played."""
     masks: Annotated[tuple[MaskRegion, ...], BeforeValidator(mask_regions)] = ()
-    """What nobody may see."""
+    """Regions that are painted over before anything sees them."""
     jumps: Literal["refuse", "follow"] = "refuse"
-    """What becomes of a recording whose timestamps jump back."""
+    """Whether recordings whose timestamps jump back are refused or followed."""
     open_timeout_s: float = Field(default=5.0, gt=0, le=60)
-    """Network: how long opening may take."""
+    """Network: most seconds to wait for the source to open."""
     read_timeout_s: float = Field(default=3.0, gt=0, le=60)
-    """Network and webcams: how long nothing may come."""
+    """Network and webcams: most seconds to wait for data."""
     picture_timeout_s: float = Field(default=30.0, gt=0, le=600)
-    """Live sources: for how long what comes may hold no picture, as before the first key frame."""
+    """Live sources: most seconds to wait for a picture, for example for the first key frame."""
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
         if self.end_s is not None and self.end_s <= self.start_s:
-            raise ValueError(f"end_s {self.end_s:g} must lie after start_s {self.start_s:g}")
+            raise ValueError(f"end_s {self.end_s:g} must be greater than start_s {self.start_s:g}")
         return self
 
 
 class ModelConfig(Component):
-    """Which checkpoint, where, and its stream settings where they should differ."""
+    """The checkpoint, its device and dtype, and overrides of its stream settings."""
 
     name: str = Field(default="embedded", min_length=1)
     device: Annotated[str, AfterValidator(_device)] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     threads: int | None = Field(default=None, ge=1, le=1024)
-    """Processor threads; None for what suits the model."""
+    """Processor threads; None for a number that suits the model."""
     pruning: Literal["live", "paper", "none"] = "live"
     system: str | None = None
-    """The system turn; None for the checkpoint's own."""
+    """Text of the system turn; None for the checkpoint's own."""
     stream: Annotated[dict[str, Any], AfterValidator(_stream_overrides)] = Field(default_factory=dict)
     """Overrides of the checkpoint's `stream_config.json`: window, speaking, max_cells, …"""
 
     def stream_settings(self, of_checkpoint: StreamSettings, fps: float | None = None) -> StreamSettings:
-        """A checkpoint's settings with these overrides. Raises `ConfigError` where they do not go together."""
+        """A checkpoint's settings with these overrides. Raises `ConfigError` if they are invalid together."""
         override = dict(self.stream) if fps is None else {**self.stream, "fps": fps}
         try:
             return _merged(of_checkpoint, override)
@@ -132,16 +132,16 @@ class ModelConfig(Component):
 
 
 class SpeakingConfig(Component):
-    """What a person wants to hear."""
+    """When the assistant speaks."""
 
     talkative: float = Field(default=0.0, ge=-20, le=20)
-    """Log-odds added in favour of speaking: more speaks more."""
+    """Log-odds added in favour of speaking: above 0 it speaks more often."""
     instruct: str | None = Field(default=None, min_length=1, max_length=2000)
     """A standing instruction."""
 
 
 class OutputConfig(Component):
-    """Where events go."""
+    """Files that events are written to."""
 
     events: Path | None = None
     vtt: Path | None = None
@@ -149,7 +149,7 @@ class OutputConfig(Component):
 
 
 class QuestionConfig(Component):
-    """A question with its media time."""
+    """A question and the media time to ask it at."""
 
     at_s: float = Field(ge=0)
     text: str = Field(min_length=1, max_length=2000)
@@ -165,15 +165,15 @@ def _network(text: str) -> str:
 
 
 class UploadConfig(Component):
-    """How large a viewer's file may be."""
+    """Size limits of files that viewers upload."""
 
     max_mib: float = Field(default=512, gt=0, le=65536)
     max_minutes: float = Field(default=240, gt=0)
     max_megapixels: float = Field(default=36, gt=0, le=200)
-    """Of one picture, in a clip or alone."""
+    """Most megapixels of one picture, in a clip or alone."""
 
     def limits(self) -> UploadLimits:
-        """The same, as they are applied."""
+        """The limits in the units that are checked."""
         from assistant.inputs.limits import UploadLimits
 
         return UploadLimits(
@@ -187,14 +187,14 @@ class PageConfig(Component):
     """The browser app."""
 
     networks: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
-    """Networks whose cameras viewers may name, as 192.168.1.0/24; needed where the app is bound beyond this machine."""
+    """Networks whose cameras viewers may open, as 192.168.1.0/24; required if other machines can reach the app."""
     max_sessions: int | None = Field(default=None, ge=1)
-    """How many viewers may have a stream of their own at once."""
+    """Most viewers who may have their own stream at once."""
     uploads: UploadConfig = Field(default_factory=UploadConfig)
 
 
 class AppConfig(Component):
-    """Everything a run needs besides its source's name."""
+    """The whole configuration of a command, except the source's name."""
 
     source: SourceConfig = Field(default_factory=SourceConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
@@ -202,18 +202,18 @@ class AppConfig(Component):
     output: OutputConfig = Field(default_factory=OutputConfig)
     page: PageConfig = Field(default_factory=PageConfig)
     cameras: Annotated[dict[str, CameraConfig], AfterValidator(check_cameras)] = Field(default_factory=dict)
-    """Watched cameras, by the names they are known by."""
+    """Watched cameras, by name."""
     timeline: TimelineConfig = Field(default_factory=TimelineConfig)
     monitor: MonitorConfig = Field(default_factory=MonitorConfig)
     questions: tuple[QuestionConfig, ...] = ()
 
     def planned_questions(self) -> list[Question]:
-        """The questions, earliest first; those of one time as they were given."""
+        """The questions in order of time; those of one time in the order given."""
         return sorted((Question(planned.at_s, planned.text) for planned in self.questions), key=lambda q: q.at_s)
 
 
 def waiting_for_restart(began_with: AppConfig, now: AppConfig) -> tuple[str, ...]:
-    """Keys, as `model.name`, that differ between two configurations and are read at a program's start alone."""
+    """Keys, as `model.name`, that differ between two configurations and take effect only at the program's start."""
     read_once: dict[str, Iterable[str]] = {
         "model": ModelConfig.model_fields,
         "timeline": ("folder", "keep_clips_s"),
@@ -228,9 +228,9 @@ def waiting_for_restart(began_with: AppConfig, now: AppConfig) -> tuple[str, ...
 
 
 def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> AppConfig:
-    """Read YAML and lay the command line's values over it; sections merge, lists are joined.
+    """Read a YAML file and apply the command line's values over it; sections are merged, lists are joined.
 
-    Raises `ConfigError` with the value, the rule and the remedy.
+    Raises `ConfigError` for the first invalid value.
     """
     values = _read_yaml(path) if path is not None else {}
     for section, given in (overrides or {}).items():
@@ -249,15 +249,18 @@ def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> A
 
 
 def parse_question(text: str) -> dict[str, Any]:
-    """`SECONDS:QUESTION` of the command line, as the configuration writes it. Raises `ConfigError`."""
+    """Parse `SECONDS:QUESTION` of the command line into keys of `QuestionConfig`. Raises `ConfigError`."""
     match = re.fullmatch(rf"\s*({_NUMBER})\s*:\s*(\S.*?)\s*", text, re.DOTALL)
     if match is None:
-        raise ConfigError(f'--ask {text!r}: SECONDS:QUESTION is wanted; write --ask "12.5:What is on the left?"')
+        raise ConfigError(f'--ask {text!r}: it must be SECONDS:QUESTION; write --ask "12.5:What is on the left?"')
     return {"at_s": float(match.group(1)), "text": match.group(2)}
 
 
 def parse_mask(text: str) -> dict[str, Any]:
-    """A rectangle `x,y,width,height` or corners `x,y x,y x,y`, as the configuration writes it; `px:` before pixels."""
+    """Parse a rectangle `x,y,width,height` or corners `x,y x,y x,y` into a mask of the configuration; `px:` for pixels.
+
+    Raises `ConfigError`.
+    """
     body = text.strip().removeprefix("px:")
     try:
         points = [[float(number) for number in point.split(",")] for point in body.split()]
@@ -268,7 +271,7 @@ def parse_mask(text: str) -> dict[str, Any]:
         return {**mask, "rectangle": points[0]}
     if len(points) >= 3 and all(len(point) == 2 for point in points):
         return {**mask, "polygon": points}
-    raise ConfigError(f"--mask {text!r}: a rectangle or a polygon is wanted; {_MASK_REMEDY}")
+    raise ConfigError(f"--mask {text!r}: it must be a rectangle or a polygon; {_MASK_REMEDY}")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -279,19 +282,19 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; --config needs a YAML file; check its name") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {_where(error)}; it must be YAML; mend the line") from error
+        raise ConfigError(f"{path}: {_where(error)}; it must be YAML; correct the line") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
         sections = ", ".join(AppConfig.model_fields)
         raise ConfigError(
-            f"{path}: {type(values).__name__} at its top; sections are wanted: {sections}; indent below them"
+            f"{path}: {type(values).__name__} at its top; it must hold sections: {sections}; indent keys below them"
         )
     return values
 
 
 def _where(error: Exception) -> str:
-    """What is wrong with a file that is no YAML, with the line and column where its parser knows them."""
+    """The message of a YAML error, with line and column if the parser knows them."""
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
     if mark is None or problem is None:
         return _squeezed(str(error))
@@ -299,7 +302,7 @@ def _where(error: Exception) -> str:
 
 
 def _one_line(error: ValidationError, path: Path | None) -> str:
-    """The first problem of a validation as value, rule, remedy."""
+    """The first error of a validation as value, rule and remedy."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
     prefix = f"{path}: " if path is not None else ""
@@ -310,7 +313,7 @@ def _one_line(error: ValidationError, path: Path | None) -> str:
     rule = re.sub("^(Input|String|Keys) ", "it ", rule)
     value = first["input"]
     given = f" {value!r}" if isinstance(value, str | int | float | bool) or value is None else ""
-    # A rule between keys names them itself; nobody is to leave out a whole section.
+    # A rule between keys names the keys itself, and leaving out a whole section is no remedy.
     remedy = "one of them" if isinstance(value, dict) and where in AppConfig.model_fields else where
     return f"{prefix}{where}{given}: {rule}; change or leave out {remedy}"
 

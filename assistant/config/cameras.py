@@ -1,7 +1,7 @@
-"""How cameras are watched: their addresses, logins, masks and zones; the timeline; and what is told about them.
+"""Configuration of the watched cameras (addresses, logins, masks, zones), the timeline and the monitor.
 
-Logins come from the environment or from a file, so that the configuration needs none; they are read when a camera is
-about to be opened. Plain data; any thread may hold it.
+Passwords come from the environment or a file, so that the configuration holds none; they are read when a camera is
+opened. Immutable values; any thread may hold them.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ _NAME = re.compile(r"\w[\w .\-]{0,63}")
 _LIVE = re.compile(r"(?i)(rtsps?|https?)://|webcam:")
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 FROZEN_AFTER_S = 60.0
-"""A live camera's picture, noise and all, never stays the same for so long."""
+"""Seconds of exactly equal pictures after which a live camera counts as frozen; sensor noise never repeats so long."""
 
 
 class CameraConfig(Component):
     """One camera."""
 
     url: str = Field(min_length=1, repr=False)
-    """rtsp(s)://, http(s)://, webcam:0; a file or synthetic:1 plays once, in real time."""
+    """Address: rtsp(s)://, http(s)://, webcam:0; a file or synthetic:1 plays once, in real time."""
     user: str | None = Field(default=None, min_length=1, repr=False)
     user_env: str | None = Field(default=None, pattern=_VARIABLE)
-    """Environment variable that holds the user."""
+    """Environment variable that holds the user name."""
     password_env: str | None = Field(default=None, pattern=_VARIABLE)
     password_file: Path | None = None
     """A file whose first line is the password."""
     fps: float | None = Field(default=None, gt=0, le=30)
-    """Frames a second for the model; None for what the checkpoint asks for."""
+    """Frames per second given to the model; None for the checkpoint's own rate."""
     talkative: float | None = Field(default=None, ge=-20, le=20)
-    """In place of `speaking.talkative`."""
+    """Replaces `speaking.talkative` for this camera."""
     instruct: str | None = Field(default=None, min_length=1, max_length=2000)
-    """In place of `speaking.instruct`."""
+    """Replaces `speaking.instruct` for this camera."""
     masks: Annotated[tuple[MaskRegion, ...], BeforeValidator(mask_regions)] = ()
-    """What nobody may see."""
+    """Regions that are painted over before anything sees them."""
     zones: Annotated[dict[str, MaskRegion], BeforeValidator(named_regions)] = Field(default_factory=dict)
-    """Where something must change for a remark; everywhere where there are none."""
+    """Regions in which something must change before a remark is made; without zones, the whole picture."""
     transport: Literal["tcp", "udp"] = "tcp"
     open_timeout_s: float = Field(default=5.0, gt=0, le=60)
     read_timeout_s: float = Field(default=3.0, gt=0, le=60)
@@ -58,20 +58,20 @@ class CameraConfig(Component):
     @model_validator(mode="after")
     def _check_login(self) -> Self:
         if self.password_env and self.password_file:
-            raise ValueError("password_env and password_file: one of them is enough")
+            raise ValueError("password_env and password_file: only one of them may be given")
         if self.user and self.user_env:
-            raise ValueError("user and user_env: one of them is enough")
+            raise ValueError("user and user_env: only one of them may be given")
         if (self.password_env or self.password_file) and not (self.user or self.user_env):
             raise ValueError("a password without a user: user or user_env is needed")
         return self
 
     @property
     def is_live(self) -> bool:
-        """Whether it is watched without end."""
+        """Whether it is a live source, watched without end."""
         return _LIVE.match(self.url) is not None
 
     def login(self, name: str) -> tuple[str, str | None] | None:
-        """User and password from where they are kept; None where none are named. Raises `ConfigError`."""
+        """User and password, read from environment or file; None without a configured user. Raises `ConfigError`."""
         user = _variable(self.user_env, name) if self.user_env else self.user
         if user is None:
             return None
@@ -83,29 +83,33 @@ class CameraConfig(Component):
             first_line = self.password_file.expanduser().read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise ConfigError(f"{self.password_file}: {reason}; camera {name} needs its password; check it") from None
+            raise ConfigError(
+                f"{self.password_file}: {reason}; camera {name} needs it for its password; check it"
+            ) from None
         if not first_line:
-            raise ConfigError(f"{self.password_file}: its first line is empty; camera {name} needs its password there")
+            raise ConfigError(
+                f"{self.password_file}: its first line is empty; it must be camera {name}'s password; write it there"
+            )
         return user, first_line
 
     def spec(self, name: str) -> str:
-        """What is opened, with the login put in. Raises `ConfigError` where the login is not where it should be."""
+        """The URL to open, with the login inserted. Raises `ConfigError` if the login cannot be read."""
         login = self.login(name)
         return self.url if login is None else with_userinfo(self.url, *login)
 
 
 class TimelineConfig(Component):
-    """What is kept of everything that was said."""
+    """Where events are stored, and for how long."""
 
     folder: Path | None = None
-    """None for the user's own folder for such data."""
+    """Folder of the timeline; None for the user's state folder."""
     keep_clips_s: float | None = Field(default=None, gt=0, le=30)
-    """Records so many seconds before and after each event; None records nothing."""
+    """Seconds recorded before and after each event; None records no clips."""
     max_age_days: float | None = Field(default=None, gt=0)
     max_gib: float | None = Field(default=None, ge=0.001)
 
     def retention(self) -> Retention:
-        """The same, as it is applied."""
+        """The limits in the form that the timeline applies."""
         from assistant.timeline.upkeep import Retention
 
         max_bytes = None if self.max_gib is None else int(self.max_gib * 2**30)
@@ -113,25 +117,25 @@ class TimelineConfig(Component):
 
 
 class MonitorConfig(Component):
-    """What is told about the program."""
+    """The HTTP server of metrics and health."""
 
     port: int | None = Field(default=None, ge=0, le=65535)
-    """Of metrics and health; None for none, 0 for any that is free."""
+    """Port of /metrics and /healthz; None for no server, 0 for any free port."""
     host: str = "127.0.0.1"
 
 
 def check_cameras(cameras: dict[str, CameraConfig]) -> dict[str, CameraConfig]:
-    """Raise where a name would be hard to write, or two are hard to tell apart."""
+    """Return `cameras`. Raises `ValueError` if a name has odd characters, or two names differ only in capitals."""
     for name in cameras:
         if not _NAME.fullmatch(name):
-            raise ValueError(f"camera name {name!r}: letters, digits, spaces, dots and dashes, at most 64, are wanted")
+            raise ValueError(f"camera name {name!r}: it must be at most 64 letters, digits, spaces, dots and dashes")
     if len({name.casefold() for name in cameras}) < len(cameras):
-        raise ValueError("two cameras have names that differ in capitals alone")
+        raise ValueError("the names of two cameras differ only in capitals")
     return cameras
 
 
 def _variable(variable: str, name: str) -> str:
     value = os.environ.get(variable)
     if not value:
-        raise ConfigError(f"{variable}: this environment variable is not set; camera {name} needs it; set it")
+        raise ConfigError(f"{variable}: the environment variable is not set; camera {name} needs it; set it")
     return value

@@ -1,4 +1,4 @@
-"""What the components of the configuration share. Plain data; any thread may hold it."""
+"""Base class of the configuration's components, and parsers they share. Immutable; any thread may hold it."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from streaming.masks import MaskRegion
 
 
 class Component(BaseModel):
-    """What every component shares: unknown keys are errors, numbers are finite, nothing changes later."""
+    """Base class of components: unknown keys are errors, numbers must be finite, and objects are immutable."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_yes_and_no(cls, value: Any) -> Any:
-        """YAML reads `yes` and `no` as truth values, which would pass for 1 and 0."""
+        """Refuse booleans: YAML reads `yes` and `no` as such, which would be taken for 1 and 0."""
         if isinstance(value, bool):
-            raise ValueError("it should be a number or a text, not yes or no")
+            raise ValueError("it must be a number or a text, not yes or no")
         return value
 
 
 def mask_regions(values: Any) -> Any:
-    """Mask regions from what YAML or the command line gave."""
+    """Parse a list of masks of YAML or the command line. Raises `ValueError`."""
     if not isinstance(values, list | tuple):
-        raise ValueError(f"masks {values!r}: a list of rectangles and polygons is wanted")
+        raise ValueError(f"masks {values!r}: it must be a list of rectangles and polygons")
     try:
         return tuple(MaskRegion.from_mapping(mask) if isinstance(mask, dict) else mask for mask in values)
     except StreamingError as error:
@@ -35,9 +35,9 @@ def mask_regions(values: Any) -> Any:
 
 
 def named_regions(values: Any) -> Any:
-    """Regions by name, from what YAML gave."""
+    """Parse named regions of YAML. Raises `ValueError`."""
     if not isinstance(values, dict):
-        raise ValueError(f"zones {values!r}: names with a rectangle or a polygon each are wanted")
+        raise ValueError(f"zones {values!r}: it must be names, each with a rectangle or a polygon")
     try:
         return {
             str(name): MaskRegion.from_mapping(region) if isinstance(region, dict) else region

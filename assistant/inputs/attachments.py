@@ -1,4 +1,4 @@
-"""Pictures and clips that come with a question, read into memory as RGB. Any thread may read them."""
+"""Reads pictures and clips attached to a question into memory as RGB. Any thread may call it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from streaming.types import Frame
 
 MOST_FRAMES = 180
-"""Frames of one clip, as the published processors take at most; a longer clip is sampled more coarsely."""
+"""Most frames of one clip, as in the published processors; a longer clip is sampled more coarsely."""
 MOST_PIXELS = 100_000_000
-"""Of one picture; a larger one is a mistake or an attack."""
+"""Most pixels of one picture; a larger one is a mistake or an attack."""
 
 
 class BadPicture(AssistantError):
-    """A file is no picture."""
+    """A file is not a picture, or not one that can be read."""
 
 
 def read_picture(path: Path, warn: Callable[[str], None] = lambda line: None, *, shown: str = "") -> np.ndarray:
-    """A still picture as screens show it (`streaming.sources.still_photos`), uint8 RGB `[height, width, 3]`.
+    """Read a still picture as screens show it (`streaming.sources.still_photos`), uint8 RGB `[height, width, 3]`.
 
-    warn: told, in a line, where only the first of several pictures is seen. shown: its name there, in place of `path`.
-    Raises `BadPicture`.
+    warn: called with a line if the file holds several pictures, of which only the first is read. shown: the name in
+    that line, instead of `path`. Raises `BadPicture`.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -52,14 +52,16 @@ def read_picture(path: Path, warn: Callable[[str], None] = lambda line: None, *,
         raise BadPicture(f"{path}: {reason}, so it cannot be read; {remedy}") from error
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise BadPicture(f"{path}: {reason}; a picture file is wanted; check its name and that it is whole") from error
+        raise BadPicture(
+            f"{path}: {reason}; it must be a picture file; check its name and that it is complete"
+        ) from error
     if num_pictures > 1:
         warn(f"{shown or path}: the first of its {num_pictures} pictures was seen; give it as a clip to have all seen")
     return image
 
 
 def is_animated(path: Path) -> bool:
-    """Whether a GIF, a PNG or a WebP holds several pictures, to be shown one after another; False for what is none."""
+    """Whether a file is an animated GIF, PNG or WebP; False for other files."""
     from PIL import Image
 
     try:
@@ -77,15 +79,15 @@ def read_clip(
     jumps: Jumps = "follow",
     shown: str = "",
 ) -> tuple[list[np.ndarray], list[float]]:
-    """Frames of a recording and their times, seconds, at `fps` or as coarsely as `MOST_FRAMES` asks.
+    """Read frames of a recording and their times, seconds, at `fps` or more coarsely, at most `MOST_FRAMES`.
 
-    Frames of several sizes are fitted into the largest. warn: told, in a line each, where the recording breaks off,
-    lost frames, changes its size, or is sampled more coarsely. jumps: what becomes of one whose timestamps jump back.
-    shown: its name in those lines, in place of `spec`.
+    Frames of several sizes are fitted into the largest. warn: called with a line each if the recording breaks off,
+    lost frames, changes its size, or is sampled more coarsely. jumps: whether timestamps that jump back are refused
+    or followed. shown: the name in those lines, instead of `spec`.
 
-    Where the length is not known beforehand, every other frame goes whenever there are too many, so memory stays
-    bounded; a recording whose pictures are far fewer than its length says is read again, each of them. Raises a
-    `StreamingError` where it cannot be opened and `NothingToSee` where it gives no frame.
+    If the length is not known in advance, every other frame is dropped whenever there are too many, so memory stays
+    bounded; a recording with far fewer frames than its length suggests is read a second time, more finely. Raises a
+    `StreamingError` if it cannot be opened and `NothingToSee` if it gives no frame.
     """
     from streaming.sources.base import SourceOptions
 
@@ -96,19 +98,21 @@ def read_clip(
         spread, report, _, _ = _read(spec, options, true_stride)
     taken = spread.frames()
     images = fit_to_largest([frame.image for frame in taken])
-    for line in [*report.warnings(), *_tell_sizes(taken, images[0]), *_tell_stride(spread.stride, fps)]:
+    for line in [*report.warnings(), *_size_warnings(taken, images[0]), *_stride_warnings(spread.stride, fps)]:
         warn(f"{shown or name}: {line}")
     return images, [frame.pts_s for frame in taken]
 
 
 def _read(spec: str, options: SourceOptions, stride: int | None) -> tuple[FrameSpread, DamageReport, int, str]:
-    """One pass over a recording: of so many frames one, by its length where `stride` is None. Gives the stride, too."""
+    """Read a recording once, every `stride`-th frame; None chooses it by the length. Returns the stride third."""
     from streaming.open_source import open_source
     from streaming.types import Frame
 
     source = open_source(spec, options=options)
     if source.is_live:
-        raise BadPicture(f"{source.name}: live, so it has no end; a clip is a recording; record some of it first")
+        raise BadPicture(
+            f"{source.name}: it is live, so it has no end; a clip must be a recording; record a part of it first"
+        )
     with source:
         info = source.open()
         if stride is None:
@@ -125,8 +129,8 @@ def _read(spec: str, options: SourceOptions, stride: int | None) -> tuple[FrameS
     return spread, report, stride, source.name
 
 
-def _tell_sizes(taken: Sequence[Frame], fitted: np.ndarray) -> list[str]:
-    """What is to be said of frames of several sizes."""
+def _size_warnings(taken: Sequence[Frame], fitted: np.ndarray) -> list[str]:
+    """A warning if the frames have several sizes; empty otherwise."""
     changed = next((frame for frame in taken if frame.image.shape != taken[0].image.shape), None)
     if changed is None:
         return []
@@ -135,11 +139,11 @@ def _tell_sizes(taken: Sequence[Frame], fitted: np.ndarray) -> list[str]:
     return [f"{change}; all frames were seen, fitted into {final}"]
 
 
-def _tell_stride(stride: int, fps: float) -> list[str]:
-    """What is to be said of a clip that is sampled more coarsely than was asked for."""
+def _stride_warnings(stride: int, fps: float) -> list[str]:
+    """A warning if a clip is sampled more coarsely than `fps`; empty otherwise."""
     if stride == 1:
         return []
     return [
-        f"at {fps:g} frames a second it has more than {MOST_FRAMES}, the most that are taken, so one every "
+        f"at {fps:g} frames a second it has more than {MOST_FRAMES} frames, the most that are read, so one every "
         f"{stride / fps:g} s was seen; ask about a part of it to see more"
     ]

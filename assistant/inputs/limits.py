@@ -1,4 +1,4 @@
-"""What viewers of the browser app may reach and send: camera URLs, and files with their limits. Plain values."""
+"""Limits on viewers of the browser app: the camera addresses they may open, and the files they may upload."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _MIB = 1024 * 1024
 
 
 class UploadRefused(AssistantError):
-    """A file that a viewer sent is too large, or not what it should be."""
+    """An uploaded file is too large, or not a picture or clip."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether who binds to `host` can be reached from this machine alone.
+    """Whether a server bound to `host` can be reached only from this machine.
 
     >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
     (True, True, False)
@@ -45,25 +45,25 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CameraPolicy:
-    """Which cameras a viewer may name."""
+    """The network addresses at which viewers may open cameras."""
 
     reach: NetworkPolicy
 
     @classmethod
     def bound_to(cls, host: str, networks: Sequence[str] = (), *, is_public: bool = False) -> CameraPolicy:
-        """The policy of an app that listens on `host`; `is_public` where a reverse proxy shows it to others.
+        """The policy of an app that listens on `host`; is_public: whether a reverse proxy makes it reachable by others.
 
-        On the loopback interface its user sits at this machine and may reach what the machine reaches, private
-        networks included. Elsewhere only `networks` (as 192.168.1.0/24), none by default. Raises `ConfigError`.
+        On the loopback address the viewer uses this machine and may reach all that it reaches, private networks
+        included. Otherwise only `networks` (as 192.168.1.0/24), none by default. Raises `ConfigError`.
         """
         listed = tuple(parse_network(text) for text in networks)
         is_own = is_loopback(host) and not is_public
         return cls(NetworkPolicy(None if is_own and not listed else listed))
 
     def check(self, url: str) -> None:
-        """Raise `streaming.errors.AddressRefused` where `url` is no camera's URL, or writes out a refused address.
+        """Raise `streaming.errors.AddressRefused` if `url` is not a camera's URL, or contains a refused IP address.
 
-        Nothing is connected to and no name resolved: that is left to the opening of the source.
+        Connects to nothing and resolves no name; opening the source checks resolved addresses.
         """
         from streaming.network_policy import PinnedHosts, parse_host
         from streaming.redact import redact_url
@@ -74,12 +74,12 @@ class CameraPolicy:
             PinnedHosts(name, self.reach).addresses(parts.host, parts.port)
 
     def guard(self, options: SourceOptions) -> SourceOptions:
-        """`options` under which a viewer's URL leads nowhere else."""
+        """`options` restricted to this policy's addresses, for opening a viewer's URL."""
         return replace(options, reach=self.reach, rtsp_transport="tcp")
 
 
 def parse_network(text: str) -> Network:
-    """A network as the configuration writes it. Raises `ConfigError`.
+    """Parse a network of the configuration. Raises `ConfigError`.
 
     >>> parse_network("192.168.1.0/24")
     IPv4Network('192.168.1.0/24')
@@ -92,29 +92,29 @@ def parse_network(text: str) -> Network:
 
 @dataclass(frozen=True, slots=True)
 class ClipFacts:
-    """What a viewer's clip is, by its header."""
+    """Size, duration and codec of an uploaded clip, from its header."""
 
     width_px: int
     height_px: int
     duration_s: float | None
-    """None where the file does not say."""
+    """None if the header does not say."""
     codec: str
 
 
 @dataclass(frozen=True, slots=True)
 class UploadLimits:
-    """What a viewer's file may be; messages name the file as the viewer knows it."""
+    """Limits of uploaded files; messages name a file as the viewer knows it."""
 
     max_bytes: int = 512 * _MIB
     max_picture_bytes: int = 24 * _MIB
     max_seconds: float = 4 * 3600.0
     max_pixels: int = 36_000_000
-    """Of one picture, in a clip or alone."""
+    """Most pixels of one picture, in a clip or alone."""
 
     def check_clip(self, path: Path, shown: str = "") -> ClipFacts:
-        """Look at a clip before it is watched. Raises `UploadRefused`.
+        """Check an uploaded clip and return what its header says. Raises `UploadRefused`.
 
-        Only formats that hold their pictures themselves pass: a playlist could name other people's files.
+        Only self-contained formats are accepted: a playlist could refer to other files.
         """
         from streaming.errors import StreamingError
         from streaming.sources.guard.upload_header import read_upload_header
@@ -129,17 +129,20 @@ class UploadLimits:
         if clip.width_px * clip.height_px > self.max_pixels:
             raise UploadRefused(
                 f"{name}: its picture is {clip.width_px} x {clip.height_px}; at most {self.max_pixels / 1e6:.0f} "
-                "megapixels are taken; scale it down"
+                "megapixels are allowed; scale it down"
             )
         if clip.duration_s is not None and clip.duration_s > self.max_seconds:
             raise UploadRefused(
                 f"{name}: it is {clip.duration_s / 60:.0f} minutes long; at most {self.max_seconds / 60:.0f} "
-                "are taken; cut it"
+                "are allowed; cut it"
             )
         return ClipFacts(clip.width_px, clip.height_px, clip.duration_s, clip.codec)
 
     def read_picture(self, path: Path, shown: str = "", warn: Callable[[str], None] = lambda line: None) -> np.ndarray:
-        """A still picture, uint8 RGB `[height, width, 3]`; `warn` is told what was left out. Raises `UploadRefused`."""
+        """Read an uploaded picture, uint8 RGB `[height, width, 3]`. Raises `UploadRefused`.
+
+        warn: called with a line if the file holds several pictures, of which only the first is read.
+        """
         from PIL import Image, UnidentifiedImageError
 
         from assistant.inputs.attachments import BadPicture, read_picture
@@ -153,19 +156,21 @@ class UploadLimits:
         except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
             kind = kind_of(path)
             reason = (
-                f"{kind.description}, and no picture that can be read" if kind else "it is no picture that can be read"
+                f"{kind.description}, not a picture that can be read"
+                if kind
+                else "it is not a picture that can be read"
             )
             remedy = kind.remedy if kind else "give a JPEG, PNG or WebP file"
             raise UploadRefused(f"{name}: {reason}; {remedy}") from None
         if width_px * height_px > self.max_pixels:
             raise UploadRefused(
-                f"{name}: it is {width_px} x {height_px}; at most {self.max_pixels / 1e6:.0f} megapixels are taken; "
+                f"{name}: it is {width_px} x {height_px}; at most {self.max_pixels / 1e6:.0f} megapixels are allowed; "
                 "scale it down"
             )
         try:
             return read_picture(path, warn, shown=name)
         except BadPicture:
-            raise UploadRefused(f"{name}: it cannot be read to its end; check that the file is whole") from None
+            raise UploadRefused(f"{name}: it cannot be read to its end; check that the file is complete") from None
 
     def _check_size(self, path: Path, name: str, limit: int) -> None:
         try:
@@ -174,7 +179,7 @@ class UploadLimits:
             raise UploadRefused(f"{name}: {error.strerror}; send it again") from None
         if size > limit:
             raise UploadRefused(
-                f"{name}: it has {size / _MIB:.1f} MiB; at most {limit / _MIB:.0f} are taken; cut it or scale it down"
+                f"{name}: it has {size / _MIB:.1f} MiB; at most {limit / _MIB:.0f} are allowed; cut it or scale it down"
             )
         if not size:
             raise UploadRefused(f"{name}: it is empty; send it again")

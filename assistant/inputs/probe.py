@@ -1,6 +1,6 @@
-"""Tries a source for a person: opens it, waits for one picture, and says in words what is there or what is wrong.
+"""Tests a source: opens it, waits for one picture, and describes what was found or what is wrong.
 
-`probe` blocks for as long as the source's own time limits; any thread may call it.
+`probe` blocks up to the source's time limits; any thread may call it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SourceProbe:
-    """What came of a trial."""
+    """Result of testing a source."""
 
     ok: bool
     text: str
-    """One or two sentences for a person."""
+    """One or two sentences to show."""
 
 
 def probe(
@@ -32,9 +32,9 @@ def probe(
     guard: Callable[[SourceOptions], SourceOptions] | None = None,
     options: SourceOptions | None = None,
 ) -> SourceProbe:
-    """Open `spec` and read its first picture. What a person could mend comes back as words, never as an error.
+    """Open `spec` and read its first picture. A `StreamingError` is returned as text, not raised.
 
-    guard: lays limits on the options of a source that a viewer named. options: how long it is waited for.
+    guard: restricts the options of a source that a viewer named. options: with the time limits.
     """
     from streaming.open_source import open_source
     from streaming.sources.base import RetryPolicy, SourceOptions
@@ -68,5 +68,5 @@ def _described(width_px: int, height_px: int, info: SourceInfo) -> str:
     length_s = info.duration_s_declared
     parts.append("live" if info.is_live else f"{length_s:.1f} s long" if length_s else "")
     if info.unwatched:
-        parts.append(f"of its picture tracks not watched: {', '.join(info.unwatched)}")
+        parts.append(f"picture tracks that are not watched: {', '.join(info.unwatched)}")
     return ", ".join(part for part in parts if part)

@@ -1,4 +1,4 @@
-"""The newest picture of one stream as JPEG, made when asked for. `put` is for the capture thread, `take` for any."""
+"""The newest picture of a stream as JPEG, encoded on request. The capture thread calls `put`, any thread `get`."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
     import numpy as np
 
 VIEW_PX = 960
-"""The longer side of a picture that is sent to a viewer."""
+"""Longer side of a picture that is sent to viewers."""
 VIEW_QUALITY = 78
 
 
 @dataclass(frozen=True, slots=True)
 class ViewerPicture:
-    """A frame as a viewer gets it."""
+    """A frame as it is sent to viewers."""
 
     number: int
-    """Grows with every frame that was put."""
+    """Number of frames put so far, this one included."""
     time_s: float
     """Media time."""
     jpeg: Jpeg
 
 
 class NewestPicture:
-    """Holds the newest frame; older ones are gone. It is encoded when somebody takes it, on that thread."""
+    """Holds the newest frame only. `get` encodes it, on the calling thread, once for all callers."""
 
     def __init__(self, on_put: Callable[[], None] | None = None, *, max_side_px: int = VIEW_PX) -> None:
-        """`on_put` is called on the capture thread after each frame, and returns at once."""
+        """on_put: called on the capture thread after each frame; must return at once."""
         self._on_put = on_put or (lambda: None)
         self._max_side_px = max_side_px
         self._frame: Frame | None = None
@@ -44,18 +44,18 @@ class NewestPicture:
 
     @property
     def number(self) -> int:
-        """How many frames were put."""
+        """Number of frames put so far."""
         return self._number
 
     def put(self, frame: Frame) -> None:
-        """Take a frame, in place of the one before."""
+        """Replace the newest frame."""
         with self._lock:
             self._frame = frame
             self._number += 1
         self._on_put()
 
     def get(self, after: int = 0) -> ViewerPicture | None:
-        """The newest picture; None where there is none newer than number `after`."""
+        """The newest picture; None if none is newer than number `after`."""
         with self._encoding:
             with self._lock:
                 frame, number = self._frame, self._number
@@ -68,5 +68,5 @@ class NewestPicture:
 
 
 def picture_from_jpeg(data: bytes) -> np.ndarray:
-    """A pushed picture, uint8 RGB `[height, width, 3]`. Raises `streaming.errors.ConfigError` where it is none."""
+    """Decode a pushed JPEG to uint8 RGB `[height, width, 3]`. Raises `streaming.errors.ConfigError` for other data."""
     return decode_jpeg(data)

@@ -1,6 +1,6 @@
-"""What the browser app asks for, in one place: sources to watch, questions, evidence, events and news of the model.
+"""The backend of the browser app: sources, questions, evidence, events and the model's state, in one class.
 
-Any thread may call it. It owns the sessions of all tabs; the host, and the cameras where there are any, are given.
+Any thread may call it. It owns the viewers' sessions; the scheduler and the watched cameras are passed in.
 """
 
 from __future__ import annotations
@@ -41,39 +41,39 @@ if TYPE_CHECKING:
     from models.session.media_turns import Attachment
 
 SCENE = "scene"
-"""A rendered scene that begins with something to say."""
+"""Short name of a rendered scene in which something happens early."""
 ANOTHER_SCENE = "another scene"
 SAMPLES = {SCENE: "synthetic:3", "clip": "sample:a", "world": "sample:world"}
-"""What can be watched with one click."""
+"""Sources of the page's sample buttons, by short name."""
 SAMPLE_TITLES = {SCENE: "Synthetic scene", "clip": "Real clip (a title)", "world": "Real clip (the earth)"}
 MOST_SEEDS = 1_000_000
-"""Training takes its scenes from here on."""
+"""Seeds of random scenes lie below this; training uses seeds from here on."""
 MOST_QUESTION = 2000
-"""Letters of a question, or of a standing instruction."""
+"""Most characters of a question or a standing instruction."""
 REFUSAL_S = 3.0
-"""How long somebody who sets an instruction waits for its refusal."""
+"""Seconds to wait whether the model refuses a new standing instruction."""
 MOST_FILES = 4
-"""Files that come with one question."""
+"""Most files attached to one question."""
 CLIP_FPS = 1.0
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".pgm", ".ppm"}
 
 
 @dataclass(frozen=True, slots=True)
 class ModelNews:
-    """What becomes of the model."""
+    """State of the model, for the page."""
 
     state: str
     """`loading`, `ready`, `stalled`, `failed` or `stopped`."""
     text: str
-    """For a person."""
+    """Text to show."""
     seconds: float
-    """How long it has been loading, or took."""
+    """Seconds that loading has taken so far, or took in all."""
     share: float | None = None
-    """How much of the loading is done, in [0, 1]; None where that is not known, or it is over."""
+    """Fraction of the loading that is done, in [0, 1]; None if unknown or done."""
 
 
 class Backend:
-    """What the page calls."""
+    """Everything that the page's callbacks and the API call."""
 
     def __init__(
         self,
@@ -90,10 +90,10 @@ class Backend:
         clock: Clock | None = None,
         make_stream: Callable[[ViewerSession, WatchRequest], WatchableStream] | None = None,
     ) -> None:
-        """clips_s: the cameras' clips are recorded so many seconds round each event; None where nothing is recorded.
+        """clips_s: seconds that the cameras' clips begin before and end after an event; None if none are recorded.
 
-        folder: where tabs keep their files, each in its own. may_draw: whether viewers may draw masks and zones on
-        cameras, which all viewers share. make_stream: for tests; `Channel`s on the host otherwise.
+        folder: where sessions make folders for their files. may_draw: whether viewers may draw masks and zones on
+        watched cameras, which all viewers share. make_stream: replaces `Channel` in tests.
         """
         self.host = host
         self.model_name = model_name
@@ -110,17 +110,17 @@ class Backend:
         self.tabs = SessionRegistry(self._open_stream, clock=self._clock, max_sessions=max_sessions, folder=folder)
 
     def begin_loading(self) -> None:
-        """Load the model now; the page is there already."""
+        """Start loading the model, once; the page is served meanwhile."""
         if self._began_s is None:
             self._began_s = self._clock.now_s()
             self.host.start()
 
     def note_loading(self, loading: Loading) -> None:
-        """The loading has come so far; for the thread that loads."""
+        """Store the progress of loading; called by the thread that loads."""
         self._loading = loading
 
     def model_news(self) -> ModelNews:
-        """How the model is doing."""
+        """The model's state with a text about it."""
         state = self.host.state.value
         now_s = self._clock.now_s()
         seconds = now_s - self._began_s if self._began_s is not None else 0.0
@@ -144,7 +144,7 @@ class Backend:
         return ModelNews(state, f"{shown}, not answering" if state == "stalled" else shown, self._took_s)
 
     def about(self) -> ModelAbout:
-        """What the model can and cannot know; a guess by its name while it is being loaded."""
+        """What the model can and cannot do; guessed from its name while it is loading."""
         info = self.model_info()
         if info is None:
             is_embedded = self.model_name == "embedded"
@@ -152,23 +152,23 @@ class Backend:
         return about_model(info.name, embedded=info.embedded, decision=info.decision, reason=info.decision_reason)
 
     def model_info(self) -> ModelInfo | None:
-        """The model's facts; None before it is there."""
+        """The loaded model's name, device, dtype and settings; None before it is loaded."""
         return self.host.describe() if self.host.state.value in ("ready", "stalled") else None
 
     # Sources.
 
     def sample(self, name: str) -> WatchRequest:
-        """A sample by its short name, or any `synthetic:SEED` or `sample:NAME`. Raises `ConfigError`."""
+        """The request for a sample: short name, `synthetic:SEED` or `sample:NAME`. Raises `ConfigError` for others."""
         if name == ANOTHER_SCENE:
             seed = random.randrange(MOST_SEEDS)
             return WatchRequest("sample", f"synthetic:{seed}", f"Synthetic scene {seed}")
         spec = SAMPLES.get(name, name)
         if not spec.startswith(("synthetic:", "sample:")):
-            raise ConfigError(f"sample {name!r}: one of {', '.join(SAMPLES)}, or synthetic:SEED; choose one")
+            raise ConfigError(f"sample {name!r}: it must be one of {', '.join(SAMPLES)}, or synthetic:SEED; choose one")
         return WatchRequest("sample", spec, SAMPLE_TITLES.get(name, spec))
 
     def camera(self, url: str, limits: TimeLimits | None = None) -> WatchRequest:
-        """A camera by its address, and how long it is waited for. Raises where viewers may not reach it."""
+        """The request for a camera at `url` with time limits. Raises if viewers may not reach the address."""
         url = url.strip()
         if not url:
             raise ConfigError("camera address '': it is empty; give one as rtsp://user:password@192.168.1.20/stream")
@@ -177,23 +177,23 @@ class Backend:
         return WatchRequest("camera", url, redact_url(url), limits=limits or TimeLimits())
 
     def file(self, viewer: ViewerSession, path: Path, name: str) -> WatchRequest:
-        """A clip that was sent; it moves into the tab's own folder. Raises `UploadRefused`."""
+        """The request for an uploaded clip, which moves into the session's folder. Raises `UploadRefused`."""
         self.uploads.check_clip(path, name)
         return WatchRequest("file", str(viewer.keep_file(path, name)), name)
 
     def webcam(self) -> WatchRequest:
-        """The browser's own camera."""
+        """The request for the browser's own camera, whose pictures the page sends."""
         return WatchRequest("webcam", "push:webcam", "Webcam")
 
     def shared(self, name: str) -> WatchRequest:
-        """A camera of the configuration. Raises `ConfigError`."""
+        """The request for a camera of the configuration. Raises `ConfigError` if there is none of that name."""
         if self.views is None:
             raise ConfigError(f"camera {name!r}: no cameras are configured; start with --config cameras.yaml")
         self.views.stream(name)
         return WatchRequest("shared", name, name)
 
     def test(self, wanted: WatchRequest) -> SourceProbe:
-        """Try a source; takes as long as it takes to answer, for a camera as long as its limits allow."""
+        """Open a source and report whether it gives a picture; blocks up to the request's time limits."""
         from assistant.inputs.sample_clips import resolve_sample
         from streaming.sources.base import SourceOptions
 
@@ -204,7 +204,7 @@ class Backend:
             return SourceProbe(False, str(error))
 
     def look_at(self, path: Path, name: str) -> SourceProbe:
-        """Try a clip that was sent."""
+        """Check an uploaded clip and report its size, codec and length, or what is wrong with it."""
         try:
             facts = self.uploads.check_clip(path, name)
         except AssistantError as error:
@@ -213,29 +213,32 @@ class Backend:
         return SourceProbe(True, f"{name} works: {facts.width_px} x {facts.height_px} pixels, {facts.codec}{length}.")
 
     def watch(self, viewer: ViewerSession, wanted: WatchRequest) -> int:
-        """Watch it with the tab's settings; 0, or the place in the queue. Raises what is wrong with it."""
+        """Start watching with the session's settings; return 0, or the session's place in the queue.
+
+        Raises an `AssistantError` if the source cannot be opened or memory does not suffice.
+        """
         with translated():
-            return self.tabs.watch(viewer, viewer.settled(wanted))
+            return self.tabs.watch(viewer, viewer.with_settings(wanted))
 
     def push(self, stream: WatchableStream, jpeg: bytes, sent_s: float) -> None:
-        """A picture of a browser's camera; one that is none is left out."""
+        """Pass on a picture of the browser's camera; data that is not a JPEG is ignored."""
         try:
             stream.push(picture_from_jpeg(jpeg), sent_s)
         except StreamingError:
             return
 
     def seek(self, viewer: ViewerSession, media_s: float) -> None:
-        """Play the tab's recording from there. Raises what forbids it."""
+        """Play the session's recording from `media_s`. Raises if it is shared, live or not running."""
         with translated():
             viewer.require_own("where it plays").seek(media_s)
 
     def set_speed(self, viewer: ViewerSession, speed: float | None) -> None:
-        """Media seconds a second; None for as fast as the model can."""
+        """Set the playing speed, media seconds per second; None for as fast as the model can."""
         with translated():
             viewer.require_own("its speed").set_speed(speed)
 
     def pause(self, viewer: ViewerSession, *, paused: bool) -> None:
-        """Pause or go on."""
+        """Pause or resume the session's stream."""
         with translated():
             stream = viewer.require_own("pausing")
             if paused:
@@ -244,21 +247,23 @@ class Backend:
                 stream.resume()
 
     def forget(self, viewer: ViewerSession) -> None:
-        """Forget what was seen and said."""
+        """Clear the model's memory of the session's stream."""
         with translated():
             viewer.require_own("forgetting").forget()
 
     def instruct(self, viewer: ViewerSession, text: str | None) -> None:
-        """Replace the standing instruction. Raises where it is refused; the one before stays in force then.
+        """Replace the standing instruction. Raises if it is refused; the previous one then stays in force.
 
-        Where the model is busy for longer than `REFUSAL_S`, or not there yet, a refusal is an event alone.
+        If the model is busy for longer than `REFUSAL_S` or still loading, a refusal is reported by an event only.
         """
         if text and len(text) > MOST_QUESTION:
-            raise ConfigError(f"an instruction of {len(text)} letters: at most {MOST_QUESTION} are read; shorten it")
+            raise ConfigError(
+                f"an instruction of {len(text)} characters: at most {MOST_QUESTION} are allowed; shorten it"
+            )
         with translated():
-            told = viewer.instruct(text)
+            accepted = viewer.instruct(text)
         try:
-            told.result(REFUSAL_S if self.host.state is ModelState.READY else 0.0)
+            accepted.result(REFUSAL_S if self.host.state is ModelState.READY else 0.0)
         except TimeoutError:
             return
         except CancelledError:
@@ -275,17 +280,17 @@ class Backend:
     def ask(
         self, viewer: ViewerSession, text: str, files: Sequence[tuple[Path, str]] = ()
     ) -> tuple[FeedItem, OpenQuestion]:
-        """Ask about what is seen, with pictures or short clips; the answer grows in the tab's feed.
+        """Ask about the stream, with attached pictures or clips; the answer grows in the session's feed.
 
-        files: paths with the names people gave them. Without a stream, the question is about the files alone.
+        files: paths with the names that users see. Without a stream, the question is about the files only.
         """
         text = text.strip()
         if not text:
             raise ConfigError("question '': it is empty; ask in words")
         if len(text) > MOST_QUESTION:
-            raise ConfigError(f"a question of {len(text)} letters: at most {MOST_QUESTION} are read; shorten it")
+            raise ConfigError(f"a question of {len(text)} characters: at most {MOST_QUESTION} are allowed; shorten it")
         if len(files) > MOST_FILES:
-            raise ConfigError(f"{len(files)} files: at most {MOST_FILES} come with a question; leave some out")
+            raise ConfigError(f"{len(files)} files: at most {MOST_FILES} may be attached to a question; leave some out")
         warnings: list[str] = []
         attachments = [self._attachment(path, name, warnings.append) for path, name in files]
         for line in warnings:
@@ -301,10 +306,10 @@ class Backend:
     def evidence(
         self, viewer: ViewerSession, item: FeedItem | None, moment_s: float | None
     ) -> tuple[EvidenceFrame, ...]:
-        """The frames behind an item, or about a moment of the stream."""
+        """The frames behind a feed item, or around media time `moment_s` of the stream; empty for an earlier stream."""
         stream = viewer.stream
         if stream is None or (item is not None and item.id <= viewer.first_item):
-            return ()  # another stream's: its frames are found with its events
+            return ()  # an earlier stream's item: its frames are in the timeline
         if item is not None and item.event is not None:
             return stream.evidence(item.event)
         at_s = item.time_s if item is not None else moment_s or 0.0
@@ -313,14 +318,14 @@ class Backend:
     # Cameras.
 
     def draw(self, name: str, drawn: Sequence[Region]) -> str:
-        """Put masks and zones on a camera beside those of its configuration; gives all of them as YAML.
+        """Replace the masks and zones drawn on a camera; return all of them, configured ones included, as YAML.
 
-        Those that were drawn before go; those of the configuration cannot be taken away from here. Raises `ConfigError`
-        and `ViewerSessionError`.
+        Configured masks and zones cannot be removed here. Raises `ConfigError`, and `ViewerSessionError` if viewers
+        may not draw.
         """
         if not self.may_draw:
             raise ViewerSessionError(
-                "masks and zones: this app is open to everybody, so nobody may draw them on shared cameras; write them "
+                "masks and zones: this app needs no login, so viewers cannot draw on shared cameras; write them "
                 "into the configuration, or start with --auth-file"
             )
         views = self._views()
@@ -329,7 +334,7 @@ class Backend:
         return views.regions_yaml(name)
 
     def regions_yaml(self, name: str) -> str:
-        """A camera's masks and zones as a configuration file has them. Raises `ConfigError`."""
+        """All masks and zones of a camera in the form of a configuration file. Raises `ConfigError`."""
         return self._views().regions_yaml(name)
 
     def _views(self) -> CameraViews:
@@ -340,7 +345,7 @@ class Backend:
     # Events.
 
     def timeline(self, viewer: ViewerSession, *, of_cameras: bool) -> TimelineReader | None:
-        """The events of the cameras, or of the tab itself; None where there are none yet."""
+        """Reader of the cameras' events, or of the session's own; None if there are none yet."""
         if of_cameras:
             return self.views.reader() if self.views is not None else None
         return viewer.timeline.reader if viewer.has_timeline else None
@@ -402,7 +407,7 @@ class Backend:
     def _ask_alone(
         self, viewer: ViewerSession, text: str, attachments: Sequence[Attachment], attached: str
     ) -> tuple[FeedItem, OpenQuestion]:
-        """A question about files, without a stream."""
+        """Ask about files only, without a stream."""
         from assistant.stream.question_queue import PendingQuestion, Unanswered
         from assistant.stream.spoken_turns import TurnStream
         from models.session.media_turns import Clip
@@ -440,7 +445,7 @@ class Backend:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """What is wrong with a source is said as this room's own error, so that the page need not know the others."""
+    """Within this context, a `StreamingError` becomes a `ViewerSessionError`, the only kind that the page handles."""
     try:
         yield
     except StreamingError as error:

@@ -1,6 +1,6 @@
-"""Events of a tab or of the cameras as the page looks through them: found, shown with their frames, and exported.
+"""The page's event search: finds and exports events of a session or of the watched cameras.
 
-Any thread may call it; nothing is changed.
+Any thread may call it; it reads only.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ TYPES = {"Remark": "comment", "Answer": "answer", "Alert": "alert", "Status": "s
 
 @dataclass(frozen=True, slots=True)
 class EventSearch:
-    """What a person looks for."""
+    """A user's search."""
 
     text: str = ""
     since: str = ""
-    """`2h`, `30m`, `10:15`, `2026-11-22T10:00`; empty for all."""
+    """Earliest time: `2h`, `30m`, `10:15`, `2026-11-22T10:00`; empty for all."""
     camera: str = ""
     types: tuple[str, ...] = ()
-    """As people call them: the keys of `TYPES`; none for all."""
+    """Event types by the labels that the page shows, keys of `TYPES`; empty for all."""
 
 
 def find(reader: TimelineReader, search: EventSearch, now_s: float) -> list[FoundEvent]:
-    """Events, newest first. Raises `ConfigError` for a time that is none."""
+    """Events that match a search, newest first, at most `MOST_FOUND`. Raises `ConfigError` for an invalid time."""
     from assistant.timeline.search import Query
     from assistant.timeline.times import parse_when
 
@@ -47,11 +47,14 @@ def find(reader: TimelineReader, search: EventSearch, now_s: float) -> list[Foun
 
 
 def export_file(reader: TimelineReader, found: list[FoundEvent], form: str) -> tuple[str, bytes]:
-    """Events, oldest first, as a file: its name and bytes. Markdown comes as a ZIP with its pictures."""
+    """Export events, oldest first; return the file's name and bytes. Markdown is a ZIP file with its pictures.
+
+    Raises `ConfigError` for an unknown format.
+    """
     from assistant.timeline.export import export
 
     if form not in FORMATS.values():
-        raise ConfigError(f"format {form!r}: one of {', '.join(FORMATS.values())}; choose one")
+        raise ConfigError(f"format {form!r}: it must be one of {', '.join(FORMATS.values())}; choose one")
     with tempfile.TemporaryDirectory(prefix="export-") as folder:
         out = Path(folder) / f"events.{form}"
         export(sorted(found, key=lambda event: event.id), form, reader.folder, out)

@@ -1,4 +1,4 @@
-"""What one viewer is shown of a stream: remarks, answers as they come, alerts, what happened. For any thread."""
+"""The feed of one viewer: remarks, growing answers, alerts and status events. Any thread may call it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from assistant.events import Alert, Answer, Comment, StatusEvent, StatusKind, St
 from assistant.stream.listener_guard import ListenerGuard
 
 MOST_ITEMS = 400
-"""Items that are kept; older ones leave, answers under way aside."""
+"""Most items of a feed; older ones are removed, except unfinished answers."""
 
 
 class Badge(StrEnum):
-    """What an item is, as a person tells them apart and filters them."""
+    """Kind of a feed item, which the page shows and filters by."""
 
     REMARK = "Remark"
     ANSWER = "Answer"
@@ -35,12 +35,12 @@ OF_MEMORY = frozenset(
         StatusKind.DAMAGED,
     }
 )
-"""Status events about the model's memory and its words, which most people need not follow."""
+"""Kinds of status events about the model's memory and output, which the page hides by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeedItem:
-    """One line of the feed, as it is now."""
+    """One line of the feed; immutable, a change replaces it."""
 
     id: int
     badge: Badge
@@ -48,27 +48,27 @@ class FeedItem:
     """Media time."""
     text: str
     event: StreamEvent | None = None
-    """What it was made from; None while an answer is under way, and for the page's own notes."""
+    """The event that it shows; None for an unfinished answer and for the page's own notes."""
     question: str | None = None
     attached: str = ""
-    """What came with the question, in words."""
+    """Names of the files attached to the question."""
     is_open: bool = False
-    """Whether an answer is still coming."""
+    """Whether it is an unfinished answer."""
     is_error: bool = False
 
     @property
     def is_cut(self) -> bool:
-        """Whether it was left off before its end."""
+        """Whether the answer was stopped before its end."""
         return self.event is not None and self.event.reason == "cut_short"
 
     @property
     def latency_ms(self) -> float | None:
-        """From the frame's capture to the first words."""
+        """Milliseconds from the frame's capture to the first token."""
         return self.event.latency_ms if self.event is not None else None
 
 
 class Feed:
-    """The items of one viewer, oldest first."""
+    """The feed items of one viewer, oldest first."""
 
     def __init__(self, most_items: int = MOST_ITEMS) -> None:
         self._most = most_items
@@ -81,57 +81,57 @@ class Feed:
 
     @property
     def version(self) -> int:
-        """A number that grows with every change."""
+        """Number of changes so far."""
         return self._version
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call `listener` after every change, on the thread that made it; call what is returned to end that."""
+        """Call `listener` after every change, on the changing thread. Returns a function that removes the listener."""
         with self._lock:
             self._listeners = (*self._listeners, listener)
 
-        def leave() -> None:
+        def remove() -> None:
             with self._lock:
                 self._listeners = tuple(other for other in self._listeners if other is not listener)
 
-        return leave
+        return remove
 
     def add(self, event: StreamEvent) -> FeedItem:
-        """Take an event."""
+        """Add an event."""
         question = event.question if isinstance(event, Answer) else None
         return self._enter(FeedItem(0, badge_of(event), event.time_s, event.text, event, question))
 
     def note(self, text: str, *, time_s: float = 0.0, is_error: bool = False) -> FeedItem:
-        """Add a line of the page's own, such as what went wrong with a question."""
+        """Add a note of the page itself, for example why a question failed."""
         return self._enter(FeedItem(0, Badge.STATUS, time_s, text, is_error=is_error))
 
     def begin_answer(self, question: str, time_s: float, attached: str = "") -> FeedItem:
-        """Open an answer: its words come piece by piece."""
+        """Add an unfinished answer; `say` appends to it."""
         return self._enter(FeedItem(0, Badge.ANSWER, time_s, "", None, question, attached, is_open=True))
 
     def say(self, item_id: int, piece: str) -> None:
-        """Add a piece to an answer under way."""
+        """Append a piece of text to an unfinished answer."""
         self._change(item_id, lambda item: replace(item, text=item.text + piece) if item.is_open else item)
 
     def finish_answer(self, item_id: int, answer: Answer) -> None:
-        """The whole answer is there."""
+        """Replace an unfinished answer with the finished one."""
         cut = answer.reason == "cut_short"
         text = answer.text or ("Stopped before its first word." if cut else "The model answered without a word.")
         self._change(item_id, lambda item: replace(item, text=text, time_s=answer.time_s, event=answer, is_open=False))
 
     def fail_answer(self, item_id: int, reason: str) -> None:
-        """There will be no answer, or no more of it; the question stays to be read."""
+        """End an answer that failed or was stopped: keep its text so far, or show `reason` as an error."""
         self._change(
             item_id,
             lambda item: replace(item, text=item.text or reason, is_open=False, is_error=not item.text),
         )
 
     def get(self, item_id: int) -> FeedItem | None:
-        """One item; None where it has left."""
+        """An item by its number; None if it was removed."""
         with self._lock:
             return self._items.get(item_id)
 
     def items(self, badges: Collection[Badge] | None = None, *, after_id: int = 0) -> list[FeedItem]:
-        """The items with these badges, all without any given; answers under way are always among them."""
+        """Items with these badges (None for all), numbered above `after_id`; unfinished answers are always included."""
         with self._lock:
             items = list(self._items.values())
         return [
@@ -140,17 +140,17 @@ class Feed:
 
     @property
     def last_id(self) -> int:
-        """The number of the newest item, 0 before the first."""
+        """Number of the newest item; 0 before the first."""
         return self._next_id - 1
 
     @property
     def num_open(self) -> int:
-        """Answers under way."""
+        """Number of unfinished answers."""
         with self._lock:
             return sum(item.is_open for item in self._items.values())
 
     def clear(self) -> None:
-        """Take every item away."""
+        """Remove every item."""
         with self._lock:
             self._items.clear()
         self._notify()
@@ -182,7 +182,7 @@ class Feed:
 
 
 def badge_of(event: StreamEvent) -> Badge:
-    """The badge of an event."""
+    """The badge that an event is shown with."""
     if isinstance(event, Comment):
         return Badge.REMARK
     if isinstance(event, Answer):

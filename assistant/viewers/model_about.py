@@ -1,4 +1,4 @@
-"""What a person should know of the model that watches: what it can tell, what it cannot, and how to start another."""
+"""Texts about the model for users: what it can and cannot do, and how to start another."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ModelAbout:
-    """A model in a person's words."""
+    """Description of a model for users."""
 
     title: str
     can: str
     cannot: str
     other: str
-    """How to start another model; empty where there is nothing to say."""
+    """How to start a larger model; empty if this is one."""
     questions: tuple[str, str, str]
-    """What may be asked of it."""
+    """Three example questions."""
 
 
 EMBEDDED = ModelAbout(
@@ -36,16 +36,16 @@ NOT_MEASURED = (
 
 
 def decision_in_words(decision: str, reason: str) -> str:
-    """How a checkpoint decides when to speak, and why so."""
+    """A sentence on how a checkpoint decides when to speak, and why. decision: `trained` or `stand_in`."""
     if decision == "trained":
         return f"It decides itself when to speak ({reason or 'its settings say that it was trained to'})."
     return f"{STAND_IN.removesuffix('.')} ({reason or NOT_MEASURED})."
 
 
 def about_model(name: str, *, embedded: bool, decision: str, reason: str = "") -> ModelAbout:
-    """What to say of a checkpoint. decision: `trained`, or `stand_in` where a simple rule decides when to speak.
+    """The description of a checkpoint. decision: `trained`, or `stand_in` if a simple rule decides when to speak.
 
-    reason: what was measured of its decision; empty where nothing was.
+    reason: what `calibrate` measured; empty if it was not run.
     """
     if embedded:
         return EMBEDDED

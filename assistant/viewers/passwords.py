@@ -1,6 +1,6 @@
-"""Who may use the browser app: a file of names and hashed passwords, as Apache's `htpasswd -B` writes it. Any thread.
+"""Users of the browser app: a file of names and bcrypt hashes, the format of Apache's `htpasswd -B`. Any thread.
 
-One `name:hash` a line; empty lines and those that begin with # are left out.
+One `name:hash` per line; empty lines and lines that begin with # are ignored.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from assistant.errors import ConfigError
 _HASH = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 _ROUNDS = 12
 _MOST_BYTES = 72
-"""Of a password: bcrypt takes no more."""
+"""Most bytes of a password: bcrypt reads no more."""
 _PAUSE_S = 1.0
 _MAX_PAUSE_S = 30.0
 REMEDY = "write it with python app.py password NAME, or htpasswd -B"
 
 
 def read_users(path: Path) -> dict[str, bytes]:
-    """Names and their hashes. Raises `ConfigError` where the file cannot be read, is open to others, or holds less."""
+    """Hashes by user name. Raises `ConfigError` if the file is unreadable, malformed, empty or writable by others."""
     try:
         mode = path.stat().st_mode
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -33,48 +33,52 @@ def read_users(path: Path) -> dict[str, bytes]:
     except UnicodeDecodeError:
         raise ConfigError(f"--auth-file {path}: it is not text; {REMEDY}") from None
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise ConfigError(f"--auth-file {path}: others may write it; take that right away with chmod go-w {path}")
+        raise ConfigError(
+            f"--auth-file {path}: other users may write to it; only its owner should; run chmod go-w {path}"
+        )
     users: dict[str, bytes] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
         name, _, hashed = line.strip().partition(":")
         if not name or not _HASH.fullmatch(hashed):
-            raise ConfigError(f"--auth-file {path}, line {number}: name:bcrypt-hash is wanted; {REMEDY}")
+            raise ConfigError(f"--auth-file {path}, line {number}: it must be name:bcrypt-hash; {REMEDY}")
         users[name] = hashed.encode()
     if not users:
-        raise ConfigError(f"--auth-file {path}: it names nobody; {REMEDY}")
+        raise ConfigError(f"--auth-file {path}: it holds no user; {REMEDY}")
     return users
 
 
 def make_line(name: str, password: str, rounds: int = _ROUNDS) -> str:
-    """The line of one user. Raises `ConfigError` for a name or a password that cannot be."""
+    """The user's line for the file. Raises `ConfigError` for a name or a password that is not allowed."""
     import bcrypt
 
     if not name.strip() or name != name.strip() or ":" in name or not name.isprintable():
-        raise ConfigError(f"name {name!r}: it may hold no colon, and no space at its ends; choose another")
+        raise ConfigError(f"name {name!r}: it must have no colon, and no space at its ends; choose another")
     if len(password) < 8 or len(password.encode()) > _MOST_BYTES:
-        raise ConfigError(f"password: it has 8 signs or more, and at most {_MOST_BYTES} bytes; choose another")
+        raise ConfigError(
+            f"password: it must have at least 8 characters and at most {_MOST_BYTES} bytes; choose another"
+        )
     return f"{name}:{bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds)).decode()}"
 
 
 class Authenticator:
-    """Checks names and passwords, ever more slowly for a name that is tried in vain; any thread may ask."""
+    """Checks passwords. After each wrong one, a growing pause refuses the name, up to 30 s. Any thread may call it."""
 
     def __init__(self, users: dict[str, bytes], now: Callable[[], float] = time.monotonic) -> None:
-        """`users` as `read_users` gives them; `now` gives seconds."""
+        """users: as `read_users` returns them. now: a clock in seconds."""
         import bcrypt
 
         self._users = users
         self._now = now
-        # Compared for names that are not known, so that these take as long.
+        # Compared for unknown names, so that they take as long as known ones.
         rounds = max(int(hashed[4:6]) for hashed in users.values())
         self._nobody = bcrypt.hashpw(b"nobody", bcrypt.gensalt(rounds))
         self._lock = threading.Lock()
         self._failures: dict[str, tuple[int, float]] = {}
 
     def admits(self, name: str, password: str) -> bool:
-        """Whether this is the user's password; always no within the pause that follows a wrong one."""
+        """Whether this is the user's password; False during the pause after a wrong one."""
         import bcrypt
 
         known = name if name in self._users else ""
@@ -82,7 +86,7 @@ class Authenticator:
             count, until_s = self._failures.get(known, (0, 0.0))
             if self._now() < until_s:
                 return False
-            # Counted before the check: attempts side by side do not share one.
+            # Counted before the check, so that simultaneous attempts are all counted.
             pause_s = min(_MAX_PAUSE_S, _PAUSE_S * 2.0 ** min(count, 10)) if count else 0.0
             self._failures[known] = (count + 1, self._now() + pause_s)
         given = password.encode()

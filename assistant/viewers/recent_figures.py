@@ -1,4 +1,4 @@
-"""The last minute of a stream's figures, one sample a second. The sessions' thread writes, anyone may read."""
+"""The last minute of a stream's figures, one sample per second. The thread "sessions" writes, any thread reads."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ STAGES = ("capture", "queue", "vision", "prefill", "decode")
 
 @dataclass(frozen=True, slots=True)
 class SecondOfFigures:
-    """One second."""
+    """The figures of one second."""
 
     at_s: float
-    """Our clock."""
+    """Time of the sample on `Clock.now_s`."""
     fps_in: float
     fps_used: float
     num_empty: int
-    """So far, as those below."""
+    """Total so far, as is `num_dropped`."""
     num_dropped: int
     delays_ms: tuple[float, ...]
-    """In the order of `STAGES`."""
+    """Milliseconds of each stage of `STAGES`."""
     cache: tuple[int, int, int]
-    """Tokens: pinned, text, vision."""
+    """Numbers of cached tokens: pinned, text, vision."""
 
 
 class RecentFigures:
-    """A minute of samples."""
+    """Samples of the last `SECONDS` seconds."""
 
     def __init__(self) -> None:
         self._samples: deque[SecondOfFigures] = deque(maxlen=SECONDS)
 
     def sample(self, seen: ChannelSnapshot, at_s: float) -> None:
-        """Take a sample unless one was taken within the second."""
+        """Add a sample, unless the last one is less than a second old."""
         if self._samples and at_s - self._samples[-1].at_s < 0.95:
             return
         delays, cache = seen.delays_ms, seen.cache
@@ -57,16 +57,16 @@ class RecentFigures:
         )
 
     def clear(self) -> None:
-        """Another stream begins."""
+        """Remove every sample, for a new stream."""
         self._samples.clear()
 
     def samples(self) -> list[SecondOfFigures]:
-        """Oldest first."""
+        """The samples, oldest first."""
         return list(self._samples)
 
 
 def resident_memory_bytes() -> int:
-    """What the process holds in memory now; on systems that do not say, the most it has held."""
+    """Resident memory of the process now; its peak on systems without `/proc`."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,6 +1,6 @@
-"""Every viewer's session: who is there, who waits for a place, and what is freed when somebody leaves.
+"""Registry of the viewers' sessions: creates them, queues viewers for a free place, and frees what they leave behind.
 
-Any thread may call it; a thread named "sessions" looks after those who left.
+Any thread may call it; a thread named "sessions" ends the sessions of viewers who left.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from streaming.clock import Clock, SystemClock
 from streaming.errors import StreamingError
 
 GRACE_S = 8.0
-"""How long the stream of a tab that went away is kept: a reload is back sooner, and all is free within ten seconds."""
+"""Seconds until a closed page's stream is stopped: longer than a reload takes, and all is free within ten seconds."""
 PARKED_S = 120.0
-"""How long its feed and settings are kept after that."""
+"""Further seconds until the session's feed and settings are removed."""
 IDLE_S = 600.0
-"""A client without a picture connection that asks for nothing for so long has gone."""
+"""Seconds without a request after which a client with no picture connection counts as gone."""
 SWEEP_S = 0.5
 CLAIM_S = 1.5
-"""How long a tab that comes with a token already in use waits for a reload's old connection to end."""
+"""Seconds that a page with a token in use waits for the old connection of a reload to close."""
 
 _log = logging.getLogger(__name__)
 
 
 class SessionRegistry:
-    """Tabs by their tokens, and by the names of their requests."""
+    """The viewers' sessions, by token and by the names under which their requests come."""
 
     def __init__(
         self,
@@ -43,12 +43,12 @@ class SessionRegistry:
         max_sessions: int | None = None,
         folder: Path | None = None,
     ) -> None:
-        """open_stream: makes the stream of a wish, not started, and says whether it is shared with others.
+        """open_stream: creates a request's stream, not started; returns it and whether it is a shared camera.
 
-        max_sessions: how many streams of their own tabs may have at once. folder: where tabs keep their files.
+        max_sessions: most sessions that may have their own stream at once. folder: where sessions keep files.
         """
         if max_sessions is not None and max_sessions < 1:
-            raise ConfigError(f"max_sessions {max_sessions}: at least one viewer must fit; give 1 or more")
+            raise ConfigError(f"max_sessions {max_sessions}: it must be at least 1; raise it")
         self._open_stream = open_stream
         self._clock: Clock = clock or SystemClock()
         self.max_sessions = max_sessions
@@ -57,19 +57,19 @@ class SessionRegistry:
         self._by_key: dict[str, ViewerSession] = {}
         self._absent_since: dict[str, float] = {}
         self._holding: set[str] = set()
-        """Tokens of the tabs that have a place."""
+        """Tokens of the sessions that have a place, the right to a stream of their own."""
         self._waiting: deque[tuple[ViewerSession, WatchRequest]] = deque()
         self._lock = threading.RLock()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Look after the tabs in a thread of its own."""
+        """Start the thread that calls `sweep`."""
         self._thread = threading.Thread(target=self._run, name="sessions", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """End every session."""
+        """End every session and the thread."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join(10.0)
@@ -81,23 +81,26 @@ class SessionRegistry:
 
     @property
     def tabs(self) -> tuple[ViewerSession, ...]:
-        """Everybody who is there, or left a moment ago."""
+        """All sessions, including those of viewers who left a moment ago."""
         with self._lock:
             return tuple(self._tabs.values())
 
     @property
     def num_watching(self) -> int:
-        """Places that are taken."""
+        """Number of sessions that have a place."""
         with self._lock:
             return len(self._holding)
 
     def enter(self, token: str | None, key: str) -> ViewerSession:
-        """A page was loaded: the session of its token where that is free, else a new one."""
+        """The session of a page that was loaded: its token's if no other page uses that, otherwise a new one.
+
+        key: the name under which the page's requests come.
+        """
         viewer = self._tabs.get(token) if token else None
         if viewer is not None and not self._is_free(viewer):
-            viewer = None  # the tab was duplicated: each has its own
+            viewer = None  # a duplicated tab: each gets its own session
         with self._lock:
-            before = self._by_key.get(key)  # something was clicked before the page had said who it is
+            before = self._by_key.get(key)  # a click came before the page sent its token
             if viewer is None or viewer.token not in self._tabs:
                 viewer = before or self._new()
             elif before is not None and before is not viewer:
@@ -107,7 +110,7 @@ class SessionRegistry:
             return viewer
 
     def of(self, key: str) -> ViewerSession:
-        """The session behind a request; a client that never loaded a page gets a new one."""
+        """The session of a request by its key; a new one for a client that never loaded a page."""
         with self._lock:
             viewer = self._by_key.get(key)
             if viewer is None:
@@ -116,7 +119,7 @@ class SessionRegistry:
             return viewer
 
     def end_key(self, key: str) -> None:
-        """The page with this name was closed or reloaded."""
+        """Note that the page with this key was closed or reloaded."""
         with self._lock:
             viewer = self._by_key.pop(key, None)
             if viewer is not None:
@@ -124,7 +127,7 @@ class SessionRegistry:
                 self._note_presence(viewer)
 
     def connect(self, token: str) -> ViewerSession | None:
-        """A picture connection of a tab was opened; None where there is no such tab."""
+        """Count a new picture connection of a session; return the session, or None for an unknown token."""
         with self._lock:
             viewer = self._tabs.get(token)
             if viewer is not None:
@@ -134,27 +137,27 @@ class SessionRegistry:
             return viewer
 
     def disconnect(self, viewer: ViewerSession) -> None:
-        """A picture connection was closed."""
+        """Note that a picture connection of a session was closed."""
         with self._lock:
             viewer.num_connections -= 1
             viewer.last_seen_s = self._clock.now_s()
             self._note_presence(viewer)
 
     def by_token(self, token: str) -> ViewerSession | None:
-        """The tab with this token."""
+        """The session with this token; None if there is none."""
         with self._lock:
             return self._tabs.get(token)
 
     def watch(self, viewer: ViewerSession, wanted: WatchRequest) -> int:
-        """Start a stream in place of the one before. Gives 0, or the tab's place in the queue where all are taken.
+        """Replace the session's stream; return 0, or its place in the queue if no place is free.
 
-        Raises what is wrong with the source, or that memory does not allow one more.
+        Raises an `AssistantError` or `StreamingError` if the source fails or memory does not suffice.
         """
-        self._let_go(viewer)
+        self._close_stream(viewer)
         with self._lock:
             self._waiting = deque(entry for entry in self._waiting if entry[0] is not viewer)
             viewer.wanted = wanted
-            if wanted.kind != "shared" and not self._take_place(viewer):
+            if wanted.kind != "shared" and not self._claim_place(viewer):
                 self._waiting.append((viewer, wanted))
                 self._number_places()
                 return viewer.place
@@ -163,16 +166,16 @@ class SessionRegistry:
         return 0
 
     def stop(self, viewer: ViewerSession) -> None:
-        """End the tab's stream, or its waiting for one."""
+        """Stop the session's stream, or remove the session from the queue."""
         with self._lock:
             self._waiting = deque(entry for entry in self._waiting if entry[0] is not viewer)
             viewer.place = 0
             self._number_places()
-        self._let_go(viewer)
-        self._give_place(viewer)
+        self._close_stream(viewer)
+        self._free_place(viewer)
 
     def sweep(self) -> None:
-        """Free what belonged to those who left, and let those who wait begin."""
+        """Stop streams and end sessions of viewers who left, start queued streams, and sample the figures."""
         now_s = self._clock.now_s()
         with self._lock:
             for viewer in self._tabs.values():
@@ -182,11 +185,11 @@ class SessionRegistry:
         leaving = [
             viewer for viewer, away_s in gone if away_s >= GRACE_S and (viewer.stream is not None or viewer.place)
         ]
-        if leaving:  # side by side: each waits for its threads to end
+        if leaving:  # in parallel, since each waits for its threads to end
             with ThreadPoolExecutor(len(leaving), thread_name_prefix="leaving") as pool:
                 list(pool.map(self.stop, leaving))
         for viewer in leaving:
-            viewer.feed.note("The page was away, so its stream was closed; start it again.")
+            viewer.feed.note("The page was closed for a while, so its stream was stopped; start it again.")
         for viewer, away_s in gone:
             if away_s >= GRACE_S + PARKED_S:
                 self._end(viewer)
@@ -199,8 +202,8 @@ class SessionRegistry:
         while not self._clock.wait(self._ended, SWEEP_S):
             try:
                 self.sweep()
-            except Exception:  # one tab's trouble must not keep the others' memory
-                _log.exception("sessions could not be looked after")
+            except Exception:  # one session's error must not stop the freeing of others
+                _log.exception("the sessions of viewers who left could not be freed")
 
     def _new(self) -> ViewerSession:
         viewer = ViewerSession(self._clock.now_s(), self._folder)
@@ -215,7 +218,7 @@ class SessionRegistry:
         self._note_presence(viewer)
 
     def _is_free(self, viewer: ViewerSession) -> bool:
-        """Whether no page holds the tab; one that is being reloaded lets go within a moment."""
+        """Whether no page is connected; waits up to `CLAIM_S` for the old connection of a reload to close."""
         waited_s = 0.0
         nothing = threading.Event()
         while viewer.num_connections and waited_s < CLAIM_S:
@@ -229,13 +232,13 @@ class SessionRegistry:
         elif viewer.token in self._tabs:
             self._absent_since.setdefault(viewer.token, self._clock.now_s())
 
-    def _take_place(self, viewer: ViewerSession) -> bool:
+    def _claim_place(self, viewer: ViewerSession) -> bool:
         is_full = self.max_sessions is not None and len(self._holding - {viewer.token}) >= self.max_sessions
         if not is_full:
             self._holding.add(viewer.token)
         return not is_full
 
-    def _give_place(self, viewer: ViewerSession) -> None:
+    def _free_place(self, viewer: ViewerSession) -> None:
         with self._lock:
             self._holding.discard(viewer.token)
 
@@ -247,21 +250,21 @@ class SessionRegistry:
         try:
             stream, is_shared = self._open_stream(viewer, wanted)
         except Exception:
-            self._give_place(viewer)
+            self._free_place(viewer)
             raise
-        viewer.take(stream, wanted, is_shared=is_shared)
+        viewer.attach(stream, wanted, is_shared=is_shared)
         if not is_shared:
             try:
                 stream.start()
             except Exception:
-                self._let_go(viewer)
-                self._give_place(viewer)
+                self._close_stream(viewer)
+                self._free_place(viewer)
                 raise
 
     def _begin_waiting(self) -> None:
         while True:
             with self._lock:
-                if not self._waiting or not self._take_place(self._waiting[0][0]):
+                if not self._waiting or not self._claim_place(self._waiting[0][0]):
                     return
                 viewer, wanted = self._waiting.popleft()
                 viewer.place = 0
@@ -271,10 +274,10 @@ class SessionRegistry:
             except (AssistantError, StreamingError) as error:
                 viewer.feed.note(str(error), is_error=True)
 
-    def _let_go(self, viewer: ViewerSession) -> None:
-        stream = viewer.release()
+    def _close_stream(self, viewer: ViewerSession) -> None:
+        stream = viewer.detach()
         if stream is not None:
-            with suppress(StreamingError):  # what its source said at the end no longer matters
+            with suppress(StreamingError):  # the stream ends anyway
                 stream.stop()
 
     def _end(self, viewer: ViewerSession) -> None:

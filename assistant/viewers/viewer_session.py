@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 Kind = Literal["sample", "webcam", "camera", "file", "shared"]
 
 MOST_BEFORE = 40
-"""Events of a watched camera that somebody who joins is shown."""
+"""Earlier events of a watched camera that a new viewer is shown."""
 
 
 MOST_LIMITS_S = MappingProxyType({"open_timeout_s": 30.0, "read_timeout_s": 30.0, "picture_timeout_s": 120.0})
-"""What a viewer may have a source waited for."""
+"""Largest time limits that a viewer may set, seconds."""
 
 
 class ViewerSessionError(AssistantError):
-    """A viewer asked for what its session cannot do now."""
+    """A viewer asked for something that the session cannot do now."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """How long a source on the network is waited for, in seconds."""
+    """Time limits of a network source, seconds: for opening, for data, and for the first picture."""
 
     open_timeout_s: float = 5.0
     read_timeout_s: float = 3.0
@@ -52,22 +52,22 @@ class TimeLimits:
             value = getattr(self, name)
             if not (isinstance(value, int | float) and 0 < value <= most_s):
                 raise ViewerSessionError(
-                    f"{name} {value}: it must be above 0 and at most {most_s:g} seconds; change it"
+                    f"{name} {value}: it must be above 0 and at most {most_s:g} seconds; correct it"
                 )
 
 
 @dataclass(frozen=True, slots=True)
 class WatchRequest:
-    """What a viewer wants to watch, and how."""
+    """A viewer's request to watch a source, with its settings."""
 
     kind: Kind
     spec: str
-    """What is opened: never shown, it may hold a password."""
+    """The source's name or URL; it may hold a password, so it is never shown."""
     title: str
-    """For people; credentials are redacted."""
+    """Name to show, credentials redacted."""
     fps: float | None = None
     speed: float | None = 1.0
-    """Recordings: media seconds a second; None for as fast as the model can."""
+    """Playing speed of recordings, media seconds per second; None for as fast as the model can."""
     loop: int | None = 1
     talkative: float = 0.0
     instruct: str | None = None
@@ -76,41 +76,41 @@ class WatchRequest:
 
 @dataclass(slots=True)
 class _Watched:
-    """The stream of a tab."""
+    """The stream that a session watches."""
 
     stream: WatchableStream
     title: str
     is_shared: bool
-    leave: Callable[[], None]
+    unsubscribe: Callable[[], None]
     asked: dict[int, OpenQuestion] = field(default_factory=dict)
 
 
 class ViewerSession:
-    """One browser tab, or one client of the API. `SessionRegistry` makes and ends it."""
+    """The session of one browser tab or API client. `SessionRegistry` creates and ends it."""
 
     def __init__(self, now_s: float, within: Path | None = None) -> None:
-        """within: where its folder is made; the system's place for such files where None."""
+        """within: the directory in which its folder is made; None for the system's temporary directory."""
         self.token = secrets.token_urlsafe(32)
-        """Names the tab to its own picture connection and files; nobody can guess it."""
+        """Secret that identifies the session to its picture connection and files."""
         self.feed = Feed()
         self.history = RecentFigures()
         self.wanted: WatchRequest | None = None
-        """What it watches, waits for, or watched last."""
+        """The request that it watches, waits for, or watched last."""
         self.place = 0
-        """Its place in the queue, from 1; 0 where it does not wait."""
+        """Its place in the queue, from 1; 0 if it does not wait."""
         self.keys: set[str] = set()
-        """Names under which the page's own requests come."""
+        """Keys under which the page's requests come."""
         self.num_connections = 0
         self.last_seen_s = now_s
         self.run = 0
-        """Grows each time a stream is started."""
+        """Number of streams started so far."""
         self.first_item = 0
-        """The number of the last item of the feed before that."""
+        """Number of the last feed item before the current stream."""
         self.talkative = 0.0
         self.instruction: str | None = None
         self._watched: _Watched | None = None
         self._alone: dict[int, OpenQuestion] = {}
-        """Questions about files alone, by their items."""
+        """Open questions about files only, by feed item."""
         self._within = within
         self._folder: Path | None = None
         self._timeline: Timeline | None = None
@@ -119,32 +119,32 @@ class ViewerSession:
 
     @property
     def stream(self) -> WatchableStream | None:
-        """What it watches now."""
+        """The stream that it watches; None if none."""
         watched = self._watched
         return watched.stream if watched is not None else None
 
     @property
     def is_shared(self) -> bool:
-        """Whether others watch the same stream, which nobody of them may then change."""
+        """Whether the stream is a shared camera, which viewers cannot change."""
         watched = self._watched
         return watched is not None and watched.is_shared
 
     def require_stream(self) -> WatchableStream:
-        """The stream, or `ViewerSessionError` where there is none."""
+        """The stream. Raises `ViewerSessionError` if there is none."""
         if (stream := self.stream) is None:
             raise ViewerSessionError("nothing is being watched; start a source first")
         return stream
 
     def require_own(self, what: str) -> WatchableStream:
-        """The stream, or `ViewerSessionError` where it is not this viewer's alone."""
+        """The session's own stream. Raises `ViewerSessionError`, naming `what`, if there is none or it is shared."""
         stream = self.require_stream()
         if self.is_shared:
             raise ViewerSessionError(f"{what}: this camera is watched by others too, so viewers cannot change it; "
                                "its configuration can")  # fmt: skip
         return stream
 
-    def take(self, stream: WatchableStream, wanted: WatchRequest, *, is_shared: bool) -> None:
-        """Watch `stream` from now on; the one before must have been let go."""
+    def attach(self, stream: WatchableStream, wanted: WatchRequest, *, is_shared: bool) -> None:
+        """Watch `stream`; the previous one must have been detached."""
         with self._changing:
             assert self._watched is None, "a stream is still watched"
             self.wanted, self.place = wanted, 0
@@ -156,13 +156,13 @@ class ViewerSession:
                     self._on_event(event)
             self._watched = _Watched(stream, wanted.title, is_shared, stream.subscribe(self._on_event))
 
-    def release(self) -> WatchableStream | None:
-        """Let go of the stream: answers under way end. Returns it where it is this tab's own, to be closed."""
+    def detach(self) -> WatchableStream | None:
+        """Stop watching and cancel open questions. Returns the session's own stream, to be stopped by the caller."""
         with self._changing:
             watched, self._watched = self._watched, None
         if watched is None:
             return None
-        watched.leave()
+        watched.unsubscribe()
         for asked in list(watched.asked.values()):
             asked.cancel()
         return None if watched.is_shared else watched.stream
@@ -170,7 +170,7 @@ class ViewerSession:
     def ask(
         self, text: str, attachments: Sequence[Attachment] = (), attached: str = ""
     ) -> tuple[FeedItem, OpenQuestion]:
-        """Ask about what is seen; the answer grows in the feed. Raises where too many questions wait."""
+        """Ask about the stream; the answer appears in the feed piece by piece. Raises if too many questions wait."""
         with self._changing:
             stream = self.require_stream()
             watched = self._watched
@@ -187,7 +187,7 @@ class ViewerSession:
     def ask_alone(
         self, text: str, attached: str, begin: Callable[[FeedItem], OpenQuestion]
     ) -> tuple[FeedItem, OpenQuestion]:
-        """A question about files alone, which `begin` puts to the model; the answer grows in the feed."""
+        """Ask about files only. begin: submits the question; the answer appears in the feed piece by piece."""
         item = self.feed.begin_answer(text, 0.0, attached)
         try:
             asked = begin(item)
@@ -198,7 +198,7 @@ class ViewerSession:
         return item, asked
 
     def stop_answers(self) -> int:
-        """Leave off every answer under way; gives how many there were."""
+        """Cancel every open question; return their number."""
         watched = self._watched
         waiting = [*self._alone.values(), *(watched.asked.values() if watched is not None else ())]
         for asked in waiting:
@@ -206,7 +206,7 @@ class ViewerSession:
         return len(waiting)
 
     def tune(self, *, talkative: float | None = None) -> None:
-        """Set how much is said, for the stream that runs and for later ones."""
+        """Set how readily the assistant speaks, for the current stream and later ones."""
         if talkative is not None:
             check_talkative(talkative)
             if self.stream is not None:
@@ -214,26 +214,26 @@ class ViewerSession:
             self.talkative = talkative
 
     def instruct(self, text: str | None) -> Future[None]:
-        """Replace the standing instruction, for the stream that runs and for later ones.
+        """Replace the standing instruction, for the current stream and later ones.
 
-        The future raises what that stream refuses; the one before stays then, for later streams too.
+        The future raises the current stream's refusal; the previous instruction then stays, for later streams too.
         """
         if self.stream is None:
             self.instruction = text
-            there: Future[None] = Future()
-            there.set_result(None)
-            return there
+            accepted: Future[None] = Future()
+            accepted.set_result(None)
+            return accepted
         future = self.require_own("a standing instruction").instruct(text)
         future.add_done_callback(lambda done: self._on_instructed(text, done))
         return future
 
-    def settled(self, wanted: WatchRequest) -> WatchRequest:
-        """A wish with this tab's own settings."""
+    def with_settings(self, wanted: WatchRequest) -> WatchRequest:
+        """A request with this session's talkativeness and standing instruction."""
         return replace(wanted, talkative=self.talkative, instruct=self.instruction)
 
     @property
     def folder(self) -> Path:
-        """A folder of its own, readable by nobody else, that goes with the tab."""
+        """The session's own folder, readable by its owner only; removed with the session."""
         with self._changing:
             if self._folder is None:
                 self._folder = Path(tempfile.mkdtemp(prefix="watch-", dir=self._within))
@@ -241,7 +241,7 @@ class ViewerSession:
 
     @property
     def timeline(self) -> Timeline:
-        """Its events with their thumbnails, kept for as long as the tab is there."""
+        """The session's events with their thumbnails; removed with the session."""
         from assistant.timeline.store import Timeline
 
         with self._changing:
@@ -251,18 +251,18 @@ class ViewerSession:
 
     @property
     def has_timeline(self) -> bool:
-        """Whether anything was kept yet."""
+        """Whether the session has a timeline yet."""
         return self._timeline is not None
 
     def keep_file(self, path: Path, name: str) -> Path:
-        """Move a file into the tab's folder; the others lose sight of it."""
+        """Move an uploaded file into the session's folder, out of other sessions' reach; return its new path."""
         kept = self.folder / f"{secrets.token_hex(8)}-{_plain(name)}"
         shutil.move(path, kept)
         kept.chmod(0o600)
         return kept
 
     def offer_file(self, name: str, data: bytes) -> str:
-        """Make a file that this tab alone may fetch; gives the name it is fetched by."""
+        """Create a file that only this session may download; return the name to download it by."""
         shown = _plain(name)
         path = self.folder / f"{secrets.token_hex(8)}-{shown}"
         path.write_bytes(data)
@@ -272,11 +272,11 @@ class ViewerSession:
         return path.name
 
     def offered(self, name: str) -> Path | None:
-        """A file that was offered under this name."""
+        """Path of the offered file with this name; None if there is none."""
         return self._files.get(name)
 
     def end(self) -> None:
-        """Remove what it holds; its stream must have been released."""
+        """Cancel questions and remove its feed, timeline and files; its stream must have been detached."""
         for asked in list(self._alone.values()):
             asked.cancel()
         self.feed.clear()
@@ -285,21 +285,21 @@ class ViewerSession:
             timeline, self._timeline = self._timeline, None
             self._files.clear()
         if timeline is not None:
-            with suppress(AssistantError):  # it goes anyway
+            with suppress(AssistantError):  # its folder is removed anyway
                 timeline.close()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _on_instructed(self, text: str | None, done: Future[None]) -> None:
-        if done.cancelled() or done.exception() is None:  # a stream that ends has not refused it
+        if done.cancelled() or done.exception() is None:  # a stream that ended did not refuse it
             self.instruction = text
 
     def _on_event(self, event: StreamEvent) -> None:
-        if not isinstance(event, Answer):  # those come to whoever asked
+        if not isinstance(event, Answer):  # answers reach the viewer who asked by the future
             self.feed.add(event)
 
     def _await(self, waiting: dict[int, OpenQuestion], item: FeedItem, asked: OpenQuestion, source: str) -> None:
-        """Show how a question about `source` ends; until then it is among those that wait."""
+        """Keep a question in `waiting` until it ends, then show its answer or failure."""
         waiting[item.id] = asked
         asked.future.add_done_callback(lambda future: self._on_answer(waiting, item.id, future, source))
 
@@ -313,11 +313,11 @@ class ViewerSession:
             if error is not None:
                 self.feed.fail_answer(item_id, str(error))
             else:
-                # Under the name that its other events have.
+                # The same source name as the stream's other events.
                 self.feed.finish_answer(item_id, replace(future.result(), source=source))
 
 
 def _plain(name: str) -> str:
-    """A file name without folders or odd characters."""
+    """A file name without directories and special characters."""
     plain = "".join(c if c.isalnum() or c in "._-" else "_" for c in Path(name).name).lstrip(".")
     return plain[-80:] or "file"

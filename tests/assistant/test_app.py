@@ -65,7 +65,7 @@ def test_the_command_line_comes_before_the_file_and_adds_questions(tmp_path: Pat
         ("source: {speed: fast}", ["source.speed", "'fast'", "max"]),
         ("source: {speed: -1}", ["source.speed -1", "above 0"]),
         ("source: {speed: .inf}", ["source.speed", "above 0"]),
-        ("source: {start_s: 4, end_s: 2}", ["end_s 2", "after start_s 4"]),
+        ("source: {start_s: 4, end_s: 2}", ["end_s 2", "greater than start_s 4"]),
         ("source: {loop: 0}", ["source.loop 0"]),
         ("source: {masks: [{rectangle: [0, 0, 1]}]}", ["source.masks", "4 numbers"]),
         ("source: {masks: 3}", ["source.masks", "a list"]),
@@ -85,7 +85,7 @@ def test_the_command_line_comes_before_the_file_and_adds_questions(tmp_path: Pat
         ("speaking: {instruct: ''}", ["speaking.instruct"]),
         ("questions: [{at_s: -1, text: a}]", ["questions.0.at_s -1"]),
         ("questions: [{at: 1, text: a}]", ["questions.0.at", "at_s"]),
-        ("- source", ["list", "sections are wanted"]),
+        ("- source", ["list", "it must hold sections"]),
         ("source: [", ["YAML", "line 1, column 10: expected"]),
     ],
 )

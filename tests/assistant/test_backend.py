@@ -76,7 +76,7 @@ def test_an_instruction_that_the_stream_refuses_is_said_where_it_was_typed_and_n
     office.streams[0].refuses = None
     office.backend.instruct(viewer, "Only balls.")
     assert viewer.instruction == "Only balls."
-    with pytest.raises(AssistantError, match="2001 letters: at most 2000"):
+    with pytest.raises(AssistantError, match="2001 characters: at most 2000"):
         office.backend.instruct(viewer, "x" * 2001)
     for talkative in (21.0, float("nan")):
         with pytest.raises(AssistantError, match="from -20 to 20"):

@@ -51,7 +51,7 @@ def test_a_login_comes_from_the_environment_or_a_file(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     ("camera", "problem"),
     [
-        ({"password_env": "NOT_THERE", "user": "me"}, "NOT_THERE: this environment variable is not set"),
+        ({"password_env": "NOT_THERE", "user": "me"}, "NOT_THERE: the environment variable is not set"),
         ({"password_file": "/not/there", "user": "me"}, "No such file"),
         ({"user_env": "NOT_THERE"}, "camera door needs it"),
     ],
@@ -68,7 +68,7 @@ def test_a_login_that_is_not_there_is_named(camera: dict[str, str], problem: str
         ("cameras: {'../door': {url: 'rtsp://a/b'}}", "letters, digits"),
         ("cameras: {door: {url: 'rtsp://a/b'}, Door: {url: 'rtsp://a/c'}}", "capitals"),
         ("cameras: {door: {url: 'rtsp://a/b', password_env: A}}", "a password without a user"),
-        ("cameras: {door: {url: 'rtsp://a/b', zones: [1]}}", "names with a rectangle"),
+        ("cameras: {door: {url: 'rtsp://a/b', zones: [1]}}", "each with a rectangle"),
         ("timeline: {keep_clips_s: 99}", "keep_clips_s"),
     ],
 )
@@ -132,7 +132,7 @@ def test_a_new_configuration_keeps_those_that_stay(stage: Stage, clip: str) -> N
     assert stage.cameras.stream("door") is kept and len(stage.engine.opened) == 2
     turn_until(stage.host, lambda: seen("gate") > 0)
     assert len(stage.engine.opened) == 3
-    with pytest.raises(ConfigError, match="known are door, gate"):
+    with pytest.raises(ConfigError, match="choose among door, gate"):
         stage.cameras.stream("yard")
 
 
@@ -248,12 +248,12 @@ def test_what_a_viewer_draws_acts_beside_the_configuration_until_that_is_read_an
     assert [(region.name, region.is_drawn) for region in card.regions] == [("", True), ("left", False), ("gate", True)]
     text = stage.cameras.regions_yaml("door")
     assert "rectangle: [0.0, 0.0, 1.0, 0.5]" in text and "gate:" in text and "left:" in text
-    with pytest.raises(ConfigError, match="has one of that name"):
+    with pytest.raises(ConfigError, match="has a zone of that name"):
         stage.cameras.draw("door", [Region("zone", "left", top.points)])
     stage.cameras.draw("door", [])
     assert [region.name for region in stage.cameras.cards()[0].regions] == ["left"], "what is configured stays"
     stage.cameras.draw("door", [top])
     _while_turning(stage.host, lambda: stage.cameras.load(config(door={"url": clip, "zones": zones})))
     assert [region.name for region in stage.cameras.cards()[0].regions] == ["left"]
-    with pytest.raises(ConfigError, match="known are door"):
+    with pytest.raises(ConfigError, match="choose among door"):
         stage.cameras.draw("yard", [])

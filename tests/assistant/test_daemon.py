@@ -17,9 +17,9 @@ from assistant.serving.scheduler import ModelState, Scheduler
 class Stage:
     """A host and cameras that are as the test says."""
 
-    def __init__(self, *, state: ModelState = ModelState.READY, are_over: bool = False, broken: bool = False) -> None:
+    def __init__(self, *, state: ModelState = ModelState.READY, have_all_ended: bool = False, broken: bool = False) -> None:
         self.state = state
-        self.are_over = are_over
+        self.have_all_ended = have_all_ended
         self.broken = broken
         self.num_loaded = 0
         self.daemon = WatchDaemon(cast(Scheduler, self), cast(Cameras, self), self.load)
@@ -36,7 +36,7 @@ def test_it_ends_when_told_when_all_is_over_and_when_the_model_is_gone() -> None
     stage = Stage()
     stage.daemon.stop()
     stage.daemon.run()
-    Stage(are_over=True).daemon.run()
+    Stage(have_all_ended=True).daemon.run()
     Stage(state=ModelState.FAILED).daemon.run()
 
 
@@ -48,8 +48,8 @@ def test_sighup_reads_the_configuration_anew_and_a_mistake_in_it_ends_nothing(ca
             os.kill(os.getpid(), signal.SIGHUP)
             stage.daemon.run()
         assert stage.num_loaded == 1 and signal.getsignal(signal.SIGHUP) is before
-    assert "not changed: model.name; read at the start alone; restart the program to apply it" in caplog.text
-    assert "all goes on as before: cameras: a mistake" in caplog.text
+    assert "not changed: model.name; read only at the start; restart the program to apply it" in caplog.text
+    assert "the previous one stays in force: cameras: a mistake" in caplog.text
 
 
 def test_systemd_is_told_where_it_listens_and_nobody_elsewhere(tmp_path: Path) -> None:

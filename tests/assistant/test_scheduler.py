@@ -143,7 +143,7 @@ def test_a_recording_played_as_fast_as_it_goes_is_no_overload() -> None:
     assert stage.host.rate_factor == 1.0
 
 
-def test_frames_that_come_too_fast_are_overload_too() -> None:
+def test_frames_that_come_too_fast_have_all_endedload_too() -> None:
     seat = FakeServedStream("camera", counts=(1, 1), always=1)
     stage = Stage(seat, forward_s=0.001)
     for _ in range(30):

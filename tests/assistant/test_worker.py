@@ -72,11 +72,11 @@ def test_cameras_are_watched_reloaded_and_ended_by_signals(tmp_path: Path, check
         process.send_signal(signal.SIGHUP)
         wait_for(lambda: '"instructed"' in log.read_text(), process, tmp_path)
         wait_for(lambda: log.read_text().count('"opened"') == 2, process, tmp_path)
-        wait_for(lambda: "not changed: model.pruning; read at the start alone" in log.read_text(), process, tmp_path)
+        wait_for(lambda: "not changed: model.pruning; read only at the start" in log.read_text(), process, tmp_path)
         assert json.load(urlopen(f"{address}/healthz", timeout=30))["restart_needed"] == ["model.pruning"]
         config.write_text("cameras: {door: {url: 'synthetic:3', fsp: 1}}\n")
         process.send_signal(signal.SIGHUP)
-        wait_for(lambda: "all goes on as before" in log.read_text(), process, tmp_path)
+        wait_for(lambda: "the previous one stays in force" in log.read_text(), process, tmp_path)
         began_s = time.monotonic()
         process.terminate()
         assert process.wait(60) == 0
@@ -92,7 +92,7 @@ def test_cameras_are_watched_reloaded_and_ended_by_signals(tmp_path: Path, check
         (count,) = database.execute("SELECT count(*) FROM events").fetchone()
     assert count >= len(events)
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
-    assert any(line["event"] == "the configuration was read anew" and line["added"] == ["gate"] for line in lines)
+    assert any(line["event"] == "the configuration was reloaded" and line["added"] == ["gate"] for line in lines)
     kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert SECRET.encode() not in kept and b"p%40s" not in kept
 
@@ -103,7 +103,7 @@ def test_a_login_that_is_nowhere_and_cameras_that_are_none_are_one_line(
     config = tmp_path / "cameras.yaml"
     config.write_text("cameras: {door: {url: 'rtsp://10.0.0.5/live', user: me, password_env: NOT_THERE}}\n")
     assert app.run(["watch", "--config", str(config), "--data", str(tmp_path / "data")]) == app.BAD_INPUT
-    assert "NOT_THERE: this environment variable is not set" in capsysbinary.readouterr().err.decode()
+    assert "NOT_THERE: the environment variable is not set" in capsysbinary.readouterr().err.decode()
     config.write_text("model: {name: embedded}\n")
     for arguments in (["watch", "--config", str(config)], ["watch"], ["watch", "rtsp://a/b", "--config", str(config)]):
         assert app.run(arguments) == app.BAD_INPUT
