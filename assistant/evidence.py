@@ -1,6 +1,6 @@
 """Thumbnails of the frames that a model saw recently, to show the frames behind an event.
 
-Each stream has its own `EvidenceKeeper`. The engine's thread calls `see`; any thread may call the rest.
+Each stream has its own `EvidenceKeeper`. The engine's thread calls `add`; any thread may call the rest.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class EvidenceKeeper:
         self._num_bytes = 0
         self._lock = threading.Lock()
 
-    def see(
+    def add(
         self, frame: Frame, keep: np.ndarray, refreshed: np.ndarray, wall_s: float, *, rows: int = 0, cols: int = 0
     ) -> None:
         """Add a frame that the model has seen. keep, refreshed: bool `[rows * cols]`; wall_s: when it was captured."""

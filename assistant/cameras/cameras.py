@@ -129,7 +129,7 @@ class Cameras:
             began_with = self._began_with = self._began_with or config
             self._restart_needed = restart_needed = waiting_for_restart(began_with, config)
         if self._timeline is not None:
-            self._timeline.retain(config.timeline.retention())
+            self._timeline.set_retention(config.timeline.retention())
         config = config.model_copy(update={"model": began_with.model, "timeline": began_with.timeline})
         wanted, refused = self._wanted(config)
         with self._lock:
@@ -237,7 +237,7 @@ class Cameras:
             recall=recall,
         )
         if recorder is not None:
-            channel.add_viewer(recorder.see)
+            channel.add_viewer(recorder.add_frame)
         try:
             channel.start()
         except (AssistantError, StreamingError) as error:

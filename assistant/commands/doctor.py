@@ -186,7 +186,7 @@ def _timeline() -> Finding:
         if not folder.database.is_file():
             return Finding("timeline", f"none yet in {folder.root}", True, needed=False)
         with TimelineReader(folder) as reader:
-            ((count,),) = reader.counted("SELECT count(*) FROM events", ())
+            ((count,),) = reader.rows("SELECT count(*) FROM events", ())
         return Finding("timeline", f"{count} events in {folder.root}", True, needed=False)
     except (AssistantError, ImportError, OSError) as error:
         return Finding("timeline", f"cannot be read: {error}", False, "move it away, or name another --data", False)

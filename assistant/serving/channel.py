@@ -499,7 +499,7 @@ class Channel:
         self._snapshots.on_frame(frame, sight, queue_ms=1000 * (taken_at_s - frame.captured_at_s))
         wall_s = self._clock.wall_s() - (self._clock.now_s() - frame.captured_at_s)
         pruning = sight.pruning
-        self._keeper.see(frame, pruning.keep, pruning.refreshed, wall_s, rows=sight.grid.rows, cols=sight.grid.cols)
+        self._keeper.add(frame, pruning.keep, pruning.refreshed, wall_s, rows=sight.grid.rows, cols=sight.grid.cols)
 
     def _emit_status(self, kind: StatusKind, reason: str, details: dict[str, Detail] | None = None) -> None:
         self._emit(

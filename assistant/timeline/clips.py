@@ -1,7 +1,7 @@
-"""Which pictures of a stream are recorded: those round its events, and none unless asked for.
+"""Records clips of a stream around its events; nothing is recorded unless the configuration asks for it.
 
-What is recorded is what the stream's viewers see, masks painted over. The capture thread calls `see`, the engine's
-thread `mark`; `finish` is for any.
+Clips show what viewers see, with masks painted over. The capture thread calls `add_frame`, the engine's thread
+`mark`, any thread `finish`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 CLIP_FPS = 10.0
 CLIP_PX = 960
-"""The longer side of a clip's picture."""
+"""Longer side of a clip's pictures."""
 CLIP_JPEG_QUALITY = 88
 MOST_RING_BYTES = 32 << 20
-"""Pictures of one camera that are held ready, before anything happens."""
+"""Most bytes of one camera's latest pictures, kept in memory so that a clip can begin before its event."""
 MOST_CLIP_S = 60.0
-"""Events whose times overlap share a clip; past this length the next one starts another."""
+"""Most seconds of a clip: overlapping events share one up to this length, then the next event starts another."""
 MOST_KEPT_S = 30.0
 
 
@@ -44,7 +44,7 @@ class _Recording:
     mark: ClipMark
     start_s: float
     end_s: float
-    """Media time at which it is over, unless another event comes before."""
+    """Media time at which it ends, unless another event extends it."""
 
 
 class ClipRecorder:
@@ -52,7 +52,9 @@ class ClipRecorder:
 
     def __init__(self, timeline: Timeline, camera: str, writer: ClipWriter, clock: Clock, *, keep_s: float) -> None:
         if not 0 < keep_s <= MOST_KEPT_S:
-            raise ConfigError(f"--keep-clips {keep_s:g}: above 0 and at most {MOST_KEPT_S:g} seconds; 5 is usual")
+            raise ConfigError(
+                f"--keep-clips {keep_s:g}: it must be above 0 and at most {MOST_KEPT_S:g} seconds; 5 is usual"
+            )
         self._timeline = timeline
         self._camera = camera
         self._writer = writer
@@ -63,17 +65,17 @@ class ClipRecorder:
         self._recording: _Recording | None = None
         self._lock = threading.Lock()
         self.num_dropped = 0
-        """Pictures that came faster than they could be encoded, so far."""
+        """Number of pictures dropped so far because they came faster than they could be encoded."""
 
-    def see(self, frame: Frame) -> None:
-        """Take a picture, ten a second at most; others are left out before anything is done to them."""
+    def add_frame(self, frame: Frame) -> None:
+        """Add a picture; pictures beyond ten per second are ignored before they are encoded."""
         with self._lock:
             newest_s = self._ring[-1].time_s if self._ring else None
         if newest_s is not None and 0 <= frame.pts_s - newest_s < 0.9 / CLIP_FPS:
             return
         jpeg = encode_jpeg(frame.image, max_side_px=CLIP_PX, quality=CLIP_JPEG_QUALITY).data
         with self._lock:
-            if newest_s is not None and frame.pts_s < newest_s:  # it was played anew or sought
+            if newest_s is not None and frame.pts_s < newest_s:  # the recording was restarted or a seek went back
                 self._forget()
             self._ring.append(_Picture(frame.pts_s, jpeg))
             self._ring_bytes += len(jpeg)
@@ -88,7 +90,7 @@ class ClipRecorder:
                 self._end()
 
     def mark(self, time_s: float) -> ClipMark | None:
-        """An event at media time `time_s`: record round it. None where no clip can be begun; the log says why."""
+        """Record around an event at media time `time_s`; return its clip, None if none could be started."""
         with self._lock:
             recording = self._recording
             if recording is not None and recording.start_s <= time_s <= recording.end_s + self._keep_s:
@@ -101,18 +103,18 @@ class ClipRecorder:
             return self._begin(time_s)
 
     def finish(self) -> None:
-        """End what is being recorded."""
+        """End the current clip."""
         with self._lock:
             self._end()
 
     @property
     def is_recording(self) -> bool:
-        """Whether a clip is being written now; pages show it."""
+        """Whether a clip is being recorded now."""
         return self._recording is not None
 
     @property
     def _ring_s(self) -> float:
-        """What is held ready: an event is told some time after its picture."""
+        """Seconds of pictures kept in memory: an event is reported some time after its picture."""
         return 2 * self._keep_s + 5.0
 
     def _begin(self, time_s: float) -> ClipMark | None:
@@ -145,7 +147,7 @@ class ClipRecorder:
         self._ring_bytes = 0
 
     def _done(self, mark: ClipMark, result: ClipResult) -> None:
-        """On the writer's thread."""
+        """Store the result of a clip; called on the clip writer's thread."""
         is_there = not result.failure
         self._timeline.clip_finished(
             KeptClip(

@@ -1,4 +1,4 @@
-"""Writes events of a timeline as JSON lines, subtitles or Markdown with thumbnails. Plain functions."""
+"""Exports events of a timeline as JSON lines, subtitles or Markdown with thumbnails. Plain functions."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _MARKUP = re.compile(r"([\\`*_\[\]|~$]|#|^[-+=]|(?<=^\d)[.)]|:(?=//))")
 
 
 def export(found: Iterable[FoundEvent], form: str, folder: TimelineFolder, out: Path | None) -> int:
-    """Write events in their order to a file, replaced as a whole, or to standard output; gives how many.
+    """Write events in the given order to a file, replaced atomically, or to standard output; return their number.
 
-    Thumbnails of Markdown go into a folder beside `out`; on standard output there are none. Raises `ConfigError` for
-    another format and `StoreError` where it cannot be written.
+    Markdown's thumbnails go into a folder beside `out`; standard output has none. Raises `ConfigError` for an unknown
+    format and `StoreError` if the file cannot be written.
     """
     if form not in get_args(Format):
-        raise ConfigError(f"--format {form!r}: one of {', '.join(get_args(Format))}; choose one")
+        raise ConfigError(f"--format {form!r}: it must be one of {', '.join(get_args(Format))}; choose one")
     _check_outside(folder, out)
     with _output(out) as file:
         if form == "jsonl":
@@ -46,10 +46,10 @@ def export(found: Iterable[FoundEvent], form: str, folder: TimelineFolder, out: 
 
 
 def as_subtitles(events: Iterable[FoundEvent], form: Literal["srt", "vtt"]) -> str:
-    """What was said, as subtitles.
+    """Comments, alerts and answers as the text of a subtitle file.
 
-    Events of one run of one stream keep their media time, so that they fit its recording; those of several are timed
-    by the clock from the first of them on, and say which camera where there is more than one.
+    Events of a single run keep their media time, to match its recording. Events of several runs are timed from the
+    first by time of day, and begin with the camera's name if there are several cameras.
     """
     said = [found for found in events if not isinstance(found.event, StatusEvent)]
     if len({found.run for found in said}) > 1:
@@ -75,7 +75,7 @@ def as_subtitles(events: Iterable[FoundEvent], form: Literal["srt", "vtt"]) -> s
 
 
 def as_markdown(events: list[FoundEvent], folder: TimelineFolder, out: Path | None) -> str:
-    """A page with a section for each day; thumbnails are copied into `NAME_files` beside `out`."""
+    """Events as a Markdown page with a section per day; thumbnails are copied into `NAME_files` beside `out`."""
     cameras = ", ".join(_escaped(name) for name in sorted({found.camera for found in events})) or "none"
     lines = ["# Timeline", "", f"{len(events)} events; cameras: {cameras}.", ""]
     day = ""
@@ -96,7 +96,7 @@ def as_markdown(events: list[FoundEvent], folder: TimelineFolder, out: Path | No
 
 
 def _pictures(found: FoundEvent, folder: TimelineFolder, out: Path) -> list[str]:
-    """Thumbnails as Markdown images, copied beside the page; those that are gone are left out."""
+    """Copy an event's thumbnails beside the page; return Markdown images. Deleted ones are skipped."""
     beside = out.with_name(f"{out.stem}_files")
     images = []
     for number, frame in enumerate(found.frames):
@@ -107,13 +107,15 @@ def _pictures(found: FoundEvent, folder: TimelineFolder, out: Path) -> list[str]
         try:
             write_whole(beside / name, data)
         except OSError as error:
-            raise StoreError(f"{beside}: {error.strerror}; the page's pictures go there; free room") from error
+            raise StoreError(
+                f"{beside}: {error.strerror}; the page's pictures are written there; free disk space"
+            ) from error
         images.append(f"![{_escaped(found.camera)} at {shown_moment(frame.wall_s)}](<{beside.name}/{name}>)")
     return images
 
 
 def _figures(found: FoundEvent) -> str:
-    """What the event was decided from, and what else is kept of it."""
+    """An event's media time, score, latency, reason and clip, as one line."""
     event = found.event
     parts = [f"media time {event.time_s:.2f} s"]
     if event.score is not None and event.threshold is not None:
@@ -139,7 +141,7 @@ def _write_lines(found: Iterable[FoundEvent], file: TextIO) -> int:
 
 @contextmanager
 def _output(out: Path | None) -> Iterator[TextIO]:
-    """A file that takes its name once it is whole, or standard output."""
+    """A file to write, which gets its name once it is complete; standard output for None."""
     if out is None:
         yield sys.stdout
         sys.stdout.flush()
@@ -150,14 +152,16 @@ def _output(out: Path | None) -> Iterator[TextIO]:
             yield file
         part.replace(out)
     except OSError as error:
-        raise StoreError(f"{out}: {error.strerror}; an export goes to a file; name another or free room") from error
+        raise StoreError(
+            f"{out}: {error.strerror}; an export needs a writable file; name another or free disk space"
+        ) from error
     finally:
         with suppress(OSError):
             part.unlink()
 
 
 def _escaped(text: str) -> str:
-    """Text that neither Markdown nor HTML takes for markup.
+    """`text` with the characters of Markdown and HTML markup escaped.
 
     >>> _escaped("<b>*1*</b> a_b http://x")
     '&lt;b&gt;\\\\*1\\\\*&lt;/b&gt; a\\\\_b http\\\\://x'
@@ -166,25 +170,27 @@ def _escaped(text: str) -> str:
 
 
 def export_clip(reader: TimelineReader, event_id: int, out: Path | None, seconds: float | None) -> str:
-    """Write the clip round an event to a file; gives a line about it.
+    """Write the clip of an event to a file; return a line about it.
 
-    seconds: so much on each side of the event; the whole clip, which may hold other events too, where `None`. Raises
-    `StoreError` where there is no clip and `ConfigError` where it does not say where to.
+    seconds: length before and after the event; None for the whole clip, which may show other events too. Raises
+    `StoreError` if there is no clip, and `ConfigError` without `out`.
     """
     if out is None:
-        raise ConfigError(f"--clip {event_id}: a clip goes to a file; name it with --out clip.mp4")
+        raise ConfigError(f"--clip {event_id}: a clip needs a file to write; name it with --out clip.mp4")
     _check_outside(reader.folder, out)
     found = reader.get(event_id)
     if found is None:
-        raise StoreError(f"--clip {event_id}: no such event; the numbers are those that search shows; correct it")
+        raise StoreError(f"--clip {event_id}: no such event; it must be a number that search shows; correct it")
     clip = found.clip
     if clip is None:
         raise StoreError(
-            f"--clip {event_id}: nothing was recorded round it; recording is off unless asked for; use --keep-clips"
+            f"--clip {event_id}: no clip of it was recorded; recording is off by default; start watch with --keep-clips"
         )
     data = reader.folder.read_clip(clip)
     if data is None:
-        raise StoreError(f"--clip {event_id}: {clip.absence}; a clip must be finished and there; choose another event")
+        raise StoreError(
+            f"--clip {event_id}: {clip.absence}; a clip must be finished and on disk; choose another event"
+        )
     if seconds is None:
         _write_file(out, data)
     else:
@@ -197,11 +203,13 @@ def export_clip(reader: TimelineReader, event_id: int, out: Path | None, seconds
 
 def _check_outside(folder: TimelineFolder, out: Path | None) -> None:
     if out is not None and out.resolve().is_relative_to(folder.root.resolve()):
-        raise StoreError(f"{out}: inside the timeline's own folder; an export goes elsewhere; name another file")
+        raise StoreError(f"{out}: inside the timeline's own folder; an export must be outside of it; name another file")
 
 
 def _write_file(out: Path, data: bytes) -> None:
     try:
         write_whole(out, data)
     except OSError as error:
-        raise StoreError(f"{out}: {error.strerror}; a clip goes to a file; name another or free room") from error
+        raise StoreError(
+            f"{out}: {error.strerror}; a clip needs a writable file; name another or free disk space"
+        ) from error

@@ -1,6 +1,6 @@
-"""The folder of a timeline: where its files lie, and how they are written so that none is ever half there.
+"""The folder of a timeline: paths of its database, thumbnails and clips, atomic writes, and a file lock.
 
-Plain file operations; any thread may call them.
+Any thread may call it.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ DATABASE = "timeline.sqlite3"
 THUMBNAILS = "thumbnails"
 CLIPS = "clips"
 PART = ".part"
-"""End of the name of a file that is being written."""
+"""Suffix of files that are still being written."""
 _UNSAFE = re.compile(r"[\0\\:]")
-"""What leads elsewhere on some system: `C:`, `..\\x`."""
+"""Characters that lead out of the folder on some system, as in `C:` and `..\\x`."""
 MOST_NAME = 40
-"""Letters of a camera's name that its folder shows."""
+"""Most characters of a camera's name in its folder's name."""
 
 
 def default_folder() -> Path:
-    """Where the user's state belongs on this system."""
+    """The timeline's folder in the user's state folder of this system."""
     from platformdirs import user_state_path
 
     return user_state_path("streaming-video-assistant", appauthor=False) / "timeline"
@@ -48,7 +48,7 @@ class TimelineFolder:
         return self.root / DATABASE
 
     def make(self) -> None:
-        """Make the folder, for its owner alone. Raises `StoreError` where it cannot be."""
+        """Create the folder, accessible to its owner only. Raises `StoreError` if that fails."""
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -57,7 +57,7 @@ class TimelineFolder:
             ) from error
 
     def keep_thumbnail(self, camera: str, run: str, frame: EvidenceFrame) -> KeptFrame:
-        """Write a thumbnail, once however often it is kept. Raises `OSError` where the disk refuses it."""
+        """Write a frame's thumbnail unless it exists already; return its record. Raises `OSError` if that fails."""
         name = f"{_stamp(frame.wall_s)}-{max(0, frame.frame_index)}-{run[:8]}.jpg"
         path = str(PurePosixPath(THUMBNAILS, safe_name(camera), _day(frame.wall_s), name))
         target = self.inside(path)
@@ -70,37 +70,39 @@ class TimelineFolder:
         )  # fmt: skip
 
     def clip_path(self, camera: str, wall_s: float, uid: str) -> str:
-        """Where a clip goes, relative to the folder; its own folder is made. Raises `OSError`."""
+        """The path of a new clip, relative to the folder; creates the clip's directory. Raises `OSError`."""
         path = str(PurePosixPath(CLIPS, safe_name(camera), _day(wall_s), f"{_stamp(wall_s)}-{uid[:12]}.mp4"))
         self.inside(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return path
 
     def inside(self, path: str) -> Path:
-        """The file behind a path of the database. Raises `StoreError` where it would lie outside the folder."""
+        """The file of a path in the database. Raises `StoreError` if it would lie outside the folder."""
         if not path or any(part in ("", ".", "..") or _UNSAFE.search(part) for part in path.split("/")):
-            raise StoreError(f"{path!r}: outside the timeline's folder; its files lie inside; the database was changed")
+            raise StoreError(
+                f"{path!r}: outside the timeline's folder; its files must lie inside; the database was tampered with"
+            )
         return self.root / path
 
     def read(self, path: str) -> bytes | None:
-        """A file's bytes; None where it is gone."""
+        """Content of a file; None if it does not exist."""
         try:
             return self.inside(path).read_bytes()
         except (OSError, StoreError):
             return None
 
     def read_clip(self, clip: KeptClip) -> bytes | None:
-        """A clip as MP4; None where it is not finished, or gone."""
+        """Content of a clip's MP4 file; None if it is not finished or does not exist."""
         return self.read(clip.path) if clip.state == "done" else None
 
     def size_of(self, path: str) -> int | None:
-        """A file's bytes, counted; None where it is gone."""
+        """Size of a file in bytes; None if it does not exist."""
         try:
             return self.inside(path).stat().st_size
         except (OSError, StoreError):
             return None
 
     def remove(self, path: str) -> None:
-        """Remove a file and the folders that it leaves empty; one that is not there is as good as removed."""
+        """Delete a file, and its directories if they become empty. A missing file is no error."""
         with suppress(OSError, StoreError):
             target = self.inside(path)
             target.unlink(missing_ok=True)
@@ -108,14 +110,14 @@ class TimelineFolder:
                 folder.rmdir()
 
     def files(self) -> Iterator[tuple[str, Path]]:
-        """Thumbnails and clips, whole or not, with their path as the database writes it."""
+        """Thumbnails and clips, complete or not: each file's path as in the database, and its path on disk."""
         for kind in (THUMBNAILS, CLIPS):
             for path in (self.root / kind).rglob("*"):
                 if path.is_file():
                     yield path.relative_to(self.root).as_posix(), path
 
     def size_of_database(self) -> int:
-        """Bytes of the database and its log."""
+        """Size of the database and its write-ahead log, bytes."""
         size = 0
         for end in ("", "-wal"):
             with suppress(OSError):
@@ -124,7 +126,7 @@ class TimelineFolder:
 
 
 def safe_name(camera: str) -> str:
-    """A folder name for a camera, whatever it is called; different names never share one.
+    """A directory name for a camera, valid for any camera name; different cameras have different ones.
 
     >>> safe_name("Front door")
     'front-door-91b2dbad'
@@ -137,7 +139,7 @@ def safe_name(camera: str) -> str:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that nobody ever sees part of it. Raises `OSError` and leaves nothing behind."""
+    """Write a file atomically: readers never see a part of it. Raises `OSError` and leaves nothing behind."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}{PART}")
     try:
@@ -151,21 +153,21 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 class FileLock:
-    """A lock that goes with its process, however that ends; without `fcntl` (Windows) nothing is locked."""
+    """A file lock that is released when its process ends, even killed; without `fcntl` (Windows) it locks nothing."""
 
     def __init__(self, path: Path) -> None:
         self._file: IO[bytes] | None = path.open("ab")
 
-    def try_alone(self) -> bool:
-        """Hold it alone if nobody else holds it; whether that worked."""
+    def try_exclusive(self) -> bool:
+        """Try to take the exclusive lock without waiting; return whether it was taken."""
         return self._lock(alone=True)
 
     def share(self) -> bool:
-        """Hold it beside others; whether that worked."""
+        """Take the shared lock without waiting; return whether it was taken."""
         return self._lock(alone=False)
 
     def close(self) -> None:
-        """Let go."""
+        """Release the lock."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -188,5 +190,5 @@ def _day(wall_s: float) -> str:
 
 
 def _stamp(wall_s: float) -> str:
-    """Milliseconds since 1970, all of one length, so that names sort by time."""
+    """Milliseconds since 1970, all of one length, so that file names sort by time."""
     return f"{max(0, round(wall_s * 1000)):013}"

@@ -1,6 +1,6 @@
-"""Times in a question: `at 10:15`, `20 minutes ago`, `this morning`, `yesterday between 9 and 10:30`.
+"""Finds the time that a question is about: `at 10:15`, `20 minutes ago`, `yesterday between 9 and 10:30`.
 
-Plain functions; English, local time. A time of day is the last one that has passed.
+Plain functions; English, local time. A time of day means the last one that has passed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SECOND = re.compile(
     re.I,
 )
 _GROUPS = 7
-"""Of `_CLOCK`."""
+"""Number of groups of `_CLOCK`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +48,18 @@ class TimeReference:
     """The span of time that a question is about."""
 
     start_s: float
-    """Seconds since 1970; of media where `in_media`."""
+    """Seconds since 1970; seconds of media time if `in_media`."""
     end_s: float
     said: str
-    """The words that say so."""
+    """The words of the question that name the time."""
     in_media: bool = False
 
 
 def find_moment(question: str, now_s: float, media_s: float | None = None) -> TimeReference | None:
-    """The time that a question names; None where it names none that is understood.
+    """The time that a question names; None if it names none that is understood, or none in the past.
 
-    now_s: time of day, seconds since 1970. media_s: media time now, for recordings, where `at 1:20` and `20 seconds
-    ago` are times of the recording.
+    now_s: time of day, seconds since 1970. media_s: current media time of a recording, so that `at 1:20` and `20
+    seconds ago` are times of the recording; None for live sources.
     """
     try:
         if media_s is not None and (moment := _in_media(question, media_s)) is not None:
@@ -88,7 +88,7 @@ def _in_media(question: str, media_s: float) -> TimeReference | None:
         middle_s = 3600.0 * int(hours or 0) + 60.0 * int(minutes) + float(seconds)
     else:
         middle_s = float(short or named)
-    # What the recording has not reached is a time of day.
+    # A time that the recording has not reached yet is taken as a time of day.
     return _around(middle_s, 2.0, match[0], in_media=True) if middle_s <= media_s else None
 
 
@@ -100,7 +100,7 @@ def _ago(question: str, now_s: float) -> TimeReference | None:
     if _UNIT_S[match[2].lower()] >= _UNIT_S["day"]:
         midnight = datetime.combine(datetime.fromtimestamp(now_s - length_s).date(), time())
         return TimeReference(midnight.timestamp(), (midnight + timedelta(days=1)).timestamp(), match[0])
-    # Who says "20 minutes ago" may be two minutes off.
+    # "20 minutes ago" may be off by two minutes, a tenth.
     return _around(now_s - length_s, max(5.0, 0.1 * length_s), match[0])
 
 
@@ -166,7 +166,7 @@ def _day(question: str, now_s: float) -> TimeReference | None:
 
 
 def _named_day(question: str, now_s: float) -> date | None:
-    """The day that is named; "this" and "last" name one only with a part of the day."""
+    """The day that the question names; "this" and "last" name one only with a part of the day."""
     today = datetime.fromtimestamp(now_s).date()
     dated = _DATE.search(question)
     if dated is not None:
@@ -183,7 +183,7 @@ def _named_day(question: str, now_s: float) -> date | None:
 
 
 def _clock(groups: tuple[str | None, ...] | list[str | None]) -> tuple[time, float]:
-    """A time of day, and how exactly it was said, seconds. Raises `ValueError` for 25:00."""
+    """A time of day and its precision as written (hour, minute or second), seconds. Raises `ValueError` for 25:00."""
     hour_text, minute, second, half, hour_alone, half_alone, word = groups[:_GROUPS]
     if word is not None:
         return time(12 if word.lower() == "noon" else 0), 3600.0

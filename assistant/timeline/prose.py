@@ -1,4 +1,4 @@
-"""A recap in sentences, by checkpoints whose card says that they can. Any thread may check; the engine's asks."""
+"""Recaps in sentences, by checkpoints whose model card declares the ability. Plain functions; any thread."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from assistant.errors import ConfigError
 
 CARD = "README.md"
 ABILITY = "recap"
-"""What a card's front matter lists under `abilities`."""
+"""Name of the ability under `abilities` in a model card's front matter."""
 MOST_LINES = 60
 
 
 def check_prose(name: str, folder: Path | None) -> None:
-    """Raise `ConfigError` unless the card of a checkpoint declares that it writes recaps."""
+    """Raise `ConfigError` unless the model card of a checkpoint declares the ability `recap`."""
     if ABILITY not in declared_abilities(folder):
         raise ConfigError(
-            f"--prose with {name}: its card does not declare `abilities: [{ABILITY}]`; only such a checkpoint retells "
+            f"--prose with {name}: its card does not declare `abilities: [{ABILITY}]`; only such a one can retell "
             "events in sentences; leave --prose out, or name another --model"
         )
 
 
 def declared_abilities(folder: Path | None) -> frozenset[str]:
-    """What a checkpoint's card, the front matter of its README.md, lists under `abilities`."""
+    """The `abilities` in a checkpoint's model card, the front matter of its README.md; empty if it has none."""
     import yaml
 
     if folder is None:
@@ -40,6 +40,6 @@ def declared_abilities(folder: Path | None) -> frozenset[str]:
 
 
 def prose_question(lines: Sequence[str]) -> str:
-    """What the checkpoint is asked: the counts, and to retell them and nothing else."""
+    """The prompt for a recap: the counted events, and the request to retell them without additions."""
     listed = "\n".join(line for line in lines[:MOST_LINES] if line)
     return f"These events were noted by cameras:\n{listed}\nRetell them in a few sentences. Add nothing to them."

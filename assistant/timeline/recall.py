@@ -1,6 +1,6 @@
-"""Answers questions about times that the model's memory does not reach, from the timeline and its kept frames.
+"""Answers questions about times before the model's memory begins, from the timeline's events and thumbnails.
 
-The answer is made by template from what was noted then, and says so. Any thread may ask.
+The answer is a template filled with the events of that time, and says so. Any thread may call it.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from streaming.clock import Clock
 
 REASON = "timeline"
-"""The reason of an answer that came from here."""
+"""Value of `Answer.reason` for an answer from the timeline."""
 MOST_QUOTED = 6
 MOST_FRAMES = 4
 MOST_LOOKED_AT = 500
-"""Events of the span that are read; the latest of more."""
+"""Most events of a span that are read, the latest."""
 AWAY = {StatusKind.ENDED, StatusKind.RECONNECTING, StatusKind.BROKEN, StatusKind.PAUSED, StatusKind.FROZEN}
 THERE = {StatusKind.OPENED, StatusKind.GAP, StatusKind.RESUMED}
 _SAID = ("comment", "alert")
@@ -42,26 +42,26 @@ _COMMON_WORDS = """
     today tonight yesterday morning afternoon evening night noon midnight
 """
 _COMMON = frozenset(_COMMON_WORDS.split())
-"""Words of a question that say nothing about what is looked for."""
+"""Words of a question that are ignored in the search for matching events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """What the timeline knows about a time."""
+    """Answer of the timeline to a question about a time."""
 
     text: str
-    """The answer, which says where it comes from."""
+    """The answer; it says that it comes from the timeline."""
     moment: TimeReference
     found: tuple[FoundEvent, ...]
-    """The events that it quotes."""
+    """The events that the answer quotes."""
     frames: tuple[KeptFrame, ...]
     """Thumbnails of that time."""
     folder: TimelineFolder
     asks_model: bool = False
-    """Whether the model is to be shown the pictures; small checkpoints know nothing of pictures out of their time."""
+    """Whether to show the model the thumbnails; small checkpoints cannot handle pictures of another time."""
 
     def as_answer(self, question: str, *, source: str, time_s: float, asked_at_s: float | None = None) -> Answer:
-        """The event that says it. time_s: media time now, as for every answer."""
+        """The answer as an event. time_s: current media time, as for every answer."""
         asked_s = time_s if asked_at_s is None else asked_at_s
         return Answer(
             source=source,
@@ -74,7 +74,7 @@ class Recalled:
         )
 
     def pictures(self, most: int = MOST_FRAMES) -> list[np.ndarray]:
-        """Kept frames of that time, oldest first, uint8 RGB `[height, width, 3]`, to be asked about."""
+        """Thumbnails of that time for the model, oldest first, uint8 RGB `[height, width, 3]`, at most `most`."""
         from streaming.errors import StreamingError
         from streaming.thumbnails import decode_jpeg
 
@@ -89,32 +89,32 @@ class Recalled:
         return pictures
 
     def prompt(self, question: str) -> str:
-        """What the model is asked about the pictures."""
+        """The model's prompt about the pictures."""
         return f"These pictures were kept {self.moment.said}. {question}"
 
     def with_words_of_the_model(self, text: str, num_pictures: int) -> str:
-        """The answer with what the model said when it was shown kept frames of that time."""
+        """The answer extended by the model's words about thumbnails of that time."""
         pictures = "a picture" if num_pictures == 1 else f"{num_pictures} pictures"
         return f"{self.text} The model, shown {pictures} kept of then: {shown_text(text)}"
 
 
 class Recall:
-    """Looks things up for one camera, or for all."""
+    """Answers questions from the timeline of one camera, or of all."""
 
     def __init__(
         self, reader: TimelineReader, clock: Clock, *, camera: str | None = None, run: str | None = None
     ) -> None:
-        """run: of the stream that is watched now (`ChannelSink.run`), for times of a recording."""
+        """run: the run of the current stream (`ChannelSink.run`), to look up times of a recording; None for any."""
         self._reader = reader
         self._clock = clock
         self._cameras = (camera,) if camera is not None else ()
         self._run = run
 
     def answer(self, question: str, *, media_s: float, oldest_s: float, is_live: bool = True) -> Recalled | None:
-        """What the timeline says to a question; None where it names no time or one that the model still remembers.
+        """The timeline's answer to a question; None if it names no time, or a time still in the model's memory.
 
-        media_s: media time now. oldest_s: media time of the oldest frame in the model's memory. is_live: whether media
-        time runs with the clock; in a recording `at 1:20` is a time of its own.
+        media_s: current media time. oldest_s: media time of the oldest frame in the model's memory. is_live: whether
+        media time runs with the clock; in a recording `at 1:20` is a media time.
         """
         now_s = self._clock.wall_s()
         moment = find_moment(question, now_s, None if is_live else media_s)
@@ -126,7 +126,7 @@ class Recall:
         return self.about(question, moment)
 
     def evidence(self, answer: Answer) -> tuple[EvidenceFrame, ...]:
-        """The thumbnails behind an answer from the timeline that are still kept, oldest first."""
+        """The thumbnails behind an answer from the timeline, oldest first; deleted ones are left out."""
         return tuple(
             EvidenceFrame(
                 kept.frame_index, kept.media_s, kept.wall_s, Jpeg(data, kept.width_px, kept.height_px),
@@ -137,7 +137,7 @@ class Recall:
         )  # fmt: skip
 
     def about(self, question: str, moment: TimeReference) -> Recalled:
-        """What was noted in a span of time, what fits the question's words first."""
+        """Answer a question about a span of time; only events that match its words are quoted, if there are any."""
         found = self._reader.search(self._query(moment, _SAID, MOST_LOOKED_AT))[::-1]
         fitting, words = _fitting(found, question, moment)
         quoted = _spread(fitting or found)
@@ -169,7 +169,7 @@ class Recall:
         return intro + " ".join(self._quote(each, moment) for each in quoted) + (f" And {left} more." if left else "")
 
     def _nothing(self, moment: TimeReference) -> str:
-        """Why there is nothing: it was not watched, or nothing happened; and what was noted before and after."""
+        """The answer for a span without events: whether the camera was watched, and the events before and after."""
         if moment.in_media:
             return "nothing was noted then."
         before = self._reader.search(Query(until_s=moment.start_s, cameras=self._cameras, types=("status",), limit=50))
@@ -212,7 +212,7 @@ class Recall:
 
 
 def _fitting(found: Sequence[FoundEvent], question: str, moment: TimeReference) -> tuple[list[FoundEvent], str]:
-    """Events with most of the question's own words, and those words."""
+    """The events that contain the most words of the question, and the words that were searched for."""
     rest = question.replace(moment.said, " ")
     wanted = [word for word in re.findall(r"[^\W\d_]{2,}", rest.lower()) if word not in _COMMON]
     if not wanted:
@@ -227,7 +227,7 @@ def _stems(found: FoundEvent) -> set[str]:
 
 
 def _stem(word: str) -> str:
-    """A word without its commonest endings, so that "circles entered" fits "a circle enters"."""
+    """A word without its most common endings, so that "circles entered" matches "a circle enters"."""
     for ending in ("ing", "ed", "es", "s"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             return word[: -len(ending)].rstrip("e")
@@ -235,7 +235,7 @@ def _stem(word: str) -> str:
 
 
 def _spread(found: Sequence[FoundEvent]) -> list[FoundEvent]:
-    """At most `MOST_QUOTED`, the first and the last among them."""
+    """At most `MOST_QUOTED` events, evenly spread, including the first and the last."""
     if len(found) <= MOST_QUOTED:
         return list(found)
     return [found[round(i * (len(found) - 1) / (MOST_QUOTED - 1))] for i in range(MOST_QUOTED)]

@@ -1,4 +1,4 @@
-"""What happened in a span of time, counted by camera and kind: first, last, busiest hour. No model is asked."""
+"""Counts the events of a span of time by camera and kind, with first, last and busiest hour. Uses no model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from assistant.timeline.search import Query, TimelineReader
 from assistant.timeline.shown import shown_kind, shown_moment, shown_span, shown_text
 
 MOST_COMMON = 3
-"""Remarks that are quoted: those that came most often."""
+"""Most remarks that are quoted, the most frequent ones."""
 MIN_REPEATS = 2
 
 
@@ -28,25 +28,25 @@ class KindRecap:
     """Time of day, seconds since 1970."""
     last_s: float
     most_common: tuple[tuple[str, int], ...] = ()
-    """Texts that came more than once, and how often."""
+    """Texts that occurred more than once, each with its count."""
     total_s: float | None = None
-    """How long all of them were, where they have a length."""
+    """Total duration of the kind's events, seconds; None if they have none."""
 
 
 @dataclass(frozen=True, slots=True)
 class CameraRecap:
-    """What happened at one camera."""
+    """The events of one camera."""
 
     camera: str
     kinds: tuple[KindRecap, ...]
     busiest_hour_s: float | None
-    """Time of day at which the hour with the most remarks and alerts began."""
+    """Start of the hour with the most remarks and alerts, seconds since 1970; None without any."""
     busiest_count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Recap:
-    """What happened in a span of time."""
+    """The events of a span of time, counted."""
 
     since_s: float | None
     until_s: float
@@ -54,11 +54,11 @@ class Recap:
     cameras: tuple[CameraRecap, ...] = field(default=())
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The recap as values for JSON."""
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """For a person."""
+        """The recap as lines of text."""
         until = shown_moment(self.until_s)
         span = f"from {shown_moment(self.since_s)} to {until}" if self.since_s is not None else f"up to {until}"
         what = "event" if self.num_events == 1 else "events"
@@ -74,7 +74,7 @@ class Recap:
 
 
 def recap(reader: TimelineReader, query: Query, now_s: float) -> Recap:
-    """Count the events of a query, its limit aside."""
+    """Count all events that match a query; its limit is ignored. now_s: time of day."""
     by_camera: dict[str, list[FoundEvent]] = {}
     num_events = 0
     for found in reader.every(query, bare=True):
@@ -125,7 +125,7 @@ def _kind_lines(kind: KindRecap, now_s: float) -> list[str]:
 
 
 def _rank(events: Sequence[FoundEvent]) -> tuple[int, str]:
-    """Alerts first, then remarks, answers, and what happened to the stream."""
+    """Sort key of kinds: alerts first, then remarks, answers and status events."""
     order = {"alert": 0, "comment": 1, "answer": 2, "status": 3}
     return order[events[0].event.type], shown_kind(events[0])
 

@@ -1,4 +1,4 @@
-"""What goes into the timeline and what comes out of it. Frozen; any thread may hold it."""
+"""Records that the timeline stores and returns. Immutable; any thread may hold them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from assistant.events import StatusEvent, StreamEvent, event_from_dict
 from streaming.redact import redact_text
 
 COLUMNS = ("source", "text", "reason", "score", "probability", "threshold", "latency_ms", "frame_index")
-"""Fields of every event that have a column of their own name."""
+"""Fields of every event that are stored in a column of the same name."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeptFrame:
-    """A thumbnail on disk."""
+    """A thumbnail file, with the frame it shows."""
 
     path: str
     """Relative to the timeline's folder."""
@@ -27,13 +27,13 @@ class KeptFrame:
     width_px: int
     height_px: int
     cells: str
-    """`#` kept as it changed, `r` kept as its token was old, `.` not kept; a line a row, empty where not known."""
+    """Masks of the frame's cells as `EvidenceFrame.cells` writes them; empty if not known."""
     size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class ClipMark:
-    """The clip that an event is part of, before it is finished."""
+    """The clip of an event, while it is still being recorded."""
 
     uid: str
     path: str
@@ -44,7 +44,7 @@ class ClipMark:
 
 @dataclass(frozen=True, slots=True)
 class KeptClip:
-    """A clip round one or more events."""
+    """A clip around one or more events."""
 
     uid: str
     path: str
@@ -60,29 +60,31 @@ class KeptClip:
 
     @property
     def absence(self) -> str:
-        """Why there is nothing to be played; of a finished one, whose file is not there."""
-        return self.reason or ("it is being recorded; try again soon" if self.state == "recording" else "it is gone")
+        """Why the clip cannot be played."""
+        return self.reason or (
+            "it is being recorded; try again soon" if self.state == "recording" else "its file is gone"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One event on its way into the timeline."""
+    """One event to be stored in the timeline."""
 
     event: StreamEvent
     camera: str
     run: str
-    """Which run of the stream it belongs to; media time is continuous within one."""
+    """Identifies the run of the stream; media time is continuous within a run."""
     wall_s: float
-    """Time of day when the picture that it is about was captured."""
+    """Time of day when the event's picture was captured, seconds since 1970."""
     recorded_s: float
-    """Time of day when it was handed to the timeline."""
+    """Time of day when it was passed to the timeline, seconds since 1970."""
     frames: tuple[KeptFrame, ...] = ()
     clip: ClipMark | None = None
     uid: str = field(default_factory=lambda: uuid.uuid4().hex)
-    """Made once, so that writing it twice stores it once."""
+    """Unique id: a record that is written twice is stored once."""
 
     def to_line(self) -> bytes:
-        """One line of UTF-8 JSON, its newline included."""
+        """The record as one line of UTF-8 JSON, including the newline."""
         values = {
             "uid": self.uid,
             "camera": self.camera,
@@ -97,7 +99,7 @@ class Record:
 
 
 def record_from_line(line: bytes) -> Record:
-    """Read back what `Record.to_line` wrote. Raises `StoreError` on anything else."""
+    """Parse a line that `Record.to_line` wrote. Raises `StoreError` for anything else."""
     try:
         values: dict[str, Any] = json.loads(line)
         frames = tuple(KeptFrame(**frame) for frame in values.pop("frames"))
@@ -105,12 +107,14 @@ def record_from_line(line: bytes) -> Record:
         event = event_from_dict(values.pop("event"))
         return Record(event=event, frames=frames, clip=ClipMark(**clip) if clip else None, **values)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise StoreError(f"a record that waited: {error}; the line was not written by this program") from error
+        raise StoreError(
+            f"a record in a file of waiting events: {error}; this program did not write the line"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class FoundEvent:
-    """One event as the timeline has it."""
+    """One event as the timeline returns it."""
 
     id: int
     uid: str
@@ -123,7 +127,7 @@ class FoundEvent:
     clip: KeptClip | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values: those of the event, with what the timeline adds."""
+        """Values for JSON: the event's, and those that the timeline adds."""
         return {
             "id": self.id,
             "uid": self.uid,
@@ -138,7 +142,7 @@ class FoundEvent:
 
 
 def event_columns(event: StreamEvent) -> dict[str, Any]:
-    """An event's values by column; what has no column of its own is JSON in `other`."""
+    """An event's values by column; values without their own column go as JSON into `other`."""
     values = event.as_dict()
     row: dict[str, Any] = {name: _clean(values.pop(name)) for name in COLUMNS}
     if row["frame_index"] is not None and not 0 <= row["frame_index"] < 1 << 63:
@@ -147,14 +151,14 @@ def event_columns(event: StreamEvent) -> dict[str, Any]:
     row["media_s"] = values.pop("time_s")
     row["kind"] = values.pop("kind", None)
     row["question"] = _clean(values.pop("question", None))
-    # A media time that is no number: the other fields are worth keeping all the same.
+    # A media time that is NaN or infinite becomes 0, so that the event is stored nevertheless.
     row["media_s"] = 0.0 if row["media_s"] is None else row["media_s"]
     row["other"] = json.dumps(values, ensure_ascii=True, sort_keys=True)
     return row
 
 
 def event_of_columns(row: dict[str, Any]) -> StreamEvent:
-    """The event of a row. Raises `StoreError` where it was written by another version."""
+    """The event of a database row. Raises `StoreError` if another version of the program wrote it."""
     values = {name: row[name] for name in COLUMNS}
     values |= {"type": row["type"], "time_s": row["media_s"], **json.loads(row["other"])}
     for name in ("kind", "question"):
@@ -164,7 +168,7 @@ def event_of_columns(row: dict[str, Any]) -> StreamEvent:
 
 
 def redacted(event: StreamEvent) -> StreamEvent:
-    """What happened to a source, without the credentials that a message of someone else's may quote."""
+    """A status event with credentials in its texts redacted, which a library's message may quote; others unchanged."""
     if not isinstance(event, StatusEvent) or "://" not in event.text + event.reason + event.source:
         return event
     return replace(
@@ -177,5 +181,5 @@ def redacted(event: StreamEvent) -> StreamEvent:
 
 
 def _clean(value: Any) -> Any:
-    """Text that is valid Unicode, as a database wants it."""
+    """Text with invalid Unicode replaced, as SQLite requires; other values unchanged."""
     return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value

@@ -1,6 +1,6 @@
-"""The timeline's database: its tables, how older ones are brought up to date, and how it is opened.
+"""The timeline's SQLite database: its tables, migrations, and connections for writing and reading.
 
-`docs/timeline.md` describes the tables. A connection may be used by any thread, one at a time.
+`docs/timeline.md` describes the tables. Any thread may use a connection, one at a time.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from urllib.parse import quote
 from assistant.errors import StoreError
 
 APPLICATION_ID = 0x53564154
-"""In the database's header, so that `file` and we can tell it from others: "SVAT"."""
+"""SQLite application id in the database's header, "SVAT", which identifies a timeline."""
 OPEN_TIMEOUT_S = 5.0
-"""How long opening waits for another process that holds the database."""
+"""Seconds that opening waits for another process that has locked the database."""
 WAL_LIMIT_BYTES = 16 << 20
-"""What the write-ahead log shrinks back to after a burst; a commit that finds it larger empties it itself."""
+"""Size to which the write-ahead log is truncated after a burst; a commit that finds it larger checkpoints it."""
 
 _FIRST = (
     """
@@ -125,21 +125,21 @@ _FIRST = (
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
-"""Statements that bring a database from version N to N + 1; `user_version` says how many were run."""
+"""For each N, the statements that migrate a database from version N to N + 1; `user_version` holds the version."""
 
 
 def open_for_writing(path: Path, *, timeout_s: float = OPEN_TIMEOUT_S) -> sqlite3.Connection:
-    """A connection that commits statement by statement unless told otherwise, tables made or brought up to date.
+    """Open a database for writing, in autocommit mode; creates or migrates its tables.
 
-    Raises `StoreError` where the file is no timeline, is a newer one, is held by another process or cannot be written.
+    Raises `StoreError` if the file is not a timeline, is of a newer version, is locked or cannot be written.
     """
     connection = None
     try:
         connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
-        # A commit is in the file's pages of the system before `append` returns, so a killed process loses nothing;
-        # syncing each one to the disk would hold up the engine by many milliseconds to save what a power cut takes.
+        # A commit is in the system's page cache before `append` returns, so a killed process loses nothing. Syncing
+        # each commit to disk would delay the engine by many milliseconds, and help only after a power cut.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_LIMIT_BYTES // 4096}")
@@ -153,15 +153,15 @@ def open_for_writing(path: Path, *, timeout_s: float = OPEN_TIMEOUT_S) -> sqlite
 
 
 def checkpoint(path: Path) -> None:
-    """Move what the log holds into the database, on a connection of its own: it syncs, and whoever writes goes on."""
+    """Copy the write-ahead log into the database, on its own connection, so that writers need not wait for the sync."""
     with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=0.1)) as connection:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 def open_for_reading(path: Path, *, timeout_s: float = OPEN_TIMEOUT_S) -> sqlite3.Connection:
-    """A connection that can only read, beside whoever writes. Raises `StoreError` where there is nothing to read."""
+    """Open a database for reading only, while others may write it. Raises `StoreError` if there is no timeline."""
     if not path.is_file():
-        raise StoreError(f"{path}: no timeline is there; a camera that is watched makes one; check --data")
+        raise StoreError(f"{path}: no timeline there; watching a camera creates one; check --data")
     uri = f"file:{quote(str(path.absolute()))}?mode=ro"
     connection = None
     try:
@@ -175,7 +175,7 @@ def open_for_reading(path: Path, *, timeout_s: float = OPEN_TIMEOUT_S) -> sqlite
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the tables up to date, all or nothing; two processes that open it at once do it once."""
+    """Create or migrate the tables in one transaction; safe if two processes open the database at once."""
     if _check(connection, path) == len(MIGRATIONS):
         return
     connection.execute("BEGIN IMMEDIATE")
@@ -194,24 +194,26 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def store_error(path: Path, error: sqlite3.Error) -> StoreError:
-    """What SQLite says as value, rule and remedy."""
+    """A `StoreError` with value, rule and remedy for an SQLite error."""
     said = str(error)
     if "locked" in said or "busy" in said:
-        return StoreError(f"{path}: another process holds it; a timeline is shared by turns; end the one that holds it")
+        return StoreError(f"{path}: another process has locked it; only one can write at a time; end that process")
     if "full" in said:
-        return StoreError(f"{path}: the disk is full; events need room to be written; free some")
+        return StoreError(f"{path}: the disk is full; events need disk space to be written; free some")
     if "not a database" in said or "malformed" in said:
-        return StoreError(f"{path}: {said}; a timeline is an SQLite database; move it away or name another --data")
+        return StoreError(
+            f"{path}: {said}; a timeline must be an SQLite database; move the file away or name another --data"
+        )
     return StoreError(f"{path}: {said}; the timeline's folder must be readable and writable; check it")
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> int:
-    """The version of the tables, 0 for none. Raises `StoreError` where they are not ours or newer than we are."""
+    """The version of the tables, 0 for none. Raises `StoreError` if another program or a newer version wrote them."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (num_tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if num_tables and application != APPLICATION_ID:
-        raise StoreError(f"{path}: a database of another program; a timeline is wanted; name another --data")
+        raise StoreError(f"{path}: a database of another program; it must be a timeline; name another --data")
     if version > len(MIGRATIONS):
         raise StoreError(
             f"{path}: version {version}; this program knows versions up to {len(MIGRATIONS)}; update the program"

@@ -1,4 +1,4 @@
-"""Finds events: by words, time, camera and type. A reader may be used by any thread, beside whoever writes."""
+"""Searches the timeline by words, time, camera and type. Any thread may use a reader, while others write."""
 
 from __future__ import annotations
 
@@ -19,46 +19,46 @@ from assistant.timeline.schema import open_for_reading, store_error
 
 TYPES = ("comment", "answer", "alert", "status")
 MOST_WORDS = 32
-"""Words of a search that count; who types more has pasted something."""
+"""Most words of a search; further ones are ignored."""
 PAGE = 500
-"""Rows fetched at a time where all are wanted."""
-# Scripts that are written without spaces: the index knows their runs only as a whole.
+"""Rows fetched at a time when all events are read."""
+# Scripts written without spaces: the index stores a whole run of their characters as one word.
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is looked for; all that is given must hold."""
+    """A search; an event must meet every condition that is given."""
 
     text: str = ""
-    """Words that must all be there, in any form ("circle" finds "circles"); in double quotes, words in a row; a word
-    that ends in `*` stands for its beginning. Nothing in it is refused."""
+    """Words that an event must contain, in any form ("circle" finds "circles"); a phrase in double quotes; a prefix
+    with `*` at its end. Any text is valid."""
     since_s: float | None = None
-    """Time of day, seconds since 1970, of the picture that an event is about."""
+    """Earliest time of day of an event's picture, seconds since 1970."""
     until_s: float | None = None
     media_since_s: float | None = None
-    """Media time, which means something within one run."""
+    """Earliest media time, seconds; useful only together with `run`."""
     media_until_s: float | None = None
     run: str | None = None
     """Only this run of a stream."""
     cameras: tuple[str, ...] = ()
-    """Any of these; empty for all."""
+    """Only events of these cameras; empty for all."""
     types: tuple[str, ...] = ()
-    """Any of comment, answer, alert, status, or of the kinds of a status, as `gap`; empty for all."""
+    """Only events of these types: comment, answer, alert, status, or a kind of status such as `gap`; empty for all."""
     limit: int = 50
     after_id: int | None = None
-    """Only events that were stored after this one."""
+    """Only events stored after the event with this number."""
     before_id: int | None = None
-    """Only events that were stored before this one: the next page."""
+    """Only events stored before the event with this number, for the next page."""
     oldest_first: bool = False
 
     def __post_init__(self) -> None:
         known = (*TYPES, *(kind.value for kind in StatusKind))
         for name in self.types:
             if name not in known:
-                raise ConfigError(f"type {name!r}: one of {', '.join(known)}; correct or leave it out")
+                raise ConfigError(f"type {name!r}: it must be one of {', '.join(known)}; correct or leave it out")
         if self.limit < 1:
-            raise ConfigError(f"limit {self.limit}: at least 1; leave it out for 50")
+            raise ConfigError(f"limit {self.limit}: it must be at least 1; leave it out for 50")
 
 
 _FRAMES_OF_EVENT = """
@@ -71,14 +71,14 @@ class TimelineReader:
     """Reads one timeline."""
 
     def __init__(self, folder: TimelineFolder) -> None:
-        """Raises `StoreError` where no timeline is there."""
+        """Raises `StoreError` if the folder has no timeline."""
         self.folder = folder
         self._lock = threading.Lock()
         self._connection = open_for_reading(folder.database)
         self._connection.row_factory = sqlite3.Row
 
     def search(self, query: Query) -> list[FoundEvent]:
-        """The events, newest first (by the order in which they were stored) unless the query says otherwise."""
+        """Events that match, in the order they were stored: newest first, or oldest first if the query says so."""
         where, values = _conditions(query)
         order = "ASC" if query.oldest_first else "DESC"
         sql = f"SELECT events.* FROM events WHERE {where} ORDER BY events.id {order} LIMIT ?"
@@ -86,7 +86,7 @@ class TimelineReader:
             return self._found(self._rows(sql, [*values, min(query.limit, 1 << 30)]))
 
     def every(self, query: Query, *, bare: bool = False) -> Iterator[FoundEvent]:
-        """All events of a query, oldest first, its limit and order aside; `bare` without their frames and clips."""
+        """Every matching event, oldest first; the query's limit and order are ignored. bare: no frames and clips."""
         last = query.after_id or 0
         where, values = _conditions(query)
         while True:
@@ -104,7 +104,7 @@ class TimelineReader:
         return (found.event for found in self.every(Query(), bare=True))
 
     def get(self, event_id: int | str) -> FoundEvent | None:
-        """An event by its number or its `uid`; None where there is none."""
+        """The event with this number or `uid`; None if there is none."""
         column = "id" if isinstance(event_id, int) else "uid"
         if isinstance(event_id, int) and not -(1 << 63) <= event_id < 1 << 63:
             return None
@@ -113,17 +113,17 @@ class TimelineReader:
         return found[0] if found else None
 
     def cameras(self) -> list[str]:
-        """Every camera that has an event, by name."""
+        """Names of all cameras that have events, sorted."""
         with self._lock:
             return [row[0] for row in self._rows("SELECT DISTINCT camera FROM events ORDER BY camera", [])]
 
-    def counted(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Rows of a question of our own making."""
+    def rows(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run an SQL query of our own and return its rows."""
         with self._lock:
             return [tuple(row) for row in self._rows(sql, values)]
 
     def frames_between(self, start_s: float, end_s: float, cameras: Sequence[str], limit: int) -> list[KeptFrame]:
-        """Thumbnails of a span of time, oldest first, at most `limit`, spread over the span."""
+        """Thumbnails of a span of time, oldest first, at most `limit`, evenly spread."""
         named = f"AND camera IN ({', '.join('?' * len(cameras))})" if cameras else ""
         sql = f"SELECT * FROM frames WHERE wall_s BETWEEN ? AND ? {named} ORDER BY wall_s, id LIMIT 5000"
         with self._lock:
@@ -133,14 +133,14 @@ class TimelineReader:
         return [frames[round(i * (len(frames) - 1) / max(1, limit - 1))] for i in range(limit)]
 
     def frames_at(self, paths: Sequence[str]) -> list[KeptFrame]:
-        """The thumbnails with these names that are still there, oldest first."""
+        """The thumbnails with these paths, oldest first; deleted ones are left out."""
         marks = ", ".join("?" * len(paths))
         with self._lock:
             rows = self._rows(f"SELECT * FROM frames WHERE path IN ({marks}) ORDER BY wall_s, id", paths)
         return [_frame(row) for row in rows]
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database connection."""
         with self._lock:
             self._connection.close()
 
@@ -160,7 +160,7 @@ class TimelineReader:
             raise store_error(self.folder.database, error) from error
 
     def _found(self, rows: Sequence[sqlite3.Row], *, bare: bool = False) -> list[FoundEvent]:
-        """Events with their frames and clips; rows that a newer program wrote in its own way are left out."""
+        """Events of rows, with their frames and clips; rows that a newer version wrote differently are left out."""
         found = []
         for row in rows:
             try:
@@ -186,7 +186,7 @@ class TimelineReader:
 
 
 def match_expression(text: str) -> tuple[str, list[str]]:
-    """What a person typed as an FTS5 expression that is always valid, and words that the index cannot split.
+    """Turn typed text into a valid FTS5 expression, and a list of words that the index cannot split.
 
     >>> match_expression('red "big circle" squ*')
     ('"red" "big circle" "squ"*', [])
@@ -215,7 +215,7 @@ def _conditions(query: Query) -> tuple[str, list[str | float]]:
         conditions.append("(instr(events.text, ?) OR instr(coalesce(events.question, ''), ?))")
         values += [phrase, phrase]
     if query.text.strip() and not expression and not unspaced:
-        conditions.append("0")  # signs alone: no event has such a word
+        conditions.append("0")  # only punctuation: matches no event
     for condition, value in (
         ("events.wall_s >= ?", query.since_s),
         ("events.wall_s <= ?", query.until_s),

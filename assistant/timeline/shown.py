@@ -1,4 +1,4 @@
-"""Times and texts of the timeline as a person reads them, safe for a terminal. Plain functions."""
+"""Formats times, spans and events of the timeline as text, safe for a terminal. Plain functions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from assistant.timeline.records import FoundEvent
 
 
 def shown_moment(wall_s: float, now_s: float | None = None) -> str:
-    """Local time for a person: `10:15:02` of today, `2026-11-21 10:15:02` of another day."""
+    """Local time as text: `10:15:02` if it is the day of `now_s`, otherwise `2026-11-21 10:15:02`."""
     try:
         then = datetime.fromtimestamp(wall_s)
     except (ValueError, OverflowError, OSError):
@@ -20,7 +20,7 @@ def shown_moment(wall_s: float, now_s: float | None = None) -> str:
 
 
 def shown_span(seconds: float) -> str:
-    """A span for a person.
+    """A span of time as text.
 
     >>> shown_span(59.6), shown_span(7_260), shown_span(200_000)
     ('1 min', '2 h 1 min', '2 d 7 h')
@@ -35,7 +35,7 @@ def shown_span(seconds: float) -> str:
 
 
 def shown_text(text: str) -> str:
-    """One line that cannot move a terminal's cursor.
+    """`text` on one line without control characters, which could move a terminal's cursor.
 
     >>> shown_text("a\\x1b[2J  b\\n")
     'a [2J b'
@@ -44,13 +44,13 @@ def shown_text(text: str) -> str:
 
 
 def shown_kind(found: FoundEvent) -> str:
-    """What kind of event it is, in a word."""
+    """The event's type, or its kind for a status event, in words."""
     event = found.event
     return event.kind.value.replace("_", " ") if isinstance(event, StatusEvent) else event.type
 
 
 def shown_line(found: FoundEvent, now_s: float, *, width: int = 0) -> str:
-    """An event on one line; `width` is that of the longest camera name."""
+    """An event on one line. width: to pad the camera's name to, characters."""
     event = found.event
     text = shown_text(event.text)
     if isinstance(event, Answer):

@@ -1,6 +1,6 @@
-"""The timeline as the sink of one stream: each event goes in with its evidence, its clip and the time of day.
+"""A sink that stores one stream's events in a timeline, with their thumbnails, clip and time of day.
 
-The engine's thread appends; `close` is for the stream's owner.
+The engine's thread calls `append`; the stream's owner calls `close`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class ChannelSink:
-    """Puts the events of one camera into a timeline. Put it before sinks that show: what is shown is on disk then."""
+    """Stores one camera's events in a timeline. List it before sinks that display, so that shown events are on disk."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class ChannelSink:
         keeper: EvidenceKeeper | None = None,
         recorder: ClipRecorder | None = None,
     ) -> None:
-        """camera: the name it is known by. keeper: thumbnails of what its model saw. recorder: where clips are kept."""
+        """camera: its name. keeper: thumbnails of the frames that its model saw. recorder: records its clips."""
         self._timeline = timeline
         self._camera = camera
         self._keeper = keeper
@@ -40,15 +40,15 @@ class ChannelSink:
         self._lock = threading.Lock()
         self._is_closed = False
         self.run = uuid.uuid4().hex
-        """This run of the stream; its media time is continuous."""
+        """Identifies this run of the stream, within which media time is continuous."""
 
     def append(self, event: StreamEvent) -> None:
-        """Keep an event; it is committed when this returns."""
+        """Store an event; it is committed when this returns."""
         self.record(event)
 
     def record(self, event: StreamEvent) -> str:
-        """Keep an event; gives the `uid` by which the timeline finds it."""
-        # A remark belongs to the moment of its picture; an answer or what happened to the stream, to the present one.
+        """Store an event; return the `uid` by which `TimelineReader.get` finds it."""
+        # A remark gets the time of day of its picture; answers and status events get the present one.
         is_remark = isinstance(event, Comment | Alert)
         frame = self._keeper.frame_of(event) if self._keeper and is_remark else None
         has_picture = is_about_the_picture(event)
@@ -63,20 +63,20 @@ class ChannelSink:
         )
 
     def close(self) -> None:
-        """Finish the clip that is being recorded; the timeline stays open for others."""
+        """End the current clip; the timeline stays open for other sinks."""
         with self._lock:
             self._is_closed = True
             if self._recorder is not None:
                 self._recorder.finish()
 
     def _mark(self, time_s: float) -> ClipMark | None:
-        """The clip round an event, where one is recorded; one that cannot be begun costs no event."""
+        """Start or extend a clip for an event; None if none is recorded. A clip that fails does not lose the event."""
         with self._lock:
-            if self._recorder is None or self._is_closed:  # nobody would finish it any more
+            if self._recorder is None or self._is_closed:  # after `close` nobody would end the clip
                 return None
             try:
                 return self._recorder.mark(time_s)
             except Exception as error:
-                logger.exception("%s: a clip could not be begun", self._camera)
+                logger.exception("%s: a clip could not be started", self._camera)
                 self._timeline.clip_refused(self._camera, f"{type(error).__name__}: {error}")
                 return None

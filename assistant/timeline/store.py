@@ -1,8 +1,8 @@
-"""The timeline: every event in one database, with its thumbnails and clips beside it. Any thread may call it.
+"""The timeline: stores every event in one database, with thumbnails and clips beside it. Any thread may call it.
 
-`append` returns once the event is committed, so a killed process loses nothing that was shown after it. Where the
-database would not take an event (another process holds it, the disk is full), the event waits in memory and on file,
-is tried again, and the timeline says so; nothing goes without being counted.
+`append` returns when the event is committed, so a killed process loses no event that was shown afterwards. If the
+database cannot be written (locked by another process, disk full), events wait in memory and in a file and are
+retried, which a status event reports; every lost event is counted.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ from assistant.timeline.records import ClipMark, FoundEvent, KeptClip, KeptFrame
 from assistant.timeline.schema import checkpoint, open_for_writing, store_error
 from assistant.timeline.search import Query, TimelineReader
 from assistant.timeline.upkeep import CUT_OFF, Retention, clean_up, close_clips, enforce
-from assistant.timeline.waiting import left_behind, read_waiting
+from assistant.timeline.waiting import abandoned_files, read_waiting
 from assistant.timeline.writer import Writer
 from assistant.timeline.writing import REFUSED, transaction, write
 from streaming.clock import Clock, SystemClock
 from streaming.redact import redact_text
 
 MOST_WAITING = 10_000
-"""Events that wait in memory while the database takes none; those past it stay on file alone."""
+"""Most events that wait in memory while the database cannot be written; more are kept in the file only."""
 BUSY_S = 0.25
-"""How long an event waits for another process that holds the database before it goes to wait elsewhere."""
+"""Seconds that writing an event waits for a locked database before the event is queued."""
 FIRST_RETRY_S = 0.2
 MOST_RETRY_S = 5.0
 UPKEEP_EVERY_S = 300.0
 CHECKPOINT_EVERY = 256
-"""Events between two moves of the log into the database, which the timeline's thread does."""
+"""Number of events after which the timeline's thread checkpoints the write-ahead log."""
 JUMP_S = 2.0
-"""The time of day that moved so far from our clock, in seconds, is said."""
+"""Jump of the time of day against our clock, seconds, from which on an event reports it."""
 OWN_NAME = "timeline"
-"""Camera and source of what the timeline says about itself."""
+"""Camera and source of the timeline's own status events."""
 
 logger = logging.getLogger(__name__)
 
 
 class Timeline:
-    """One folder of events, written by this process; others may read it, or write it too, at the same time."""
+    """Stores events in a folder. Other processes may read and write it at the same time."""
 
     def __init__(
         self,
@@ -62,10 +62,10 @@ class Timeline:
         most_waiting: int = MOST_WAITING,
         busy_s: float = BUSY_S,
     ) -> None:
-        """Open it, made where it is not there, and take in what an earlier process left behind.
+        """Open or create the timeline, and store events that an earlier process could not write.
 
-        on_status: told what goes wrong with the timeline itself, on whichever thread finds it; must return at once.
-        Raises `StoreError` where the folder cannot be used.
+        on_status: called with status events about the timeline itself, on any thread; must return at once. Raises
+        `StoreError` if the folder cannot be used.
         """
         self.folder = TimelineFolder(folder)
         self._clock: Clock = clock or SystemClock()
@@ -89,31 +89,31 @@ class Timeline:
 
     @property
     def num_waiting(self) -> int:
-        """Events that the database has not taken yet."""
+        """Number of events that wait to be written."""
         return self._writer.num_waiting
 
     @property
     def num_late(self) -> int:
-        """Events that were written later than they happened, so far."""
+        """Number of events that were written late, after waiting, so far."""
         return self._writer.num_late
 
     @property
     def num_lost(self) -> int:
-        """Events that could not be kept anywhere, so far."""
+        """Number of events that were lost so far."""
         return self._writer.num_lost
 
     @property
     def num_frames_lost(self) -> int:
-        """Thumbnails that could not be written, so far; their events are there."""
+        """Number of thumbnails that could not be written so far; their events were stored."""
         return self._num_frames_lost
 
     @property
     def trouble(self) -> str:
-        """Why the database takes no events now; empty where it does."""
+        """Why the database cannot be written now; empty if it can."""
         return self._writer.trouble
 
     def append(self, event: StreamEvent) -> None:
-        """Keep an event of a stream that has no evidence. Raises `StoreError` only once closed."""
+        """Store an event without evidence. Raises `StoreError` only after `close`."""
         self.record(event, camera=event.source)
 
     def record(
@@ -127,10 +127,10 @@ class Timeline:
         kept: Sequence[str] = (),
         clip: ClipMark | None = None,
     ) -> str:
-        """Keep an event with what it was made from; gives the `uid` it is found by. Raises `StoreError` once closed.
+        """Store an event with its evidence; return its `uid`. Raises `StoreError` only after `close`.
 
-        run: which run of the stream it belongs to. wall_s: time of day of the picture it is about; now where `None`.
-        kept: thumbnails that are here already and that it was made from.
+        run: identifies the run of the stream. wall_s: time of day of the event's picture; None for now. evidence:
+        frames whose thumbnails are stored. kept: paths of thumbnails of the event that are stored already.
         """
         self._note_clock()
         event = redacted(event)
@@ -150,7 +150,7 @@ class Timeline:
         return record.uid
 
     def clip_finished(self, clip: KeptClip) -> None:
-        """Note what became of a clip, soon; the file is there under its name already."""
+        """Queue a finished clip to be entered in the database; its file has its final name already."""
         with self._writer.changed:
             self._finished.append(clip)
             self._writer.changed.notify_all()
@@ -158,12 +158,12 @@ class Timeline:
             self._say(f"a clip is lost: {clip.reason}", clip=clip.path)
 
     def clip_refused(self, camera: str, reason: str) -> None:
-        """Say that no clip could be begun."""
-        self._say(f"{camera}: no clip could be begun: {reason}", camera=camera)
+        """Report that a clip could not be started."""
+        self._say(f"{camera}: a clip could not be started: {reason}", camera=camera)
 
     @property
     def reader(self) -> TimelineReader:
-        """Reads what is stored, beside the writing."""
+        """Reader of the stored events, on its own connection."""
         with self._writer.changed:
             if self._reader is None:
                 self._reader = TimelineReader(self.folder)
@@ -174,28 +174,28 @@ class Timeline:
         return self.reader.events()
 
     def search(self, query: Query) -> list[FoundEvent]:
-        """The events that a query asks for, newest first."""
+        """Events that match a query; see `TimelineReader.search`."""
         return self.reader.search(query)
 
-    def retain(self, retention: Retention) -> None:
-        """Keep by other limits from now on."""
+    def set_retention(self, retention: Retention) -> None:
+        """Change the limits of age and size."""
         with self._writer.changed:
             if retention != self._retention:
                 self._retention, self._upkeep_due_s = retention, self._clock.now_s()
                 self._writer.changed.notify_all()
 
     def sweep(self) -> None:
-        """Remove now what retention says; otherwise it happens every few minutes. Waits for one that is under way."""
+        """Remove what exceeds the limits now, after a running sweep; the thread also does so every few minutes."""
         with self._sweeping:
             try:
                 enforce(self._writer.connection, self._writer.db, self.folder, self._retention, self._clock.wall_s())
-            except sqlite3.Error as error:  # the next one goes on where this one stopped
+            except sqlite3.Error as error:  # the next sweep continues where this one stopped
                 logger.warning("old events could not be removed: %s", error)
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Write what waits and let go of everything; what cannot be written stays on file for the next time.
+        """Write waiting events and close everything; events that cannot be written stay in a file for the next start.
 
-        Raises `StoreError` where events are lost with the process.
+        Raises `StoreError` if events are lost.
         """
         with self._writer.changed:
             if self._closing:
@@ -220,16 +220,16 @@ class Timeline:
         self.close()
 
     def _start(self, busy_s: float) -> FileLock:
-        """Take in what was left behind; gives the lock that keeps others from cleaning up under us."""
+        """Clean up, store events of earlier processes, and return the shared lock that prevents other clean-ups."""
         connection, lock = self._writer.connection, None
         try:
             lock = FileLock(self.folder.root / "lock")
-            num_cut_off = clean_up(connection, self.folder) if lock.try_alone() else 0
+            num_cut_off = clean_up(connection, self.folder) if lock.try_exclusive() else 0
             lock.share()
             if num_cut_off:
                 self._say(f"clips lost: {num_cut_off}; {CUT_OFF}", lost_clips=num_cut_off)
-            for path in left_behind(self.folder.root):
-                self._take_in(path)
+            for path in abandoned_files(self.folder.root):
+                self._store_abandoned(path)
             connection.execute(f"PRAGMA busy_timeout = {round(busy_s * 1000)}")
             return lock
         except (sqlite3.Error, OSError) as error:
@@ -239,11 +239,11 @@ class Timeline:
             if isinstance(error, sqlite3.Error):
                 raise store_error(self.folder.database, error) from error
             raise StoreError(
-                f"{self.folder.root}: {error.strerror}; a timeline needs a folder it can write to; free some room"
+                f"{self.folder.root}: {error.strerror}; a timeline needs a folder it can write to; free disk space"
             ) from error
 
-    def _take_in(self, path: Path) -> None:
-        """Write what a process that is gone could not."""
+    def _store_abandoned(self, path: Path) -> None:
+        """Store the waiting events of a process that has ended, and delete its file."""
         records = list(read_waiting(path))
         for record in records:
             try:
@@ -253,10 +253,10 @@ class Timeline:
         path.unlink(missing_ok=True)
         if records:
             count = len(records)
-            self._say(f"{count} events that an earlier process could not write were taken in", taken=count)
+            self._say(f"{count} events that an earlier process could not write were stored", taken=count)
 
     def _keep_frames(self, camera: str, run: str, evidence: Sequence[EvidenceFrame]) -> tuple[KeptFrame, ...]:
-        """Write the thumbnails, before the row that names them."""
+        """Write thumbnails, before the database row that names them; those that fail are counted and left out."""
         kept: list[KeptFrame] = []
         for frame in evidence:
             try:
@@ -264,7 +264,7 @@ class Timeline:
             except OSError as error:
                 self._num_frames_lost += 1
                 if self._num_frames_lost == self._num_frames_lost_told + 1:
-                    self._say(f"thumbnails cannot be written: {error.strerror}; their events are kept without")
+                    self._say(f"thumbnails cannot be written: {error.strerror}; their events are stored without them")
         if kept and self._num_frames_lost > self._num_frames_lost_told:
             num_lost = self._num_frames_lost - self._num_frames_lost_told
             self._num_frames_lost_told = self._num_frames_lost
@@ -277,7 +277,7 @@ class Timeline:
         self._writer.put(record)
 
     def _look_after(self) -> None:
-        """The thread: writes what waits, notes finished clips, and keeps the size."""
+        """Loop of the timeline's thread: retries waiting events, enters finished clips, and applies the limits."""
         retry_s = FIRST_RETRY_S
         writer = self._writer
         while True:
@@ -321,7 +321,7 @@ class Timeline:
             with self._writer.db, transaction(self._writer.connection):
                 close_clips(self._writer.connection, finished)
         except sqlite3.Error as error:
-            logger.warning("clips wait to be noted: %s", error)
+            logger.warning("finished clips wait to be entered in the database: %s", error)
             self._clock.wait(threading.Event(), FIRST_RETRY_S)
             return
         with self._writer.changed:
@@ -329,7 +329,7 @@ class Timeline:
                 self._finished.popleft()
 
     def _note_clock(self) -> None:
-        """Say where the time of day moved beside our clock."""
+        """Report a jump of the time of day against our clock."""
         offset_s = self._clock.wall_s() - self._clock.now_s()
         with self._writer.changed:
             moved_s, self._offset_s = offset_s - self._offset_s, offset_s
@@ -339,7 +339,7 @@ class Timeline:
             self._say(text, kind=StatusKind.CLOCK, moved_s=round(moved_s, 3))
 
     def _say(self, text: str, *, kind: StatusKind = StatusKind.STORE, **details: Detail) -> None:
-        """Tell of the timeline itself: in the log, to whoever listens, and as an event like others."""
+        """Report something about the timeline itself: in the log, to `on_status`, and as a stored event."""
         logger.warning("%s", text)
         event = StatusEvent(source=OWN_NAME, time_s=0.0, text=text, reason=text, kind=kind, details=details)
         wall_s = self._clock.wall_s()

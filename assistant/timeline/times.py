@@ -1,4 +1,4 @@
-"""Times as people type them: `2h`, `30m`, `10:15`, `2026-11-22T10:00`, local unless they say otherwise."""
+"""Parses typed times: `2h`, `30m`, `10:15`, `2026-11-22T10:00`; local time unless an offset is given."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from assistant.errors import ConfigError
 
 LONGEST_SPAN_S = 1e11
-"""Three thousand years."""
+"""Longest span that is accepted, three thousand years."""
 UNITS_S = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)", re.ASCII)
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?", re.ASCII)
@@ -16,9 +16,9 @@ _RULE = "a span back from now (90s, 30m, 2h, 1h30m, 1d), a time of day (10:15) o
 
 
 def parse_when(text: str, now_s: float) -> float:
-    """The moment that is meant, seconds since 1970; `now_s` is now. Raises `ConfigError` on anything else.
+    """Parse a typed time into seconds since 1970. now_s: the current time. Raises `ConfigError` for anything else.
 
-    A time of day is the last one that has passed.
+    A time of day means the last one that has passed.
 
     >>> parse_when("2h", 10_000.0)
     2800.0
@@ -45,7 +45,7 @@ def parse_when(text: str, now_s: float) -> float:
 
 
 def parse_span(text: str) -> float | None:
-    """Seconds of a span like `1h30m`; None where it is none.
+    """Parse a span like `1h30m` into seconds; None for anything else.
 
     >>> parse_span("90s"), parse_span("1.5d"), parse_span("ten")
     (90.0, 129600.0, None)
@@ -57,7 +57,7 @@ def parse_span(text: str) -> float | None:
 
 
 def time_of_day(clock: re.Match[str], now_s: float) -> float:
-    """The last moment, up to `now_s`, at which a clock showed this time. Raises `ValueError` for 25:00."""
+    """The last time, up to `now_s`, at which a clock showed this time of day. Raises `ValueError` for 25:00."""
     hour, minute, second = (int(part or 0) for part in clock.groups())
     now = datetime.fromtimestamp(now_s)
     then = now.replace(hour=hour, minute=minute, second=second, microsecond=0)

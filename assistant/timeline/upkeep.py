@@ -1,4 +1,4 @@
-"""Keeps a timeline to its age and size, and clears away what killed processes left. The timeline's thread calls it."""
+"""Removes old events to keep a timeline's limits, and files of killed processes. Called on the timeline's thread."""
 
 from __future__ import annotations
 
@@ -13,32 +13,36 @@ from assistant.timeline.records import KeptClip
 from assistant.timeline.writing import transaction
 
 SLACK = 0.9
-"""Once over its size, a timeline is brought down to this share of it, so that it is not cleared for every event."""
+"""Fraction of the size limit to which an oversized timeline is reduced, so that not every event starts a sweep."""
 BATCH = 200
-"""Rows removed in one transaction, so that no event waits long."""
+"""Rows removed in one transaction: few, so that no event waits long."""
 CUT_OFF = "the program ended while it was recorded"
 DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What is kept. Clips go first where room is short, then thumbnails, then events; the oldest of each first."""
+    """Limits of age and size. For the size, clips are removed first, then thumbnails, then events, oldest first."""
 
     max_age_days: float | None = None
-    """Events older than this go, with all that belongs to them; None keeps them for ever."""
+    """Age at which events are removed with their thumbnails and clips; None keeps them for ever."""
     max_bytes: int | None = None
-    """Of database, thumbnails and clips together; None for no limit."""
+    """Most bytes of database, thumbnails and clips together; None for no limit."""
 
     def __post_init__(self) -> None:
         if self.max_age_days is not None and not self.max_age_days > 0:
-            raise ConfigError(f"max_age_days {self.max_age_days}: above 0; leave it out to keep events for ever")
+            raise ConfigError(
+                f"max_age_days {self.max_age_days}: it must be above 0; leave it out to keep events for ever"
+            )
         if self.max_bytes is not None and self.max_bytes < 1 << 20:
-            raise ConfigError(f"max_bytes {self.max_bytes}: at least 1048576, 1 MiB; leave it out for no limit")
+            raise ConfigError(
+                f"max_bytes {self.max_bytes}: it must be at least 1048576, 1 MiB; leave it out for no limit"
+            )
 
 
 @dataclass(slots=True)
 class SweepResult:
-    """What a sweep took away."""
+    """Numbers of removed events, thumbnails and clips."""
 
     num_events: int = 0
     num_frames: int = 0
@@ -49,9 +53,9 @@ class SweepResult:
 
 
 def clean_up(connection: sqlite3.Connection, folder: TimelineFolder) -> int:
-    """After a killed process: settle its clips, and remove files that no row knows. Nobody else may write.
+    """After a killed process: mark its clips as done or lost, and delete files that no row names.
 
-    Gives how many clips are lost.
+    No other process may write meanwhile. Returns the number of lost clips.
     """
     num_lost = 0
     for number, path in connection.execute("SELECT id, path FROM clips WHERE state = 'recording'").fetchall():
@@ -69,7 +73,7 @@ def clean_up(connection: sqlite3.Connection, folder: TimelineFolder) -> int:
 
 
 def close_clips(connection: sqlite3.Connection, clips: Sequence[KeptClip]) -> None:
-    """Note what became of clips; inside a transaction."""
+    """Enter finished clips in the database; call within a transaction."""
     for clip in clips:
         connection.execute(
             "UPDATE clips SET state = ?, reason = ?, start_s = ?, end_s = ?, num_frames = ?, num_dropped = ?,"
@@ -88,9 +92,9 @@ def enforce(
     retention: Retention,
     wall_s: float,
 ) -> SweepResult:
-    """Remove what retention does not keep; the lock is held for a batch at a time. Raises `sqlite3.Error`.
+    """Remove what exceeds the limits; holds the lock for a batch at a time. Raises `sqlite3.Error`.
 
-    Rows go before their files: a kill between the two leaves files that the next start removes.
+    Rows are removed before their files: a kill between the two leaves files, which the next start deletes.
     """
     removed = SweepResult()
     if retention.max_age_days is not None:
@@ -108,12 +112,12 @@ def enforce(
     if removed:
         with lock:
             connection.executescript("PRAGMA incremental_vacuum")  # `execute` would stop after the first page
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # which is when the file shrinks
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # the checkpoint shrinks the file
     return removed
 
 
 def size_of(connection: sqlite3.Connection) -> int:
-    """Bytes of the database's used pages, the thumbnails and the clips."""
+    """Total bytes of the database's used pages, the thumbnails and the clips."""
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
@@ -151,7 +155,7 @@ def _remove_files(
     batch: int,
     removed: SweepResult,
 ) -> int | None:
-    """The oldest clips or thumbnails, their events stay; gives their bytes, None where there is none left."""
+    """Remove the oldest clips or thumbnails, not their events; return the freed bytes, None if there is none left."""
     whole = "WHERE state = 'done'" if table == "clips" else ""
     with lock, transaction(connection):
         rows = connection.execute(
@@ -174,7 +178,7 @@ def _remove_events(
     removed: SweepResult,
     where: str,
 ) -> int:
-    """A batch of the oldest events, and the thumbnails and clips that no event shows any more."""
+    """Remove a batch of the oldest events, and files that no other event uses; return the number of events."""
     with lock, transaction(connection):
         rows = connection.execute(f"SELECT id FROM events {where} ORDER BY id LIMIT {BATCH}").fetchall()
         frames = set()
@@ -195,7 +199,7 @@ def _remove_events(
 
 
 def _remove_unused(connection: sqlite3.Connection, table: str, use: str, numbers: set[int]) -> list[str]:
-    """Of these rows those that nothing uses go; gives their files."""
+    """Delete those of the rows `numbers` that nothing uses; return the paths of their files."""
     gone = []
     for number in numbers:
         row = connection.execute(
@@ -213,7 +217,7 @@ def _note(
     reason: str,
     removed: SweepResult,
 ) -> None:
-    """Leave a trace of what was removed."""
+    """Enter the numbers of removed rows in the table `removals`."""
     if removed:
         with lock:
             connection.execute(

@@ -1,6 +1,6 @@
-"""Events that the database would not take yet: in memory, and in a file beside it that outlives a killed process.
+"""Queue of events that could not be written to the database yet, in memory and in a file that survives a kill.
 
-A `PendingRecords` belongs to one timeline, which locks round it.
+A `PendingRecords` belongs to one timeline, which holds a lock around each call.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PATTERN = "waiting-*.jsonl"
 
 
 class PendingRecords:
-    """First come, first served; bounded in memory. What is on file is never lost, the rest only past the bound."""
+    """First-in, first-out queue of records. Past `most` in memory, the oldest is kept in the file only, or lost."""
 
     def __init__(self, folder: Path, most: int) -> None:
         self._path = folder / f"waiting-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
@@ -30,18 +30,18 @@ class PendingRecords:
         self._lock: FileLock | None = None
         self._only_on_file = 0
         self.num_lost = 0
-        """Records that went, past the bound, with no file that takes them."""
+        """Number of records lost because the queue was full and the file could not be written."""
 
     def __len__(self) -> int:
         return len(self._records) + self._only_on_file
 
     @property
-    def num_in_danger(self) -> int:
-        """Records that are in memory alone."""
+    def num_only_in_memory(self) -> int:
+        """Number of records that are not in the file."""
         return sum(not on_file for _, on_file in self._records)
 
     def add(self, record: Record) -> None:
-        """Take a record in."""
+        """Append a record."""
         self._records.append((record, self._write(record)))
         if len(self._records) > self._most:
             _, on_file = self._records.popleft()
@@ -50,14 +50,14 @@ class PendingRecords:
             else:
                 self.num_lost += 1
 
-    def first(self, count: int) -> list[Record]:
-        """The first `count` that wait, still in their place; those that are on file alone come last, all at once."""
+    def peek(self, count: int) -> list[Record]:
+        """The first `count` records, which stay queued; those in the file only come last, all at once."""
         if not self._records and self._only_on_file:
             return list(read_waiting(self._path))
         return [record for record, _ in list(self._records)[:count]]
 
-    def done(self, records: Sequence[Record]) -> None:
-        """These, the first that waited, are in the database."""
+    def remove_written(self, records: Sequence[Record]) -> None:
+        """Remove records, the first of the queue, after they were written to the database."""
         if not self._records:
             self._only_on_file = 0
         written = {record.uid for record in records}
@@ -67,7 +67,7 @@ class PendingRecords:
             self._forget_file()
 
     def close(self) -> None:
-        """Let go of the file; what is on it is found when the timeline is next opened."""
+        """Close the file; its records are stored when the timeline is opened next."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -76,13 +76,13 @@ class PendingRecords:
             self._lock = None
 
     def _write(self, record: Record) -> bool:
-        """Whether the record is on file now, whole."""
+        """Write a record to the file; return whether it is there completely."""
         try:
             if self._file is None:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
                 self._file = os.open(self._path, flags, 0o600)
                 self._lock = FileLock(self._path)
-                self._lock.try_alone()
+                self._lock.try_exclusive()
             before = os.fstat(self._file).st_size
         except OSError:
             return False
@@ -92,7 +92,7 @@ class PendingRecords:
                 return True
         except OSError:
             pass
-        with suppress(OSError):  # half a line would spoil the next
+        with suppress(OSError):  # an incomplete line would spoil the next one
             os.ftruncate(self._file, before)
         return False
 
@@ -104,7 +104,7 @@ class PendingRecords:
 
 
 def read_waiting(path: Path) -> Iterator[Record]:
-    """The whole records of a file; lines that were cut off or are none of ours are left out."""
+    """The records of a file; incomplete and unreadable lines are left out."""
     with path.open("rb") as file:
         for line in file:
             if line.endswith(b"\n"):
@@ -112,13 +112,13 @@ def read_waiting(path: Path) -> Iterator[Record]:
                     yield record_from_line(line)
 
 
-def left_behind(folder: Path) -> Iterator[Path]:
-    """Files of processes that are gone."""
+def abandoned_files(folder: Path) -> Iterator[Path]:
+    """Files of waiting records whose processes have ended."""
     for path in sorted(folder.glob(PATTERN)):
         with suppress(OSError):
             lock = FileLock(path)
             try:
-                if lock.try_alone():
+                if lock.try_exclusive():
                     yield path
             finally:
                 lock.close()

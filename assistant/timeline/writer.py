@@ -1,6 +1,6 @@
-"""Writes records as they come, or lets them wait while the database takes none. Any thread may call `take`.
+"""Writes records to the database, or queues them while it cannot be written. Any thread may call `put`.
 
-The timeline's own thread calls `retry`, and waits on `changed`.
+The timeline's thread calls `retry`, and waits on `changed`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from assistant.timeline.writing import REFUSED, write
 from streaming.clock import Clock
 
 BATCH = 200
-"""Records that are written in one transaction once the database is there again."""
+"""Queued records that are written in one transaction."""
 
 logger = logging.getLogger(__name__)
 
 
 class Writer:
-    """The way of records into one database."""
+    """Writes records to one database, with a queue for times when it fails."""
 
     def __init__(
         self,
@@ -34,14 +34,14 @@ class Writer:
         most_waiting: int,
         say: Callable[..., None],
     ) -> None:
-        """say: told in a sentence when events begin to wait, and with figures when that is over."""
+        """say: called with a sentence when events begin to wait, and with a sentence and figures when that ends."""
         self.connection = connection
         self.db = threading.RLock()
-        """Held round every use of the connection."""
+        """Lock, held during every use of the connection."""
         self.changed = threading.Condition()
-        """Held round the state; never while the database is written."""
+        """Condition and lock of the state; never held while the database is written."""
         self.trouble = ""
-        """Why the database takes no events now; empty where it does."""
+        """Why the database cannot be written now; empty if it can."""
         self.num_late = 0
         self.num_refused = 0
         self.num_written = 0
@@ -53,18 +53,18 @@ class Writer:
 
     @property
     def num_waiting(self) -> int:
-        """Records that the database has not taken yet."""
+        """Number of queued records."""
         with self.changed:
             return len(self._waiting)
 
     @property
     def num_lost(self) -> int:
-        """Records that could not be kept anywhere."""
+        """Number of records that were lost."""
         with self.changed:
             return self._waiting.num_lost + self.num_refused
 
     def put(self, record: Record) -> None:
-        """Write a record; it is committed when this returns, or it waits where the database would not take it."""
+        """Write a record: when this returns it is committed, or queued if the database could not be written."""
         with self.changed:
             if self.trouble:
                 self._waiting.add(record)
@@ -82,7 +82,7 @@ class Writer:
                 self.changed.notify_all()
 
     def retry(self) -> bool:
-        """Write all that waits, oldest first; whether the trouble is over."""
+        """Write all queued records, oldest first; return whether that succeeded."""
         num_written = 0
         while (records := self._next_batch()) is not None:
             try:
@@ -93,7 +93,7 @@ class Writer:
                 return False
             num_written += len(records)
             with self.changed:
-                self._waiting.done(records)
+                self._waiting.remove_written(records)
         with self.changed:
             self.num_late += num_written
             took_s = self._clock.now_s() - self._trouble_since_s
@@ -106,19 +106,19 @@ class Writer:
         return True
 
     def refused(self, record: Record, error: Exception) -> None:
-        """Count a record that no database would take."""
+        """Count and log a record that the database refuses for its content."""
         with self.changed:
             self.num_refused += 1
         logger.error("an event of type %s was refused: %s", record.event.type, error)
 
     def close(self) -> int:
-        """Let go of all; gives how many records are lost with the process."""
+        """Close the queue and the connection; return the number of records that are lost."""
         with self.changed:
-            num_in_danger = self._waiting.num_in_danger
+            num_lost = self._waiting.num_only_in_memory
             self._waiting.close()
         with self.db:
             self.connection.close()
-        return num_in_danger
+        return num_lost
 
     def _begin_to_wait(self, record: Record, error: sqlite3.Error) -> None:
         reason = str(store_error(self._database, error))
@@ -132,15 +132,15 @@ class Writer:
         self._say(f"events wait to be written: {reason}")
 
     def _next_batch(self) -> list[Record] | None:
-        """What is to be written next; None where nothing waits, and then the trouble is over at once."""
+        """The next records to write; None if none is queued, which also ends the trouble."""
         with self.changed:
-            records = self._waiting.first(BATCH)
+            records = self._waiting.peek(BATCH)
             if not records:
                 self.trouble = ""
             return records or None
 
     def _write_batch(self, records: Sequence[Record]) -> None:
-        """In one transaction; where a record is refused, each in its own."""
+        """Write records in one transaction; if one is refused, each in its own."""
         try:
             with self.db:
                 write(self.connection, records)

@@ -1,4 +1,4 @@
-"""Puts records into the timeline's database. The caller holds the connection and begins no transaction."""
+"""Inserts records into the timeline's database. The caller holds the connection's lock, outside a transaction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REFUSED = (
     UnicodeError,
     TypeError,
 )
-"""What is wrong with a record itself: it would be refused however often it were tried."""
+"""Errors of a record itself, which would fail again however often it is retried."""
 
 _INSERT_EVENT = """
     INSERT INTO events (
@@ -36,7 +36,7 @@ _INSERT_FRAME = (
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All of it or nothing."""
+    """Within this context, statements are one transaction; an exception rolls it back."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -48,7 +48,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def write(connection: sqlite3.Connection, records: Sequence[Record]) -> None:
-    """Store records in one transaction; those that are there already stay as they are. Raises `sqlite3.Error`."""
+    """Insert records in one transaction; those that exist already are unchanged. Raises `sqlite3.Error`."""
     with transaction(connection):
         for record in records:
             _insert(connection, record)

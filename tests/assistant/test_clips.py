@@ -64,7 +64,7 @@ class Camera:
         """Pictures that say their second by their level; an event a moment after its picture."""
         for index in range(round(start_s * FPS), round(end_s * FPS)):
             time_s = index / FPS
-            self.recorder.see(Frame(picture(int(time_s) * 10), index, time_s, 0.0, "cam"))
+            self.recorder.add_frame(Frame(picture(int(time_s) * 10), index, time_s, 0.0, "cam"))
             if events and time_s in events:
                 self.sink.append(events[time_s])  # type: ignore[arg-type]
 
@@ -158,7 +158,7 @@ def test_what_nobody_may_see_is_never_recorded(camera: Callable[..., Camera], tm
         source.open()
         for item in source.frames():
             assert isinstance(item, Frame)
-            door.recorder.see(item)
+            door.recorder.add_frame(item)
             if item.pts_s == 2.0:
                 door.sink.append(remark(4))
     (found,) = door.end()
@@ -190,7 +190,7 @@ def test_a_clip_that_cannot_be_written_is_said_and_its_event_stays(
     door.play(0, 6, {3.0: remark(6)})
     found = door.end()
     assert [f.event.text for f in found if not isinstance(f.event, StatusEvent)] == [remark(6).text]
-    assert any("no clip could be begun" in f.event.text for f in found) and all(f.clip is None for f in found)
+    assert any("a clip could not be started" in f.event.text for f in found) and all(f.clip is None for f in found)
 
 
 class Recorder:
@@ -222,7 +222,7 @@ def test_a_clip_that_cannot_be_begun_costs_no_event_and_none_is_begun_after_the_
         assert recorder.marks == [], "nobody would finish it"
         texts = [found.event.text for found in timeline.reader.search(Query(limit=50))]
     assert {"A ball.", "A box.", "Told after the camera was stopped."} <= set(texts)
-    assert any("no clip could be begun: RuntimeError: the writer's thread" in text for text in texts)
+    assert any("a clip could not be started: RuntimeError: the writer's thread" in text for text in texts)
 
 
 @pytest.mark.parametrize("keep_s", [0.0, -1.0, 31.0, float("nan")])

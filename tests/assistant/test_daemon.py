@@ -17,7 +17,9 @@ from assistant.serving.scheduler import ModelState, Scheduler
 class Stage:
     """A host and cameras that are as the test says."""
 
-    def __init__(self, *, state: ModelState = ModelState.READY, have_all_ended: bool = False, broken: bool = False) -> None:
+    def __init__(
+        self, *, state: ModelState = ModelState.READY, have_all_ended: bool = False, broken: bool = False
+    ) -> None:
         self.state = state
         self.have_all_ended = have_all_ended
         self.broken = broken

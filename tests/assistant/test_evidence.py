@@ -15,7 +15,7 @@ OLD = np.array([False, False, True, False, False, False])
 
 def test_a_frame_is_kept_small_with_its_times_and_cells() -> None:
     keeper = EvidenceKeeper()
-    keeper.see(frame(3, level=200), CELLS, OLD, 1_000.0, rows=2, cols=3)
+    keeper.add(frame(3, level=200), CELLS, OLD, 1_000.0, rows=2, cols=3)
     (kept,) = keeper.around(1.5, 0, 0)
     assert (kept.frame_index, kept.time_s, kept.wall_s) == (3, 1.5, 1_000.0)
     assert kept.cells() == "#.r\n..."
@@ -24,7 +24,7 @@ def test_a_frame_is_kept_small_with_its_times_and_cells() -> None:
 
 def test_later_changes_of_the_masks_do_not_reach_what_is_kept() -> None:
     keeper, cells = EvidenceKeeper(), CELLS.copy()
-    keeper.see(frame(0), cells, OLD, 0.0, rows=2, cols=3)
+    keeper.add(frame(0), cells, OLD, 0.0, rows=2, cols=3)
     cells[:] = False
     assert keeper.around(0, 0, 0)[0].cells() == "#.r\n..."
 
@@ -56,12 +56,12 @@ def test_frames_are_found_by_a_span_of_time() -> None:
 def test_room_and_time_are_bounded() -> None:
     keeper = EvidenceKeeper(kept_s=10.0, most_bytes=1 << 20)
     for index in range(100):
-        keeper.see(frame(index), CELLS, OLD, index / 2, rows=2, cols=3)
+        keeper.add(frame(index), CELLS, OLD, index / 2, rows=2, cols=3)
     assert [keeper.around(50, 100, 100)[0].frame_index, len(keeper.around(50, 100, 100))] == [79, 21]
     size = keeper.num_bytes // 21
     small = EvidenceKeeper(most_bytes=5 * size + 10)
     for index in range(100):
-        small.see(frame(index), CELLS, OLD, index / 2, rows=2, cols=3)
+        small.add(frame(index), CELLS, OLD, index / 2, rows=2, cols=3)
     assert small.num_bytes <= 5 * size + 10 and 4 <= len(small.around(50, 100, 100)) <= 6
     small.clear()
     assert small.num_bytes == 0 and small.around(50, 100, 100) == ()
@@ -69,5 +69,5 @@ def test_room_and_time_are_bounded() -> None:
 
 def test_a_recording_that_is_played_anew_shows_its_newest_frames() -> None:
     keeper = keeper_with(8, noon())
-    keeper.see(frame(2, level=220), CELLS, OLD, 99.0, rows=2, cols=3)
+    keeper.add(frame(2, level=220), CELLS, OLD, 99.0, rows=2, cols=3)
     assert keeper.for_event(remark(2))[-1].wall_s == 99.0

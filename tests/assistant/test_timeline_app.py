@@ -79,4 +79,4 @@ def test_mistakes_are_one_line(capsys: Capsys, data: Path, arguments: list[str],
 
 def test_without_a_timeline_it_says_how_one_comes(capsys: Capsys, tmp_path: Path) -> None:
     code, out, err = run(capsys, "search", "--data", tmp_path)
-    assert (code, out) == (2, "") and "a camera that is watched makes one" in err
+    assert (code, out) == (2, "") and "watching a camera creates one" in err

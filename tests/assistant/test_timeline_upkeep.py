@@ -126,7 +126,7 @@ def test_other_limits_act_at_once(tmp_path: Path) -> None:
     with Timeline(tmp_path, clock=clock) as timeline:
         fill(timeline, clock, 20)
         assert len(numbers(timeline)) == 20
-        timeline.retain(Retention(max_age_days=0.25))
+        timeline.set_retention(Retention(max_age_days=0.25))
         while len(numbers(timeline)) > 8:
             pass
         assert numbers(timeline)[-1] == 19

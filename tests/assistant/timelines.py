@@ -65,7 +65,7 @@ def keeper_with(num_frames: int, clock: FakeClock) -> EvidenceKeeper:
     keeper = EvidenceKeeper()
     cells = np.ones(4, bool)
     for index in range(num_frames):
-        keeper.see(frame(index), cells, ~cells, clock.wall_s() + index / 2, rows=2, cols=2)
+        keeper.add(frame(index), cells, ~cells, clock.wall_s() + index / 2, rows=2, cols=2)
     return keeper
 
 

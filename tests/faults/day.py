@@ -71,7 +71,7 @@ class DayClock(SystemClock):
 
 
 class Taken(EvidenceKeeper):
-    """Keeps thumbnails as ever, and says of each frame that the model has seen it."""
+    """An evidence keeper that also notes which frames the model has seen."""
 
     def __init__(self, clock: DayClock) -> None:
         super().__init__()
@@ -80,11 +80,11 @@ class Taken(EvidenceKeeper):
         self.num_rests_before = 0
         """How often the engine had rested when it saw the last frame."""
 
-    def see(
+    def add(
         self, frame: Frame, keep: np.ndarray, refreshed: np.ndarray, wall_s: float, *, rows: int = 0, cols: int = 0
     ) -> None:
-        """Take a frame that the model has seen."""
-        super().see(frame, keep, refreshed, wall_s, rows=rows, cols=cols)
+        """Add a frame that the model has seen, and note that it was seen."""
+        super().add(frame, keep, refreshed, wall_s, rows=rows, cols=cols)
         self.num_rests_before = self._clock.num_rests
         self.frames.release()
 
