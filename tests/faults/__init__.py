@@ -1,4 +1,4 @@
-"""Faults that cameras, networks, disks and models have: each is tried, and what must hold then is checked.
+"""Fault runs: each causes a fault of a camera, network, disk or model in the running program and checks a rule.
 
-`python -m tests.faults --json` tries them all and sums up; `--list` says what they are.
+`python -m tests.faults --json` runs all and prints a summary; `--list` describes them.
 """

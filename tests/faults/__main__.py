@@ -1,4 +1,4 @@
-"""Tries the faults and sums up: `python -m tests.faults --json`. Ends with 1 where one of them did not hold."""
+"""Runs the faults and prints a summary: `python -m tests.faults --json`. Exits with 1 if a rule did not hold."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.faults.cases import FAULTS
 
 
 def main() -> int:
-    """Run what was asked for, one after another."""
+    """Run the selected faults, one after another."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--json", action="store_true", help="the summary as one JSON object on standard output")
-    parser.add_argument("--only", metavar="PATTERN", default="*", help="names to try, as 'server_*'")
-    parser.add_argument("--quick", action="store_true", help="only those that the usual tests run, too")
-    parser.add_argument("--without-rtsp", action="store_true", help="only those that need no RTSP server")
-    parser.add_argument("--log", action="store_true", help="the program's own log on standard error, too")
-    parser.add_argument("--list", action="store_true", help="say what there is, and try nothing")
+    parser.add_argument("--only", metavar="PATTERN", default="*", help="names of the faults to run, as 'server_*'")
+    parser.add_argument("--quick", action="store_true", help="only the faults that are also part of the test suite")
+    parser.add_argument("--without-rtsp", action="store_true", help="only the faults that need no RTSP server")
+    parser.add_argument("--log", action="store_true", help="also print the program's log to standard error")
+    parser.add_argument("--list", action="store_true", help="list the faults without running them")
     arguments = parser.parse_args()
     wanted = [
         fault

@@ -1,4 +1,4 @@
-"""Faults of cameras and of the network between: said within their time, tried for ever, watched again, remembered."""
+"""Faults of cameras and their network: reported in time, retried for ever, and watched again with memory kept."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.faults.lab import Lab, Watched, hold, wait_until
 from tests.faults.proxy import Weather
 
 READ_S = 1.5
-"""The limit on each read in these cases."""
+"""Read timeout in these cases, seconds."""
 OPEN_S = 5.0
 SLACK_S = 1.5
-"""What the machine, busy with other things, may add."""
+"""Delay that a busy machine may add, seconds."""
 
 
 def _memory(lab: Lab) -> tuple[int, int]:
-    """Tokens that the first session holds, and how many gap markers are among them."""
+    """Number of tokens in the first session, and of gap markers among them."""
     from models.spans import SpanKind
 
     context = lab.trouble.sessions[0].context
@@ -29,7 +29,7 @@ def _memory(lab: Lab) -> tuple[int, int]:
 
 
 def _back(lab: Lab, door: Watched, since: int, within_s: float, num_before: int) -> Measured:
-    """What must hold of every camera that comes back: a gap that was said, kept memory with its marker, frames."""
+    """Check a camera that came back: a gap event, the memory kept with a gap marker, and new frames."""
     gap, took_s = door.wait_for(StatusKind.GAP, within_s, since)
     door.wait_seen(3, 10.0)
     num_tokens, num_gaps = _memory(lab)
@@ -113,7 +113,7 @@ _RESTARTED = _RULE.format(deadline="the read limit") + "; with the delays of `wa
 
 @FAULTS.add(_RESTARTED)
 def server_restarted_h264(lab: Lab) -> Measured:
-    """Killed and at once started again, watched with the policy that `watch` has."""
+    """The server is killed and restarted at once, watched with the retry policy of `watch`."""
     return _restarted(lab, "h264")
 
 
@@ -126,7 +126,7 @@ def server_restarted_h265(lab: Lab) -> Measured:
 @FAULTS.add("""said within the open limit; tried for ever; another camera's rate and delay stay as they were; stopping
     takes less than ten seconds all the same""")
 def camera_hangs_at_open(lab: Lab) -> Measured:
-    """Something accepts the connection and never says a word."""
+    """A server that accepts the connection and never answers."""
     silent = lab.enter(socket.socket())
     silent.bind(("127.0.0.1", 0))
     silent.listen(64)
@@ -148,7 +148,7 @@ def camera_hangs_at_open(lab: Lab) -> Measured:
 
 @FAULTS.add("it is waited for, and watched once it is there; no restart, no crash")
 def camera_comes_late(lab: Lab) -> Measured:
-    """The camera is not there when watching begins."""
+    """The camera starts only after watching has begun."""
     server = lab.camera()
     server.kill()
     door = lab.watch("door", server.url())
@@ -165,7 +165,7 @@ def camera_comes_late(lab: Lab) -> Measured:
 @FAULTS.add("""media time goes on by the hour that passed, the gap says so, and the model is told of it; the time shown
     to the model stays in its range""")
 def camera_away_for_an_hour(lab: Lab) -> Measured:
-    """Our clock goes on by an hour while the camera is away."""
+    """Our clock advances by an hour while the camera is away."""
     server = lab.camera()
     door = lab.watch("door", server.url())
     door.wait_seen(4, 20.0)
@@ -181,7 +181,7 @@ def camera_away_for_an_hour(lab: Lab) -> Measured:
 
 
 def _in_weather(lab: Lab, codec: str, weather: Weather, seconds: float) -> tuple[Watched, Measured]:
-    """A camera in bad weather for a while; then the sky clears, and it is seen as before."""
+    """Disturb a camera's packets for a while, then check that it is seen as before."""
     server = lab.camera("--codec", codec)
     proxy = lab.proxy(server.port)
     door = lab.watch("door", proxy.url())
@@ -211,7 +211,7 @@ is seen as before within seconds of the end"""
 
 @FAULTS.add(_WEATHER)
 def packets_lost_h264(lab: Lab) -> Measured:
-    """A fifth of the packets never arrives."""
+    """A fifth of the packets is lost."""
     return _told_of(*_in_weather(lab, "h264", Weather(lose=0.2), 8.0))
 
 
@@ -223,7 +223,7 @@ def packets_lost_h265(lab: Lab) -> Measured:
 
 @FAULTS.add(_WEATHER)
 def packets_corrupted_h264(lab: Lab) -> Measured:
-    """A third of the packets holds noise, timestamps and all."""
+    """A third of the packets holds noise, timestamps included."""
     return _told_of(*_in_weather(lab, "h264", Weather(corrupt=0.3), 8.0))
 
 
@@ -239,7 +239,7 @@ def _derailed(lab: Lab, codec: str) -> Measured:
 
 @FAULTS.add(_WEATHER)
 def stream_derailed_h264(lab: Lab) -> Measured:
-    """Packets lie about their length, so that what follows is garbage."""
+    """Packets have wrong lengths, so that the following bytes are read as garbage."""
     return _derailed(lab, "h264")
 
 
@@ -271,7 +271,7 @@ _DELAYED = "late packets are not taken for lost ones; the newest frame wins, so 
 
 @FAULTS.add(_DELAYED)
 def packets_delayed_h264(lab: Lab) -> Measured:
-    """Each packet takes 0.4 to 0.8 s."""
+    """Each packet is delayed by 0.4 to 0.8 s."""
     return _delayed(lab, "h264")
 
 
@@ -307,13 +307,13 @@ restart"""
 
 @FAULTS.add(_LOGIN, quick=True)
 def wrong_login_h264(lab: Lab) -> Measured:
-    """The camera wants another password for a while; it asks for it in the plain way (Basic)."""
+    """The camera refuses the password for a while, with Basic authentication."""
     return _wrong_login(lab, "h264")
 
 
 @FAULTS.add(_LOGIN)
 def wrong_login_h265(lab: Lab) -> Measured:
-    """The same with H.265, and a camera that asks for a digest of it."""
+    """The same with H.265 and Digest authentication."""
     return _wrong_login(lab, "h265", "--digest")
 
 
@@ -337,7 +337,7 @@ _SIZE = "said as a status event; watched on with another grid and the same memor
 
 @FAULTS.add(_SIZE, quick=True)
 def size_changes_h264(lab: Lab) -> Measured:
-    """160 x 120 becomes 176 x 288 in the middle of the stream."""
+    """The picture's size changes from 160 x 120 to 176 x 288 during the stream."""
     return _resized(lab, "h264")
 
 
@@ -350,7 +350,7 @@ def size_changes_h265(lab: Lab) -> Measured:
 @FAULTS.add("""said within its limit (4 s here, 60 s in `watch`) and the encoder's settling; connected anew with the
     same delays; its end is said as a gap, with a marker in the prompt; a camera that moves is never called frozen""")
 def picture_frozen(lab: Lab) -> Measured:
-    """The camera's clock runs and its picture stands still."""
+    """The camera's clock runs while its picture is frozen."""
     server = lab.camera("--codec", "h265")
     door = lab.watch("door", server.url(), frozen_after_s=4.0)
     door.wait_seen(14, 25.0)

@@ -1,4 +1,4 @@
-"""What a fault is here: something that is done to the running program, a rule, and what was measured."""
+"""The fault cases: each does something to the running program, checks a rule, and returns measurements."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _SETTLE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One named case."""
+    """One fault case."""
 
     name: str
     rule: str
-    """What must hold."""
+    """What must hold during and after the fault."""
     run: Try
-    """Does it, and raises `Broken` where the rule does not hold."""
+    """Causes the fault; raises `Broken` if the rule does not hold."""
     is_quick: bool
-    """Whether the usual tests run it, too."""
+    """Whether it is also part of the test suite."""
     needs_rtsp: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one case went."""
+    """Result of one fault case."""
 
     name: str
     held: bool
@@ -46,18 +46,18 @@ class Outcome:
     failure: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The result as values for JSON."""
         return asdict(self)
 
 
 class Faults:
-    """The cases, in the order in which they were named."""
+    """Registry of the fault cases, in order of registration."""
 
     def __init__(self) -> None:
         self.all: dict[str, Fault] = {}
 
     def add(self, rule: str, *, name: str = "", quick: bool = False, rtsp: bool = True) -> Callable[[Try], Try]:
-        """Name a function as a case; its own name is the case's where none is given."""
+        """Decorator that registers a function as a fault case; `name` defaults to the function's name."""
 
         def enter(run: Try) -> Try:
             title = name or run.__name__
@@ -70,11 +70,11 @@ class Faults:
 
 
 FAULTS = Faults()
-"""Filled where the modules of cases are imported."""
+"""All fault cases; the modules of cases register them when imported."""
 
 
 def try_fault(fault: Fault) -> Outcome:
-    """Run a case in a folder of its own; also holds it to leaving no thread and no open file behind."""
+    """Run a case in its own folder; also check that it leaves no thread and no open file behind."""
     threads, num_files = set(threading.enumerate()), _num_open_files()
     started_s = time.monotonic()
     measured: Measured = {}
@@ -98,7 +98,7 @@ def _left_behind(threads: set[threading.Thread], num_files: int) -> str:
     if left:
         return f"threads were left behind: {left}"
     more = _num_open_files() - num_files
-    # The first case of a process opens files of libraries for good.
+    # The first case of a process opens files of libraries, which stay open.
     return f"{more} more files are open than before" if more > 20 else ""
 
 

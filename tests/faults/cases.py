@@ -1,4 +1,4 @@
-"""All faults there are."""
+"""Imports every module of fault cases, which registers them."""
 
 from __future__ import annotations
 

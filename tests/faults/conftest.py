@@ -1,4 +1,4 @@
-"""Faults are tried on a real RTSP server, like the tests of the sources."""
+"""The fault runs use a real RTSP server, like the tests of the sources."""
 
 from __future__ import annotations
 

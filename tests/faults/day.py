@@ -1,4 +1,4 @@
-"""A day before a camera, made to be watched at many times its speed: camera and time wait for the model."""
+"""A simulated day of a camera, watched faster than real time: the camera and the clock wait for the model."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from streaming.sources.reconnect import LiveSource
 from streaming.types import Frame
 
 SLOT_S = 600
-"""Every ten minutes something happens."""
+"""Seconds between events of the simulated day."""
 SCENE_S = 30
 NUM_SCENES = 12
-"""They come again and again in the same order, two hours long, so that any two hours can be compared."""
+"""Scenes repeat in the same order every two hours, so that hours can be compared."""
 NOISE_LEVELS = 1.0
 _MARGIN = 64
 _TAKE_TIMEOUT_S = 120.0
 
 
 class DayClock(SystemClock):
-    """Time that the camera moves. A capture thread's waits pass at once and move it, too; all others are real."""
+    """A clock that the camera advances. Waits of a capture thread return at once and advance it; others are real."""
 
     def __init__(self, wall_s: float = 1_795_305_600.0) -> None:
         self._lock = threading.Lock()
@@ -40,21 +40,21 @@ class DayClock(SystemClock):
         self.rested = threading.Condition()
 
     def now_s(self) -> float:
-        """Seconds of the day so far."""
+        """Seconds since the day began."""
         with self._lock:
             return self._now_s
 
     def wall_s(self) -> float:
-        """The time of day that goes with it."""
+        """The simulated time of day, seconds since 1970."""
         return self._wall_s + self.now_s()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         with self._lock:
             self._now_s += seconds
 
     def wait(self, event: threading.Event, timeout_s: float | None) -> bool:
-        """Move the time where the camera waits; wait for real where others do."""
+        """Advance the clock for the camera's waits; wait in real time for others."""
         if timeout_s is None or not threading.current_thread().name.startswith("capture:"):
             return super().wait(event, timeout_s)
         if not event.is_set():
@@ -62,7 +62,7 @@ class DayClock(SystemClock):
         return event.is_set()
 
     def wait_for(self, condition: threading.Condition, predicate: Callable[[], bool], timeout_s: float | None) -> bool:
-        """Wait for real, and note where it is the engine that waits."""
+        """Wait in real time, and note when the engine is idle."""
         if threading.current_thread().name == "engine":
             with self.rested:
                 self.num_rests += 1
@@ -90,11 +90,11 @@ class Taken(EvidenceKeeper):
 
 
 class FrameEncoder:
-    """What the camera sees at each second: scenes with stillness between, under a sensor's noise."""
+    """The picture of each second: scenes with still periods between them, and sensor noise."""
 
     def __init__(self, seed: int) -> None:
         scenes = [Scene(seed + number) for number in range(NUM_SCENES)]
-        # Every second pixel: the model then needs a quarter of the time.
+        # Half the width and height, so that the model needs a quarter of the time.
         self._frames = [[scene.frame(float(second))[::2, ::2] for second in range(SCENE_S)] for scene in scenes]
         rng = np.random.default_rng(seed)
         most = [max(frame.shape[axis] for frames in self._frames for frame in frames[:1]) for axis in (0, 1)]
@@ -103,7 +103,7 @@ class FrameEncoder:
         self._rng = rng
 
     def at(self, second: int) -> np.ndarray:
-        """uint8 RGB `[height, width, 3]`."""
+        """The picture at a time, uint8 RGB `[height, width, 3]`."""
         slot, within = divmod(second, SLOT_S)
         image = self._frames[slot % NUM_SCENES][min(within, SCENE_S - 1)]
         top, left = self._rng.integers(0, _MARGIN, 2)
@@ -113,23 +113,23 @@ class FrameEncoder:
 
 @dataclass(slots=True)
 class DayCamera:
-    """Makes the connections to one camera, each of which breaks off after its share of the day."""
+    """A camera whose connections each break off after a part of the day."""
 
     clock: DayClock
     view: FrameEncoder
     taken: Taken
     each_s: float
-    """How long a connection lasts."""
+    """Seconds that a connection lasts."""
     fps: float
     rng: random.Random
     num_connections: int = 0
     num_frames: int = 0
     is_over: bool = False
-    """Set to end the day."""
+    """Whether the day is over; set it to end the run."""
     _num_refusals: int = 0
 
     def connect(self) -> DayConnection:
-        """A connection; refused a few times after each loss."""
+        """Open a connection; refused a few times after each loss."""
         if self._num_refusals > 0:
             self._num_refusals -= 1
             raise SourceUnreachable("day", "it cannot be reached (no route to host)", "wait")
@@ -138,13 +138,13 @@ class DayCamera:
         return DayConnection(self)
 
     def source(self, spec: str, *, options: SourceOptions, clock: Clock) -> LiveSource:
-        """As `open_source`."""
+        """Opener of the camera's source, in place of `open_source`."""
         assert options.retry == WATCH_RETRY, "it is watched as `watch` does"
         return LiveSource(spec, self.connect, options, clock, self.rng)
 
 
 class DayConnection:
-    """Gives its pictures one by one, each once the model has seen the one before and said what it had to say."""
+    """Sends pictures one by one, each after the model has seen the previous one and finished speaking."""
 
     codec, fps_declared, has_timestamps, is_bursty = "day", None, True, False
     is_finite = False
@@ -155,7 +155,7 @@ class DayConnection:
         self.coded_size_px = (image.shape[1], image.shape[0])
 
     def events(self) -> Iterator[Event]:
-        """Until this connection's time is over."""
+        """Pictures until the connection breaks off."""
         camera = self._camera
         ends_s = camera.clock.now_s() + camera.each_s * camera.rng.uniform(0.8, 1.2)
         while camera.clock.now_s() < ends_s and not camera.is_over:
@@ -167,7 +167,7 @@ class DayConnection:
             camera.clock.advance(1 / camera.fps)
 
     def _wait_for_model(self) -> None:
-        """Until the frame was seen and the engine has nothing left to do."""
+        """Wait until the frame was seen and the engine is idle."""
         camera = self._camera
         if not camera.taken.frames.acquire(timeout=_TAKE_TIMEOUT_S):
             raise SourceUnreachable("day", f"the model took no frame for {_TAKE_TIMEOUT_S:g} s", "look at the log")
@@ -176,4 +176,4 @@ class DayConnection:
             clock.rested.wait_for(lambda: clock.num_rests > before, _TAKE_TIMEOUT_S)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there is nothing to release."""

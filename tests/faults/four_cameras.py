@@ -1,6 +1,6 @@
-"""Four cameras on one model: two good ones, one that hangs again and again, one that floods; bounds that must be kept.
+"""Four cameras on one model: two good ones, one that hangs repeatedly, one that floods; bounds are checked.
 
-`python -m tests.faults.four_cameras --minutes 30` prints a summary as JSON, and ends with 1 where one was not kept.
+`python -m tests.faults.four_cameras --minutes 30` prints a summary as JSON, and exits with 1 if a bound is exceeded.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from tests.streaming.rtsp import RtspServer
 GOOD, HANGING, FLOODING = ("door", "yard"), "cellar", "street"
 READ_S = 3.0
 MOST_WAIT_S = 1.0
-"""From a good camera's picture to the model's work on it, 99 of 100 times: at most a pass of each other camera for each
-of its own, and what the machine adds."""
+"""Most seconds from a good camera's picture to the model's work on it, 99th percentile: one pass of each other camera
+for each of its own, and the machine's own delay."""
 MOST_AGE_S = 3.0
-"""How old the newest frame seen of a good camera may get, 99 of 100 times, besides its own interval."""
+"""Largest age of a good camera's newest seen frame, 99th percentile, seconds, besides its own interval."""
 LEAST_SHARE = 0.85
-"""Of the rate that the governor leaves, which each good camera must be seen at."""
+"""Least fraction of the rate set by the rate controller at which each good camera must be seen."""
 MOST_SAID_S = READ_S + 2.0
-"""From the moment that a camera hangs to the event that says so."""
+"""Most seconds from the start of a hang to the event that reports it."""
 WORKS_S, HANGS_S = 20.0, 40.0
 _LOOK_S = 0.1
 _VITALS_EVERY_S = 15.0
@@ -47,17 +47,17 @@ _VITALS_EVERY_S = 15.0
 
 @dataclass(slots=True)
 class AttentionTargets:
-    """What was seen of one camera while it was looked at ten times a second."""
+    """Measurements of one camera, sampled ten times per second."""
 
     waits_s: list[float] = field(default_factory=list)
     ages_s: list[float] = field(default_factory=list)
     wanted: float = 0.0
-    """Frames that the governor left it, over the time."""
+    """Number of frames that the rate controller allowed over the time."""
     first: ChannelSnapshot | None = None
     last: ChannelSnapshot | None = None
 
     def add(self, now: ChannelSnapshot, passed_s: float) -> None:
-        """One look; a frame's wait counts once."""
+        """Add a sample; the wait of a frame is counted once."""
         if self.last is not None and now.num_sampled > self.last.num_sampled:
             self.waits_s.append(now.delays_ms.queue / 1000)
         if now.newest_seen_age_s is not None:
@@ -67,11 +67,11 @@ class AttentionTargets:
 
     @property
     def seen(self) -> int:
-        """Frames that the model saw."""
+        """Number of frames that the model saw."""
         return self.last.num_sampled - self.first.num_sampled if self.first and self.last else 0
 
     def as_dict(self) -> dict[str, float | int]:
-        """Its figures."""
+        """The measurements as values for JSON."""
         assert self.last is not None
         return {
             "frames_seen": self.seen,
@@ -87,7 +87,7 @@ class AttentionTargets:
 
 
 class Hanging(threading.Thread):
-    """Stops a camera's process again and again, and notes when."""
+    """Stops a camera's process repeatedly, and notes when."""
 
     def __init__(self, server: RtspServer) -> None:
         super().__init__(name="hanging")
@@ -96,7 +96,7 @@ class Hanging(threading.Thread):
         self.hung_at_s: list[float] = []
 
     def run(self) -> None:
-        """Until `over` is set."""
+        """Run until `over` is set."""
         while not self.over.wait(WORKS_S):
             self._server.freeze()
             self.hung_at_s.append(time.monotonic())
@@ -105,7 +105,7 @@ class Hanging(threading.Thread):
 
 
 def watch_four(minutes: float) -> dict[str, Any]:
-    """Watch them so long, and judge."""
+    """Watch the four cameras for a time, and check the bounds."""
     with tempfile.TemporaryDirectory(prefix="four-") as folder, Lab(Path(folder)) as lab:
         usual = ("--width", "320", "--height", "240", "--fps", "10")
         servers = {name: lab.camera(*usual) for name in (*GOOD, HANGING)}
@@ -147,7 +147,7 @@ def _look(cameras: dict[str, Watched], seconds: float) -> tuple[dict[str, Attent
 
 
 def _said_after(camera: Watched, hung_at_s: Sequence[float]) -> list[float]:
-    """For each time that it hung, how long it took to be said; infinity where it was not."""
+    """For each hang, seconds until an event reported it; infinity if none did."""
     said_at_s = [
         at_s
         for at_s, event in camera.events
@@ -157,7 +157,7 @@ def _said_after(camera: Watched, hung_at_s: Sequence[float]) -> list[float]:
 
 
 def _rates(cameras: dict[str, Watched]) -> dict[str, list[float]]:
-    """The factors that each camera was told of, in order."""
+    """The rate factors that each camera's events reported, in order."""
     return {
         name: [float(event.details["factor"]) for event in camera.said(StatusKind.RATE)]
         for name, camera in cameras.items()
@@ -181,7 +181,7 @@ def _judge(
         "good_cameras_are_fresh": all(_quantile(look.ages_s, 0.99) <= MOST_AGE_S for look in good),
         "good_cameras_keep_their_rate": all(look.seen >= LEAST_SHARE * look.wanted for look in good),
         "good_cameras_never_reconnect": all(look.last is not None and not look.last.num_reconnects for look in good),
-        # The last time it hangs may be cut short by the end.
+        # The end of the run may cut the last hang short.
         "hanging_is_said_in_time": len(in_time) >= num_hangs - 1 and num_hangs > 0,
         "rates_are_lowered_alike": len({tuple(factors) for factors in rates.values()}) == 1,
         "no_step_failed": not any(look.last is None or look.last.num_faults for look in looks.values()),
@@ -209,7 +209,7 @@ def _quantile(values: Sequence[float], share: float) -> float:
 
 
 def main() -> int:
-    """Watch, print, judge."""
+    """Watch, print the summary, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.four_cameras", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Faults that cameras and web servers have by habit: late key frames, wrong clocks, loops, encrypted playlists."""
+"""Common quirks of cameras and web servers: late key frames, wrong timestamps, loops, encrypted playlists."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GROUND = np.repeat(_RNG.integers(90, 150, (120, 160, 1), dtype=np.uint8), 3, ax
 
 
 def _film(num_pictures: int, *, moves: bool = True) -> list[np.ndarray]:
-    """A patch that goes to and fro over a still ground."""
+    """Pictures of a patch that moves to and fro over a still background."""
     pictures = [_GROUND.copy() for _ in range(num_pictures)]
     for number, picture in enumerate(pictures if moves else []):
         left = 8 + abs(number - num_pictures // 2) * 2
@@ -44,7 +44,7 @@ _LATE_KEY = "its first key frame is waited for, 30 s at most; nothing is called 
 
 @FAULTS.add(_LATE_KEY, rtsp=False)
 def key_frame_late_without_sets(lab: Lab) -> Measured:
-    """RTSP without parameter sets; the first key frame comes after six seconds."""
+    """An RTSP stream without parameter sets, whose first key frame comes after six seconds."""
     return _late_key(lab, with_sets=False)
 
 
@@ -56,7 +56,7 @@ def key_frame_late_with_sets(lab: Lab) -> Measured:
 
 @FAULTS.add("given up after `picture_timeout_s`, which the message names, and tried again", rtsp=False)
 def key_frame_never(lab: Lab) -> Measured:
-    """No key frame comes within the limit."""
+    """A camera that sends no key frame within the time limit."""
     camera = lab.enter(HabitCamera(_film(300), Habits(gop=300, begin=10)))
     door = lab.watch("door", camera.url, picture_timeout_s=2.0)
     lost, took_s = door.wait_for(StatusKind.RECONNECTING, 10.0)
@@ -65,7 +65,7 @@ def key_frame_never(lab: Lab) -> Measured:
 
 
 def _keeps_step(door: Watched, seconds: float) -> float:
-    """How far media time strayed from our clock."""
+    """Check that media time keeps step with our clock; return the difference, seconds."""
     media_s, began_s = door.now.media_s, time.monotonic()
     time.sleep(seconds)
     strayed_s = abs(door.now.media_s - media_s - (time.monotonic() - began_s))
@@ -81,7 +81,7 @@ def _wrong_rate(lab: Lab, habits: Habits, rate: float, within_s: float) -> Measu
     hold(abs(said - rate) <= 0.15 * rate, f"the rate was said to be {said:.2f}, it is {rate:g}")
     hold(rate > 1 or (left_out_s > 0.5 and f"{left_out_s:.1f} s" in gap.reason), f"it was said as: {gap.reason}")
     hold(" 0.0 s" not in gap.reason, f"it was said as: {gap.reason}")
-    door.wait_seen(2, 5.0)  # what leaps is in the memory then
+    door.wait_seen(2, 5.0)  # the frames around the gap are then in memory
     strayed_s = round(_keeps_step(door, 6.0), 2)
     return {"said_after_s": round(took_s, 2), "left_out_s": round(left_out_s, 2), "strayed_s": strayed_s}
 
@@ -109,7 +109,7 @@ def stamps_change_their_rate(lab: Lab) -> Measured:
 
 @FAULTS.add("frozen is said only where the view stands still; a film that moves is not called so", rtsp=False)
 def film_looped_to_the_bit(lab: Lab) -> Measured:
-    """Two cameras send a film of four seconds again and again: in one things move, in the other nothing does."""
+    """Two cameras repeat a film of four seconds; things move in one film and not in the other."""
     moving = lab.watch("moving", lab.enter(HabitCamera(_film(40), Habits())).url, frozen_after_s=5.0)
     still = lab.watch("still", lab.enter(HabitCamera(_film(40, moves=False), Habits())).url, frozen_after_s=5.0)
     _, took_s = still.wait_for(StatusKind.FROZEN, 30.0)
@@ -121,7 +121,7 @@ def film_looped_to_the_bit(lab: Lab) -> Measured:
 
 @FAULTS.add("played by a viewer's address as by the owner's, or refused in words; a missing part is told", rtsp=False)
 def playlist_encrypted(lab: Lab) -> Measured:
-    """HLS with AES-128, read as a viewer's address is; then with a key that does not fit, and one that is elsewhere."""
+    """HLS with AES-128, opened as a viewer's URL; then with a wrong key, and with a key at a forbidden address."""
     from assistant.inputs.probe import probe
 
     path = write_list(lab.folder, **KINDS["keyed"])

@@ -1,4 +1,4 @@
-"""The running program as faults are tried on it: a host with the embedded checkpoint, channels, a timeline, servers."""
+"""The program under test for fault cases: a scheduler with the embedded checkpoint, channels, a timeline, servers."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 QUICK = RetryPolicy(
     max_retries=None, first_delay_s=0.5, max_delay_s=1.0, login_refused_delay_s=3.0, steady_s=2.0, from_start=True
 )
-"""As cameras are watched, ten times as often, so that a case takes seconds."""
+"""Retry policy ten times as fast as that of watched cameras, so that a case takes seconds."""
 
 _POLL_S = 0.02
 
 
 class Broken(AssertionError):
-    """What must hold did not."""
+    """A rule did not hold."""
 
 
 def hold(condition: bool, otherwise: str) -> None:
@@ -47,7 +47,7 @@ def hold(condition: bool, otherwise: str) -> None:
 
 
 def wait_until(condition: Callable[[], bool], within_s: float, what: str) -> float:
-    """Wait for `condition`; gives how long it took, and raises `Broken` where that is too long."""
+    """Wait for `condition`; return the seconds it took. Raises `Broken` if it takes too long."""
     began_s = time.monotonic()
     while not condition():
         if time.monotonic() - began_s > within_s:
@@ -57,23 +57,23 @@ def wait_until(condition: Callable[[], bool], within_s: float, what: str) -> flo
 
 
 class ShiftedClock(SystemClock):
-    """The machine's clocks, set forward by as much as a case wants; waits are real."""
+    """The machine's clocks, shifted by a case; waits are real."""
 
     def __init__(self) -> None:
         self.now_shift_s = 0.0
         self.wall_shift_s = 0.0
 
     def now_s(self) -> float:
-        """The monotonic clock and what was added to it."""
+        """The monotonic clock plus the shift."""
         return super().now_s() + self.now_shift_s
 
     def wall_s(self) -> float:
-        """The time of day and what was added to it."""
+        """The time of day plus the shift."""
         return super().wall_s() + self.now_shift_s + self.wall_shift_s
 
 
 class Trouble:
-    """What goes wrong with the model, on the engine's thread."""
+    """Makes forward passes of the model fail or hang, on the engine's thread."""
 
     def __init__(self) -> None:
         self.before_pass: Callable[[Any], None] = lambda cache: None
@@ -83,7 +83,7 @@ class Trouble:
 
 
 class Watched:
-    """A channel, and everything that it said, with our clock's time at which it was shown."""
+    """A channel with all its events, and the time of our clock at which each was published."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -93,12 +93,12 @@ class Watched:
 
     @property
     def now(self) -> ChannelSnapshot:
-        """How it is doing."""
+        """The channel's current state."""
         return self.channel.snapshot()
 
     @property
     def mark(self) -> int:
-        """A place among the events, to wait from."""
+        """The current position in the list of events, to wait from."""
         with self._lock:
             return len(self.events)
 
@@ -109,25 +109,25 @@ class Watched:
         return [event for event in found if isinstance(event, StatusEvent) and event.kind is kind]
 
     def wait_for(self, kind: StatusKind, within_s: float, since: int = 0) -> tuple[StatusEvent, float]:
-        """The first event of this kind since a mark, and how long it took to come."""
+        """Wait for the first event of this kind since a mark; return it and the seconds it took."""
         took_s = wait_until(lambda: bool(self.said(kind, since)), within_s, f"{self.channel.name}: said {kind.value}")
         return self.said(kind, since)[0], took_s
 
     def wait_seen(self, num_frames: int, within_s: float) -> float:
-        """Wait until the model has seen so many frames more."""
+        """Wait until the model has seen this many more frames."""
         wanted = self.now.num_sampled + num_frames
         what = f"{self.channel.name}: {num_frames} more frames seen"
         return wait_until(lambda: self.now.num_sampled >= wanted, within_s, what)
 
     def keeps_rate(self, num_before: int, seconds: float, share: float = 0.7) -> float:
-        """Frames a second since there were `num_before`; raises `Broken` below a share of what the governor left."""
+        """Frames per second since `num_before`; raises `Broken` below a fraction of the rate controller's rate."""
         now, fps = self.now, (self.now.num_sampled - num_before) / seconds
         wanted = share * now.fps_wanted * now.rate_factor
         hold(fps >= wanted, f"{self.channel.name} was seen {fps:.2f} times a second; {wanted:.2f} is the least")
         return fps
 
     def all_text(self) -> str:
-        """Everything it said, for those who look for what must not be there."""
+        """The text of all events, to search for what must not appear."""
         with self._lock:
             return "\n".join(repr(event) for _, event in self.events)
 
@@ -137,7 +137,7 @@ class Watched:
 
 
 class Lab:
-    """Everything a case uses; what it opened is closed at its end, newest first."""
+    """Everything that a case opens; closed at its end, newest first."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -148,27 +148,27 @@ class Lab:
         self._host: Scheduler | None = None
 
     def camera(self, *arguments: str) -> RtspServer:
-        """A real RTSP server in a process of its own."""
+        """Start a real RTSP server in its own process."""
         return self._stack.enter_context(RtspServer(*arguments))
 
     def proxy(self, port: int) -> Proxy:
-        """A bad network before a camera."""
+        """Start a proxy that disturbs the connection to a camera."""
         return self._stack.enter_context(Proxy(port))
 
     def enter(self, context: Any) -> Any:
-        """Something else that is to be closed at the end."""
+        """Enter a context that is closed at the end."""
         return self._stack.enter_context(context)
 
     @property
     def timeline(self) -> Timeline:
-        """Where every event goes; made when it is first asked for."""
+        """The timeline that stores every event; created on first use."""
         if self._timeline is None:
             self._timeline = Timeline(self.folder / "timeline", clock=self.clock)
             self._stack.callback(self._timeline.close)
         return self._timeline
 
     def host(self, **options: Any) -> Scheduler:
-        """The model, loaded and ready."""
+        """The scheduler, with the model loaded."""
         if self._host is None:
             host = Scheduler(lambda: make_engine(self.trouble), clock=self.clock, **options)
             self._stack.callback(lambda: hold(host.stop(10.0), "the host did not stop within ten seconds"))
@@ -178,7 +178,7 @@ class Lab:
         return self._host
 
     def watch(self, name: str, spec: str, *, retry: RetryPolicy = QUICK, **config: Any) -> Watched:
-        """Watch a camera as the program does, its events going to the timeline first."""
+        """Watch a camera as the program does; its events go to the timeline first."""
 
         def open_quickly(spec: str, *, options: SourceOptions, clock: Clock) -> Source:
             return open_source(spec, options=replace(options, retry=retry), clock=clock)
@@ -193,7 +193,7 @@ class Lab:
         return watched
 
     def stored(self, camera: str) -> list[StreamEvent]:
-        """What the timeline holds of a camera, oldest first."""
+        """A camera's events in the timeline, oldest first."""
         return [event for event in self.timeline.events() if event.source == camera]
 
     def __enter__(self) -> Self:
@@ -207,14 +207,14 @@ class Lab:
 
 @functools.cache
 def load_embedded() -> Checkpoint:
-    """The embedded checkpoint, once a process."""
+    """The embedded checkpoint, loaded once per process."""
     from models.checkpoint.loader import load_checkpoint
 
     return load_checkpoint("embedded", progress=False)
 
 
 def make_engine(trouble: Trouble | None = None) -> Engine:
-    """An engine on the embedded checkpoint, in which `trouble` can be made."""
+    """An engine with the embedded checkpoint, whose passes `trouble` can disturb."""
     from models.engine import Engine
 
     engine: Any = Engine(load_embedded())

@@ -1,4 +1,4 @@
-"""Faults of the model: a step that raises ends its own job alone, one that hangs is seen, nothing piles up."""
+"""Faults of the model: a step that raises ends only its own job, one that hangs is detected, no queue grows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _two_cameras(lab: Lab, **host_options: float) -> tuple[Watched, Watched]:
 @FAULTS.add("""said on that camera as a status event; its memory is kept; the other camera does not notice; it is
     watched on by itself""")
 def step_raises(lab: Lab) -> Measured:
-    """One forward pass of one camera fails as one without memory does."""
+    """One forward pass of one camera fails for lack of memory."""
     door, yard = _two_cameras(lab)
     cache = lab.trouble.sessions[0].context.cache
     num_raised = 0
@@ -55,7 +55,7 @@ def step_raises(lab: Lab) -> Measured:
 @FAULTS.add("""after three in a row the session's memory is given up, and said to be; pauses between attempts grow; the
     other camera does not notice; once the cause is gone it is watched on by itself""")
 def steps_keep_raising(lab: Lab) -> Measured:
-    """Every pass of one camera's session fails until it has another one."""
+    """Every pass of one camera's session fails until the camera gets a new session."""
     door, yard = _two_cameras(lab)
     spoiled = lab.trouble.sessions[0].context.cache
 
@@ -79,7 +79,7 @@ def steps_keep_raising(lab: Lab) -> Measured:
 @FAULTS.add("""the model has failed within a second, so has each camera, with its reason; health says that the program
     is down, and questions are answered with the reason""")
 def device_breaks(lab: Lab) -> Measured:
-    """One forward pass ends with an error of the device that only a new process heals."""
+    """One forward pass ends with a device error that only a new process repairs."""
     door, yard = _two_cameras(lab)
 
     def break_(_: Any) -> None:
@@ -103,7 +103,7 @@ def _has_failed(watched: Watched) -> bool:
 
 
 class _Shown:
-    """Two cameras as health looks at them."""
+    """Two cameras, as the health check reads them."""
 
     restart_needed = ()
 
@@ -111,7 +111,7 @@ class _Shown:
         self._watched = watched
 
     def snapshots(self) -> list[Any]:
-        """Each as it is now."""
+        """The current state of each camera."""
         return [watched.now for watched in self._watched]
 
 
@@ -150,7 +150,7 @@ def step_hangs(lab: Lab) -> Measured:
 
 @FAULTS.add("each channel says so in one line and is shown as failed; stopping works", rtsp=False)
 def model_does_not_load(lab: Lab) -> Measured:
-    """There is no checkpoint."""
+    """The checkpoint does not exist."""
 
     def load() -> Any:
         raise OSError("models/nowhere: there is no such checkpoint")

@@ -1,4 +1,4 @@
-"""Faults of the whole program, run as people run it: killed, stopped, given passwords that are hard to hide."""
+"""Faults of the whole program in its own process: kills, signals, and passwords that are hard to redact."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.streaming.rtsp import RtspServer
 
 ROOT = Path(__file__).parent.parent.parent
 START_S = 120.0
-"""A busy machine takes its time to import and load the model."""
+"""Most seconds to import everything and load the model on a busy machine."""
 PASSWORDS = ("p@ss:w/ord#1%.", "a@:/#%.b?c&d", "%41/../#@host:554", "plainbutsecret7")
 _LOUD = (
     "import logging, sys, av\n"
@@ -36,11 +36,11 @@ _LOUD = (
     "app.hide_credentials()\n"
     "code = app.run(sys.argv[1:])\ngc.freeze()\nsys.exit(code)\n"
 )
-"""The program with every message of FFmpeg that there is."""
+"""Runs the program with all log messages of FFmpeg."""
 
 
 class Program:
-    """`app.py` in a process of its own, what it writes going to files."""
+    """`app.py` in its own process, with its output in files."""
 
     def __init__(self, folder: Path, *arguments: str, loud: bool = False, env: dict[str, str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,11 +63,11 @@ class Program:
         return self._err.read_text(encoding="utf-8", errors="replace")
 
     def events(self) -> list[dict[str, Any]]:
-        """The whole events on standard output."""
+        """The complete events on standard output."""
         return [json.loads(line) for line in self.out.splitlines(keepends=True) if line.endswith("\n")]
 
     def wait_for(self, kind: str, within_s: float = START_S, times: int = 1) -> float:
-        """Wait until so many status events of a kind were printed."""
+        """Wait until a number of status events of a kind were printed."""
 
         def is_there() -> bool:
             hold(self.process.poll() is None, f"it ended by itself: {self.err[-2000:]}")
@@ -96,7 +96,7 @@ def _stored(folder: Path) -> list[dict[str, Any]]:
 @FAULTS.add("""each event that was printed is in the timeline, which opens as if nothing had happened; the cameras are
     watched again by the next start""")
 def watch_killed(lab: Lab) -> Measured:
-    """`watch` is killed (SIGKILL) twice in the middle of its work."""
+    """`watch` is killed (SIGKILL) twice while it works."""
     server, data = lab.camera(), lab.folder / "data"
     num_printed = 0
     for attempt in range(2):
@@ -138,10 +138,10 @@ def watch_terminated(lab: Lab) -> Measured:
 
 
 def _forms(password: str) -> set[str]:
-    """How a password may show: as it is, escaped once or twice, in a request's header."""
+    """Forms in which a password may appear: plain, escaped once or twice, or in a request's header."""
     escaped = quote(password, safe="")
     login = base64.b64encode(f"warden:{password}".encode()).decode()
-    # A piece of it would be as bad as all of it.
+    # A part of the password must not appear either.
     pieces = {piece for piece in re.split(r"[^A-Za-z0-9]+", password) if len(piece) >= 4}
     return {password, escaped, quote(escaped, safe=""), quote(password), login, "warden", *pieces} - {"host"}
 
@@ -170,14 +170,14 @@ def _metrics(program: Program) -> dict[str, bytes]:
     assert found is not None
     pages = {}
     for path in ("/metrics", "/healthz"):
-        # An unhealthy answer has its text, too.
+        # An unhealthy answer has a body, too.
         with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(found[0] + path, timeout=10) as page:
             pages[path] = page.read()
     return pages
 
 
 def _watch_with_password(lab: Lab, password: str, number: int) -> int:
-    """Right login, server lost, wrong login, nobody there: the number of bytes that were looked through."""
+    """Watch with the right login, a lost server, a wrong login and no server; return the number of bytes searched."""
     folder, data = lab.folder / str(number), lab.folder / f"data{number}"
     server = lab.enter(RtspServer("--user", "warden", "--password", password, *(["--digest"] if number % 2 else [])))
     urls = [
@@ -208,7 +208,7 @@ def _watch_with_password(lab: Lab, password: str, number: int) -> int:
 @FAULTS.add("""neither a password nor its user shows anywhere: standard output and error, logs at their loudest with all
     of FFmpeg's own messages, events, database, thumbnails' names, exports in all forms, metrics, health""")
 def passwords_hidden(lab: Lab) -> Measured:
-    """Passwords with `@ : / # % .` in URLs: logged in, lost, refused, unreachable."""
+    """Passwords with `@ : / # % .` in URLs: accepted, connection lost, refused, unreachable."""
     num_bytes = sum(_watch_with_password(lab, password, number) for number, password in enumerate(PASSWORDS[:2]))
     return {"passwords": 2, "bytes_looked_through": num_bytes}
 
@@ -251,7 +251,7 @@ client.close()
 @FAULTS.add("""the camera is watched from the page and by its configuration; neither password nor user shows in what the
     page sends, its errors, exports and pages, nor on standard output and error with all of FFmpeg's own messages""")
 def passwords_hidden_on_the_page(lab: Lab) -> Measured:
-    """A viewer gives a camera's address with its password, right and where nobody is; another is configured."""
+    """A viewer opens camera URLs with a password, right and without a server; another camera is configured."""
     password = PASSWORDS[0]
     server = lab.enter(RtspServer("--user", "warden", "--password", password))
     folder, data, config = lab.folder / "page", lab.folder / "data", lab.folder / "cameras.yaml"

@@ -1,7 +1,7 @@
-"""Stands between a camera and who watches it, and loses, delays and damages what it passes on.
+"""A TCP proxy in front of a camera that loses, delays and damages packets.
 
-RTSP over TCP sends each packet behind a mark and its length, so packets can be lost here as they are on a bad network.
-One thread, `proxy`, with an event loop of its own; everything public is for the test's thread.
+RTSP over TCP frames each packet by a marker and a length, so packets can be lost here as on a bad network. The thread
+`proxy` runs the event loop; everything public is for the test's thread.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Weather:
     corrupt: float = 0.0
     """Share of packets in which a tenth of the bytes are noise."""
     delay_s: float = 0.0
-    """Each packet takes so long, up to twice that; none overtakes another."""
+    """Delay of each packet, once to twice this value; the order is kept."""
     derail: float = 0.0
-    """Share of packets whose length is a lie, so that the reader loses its place."""
+    """Share of packets with a wrong length, so that the reader loses its place."""
 
 
 _UnderWay = asyncio.Queue[tuple[float, bytes]]
-"""What was taken and when it is to arrive; nothing at all is the end."""
+"""Data and its time of arrival; None is the end."""
 
 
 class Proxy:
@@ -57,19 +57,19 @@ class Proxy:
         """Packets that something happened to, delays not counted."""
 
     def url(self, userinfo: str = "") -> str:
-        """Where it stands."""
+        """URL of the camera through the proxy."""
         return f"rtsp://{userinfo}{'@' if userinfo else ''}127.0.0.1:{self.port}/live"
 
     def hold(self) -> None:
-        """Pass nothing on from the camera, and leave the connections open."""
+        """Stop passing on data from the camera, with connections left open."""
         self._loop.call_soon_threadsafe(self._open.clear)
 
     def release(self) -> None:
-        """Go on where it was held."""
+        """Continue after `hold`."""
         self._loop.call_soon_threadsafe(self._open.set)
 
     def cut(self) -> None:
-        """Break every connection off."""
+        """Close every connection."""
         self._loop.call_soon_threadsafe(self._abort)
 
     def __enter__(self) -> Self:
@@ -131,7 +131,7 @@ class Proxy:
                     way.cancel()
                 await asyncio.gather(*ways, return_exceptions=True)
         except (OSError, asyncio.CancelledError):
-            pass  # the camera is not there, or the proxy ends
+            pass  # the camera is unreachable, or the proxy ends
         finally:
             for out in outs:
                 self._writers.discard(out)
@@ -151,7 +151,7 @@ class Proxy:
                 body = await source.readexactly(int.from_bytes(rest[1:], "big"))
                 data = self._weathered(first + rest, body)
             else:
-                # An answer of the server: a line, and its likes up to an empty one.
+                # An answer of the server: lines up to an empty one.
                 data = first + await source.readuntil(b"\n")
             due_s = max(due_s, self._loop.time() + self.weather.delay_s * self._rng.uniform(1, 2))
             if data:
@@ -169,7 +169,7 @@ class Proxy:
             await sink.drain()
 
     def _weathered(self, head: bytes, body: bytes) -> bytes:
-        """What arrives of a packet."""
+        """The bytes of a packet that arrive."""
         weather, rng = self.weather, self._rng
         self.num_packets += 1
         if rng.random() < weather.lose:

@@ -1,4 +1,4 @@
-"""Faults of what somebody asks for: refused with the reason, at the start or on SIGHUP; all else goes on."""
+"""Settings that the model refuses, at the start or on SIGHUP: reported with the reason, and everything else goes on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.faults.program import START_S, Program
     rtsp=False,
 )
 def rate_beyond_the_checkpoint(lab: Lab) -> Measured:
-    """A camera asks for more frames a second than a checkpoint in the released layout has room for."""
+    """A camera's configuration asks for more frames per second than a checkpoint of the released layout can hold."""
     model = make_checkpoint(lab.folder / "released", layout="released")
     config = lab.folder / "cameras.yaml"
     config.write_text(
@@ -41,7 +41,7 @@ def rate_beyond_the_checkpoint(lab: Lab) -> Measured:
     rtsp=False,
 )
 def instruction_refused_on_reload(lab: Lab) -> Measured:
-    """SIGHUP with a standing instruction that is longer than the text window, and another talkativeness."""
+    """SIGHUP with a standing instruction longer than the text window, and a new talkativeness."""
     config = lab.folder / "cameras.yaml"
 
     def write(camera: str) -> None:

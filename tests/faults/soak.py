@@ -1,6 +1,6 @@
-"""A day of camera time at many times its speed, and a hundred restarts of a real server: nothing grows, nothing drifts.
+"""Soak test: a simulated day of a camera, and a hundred restarts of a real server; checks growth and drift.
 
-`python -m tests.faults.soak --hours 24` prints a summary as JSON, and ends with 1 where a bound was not kept.
+`python -m tests.faults.soak --hours 24` prints a summary as JSON, and exits with 1 if a bound is exceeded.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ MOST_GROWTH_MIB = 10.0
 MOST_BAND_MIB = 30.0
 MOST_MORE_FILES = 4
 RATES = (0.7, 1.4)
-"""The last third of the day has from 0.7 to 1.4 times the remarks of the first."""
+"""Bounds of the number of remarks in the last third of the day, relative to the first third."""
 MOST_MORE_REPEATED = 0.15
 RECENT = 5
-"""A remark is a repetition where one of the last five says the same."""
+"""A remark counts as a repetition if one of this many previous remarks has the same text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,12 @@ class Hour:
     used: int
     timeline_mib: float
     wall_s: float
-    """What it took of our time."""
+    """Real seconds that it took."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What was said in the hour that runs."""
+    """Counts the events of the current hour."""
 
     counts: Counter[str] = field(default_factory=Counter)
     recent: list[str] = field(default_factory=list)
@@ -78,13 +78,13 @@ class Tally:
             self.counts[event.kind.value] += 1
 
     def take(self) -> Counter[str]:
-        """The counts so far, from zero again."""
+        """Return the counts so far and reset them."""
         counts, self.counts = self.counts, Counter()
         return counts
 
 
 def watch_a_day(hours: float, limit_s: float, fps: float = 1.0, seed: int = 1) -> dict[str, Any]:
-    """Watch `hours` of camera time with the embedded checkpoint, or as much of them as `limit_s` lets."""
+    """Watch `hours` of camera time with the embedded checkpoint, or what fits into `limit_s` real seconds."""
     clock, tally = DayClock(), Tally()
     taken = Taken(clock)
     camera = DayCamera(clock, FrameEncoder(seed), taken, 24 * 3600 / RESTARTS_A_DAY, fps, random.Random(seed))
@@ -111,7 +111,7 @@ def watch_a_day(hours: float, limit_s: float, fps: float = 1.0, seed: int = 1) -
 def _hours(
     hours: float, limit_s: float, clock: DayClock, camera: DayCamera, channel: Channel, tally: Tally, folder: Path
 ) -> list[Hour]:
-    """Look at the process at the end of each hour of camera time."""
+    """Measure the process at the end of each hour of camera time."""
     series: list[Hour] = []
     began_s = hour_began_s = time.monotonic()
     num_frames = num_used = 0
@@ -177,7 +177,7 @@ def _summary(series: list[Hour], camera: DayCamera, tally: Tally, num_lost: int,
 
 
 def flat_bounds(flat: Flatness) -> dict[str, bool]:
-    """Whether memory, threads and open files stayed flat."""
+    """Whether memory, threads and open files stayed within their bounds."""
     return {
         "memory_flat": flat.growth_mib <= MOST_GROWTH_MIB and flat.rss_most_mib - flat.rss_first_mib <= MOST_BAND_MIB,
         "threads_flat": flat.threads[1] - flat.threads[0] <= 2,
@@ -196,7 +196,7 @@ def _talk(part: list[Hour]) -> dict[str, float]:
 
 
 def restart_often(times: int) -> dict[str, Any]:
-    """Kill a real RTSP server and start it again so many times, watched all the while."""
+    """Kill and restart a watched real RTSP server a number of times."""
     looks: list[Vitals] = []
     back_s: list[float] = []
     with tempfile.TemporaryDirectory(prefix="soak-") as folder, Lab(Path(folder)) as lab:
@@ -233,7 +233,7 @@ def restart_often(times: int) -> dict[str, Any]:
 
 
 def _beside_the_cache(look: Vitals, lab: Lab) -> Vitals:
-    """A look without the session's own memory, which fills up to its bound while the camera comes and goes."""
+    """A measurement without the session's KV cache, which fills up to its bound meanwhile."""
     return replace(look, rss_mib=round(look.rss_mib - _cache_mib(lab), 1))
 
 
@@ -242,7 +242,7 @@ def _cache_mib(lab: Lab) -> float:
 
 
 def main() -> int:
-    """Both parts, or one."""
+    """Run both parts, or one."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.soak", description=__doc__)
     parser.add_argument("--hours", type=int, default=24, help="of camera time; 0 leaves this part out")
     parser.add_argument("--fps", type=float, default=1.0, help="frames a second of the camera")

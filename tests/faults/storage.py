@@ -1,4 +1,4 @@
-"""Faults of disks, databases and clocks: what was shown is kept, or said and counted."""
+"""Faults of disks, databases and clocks: every event that was shown is stored, or its loss is reported and counted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOCKED_S = 4.0
 
 
 def _flicker(watched: Watched, times: int) -> int:
-    """Make events: the stream is paused and resumed so many times. Gives how many events that makes at least."""
+    """Cause events by pausing and resuming the stream; return the least number of events."""
     for _ in range(times):
         watched.channel.pause()
         time.sleep(0.1)
@@ -31,7 +31,7 @@ def _flicker(watched: Watched, times: int) -> int:
 
 
 def _hold_all_stored(lab: Lab, watched: Watched, name: str) -> int:
-    """Every event that was shown is in the timeline, once, in its order."""
+    """Check that every event that was shown is in the timeline, once and in order."""
     with contextlib.suppress(Exception):
         wait_until(lambda: len(lab.stored(name)) >= watched.mark, 2.0, "all is stored")
     shown = [event for _, event in list(watched.events)]
@@ -41,7 +41,7 @@ def _hold_all_stored(lab: Lab, watched: Watched, name: str) -> int:
 
 
 def _told(lab: Lab, kind: StatusKind) -> list[StatusEvent]:
-    """What the timeline says of itself."""
+    """The timeline's status events about itself."""
     return [event for event in lab.timeline.events() if isinstance(event, StatusEvent) and event.kind is kind]
 
 
@@ -76,7 +76,7 @@ none twice, none lost"""
 
 @contextlib.contextmanager
 def _no_file_may_grow(database: Path) -> Iterator[None]:
-    """As a disk without room is to this process: writes behind the present sizes fail."""
+    """Within this context, no file may grow, which looks like a full disk to this process."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
     try:
@@ -87,7 +87,7 @@ def _no_file_may_grow(database: Path) -> Iterator[None]:
 
 @FAULTS.add(_FULL)
 def file_sizes_limited(lab: Lab) -> Measured:
-    """No file may grow for a while (RLIMIT_FSIZE), which any user can try."""
+    """No file may grow for a while (RLIMIT_FSIZE); needs no privileges."""
     return _try_full_disk(lab, _no_file_may_grow(lab.folder))
 
 
@@ -106,7 +106,7 @@ def _filled(folder: Path) -> Iterator[None]:
 
 @FAULTS.add(_FULL + "; on a real file system of 4 MiB where mounting is allowed, else by a limit on file sizes")
 def disk_full(lab: Lab) -> Measured:
-    """The disk has not a byte left for a while."""
+    """The disk is full for a while."""
     folder = lab.folder / "timeline"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
@@ -134,7 +134,7 @@ def disk_full(lab: Lab) -> Measured:
     quick=True,
 )
 def database_locked(lab: Lab) -> Measured:
-    """Another process holds the database for four seconds."""
+    """Another process locks the database for four seconds."""
     server = lab.camera()
     door = lab.watch("door", server.url())
     door.wait_seen(4, 20.0)
@@ -218,7 +218,7 @@ for name in ("door", "yard"):
 
 
 def _writer(folder: Path) -> subprocess.Popen[str]:
-    """A process that writes events without end, and prints each once it is stored."""
+    """A process that writes events without end and prints each after it is stored."""
     command = [sys.executable, "-c", _WRITER, str(folder)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
 
@@ -230,7 +230,7 @@ def _writer(folder: Path) -> subprocess.Popen[str]:
     quick=True,
 )
 def killed_while_writing(lab: Lab) -> Measured:
-    """SIGKILL in the middle of writing, eight times, each at another moment."""
+    """SIGKILL while writing, eight times, each at another time."""
     from streaming.thumbnails import decode_jpeg
 
     folder = lab.folder / "killed"
@@ -261,7 +261,7 @@ def killed_while_writing(lab: Lab) -> Measured:
     rtsp=False,
 )
 def killed_while_waiting(lab: Lab) -> Measured:
-    """SIGKILL while another process holds the database: what was shown waits on file until the next start."""
+    """SIGKILL while another process locks the database: shown events wait in a file until the next start."""
     from assistant.timeline.store import Timeline
 
     folder = lab.folder / "waiting"

@@ -1,4 +1,4 @@
-"""The quick ones of the faults, in a process of their own: some set limits on the process that they run in."""
+"""Runs the quick fault cases in a separate process, since some set limits on their own process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUICK = [fault for fault in FAULTS.all.values() if fault.is_quick]
 
 @pytest.fixture(scope="module")
 def outcomes(request: pytest.FixtureRequest) -> dict[str, dict[str, Any]]:
-    """How those went that were asked for, by name."""
+    """Results of the selected fault cases, by name."""
     asked = {item.callspec.params["name"] for item in request.session.items if hasattr(item, "callspec")
              and item.path == Path(__file__) and not item.get_closest_marker("skip")}  # fmt: skip
     options = [] if any(fault.name in asked and fault.needs_rtsp for fault in QUICK) else ["--without-rtsp"]

@@ -1,4 +1,4 @@
-"""What a process takes: memory, threads, open files; and whether that stays flat."""
+"""Measures a process's memory, threads and open files, and whether they stay flat."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """One look at this process."""
+    """One measurement of this process."""
 
     rss_mib: float
     num_threads: int
@@ -23,7 +23,7 @@ class Vitals:
 
 
 def take_vitals() -> Vitals:
-    """This process now; Linux alone counts its pages and files so."""
+    """Measure this process; works on Linux only."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     rss_mib = pages * os.sysconf("SC_PAGE_SIZE") / _MIB
     return Vitals(round(rss_mib, 1), threading.active_count(), len(os.listdir("/proc/self/fd")))
@@ -31,7 +31,7 @@ def take_vitals() -> Vitals:
 
 @dataclass(frozen=True, slots=True)
 class Flatness:
-    """How even a series of looks was, its first quarter left out: caches fill, libraries load."""
+    """How flat a series of measurements is, without its first quarter, in which caches fill and libraries load."""
 
     rss_first_mib: float
     """Mean of the second quarter."""
@@ -39,17 +39,17 @@ class Flatness:
     """Mean of the last quarter."""
     rss_most_mib: float
     threads: tuple[int, int]
-    """Fewest and most."""
+    """Least and greatest number."""
     files: tuple[int, int]
 
     @property
     def growth_mib(self) -> float:
-        """From the second quarter to the last."""
+        """Growth from the second quarter to the last, MiB."""
         return round(self.rss_last_mib - self.rss_first_mib, 1)
 
 
 def flatness(series: Sequence[Vitals]) -> Flatness:
-    """Sum up at least four looks, evenly apart."""
+    """Summarise at least four evenly spaced measurements."""
     settled = series[len(series) // 4 :]
     third = max(1, len(settled) // 3)
     rss = np.array([look.rss_mib for look in settled])

@@ -1,4 +1,4 @@
-"""Faults of web servers: recordings without a length, cheap cameras' series, indexes out of reach, odd answers."""
+"""Quirks of web servers: recordings without a length, malformed JPEG streams, unreachable indexes, odd answers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _clip(folder: Path, name: str, **how: object) -> bytes:
 
 
 def _endless(before: bytes, after: bytes, *headers: tuple[str, str]) -> Answer:
-    """A camera of five pictures a second; `%d` in `before` is their length."""
+    """A camera that sends five pictures per second; `%d` in `before` becomes their length."""
 
     def answer(request: Request) -> None:
         request.begin(("Content-Type", "multipart/x-mixed-replace; boundary=frame"), *headers, ("Connection", "close"))
@@ -68,7 +68,7 @@ CHEAP: dict[str, Answer] = {
 
 
 def _played(url: str, reach: NetworkPolicy | None) -> tuple[bool, list[int], bool]:
-    """Whether it is live, the numbers of its pictures, whether it broke."""
+    """Whether the source is live, the numbers of its pictures, and whether it broke off."""
     options = SourceOptions(open_timeout_s=3.0, read_timeout_s=1.0, retry=RetryPolicy(max_retries=0), reach=reach)
     with open_source(url, options=options) as source:
         info, items = source.open(), list(source.frames())
@@ -79,7 +79,7 @@ def _played(url: str, reach: NetworkPolicy | None) -> tuple[bool, list[int], boo
 
 @FAULTS.add("it is watched at its own pace, whole and once: no connection but the first, nothing dropped", rtsp=False)
 def recording_without_length(lab: Lab) -> Measured:
-    """A WebM without duration comes in chunks, all at once."""
+    """A WebM without duration, sent in chunks, all at once."""
     answer = chunked(_clip(lab.folder, "a.webm", codec="libvpx", options={"live": "1"}), "video/webm")
     with OddServer({"clip": answer}) as server:
         door = lab.watch("door", server.url("clip"), fps=float(_FPS))
@@ -97,7 +97,7 @@ def recording_without_length(lab: Lab) -> Measured:
 
 @FAULTS.add("each is watched like any other camera, live, and never called lost", rtsp=False)
 def cheap_cameras(lab: Lab) -> Measured:
-    """Boundaries that are missing or doubled, odd types, lengths that are no numbers."""
+    """JPEG streams with missing or doubled boundaries, odd content types, and lengths that are not numbers."""
     with OddServer({name.replace(" ", "-"): answer for name, answer in CHEAP.items()}) as server:
         doors = {name: lab.watch(name, server.url(name.replace(" ", "-")), fps=2.0) for name in CHEAP}
         for name, door in doors.items():
@@ -112,7 +112,7 @@ def cheap_cameras(lab: Lab) -> Measured:
 
 @FAULTS.add("it is live: its time is ours, and no rate is claimed", rtsp=False)
 def endless_with_a_length(lab: Lab) -> Measured:
-    """A camera's series that claims to be 99,999,999 bytes long."""
+    """A camera's JPEG stream that claims a length of 99,999,999 bytes."""
     with OddServer({"live": _endless(_HEAD + b"\r\n", b"\r\n", ("Content-Length", "99999999"))}) as server:
         door = lab.watch("door", server.url("live"), fps=2.0)
         opened, _ = door.wait_for(StatusKind.OPENED, 10.0)
@@ -128,7 +128,7 @@ def endless_with_a_length(lab: Lab) -> Measured:
 
 @FAULTS.add("code 2 before the model is loaded, one line with the reason and what helps, no traceback", rtsp=False)
 def index_out_of_reach(lab: Lab) -> Measured:
-    """An MP4 whose index stands at its end, on a server that gives no parts of files."""
+    """An MP4 with its index at the end, on a server without range requests."""
     server = lab.enter(OddServer({"clip.mp4": whole(_clip(lab.folder, "last.mp4"))}))
     with Program(lab.folder / "run", "replay", server.url("clip.mp4")) as program:
         code = program.process.wait(START_S)
@@ -154,7 +154,7 @@ def _answers(folder: Path) -> dict[str, Answer]:
 
 @FAULTS.add("each is a recording, whole, for the owner's URLs and for strangers' alike", quick=True, rtsp=False)
 def odd_answers(lab: Lab) -> Measured:
-    """Parts refused, redirects, gzip, 206 without a length, no length at all, a slow start."""
+    """Refused range requests, redirects, gzip, 206 without a length, no length, a slow start."""
     answers = _answers(lab.folder)
     with OddServer(answers) as server:
         for name, reach in itertools.product(answers, (None, NetworkPolicy())):
@@ -166,7 +166,7 @@ def odd_answers(lab: Lab) -> Measured:
 
 @FAULTS.add("each is refused with its reason, and nothing is left open", quick=True, rtsp=False)
 def answers_without_pictures(lab: Lab) -> Measured:
-    """A series of what is no picture, an answer that never goes on, an index at the end in chunks."""
+    """A stream of parts that are not pictures, an answer that stalls, an index at the end sent in chunks."""
     last = _clip(lab.folder, "last.mp4", size_px=(320, 240))
     answers: dict[str, tuple[Answer, str]] = {
         "series": (whole(b"--x\r\n\r\nhello\r\n" * 99, ("Content-Type", "multipart/mixed")), "not a video|no JPEG"),
@@ -195,7 +195,7 @@ def _refusal(work: Callable[[], object]) -> str:
     rtsp=False,
 )
 def behind_a_proxy(lab: Lab) -> Measured:
-    """Requests as a reverse proxy passes them on, and as those who would like to be taken for one send them."""
+    """Requests of a reverse proxy, and requests of clients that pretend to be one."""
     public = "https://camera.example.org/door"
     options = ("--port", "0", "--no-browser", "--public-url", public, "--i-know-this-is-open")
     with Program(lab.folder / "ui", "ui", *options) as program:
