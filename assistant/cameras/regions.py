@@ -78,7 +78,7 @@ def regions_yaml(camera: str, masks: Sequence[MaskRegion], zones: Sequence[tuple
 
 def _shape(region: Region) -> MaskRegion:
     if region.kind not in ("mask", "zone"):
-        raise ConfigError(f"region kind {region.kind!r}: it must be mask or zone; choose one")
+        raise ConfigError(f"region kind {region.kind!r}: it must be a mask or a zone; choose one")
     if len(region.points) > MOST_CORNERS:
         raise ConfigError(f"a {region.kind} of {len(region.points)} corners: at most {MOST_CORNERS}; draw it simpler")
     try:

@@ -73,7 +73,7 @@ def test_the_command_line_comes_before_the_file_and_adds_questions(tmp_path: Pat
         ("source: {fps: yes}", ["source.fps True", "not yes or no"]),
         ("source: {loop: on}", ["source.loop", "not yes or no"]),
         ("source: {start_s: 9, end_s: 9}", ["leave out one of them"]),
-        ("output: {events: 5}", ["output.events 5", "a file's name"]),
+        ("output: {events: 5}", ["output.events 5", "it must be a file name"]),
         ("questions: [hello]", ["questions.0 'hello'", "keys with values"]),
         ("model: {device: tpu}", ["model.device 'tpu'", "cuda"]),
         ("model: {dtype: int8}", ["model.dtype 'int8'", "bfloat16"]),

@@ -198,5 +198,5 @@ def test_files_stay_inside_the_tabs_own_folder(tmp_path: Path) -> None:
 
 
 def test_a_registry_without_any_place_is_refused() -> None:
-    with pytest.raises(ConfigError, match="at least one"):
+    with pytest.raises(ConfigError, match="max_sessions 0: it must be at least 1"):
         SessionRegistry(Backend().open, max_sessions=0)

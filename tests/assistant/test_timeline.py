@@ -264,7 +264,7 @@ def test_a_disk_without_room_costs_thumbnails_and_no_events(tmp_path: Path) -> N
 
 @pytest.mark.skipif(os.name == "nt", reason="folders have no such permissions there")
 def test_past_its_bound_it_loses_the_oldest_and_counts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assistant.timeline.waiting.WaitingRoom._write", lambda self, record: False)
+    monkeypatch.setattr("assistant.timeline.waiting.PendingRecords._write", lambda self, record: False)
     timeline = Timeline(tmp_path, clock=Impatient(), busy_s=0.01, most_waiting=5)
     other = sqlite3.connect(tmp_path / "timeline.sqlite3", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")

@@ -121,7 +121,7 @@ def test_a_whole_sentence_finds_itself(words: list[str]) -> None:
 
 
 def test_where_there_is_no_timeline_it_says_so(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no timeline is there"):
+    with pytest.raises(StoreError, match="no timeline there"):
         TimelineReader(TimelineFolder(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
