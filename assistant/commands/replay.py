@@ -15,13 +15,11 @@ from assistant.config.app import AppConfig
 from assistant.errors import NothingToSee
 from assistant.inputs.sample_clips import resolve_sample
 from assistant.sinks import EventSink
+from assistant.stream.open_stream import StreamOptions, open_model_session, open_stream
 from assistant.stream.runner import Runner
-from assistant.stream.speaking import policy_for
-from assistant.stream.stream_session import StreamSession
-from models.checkpoint.settings import StreamSettings
 from models.session.session import Session
 from streaming.capture import Capture
-from streaming.clock import Clock, SystemClock
+from streaming.clock import SystemClock
 from streaming.masks import Masks
 from streaming.open_source import open_source
 from streaming.sources.base import Source, SourceOptions
@@ -43,11 +41,9 @@ def replay_source(spec: str, config: AppConfig, *, as_json: bool) -> None:
         settings = wanted.stream_settings(engine.stream, config.source.fps)
         source = open_source(spec, options=_source_options(config, settings.fps), clock=clock)
         capture = stack.enter_context(Capture(source, clock=clock))
-        session = engine.open_session(
-            settings, system=wanted.system, instruction=config.speaking.instruct, pruning=wanted.pruning
-        )
+        options = _stream_options(config, capture)
+        session = open_model_session(engine, settings, options)
         capture.prepare = session.fitter
-        session.check_instruction(config.speaking.instruct)
         if capture.info.width_px:
             with named(capture.name):
                 session.check_size(capture.info.width_px, capture.info.height_px)
@@ -56,7 +52,7 @@ def replay_source(spec: str, config: AppConfig, *, as_json: bool) -> None:
         stack.callback(Fanout(files).close)
         progress = stack.enter_context(_progress(config, capture, shown=is_terminal() and not as_json))
         sink = Fanout([*files, _console_sink(progress, as_json=as_json)])
-        stream = _stream(config, settings, session, sink, capture, clock)
+        stream = open_stream(session, settings, options, clock, sink.append)
         runner = Runner(engine, stream, WatchedFeed(capture, progress), sink, clock)
         with stopping(runner):
             runner.run()
@@ -64,23 +60,14 @@ def replay_source(spec: str, config: AppConfig, *, as_json: bool) -> None:
         _conclude(runner, session, capture, as_json=as_json)
 
 
-def _stream(
-    config: AppConfig,
-    settings: StreamSettings,
-    session: Session,
-    sink: EventSink,
-    capture: Capture,
-    clock: Clock,
-) -> StreamSession:
-    """The stream session that the configuration describes."""
-    return StreamSession(
-        session,
-        policy_for(settings.speaking, fps=settings.fps, talkativeness=config.speaking.talkative),
-        clock,
-        sink.append,
-        pace=_pace(config, capture),
+def _stream_options(config: AppConfig, capture: Capture) -> StreamOptions:
+    return StreamOptions(
+        talkative=config.speaking.talkative,
         instruction=config.speaking.instruct,
-        questions=config.planned_questions(),
+        questions=tuple(config.planned_questions()),
+        pace=_pace(config, capture),
+        system=config.model.system,
+        pruning=config.model.pruning,
     )
 
 

@@ -17,9 +17,9 @@ import numpy as np
 
 from assistant.errors import AssistantError
 from assistant.events import Answer, Comment, StreamEvent
+from assistant.stream.open_stream import StreamOptions, open_model_session, open_stream
 from assistant.stream.question_queue import Question
-from assistant.stream.speaking import Decision, policy_for
-from assistant.stream.stream_session import StreamSession
+from assistant.stream.speaking import Decision
 from models.checkpoint.settings import StreamSettings
 from models.groundtruth.remarks import parse, remarks
 from models.groundtruth.scoring import Owed, SceneScore, ScoredRemark, score_scene
@@ -121,15 +121,12 @@ def watch(
     open_session: makes the model's side of the stream; the engine's own where None.
     """
     settings = replace(engine.checkpoint.stream, fps=fps)
-    if open_session is None:
-        model = _Listener(engine.open_session(settings, instruction=instruction))
-    else:
-        model = _Listener(open_session(settings))
-    events: list[StreamEvent] = []
-    policy = policy_for(settings.speaking, fps=fps, talkativeness=talkativeness)
-    stream = StreamSession(
-        model, policy, SystemClock(), events.append, instruction=instruction, questions=tuple(questions)
+    options = StreamOptions(talkative=talkativeness, instruction=instruction, questions=tuple(questions))
+    model = _Listener(
+        open_session(settings) if open_session is not None else open_model_session(engine, settings, options)
     )
+    events: list[StreamEvent] = []
+    stream = open_stream(model, settings, options, SystemClock(), events.append)
     pending = deque(sorted(checks, key=lambda check: check.at_s))
     checked: list[Check] = []
     for index, (time_s, picture) in enumerate(pictures):

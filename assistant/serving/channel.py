@@ -22,9 +22,8 @@ from assistant.serving.player import OpenSource, Player
 from assistant.serving.snapshot import SnapshotBuilder
 from assistant.serving.worker import Command, StreamWorker
 from assistant.stream.listener_guard import ListenerGuard
+from assistant.stream.open_stream import StreamOptions, open_model_session, open_stream
 from assistant.stream.question_queue import PendingQuestion, Unanswered
-from assistant.stream.speaking import Decision, policy_for
-from assistant.stream.stream_session import StreamSession
 from models.session.steps import Job, StepGenerator, Steps, as_steps
 from streaming.clock import Clock, SystemClock
 from streaming.errors import StreamingError
@@ -37,7 +36,8 @@ if TYPE_CHECKING:
     from assistant.serving.rate_control import RateChange
     from assistant.serving.scheduler import ModelEngine, Scheduler
     from assistant.sinks import EventSink
-    from assistant.stream.stream_session import ModelSession
+    from assistant.stream.speaking import Decision
+    from assistant.stream.stream_session import ModelSession, StreamSession
     from assistant.timeline.recall import Recall, Recalled
     from models.checkpoint.settings import StreamSettings
     from models.session.media_turns import Attachment
@@ -303,15 +303,7 @@ class Channel:
         self._changes.opened(settings)
 
         def new_session() -> ModelSession:
-            config = self.config
-            session = engine.open_session(
-                self._changes.session_settings,
-                system=config.system,
-                instruction=config.instruct,
-                pruning=config.pruning,
-            )
-            session.check_instruction(config.instruct)
-            return session
+            return open_model_session(engine, self._changes.session_settings, self._stream_options())
 
         session = new_session()
 
@@ -321,7 +313,15 @@ class Channel:
             self._player.fit = fresh.fitter
             return fresh
 
-        stream = self._stream(session, settings)
+        stream = open_stream(
+            session,
+            settings,
+            self._stream_options(),
+            self._clock,
+            self._emit,
+            on_sight=self._listeners.guarded(self._see),
+            recall=self._look_up,
+        )
         watch = StreamWorker(
             stream, self._player, self._clock, self._emit_status, reopen, keep_trying=self.config.keep_trying
         )
@@ -345,22 +345,19 @@ class Channel:
             except AssistantError as error:
                 asked.failed(error)
 
-    def _stream(self, session: ModelSession, settings: StreamSettings) -> StreamSession:
+    def _stream_options(self) -> StreamOptions:
         """What is said and done about what its session sees, as it is configured now."""
         config = self.config
-        return StreamSession(
-            session,
-            policy_for(settings.speaking, fps=settings.fps, talkativeness=config.talkative),
-            self._clock,
-            self._emit,
+        return StreamOptions(
+            talkative=config.talkative,
             instruction=config.instruct,
             # With somebody who waits for it, a question that is refused ends itself alone.
-            questions=[
+            questions=tuple(
                 replace(planned, asked=planned.asked or PendingQuestion(planned.text)) for planned in config.questions
-            ],
-            on_sight=self._listeners.guarded(self._see),
-            zones=[region for _, region in config.zones],
-            recall=self._look_up,
+            ),
+            zones=tuple(region for _, region in config.zones),
+            system=config.system,
+            pruning=config.pruning,
         )
 
     def next_job(self) -> Job[Any] | None:

@@ -22,12 +22,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from assistant.serving.rate_control import RateChange
+from assistant.stream.open_stream import SessionEngine
+from assistant.stream.stream_session import ModelSession
 
 if TYPE_CHECKING:
-    from assistant.stream.stream_session import ModelSession
     from models.checkpoint.settings import StreamSettings
     from models.checkpoint.types import ModelInfo
-    from models.session.frame_encoder import PruningMode
     from models.session.steps import Job
 
 
@@ -49,7 +49,7 @@ class ModelState(StrEnum):
     STOPPED = "stopped"
 
 
-class ModelEngine(Protocol):
+class ModelEngine(SessionEngine[ModelSession], Protocol):
     """What the host needs of an engine (`models.engine.Engine`)."""
 
     @property
@@ -59,10 +59,6 @@ class ModelEngine(Protocol):
     def stream(self) -> StreamSettings: ...
 
     def step(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]: ...
-
-    def open_session(
-        self, settings: StreamSettings | None, *, system: str | None, instruction: str | None, pruning: PruningMode
-    ) -> ModelSession: ...
 
     @property
     def memory_limit(self) -> int | None: ...
@@ -125,7 +121,20 @@ class OpenQuestion(Protocol):
     def cancel(self) -> None: ...
 
 
-class WatchableStream(Protocol):
+class AnswersQuestions(Protocol):
+    """What a person can ask: a stream (`assistant.serving.channel.Channel`), or the model about files alone."""
+
+    def ask(
+        self,
+        text: str,
+        attachments: Sequence[Attachment] = (),
+        on_piece: Callable[[str], None] | None = None,
+        *,
+        aside: bool = False,
+    ) -> OpenQuestion: ...
+
+
+class WatchableStream(AnswersQuestions, Protocol):
     """What a session needs of a stream (`assistant.serving.channel.Channel`)."""
 
     def start(self) -> None: ...
@@ -145,15 +154,6 @@ class WatchableStream(Protocol):
     def instruct(self, text: str | None) -> Future[None]: ...
 
     def forget(self) -> Future[None]: ...
-
-    def ask(
-        self,
-        text: str,
-        attachments: Sequence[Attachment] = (),
-        on_piece: Callable[[str], None] | None = None,
-        *,
-        aside: bool = False,
-    ) -> OpenQuestion: ...
 
     def subscribe(self, subscriber: Callable[[StreamEvent], None]) -> Callable[[], None]: ...
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from assistant.events import Answer
+from assistant.stream.speaking import Reason
 from models.session.steps import Output, StepGenerator, Steps, TextPiece, as_steps
 
 if TYPE_CHECKING:
@@ -40,6 +42,19 @@ class SpokenTurn:
         if self.first_at_s is None or frame is None:
             return None
         return 1000 * max(0.0, self.first_at_s - frame.captured_at_s)
+
+    def as_answer(self, question: str, *, frame: Frame | None = None, asked_at_s: float = 0.0) -> Answer:
+        """The event of an answer. frame: the newest that was seen; None for a question about files alone."""
+        return Answer(
+            source=frame.source if frame is not None else "",
+            time_s=frame.pts_s if frame is not None else 0.0,
+            text=self.text,
+            reason=Reason.CUT_SHORT.value if self.cut else "asked",
+            latency_ms=self.latency_ms(frame),
+            frame_index=frame.index if frame is not None else None,
+            question=question,
+            asked_at_s=asked_at_s,
+        )
 
 
 class TurnStream:

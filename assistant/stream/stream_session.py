@@ -454,16 +454,7 @@ class StreamSession:
             asked.say if asked is not None else None,
         )
         self.stats.answers += 1
-        answer = Answer(
-            source=frame.source,
-            time_s=frame.pts_s,
-            text=said.text,
-            reason=Reason.CUT_SHORT.value if said.cut else "asked",
-            latency_ms=said.latency_ms(frame),
-            frame_index=frame.index,
-            question=question.text,
-            asked_at_s=question.at_s,
-        )
+        answer = said.as_answer(question.text, frame=frame, asked_at_s=question.at_s)
         self._emit(answer)
         self._note_utterance(said, "an answer")
         return answer

@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assistant.errors import AssistantError, ConfigError
-from assistant.events import Answer, Comment
+from assistant.events import Comment
 from assistant.inputs.probe import SourceProbe, probe
 from assistant.inputs.snapshots import picture_from_jpeg
 from assistant.serving.contracts import OpenQuestion, WatchableStream
+from assistant.serving.file_questions import FileQuestions
 from assistant.serving.model_faults import ModelBroken
 from assistant.serving.scheduler import ModelState
 from assistant.viewers.model_about import EMBEDDED, ModelAbout, about_model
 from assistant.viewers.registry import SessionRegistry
 from assistant.viewers.viewer_session import TimeLimits, ViewerSession, ViewerSessionError, WatchRequest
-from models.session.steps import StepGenerator, as_steps
 from streaming.clock import Clock, SystemClock
 from streaming.errors import StreamingError
 from streaming.redact import redact_text, redact_url
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from assistant.evidence import EvidenceFrame
     from assistant.inputs.limits import CameraPolicy, UploadLimits
     from assistant.serving.scheduler import Scheduler
-    from assistant.stream.spoken_turns import SpokenTurn
     from assistant.timeline.search import TimelineReader
     from assistant.viewers.feed import FeedItem
     from models.checkpoint.progress import Loading
@@ -296,12 +295,10 @@ class Backend:
         for line in warnings:
             viewer.feed.note(line)
         attached = ", ".join(name for _, name in files)
+        if viewer.stream is None and not attachments:
+            raise ViewerSessionError("nothing is being watched; start a source, or attach a picture to ask about")
         with translated():
-            if viewer.stream is not None:
-                return viewer.ask(text, attachments, attached)
-            if not attachments:
-                raise ViewerSessionError("nothing is being watched; start a source, or attach a picture to ask about")
-            return self._ask_alone(viewer, text, attachments, attached)
+            return viewer.ask(text, attachments, attached, about_files=FileQuestions(self.host, self._clock))
 
     def evidence(
         self, viewer: ViewerSession, item: FeedItem | None, moment_s: float | None
@@ -403,44 +400,6 @@ class Backend:
         self.uploads.check_clip(path, name)
         with translated():
             return Clip(*read_clip(str(path), CLIP_FPS, warn, shown=name))
-
-    def _ask_alone(
-        self, viewer: ViewerSession, text: str, attachments: Sequence[Attachment], attached: str
-    ) -> tuple[FeedItem, OpenQuestion]:
-        """Ask about files only, without a stream."""
-        from assistant.stream.question_queue import PendingQuestion, Unanswered
-        from assistant.stream.spoken_turns import TurnStream
-        from models.session.media_turns import Clip
-
-        pictures = [a for a in attachments if not isinstance(a, Clip)]
-        clips = [(a.frames, a.times_s) for a in attachments if isinstance(a, Clip)]
-
-        def begin(item: FeedItem) -> OpenQuestion:
-            asked = PendingQuestion(text, lambda piece: viewer.feed.say(item.id, piece))
-
-            @as_steps
-            def steps(engine: Any) -> StepGenerator[SpokenTurn | None]:
-                if not asked.begin():
-                    return None
-                listener = TurnStream(self._clock, asked.say)
-                utterance = yield from listener.left_off(engine.ask(text, pictures, clips), lambda: asked.is_cancelled)
-                return listener.said(utterance, cut=utterance is None)
-
-            def on_done(future: Future[SpokenTurn | None]) -> None:
-                error = Unanswered("the model was stopped") if future.cancelled() else future.exception()
-                if error is not None:
-                    asked.failed(error)
-                elif (said := future.result()) is not None:
-                    reason = "cut_short" if said.cut else "asked"
-                    asked.answered(
-                        Answer(source="", time_s=0.0, text=said.text, reason=reason, question=text, asked_at_s=0.0)
-                    )
-
-            submitted = self.host.submit(steps, size=lambda engine: engine.ask_bytes(text, pictures, clips))
-            submitted.add_done_callback(on_done)
-            return asked
-
-        return viewer.ask_alone(text, attached, begin)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from assistant.errors import AssistantError
 from assistant.events import Answer, StreamEvent
 from assistant.serving.channel_types import check_talkative
-from assistant.serving.contracts import OpenQuestion, WatchableStream
+from assistant.serving.contracts import AnswersQuestions, OpenQuestion, WatchableStream
 from assistant.viewers.feed import Feed, FeedItem
 from assistant.viewers.recent_figures import RecentFigures
 
@@ -109,7 +109,7 @@ class ViewerSession:
         self.talkative = 0.0
         self.instruction: str | None = None
         self._watched: _Watched | None = None
-        self._alone: dict[int, OpenQuestion] = {}
+        self._about_files: dict[int, OpenQuestion] = {}
         """Open questions about files only, by feed item."""
         self._within = within
         self._folder: Path | None = None
@@ -168,39 +168,37 @@ class ViewerSession:
         return None if watched.is_shared else watched.stream
 
     def ask(
-        self, text: str, attachments: Sequence[Attachment] = (), attached: str = ""
+        self,
+        text: str,
+        attachments: Sequence[Attachment] = (),
+        attached: str = "",
+        *,
+        about_files: AnswersQuestions | None = None,
     ) -> tuple[FeedItem, OpenQuestion]:
-        """Ask about the stream; the answer appears in the feed piece by piece. Raises if too many questions wait."""
-        with self._changing:
-            stream = self.require_stream()
-            watched = self._watched
-            assert watched is not None
-        item = self.feed.begin_answer(text, stream.snapshot().media_s, attached)
-        try:
-            asked = stream.ask(text, attachments, lambda piece: self.feed.say(item.id, piece), aside=watched.is_shared)
-        except Exception as error:
-            self.feed.fail_answer(item.id, str(error))
-            raise
-        self._await(watched.asked, item, asked, watched.title)
-        return item, asked
+        """Ask about the stream; the answer appears in the feed piece by piece. Raises if too many questions wait.
 
-    def ask_alone(
-        self, text: str, attached: str, begin: Callable[[FeedItem], OpenQuestion]
-    ) -> tuple[FeedItem, OpenQuestion]:
-        """Ask about files only. begin: submits the question; the answer appears in the feed piece by piece."""
-        item = self.feed.begin_answer(text, 0.0, attached)
+        attached: names of the files that come with it. about_files: answers where no stream is watched.
+        """
+        with self._changing:
+            watched = self._watched
+            answers: AnswersQuestions = about_files or self.require_stream() if watched is None else watched.stream
+        item = self.feed.begin_answer(text, watched.stream.snapshot().media_s if watched is not None else 0.0, attached)
+        is_aside = watched is None or watched.is_shared
         try:
-            asked = begin(item)
+            asked = answers.ask(text, attachments, lambda piece: self.feed.say(item.id, piece), aside=is_aside)
         except Exception as error:
             self.feed.fail_answer(item.id, str(error))
             raise
-        self._await(self._alone, item, asked, "")
+        if watched is not None:
+            self._await(watched.asked, item, asked, watched.title)
+        else:
+            self._await(self._about_files, item, asked, "")
         return item, asked
 
     def stop_answers(self) -> int:
         """Cancel every open question; return their number."""
         watched = self._watched
-        waiting = [*self._alone.values(), *(watched.asked.values() if watched is not None else ())]
+        waiting = [*self._about_files.values(), *(watched.asked.values() if watched is not None else ())]
         for asked in waiting:
             asked.cancel()
         return len(waiting)
@@ -277,7 +275,7 @@ class ViewerSession:
 
     def end(self) -> None:
         """Cancel questions and remove its feed, timeline and files; its stream must have been detached."""
-        for asked in list(self._alone.values()):
+        for asked in list(self._about_files.values()):
             asked.cancel()
         self.feed.clear()
         with self._changing:
