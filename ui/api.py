@@ -63,7 +63,7 @@ def _sources(backend: Backend) -> list[Callable[..., Any]]:
         model, 0 for the checkpoint's own rate.
         """
         viewer = viewer_of(backend, request)
-        wanted = backend.sample(source) if source.startswith(("sample:", "synthetic:")) else backend.camera(source)
+        wanted = backend.named(source)
         backend.watch(viewer, replace(wanted, speed=speed or None, fps=fps or None))
         return _state(backend, request)
 
@@ -76,7 +76,7 @@ def _sources(backend: Backend) -> list[Callable[..., Any]]:
 
     def test_source(source: str) -> dict:
         """Test a source without watching it: `ok`, and `text` that describes the source or says what is wrong."""
-        wanted = backend.sample(source) if source.startswith(("sample:", "synthetic:")) else backend.camera(source)
+        wanted = backend.named(source)
         found = backend.test(wanted)
         return {"ok": found.ok, "text": found.text}
 

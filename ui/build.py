@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
+from assistant.config.bounds import MOST_LETTERS, VIEWER_TIMEOUTS
 from assistant.viewers.backend import ANOTHER_SCENE, SAMPLE_TITLES, SAMPLES
 from assistant.viewers.feed import Badge
-from assistant.viewers.viewer_session import MOST_LIMITS_S, TimeLimits
+from assistant.viewers.viewer_session import TimeLimits
 from ui.api import add_api
 from ui.callbacks import wire
 from ui.events_tab import build_events, wire_events
@@ -75,7 +76,7 @@ def _left() -> dict:
         with gr.Row(equal_height=True):
             made["instruction"] = gr.Textbox(
                 label="Standing instruction", placeholder="Tell me only when someone comes in.", max_lines=3, scale=4,
-                max_length=2000,
+                max_length=MOST_LETTERS,
             )  # fmt: skip
             made["instruct"] = gr.Button("Set instruction", size="sm", min_width=110, scale=0)
     made["health"] = build_health()
@@ -135,9 +136,9 @@ def _limits() -> list[gr.Number]:
     usual = TimeLimits()
     with gr.Accordion("How long to wait for it (seconds)", open=False), gr.Row():
         return [
-            gr.Number(getattr(usual, name), label=f"{label} ({name})", info=f"at most {most_s:g}", min_width=150)
-            for label, (name, most_s) in zip(
-                ("To connect", "While nothing arrives", "For the first key frame"), MOST_LIMITS_S.items(), strict=True
+            gr.Number(getattr(usual, name), label=f"{label} ({name})", info=f"at most {accepted.most:g}", min_width=150)
+            for label, (name, accepted) in zip(
+                ("To connect", "While nothing arrives", "For the first key frame"), VIEWER_TIMEOUTS.items(), strict=True
             )
         ]
 
@@ -160,7 +161,7 @@ def _right(questions: tuple[str, str, str]) -> dict:
         made["stop_answer"] = gr.Button("Stop answer", size="sm", min_width=80, visible=False, variant="stop")
     made["box"] = gr.MultimodalTextbox(
         label="Question", show_label=False, placeholder="Ask; attach pictures or a clip.",
-        file_count="multiple", sources=["upload"], max_plain_text_length=2000, lines=1,
+        file_count="multiple", sources=["upload"], max_plain_text_length=MOST_LETTERS, lines=1,
         max_lines=5, elem_id="sva-question",
     )  # fmt: skip
     made["sent"] = gr.MultimodalTextbox(visible="hidden", label="Sent question", elem_id="sva-sent")

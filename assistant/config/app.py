@@ -17,8 +17,18 @@ from pydantic import (
     model_validator,
 )
 
+from assistant.config.bounds import OPEN_TIMEOUT_S, PICTURE_TIMEOUT_S, READ_TIMEOUT_S
 from assistant.config.cameras import CameraConfig, MonitorConfig, TimelineConfig, check_cameras
-from assistant.config.component import Component, mask_regions
+from assistant.config.component import (
+    Component,
+    FramesASecond,
+    OpenTimeout,
+    PictureTimeout,
+    ReadTimeout,
+    ShortText,
+    Talkative,
+    mask_regions,
+)
 from assistant.errors import ConfigError
 from assistant.stream.question_queue import Question
 from models.checkpoint.settings import StreamSettings
@@ -82,7 +92,7 @@ def _stream_overrides(values: dict[str, Any]) -> dict[str, Any]:
 class SourceConfig(Component):
     """Which part of a source is read, and how fast."""
 
-    fps: float | None = Field(default=None, gt=0, le=30)
+    fps: FramesASecond | None = None
     """Frames per second given to the model; None for the checkpoint's own rate."""
     speed: Annotated[Pace, BeforeValidator(parse_pace)] = "max"
     """Playing speed of recordings, media seconds per second."""
@@ -94,11 +104,11 @@ class SourceConfig(Component):
     """Regions that are painted over before anything sees them."""
     jumps: Literal["refuse", "follow"] = "refuse"
     """Whether recordings whose timestamps jump back are refused or followed."""
-    open_timeout_s: float = Field(default=5.0, gt=0, le=60)
+    open_timeout_s: OpenTimeout = OPEN_TIMEOUT_S
     """Network: most seconds to wait for the source to open."""
-    read_timeout_s: float = Field(default=3.0, gt=0, le=60)
+    read_timeout_s: ReadTimeout = READ_TIMEOUT_S
     """Network and webcams: most seconds to wait for data."""
-    picture_timeout_s: float = Field(default=30.0, gt=0, le=600)
+    picture_timeout_s: PictureTimeout = PICTURE_TIMEOUT_S
     """Live sources: most seconds to wait for a picture, for example for the first key frame."""
 
     @model_validator(mode="after")
@@ -134,9 +144,9 @@ class ModelConfig(Component):
 class SpeakingConfig(Component):
     """When the assistant speaks."""
 
-    talkative: float = Field(default=0.0, ge=-20, le=20)
+    talkative: Talkative = 0.0
     """Log-odds added in favour of speaking: above 0 it speaks more often."""
-    instruct: str | None = Field(default=None, min_length=1, max_length=2000)
+    instruct: ShortText | None = None
     """A standing instruction."""
 
 
@@ -152,7 +162,7 @@ class QuestionConfig(Component):
     """A question and the media time to ask it at."""
 
     at_s: float = Field(ge=0)
-    text: str = Field(min_length=1, max_length=2000)
+    text: ShortText
 
 
 def _network(text: str) -> str:

@@ -13,8 +13,21 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from assistant.config.component import Component, mask_regions, named_regions
+from assistant.config.bounds import OPEN_TIMEOUT_S, PICTURE_TIMEOUT_S, READ_TIMEOUT_S
+from assistant.config.component import (
+    Component,
+    FramesASecond,
+    OpenTimeout,
+    PictureTimeout,
+    ReadTimeout,
+    ShortText,
+    Talkative,
+    mask_regions,
+    named_regions,
+)
 from assistant.errors import ConfigError
+from assistant.inputs.source_names import SourceKind, source_kind
+from assistant.timeline.records import MOST_KEPT_S
 from streaming.masks import MaskRegion
 from streaming.redact import with_userinfo
 
@@ -22,7 +35,6 @@ if TYPE_CHECKING:
     from assistant.timeline.upkeep import Retention
 
 _NAME = re.compile(r"\w[\w .\-]{0,63}")
-_LIVE = re.compile(r"(?i)(rtsps?|https?)://|webcam:")
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 FROZEN_AFTER_S = 60.0
 """Seconds of exactly equal pictures after which a live camera counts as frozen; sensor noise never repeats so long."""
@@ -39,20 +51,20 @@ class CameraConfig(Component):
     password_env: str | None = Field(default=None, pattern=_VARIABLE)
     password_file: Path | None = None
     """A file whose first line is the password."""
-    fps: float | None = Field(default=None, gt=0, le=30)
+    fps: FramesASecond | None = None
     """Frames per second given to the model; None for the checkpoint's own rate."""
-    talkative: float | None = Field(default=None, ge=-20, le=20)
+    talkative: Talkative | None = None
     """Replaces `speaking.talkative` for this camera."""
-    instruct: str | None = Field(default=None, min_length=1, max_length=2000)
+    instruct: ShortText | None = None
     """Replaces `speaking.instruct` for this camera."""
     masks: Annotated[tuple[MaskRegion, ...], BeforeValidator(mask_regions)] = ()
     """Regions that are painted over before anything sees them."""
     zones: Annotated[dict[str, MaskRegion], BeforeValidator(named_regions)] = Field(default_factory=dict)
     """Regions in which something must change before a remark is made; without zones, the whole picture."""
     transport: Literal["tcp", "udp"] = "tcp"
-    open_timeout_s: float = Field(default=5.0, gt=0, le=60)
-    read_timeout_s: float = Field(default=3.0, gt=0, le=60)
-    picture_timeout_s: float = Field(default=30.0, gt=0, le=600)
+    open_timeout_s: OpenTimeout = OPEN_TIMEOUT_S
+    read_timeout_s: ReadTimeout = READ_TIMEOUT_S
+    picture_timeout_s: PictureTimeout = PICTURE_TIMEOUT_S
     frozen_after_s: float = Field(default=FROZEN_AFTER_S, ge=5, le=86400)
 
     @model_validator(mode="after")
@@ -68,7 +80,7 @@ class CameraConfig(Component):
     @property
     def is_live(self) -> bool:
         """Whether it is a live source, watched without end."""
-        return _LIVE.match(self.url) is not None
+        return source_kind(self.url) in (SourceKind.NETWORK, SourceKind.WEBCAM)
 
     def login(self, name: str) -> tuple[str, str | None] | None:
         """User and password, read from environment or file; None without a configured user. Raises `ConfigError`."""
@@ -103,7 +115,7 @@ class TimelineConfig(Component):
 
     folder: Path | None = None
     """Folder of the timeline; None for the user's state folder."""
-    keep_clips_s: float | None = Field(default=None, gt=0, le=30)
+    keep_clips_s: float | None = Field(default=None, gt=0, le=MOST_KEPT_S)
     """Seconds recorded before and after each event; None records no clips."""
     max_age_days: float | None = Field(default=None, gt=0)
     max_gib: float | None = Field(default=None, ge=0.001)

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
+from assistant.config.bounds import (
+    FPS,
+    OPEN_TIMEOUT,
+    PICTURE_TIMEOUT,
+    READ_TIMEOUT,
+    TALKATIVE,
+    validated_text,
+)
 from streaming.errors import StreamingError
 from streaming.masks import MaskRegion
+
+Talkative = Annotated[float, AfterValidator(TALKATIVE.validated)]
+FramesASecond = Annotated[float, AfterValidator(FPS.validated)]
+OpenTimeout = Annotated[float, AfterValidator(OPEN_TIMEOUT.validated)]
+ReadTimeout = Annotated[float, AfterValidator(READ_TIMEOUT.validated)]
+PictureTimeout = Annotated[float, AfterValidator(PICTURE_TIMEOUT.validated)]
+ShortText = Annotated[str, Field(min_length=1), AfterValidator(validated_text)]
+"""A question, or a standing instruction."""
 
 
 class Component(BaseModel):

@@ -6,19 +6,19 @@ import importlib.util
 from pathlib import Path
 
 from assistant.errors import ConfigError
+from assistant.inputs.source_names import SAMPLE, SourceKind, source_kind
 
-PREFIX = "sample:"
 SAMPLES = {"world": "world.mp4", "a": "a.mp4", "b": "b.mp4"}
 """File names by short name, in Gradio's folder `media_assets/videos`."""
 
 
 def resolve_sample(spec: str) -> str:
     """The path of `sample:NAME`; any other source unchanged. Raises `ConfigError` if there is no such clip."""
-    if not spec.startswith(PREFIX):
+    if source_kind(spec) is not SourceKind.SAMPLE:
         return spec
-    name = spec.removeprefix(PREFIX)
+    name = spec.removeprefix(SAMPLE)
     if name not in SAMPLES:
-        known = ", ".join(PREFIX + known for known in SAMPLES)
+        known = ", ".join(SAMPLE + known for known in SAMPLES)
         raise ConfigError(f"{spec}: no such sample; choose among {known}, or give a file's path")
     found = importlib.util.find_spec("gradio")
     folders = [Path(folder) for folder in (found.submodule_search_locations or ())] if found is not None else []

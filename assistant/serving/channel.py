@@ -12,10 +12,11 @@ from concurrent.futures import Future
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from assistant.config.bounds import TALKATIVE
 from assistant.errors import AssistantError, ConfigError
 from assistant.events import Answer, Detail, StatusEvent, StatusKind, StreamEvent
 from assistant.evidence import EvidenceFrame, EvidenceKeeper
-from assistant.serving.channel_types import ChannelConfig, ChannelSnapshot, check_talkative
+from assistant.serving.channel_types import ChannelConfig, ChannelSnapshot
 from assistant.serving.config_changes import BY_SESSION, WITHOUT_OPENING, Changes
 from assistant.serving.event_bus import EventBus
 from assistant.serving.player import OpenSource, Player
@@ -172,7 +173,7 @@ class Channel:
 
     def set_talkative(self, talkative: float) -> None:
         """Log-odds in favour of speaking, from the next frame on."""
-        check_talkative(talkative)
+        TALKATIVE.check(talkative, "talkative")
         self._changes.put(talkative=talkative)
         self._submit(lambda stream: self._changes.tune(stream, f"talkativeness is {talkative:+g}"))
 

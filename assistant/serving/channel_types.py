@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
+from assistant.config.bounds import FPS, OPEN_TIMEOUT_S, PICTURE_TIMEOUT_S, READ_TIMEOUT_S, TALKATIVE
 from assistant.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from assistant.stream.question_queue import Question
     from models.session.frame_encoder import PruningMode
     from streaming.masks import MaskRegion
-
-PUSHED = "push:"
-"""Specs of streams whose frames come through `Channel.push` begin with it."""
 
 
 class ChannelState(StrEnum):
@@ -35,12 +33,6 @@ class ChannelState(StrEnum):
 
 
 Health = Literal["ok", "degraded", "down"]
-
-
-def check_talkative(talkative: float) -> None:
-    """Raise `ConfigError` for log-odds of speaking outside their range."""
-    if not -20 <= talkative <= 20:
-        raise ConfigError(f"talkative {talkative:g}: from -20 to 20; 0 is usual, 1 speaks more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +61,9 @@ class ChannelConfig:
     keep_trying: bool = False
     """Live sources: whether one that is not there is waited for without end, at first and after each loss."""
     frozen_after_s: float | None = None
-    open_timeout_s: float = 5.0
-    read_timeout_s: float = 3.0
-    picture_timeout_s: float = 30.0
+    open_timeout_s: float = OPEN_TIMEOUT_S
+    read_timeout_s: float = READ_TIMEOUT_S
+    picture_timeout_s: float = PICTURE_TIMEOUT_S
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
     view_fps: float = 30.0
     """Most pictures a second for viewers."""
@@ -84,9 +76,9 @@ class ChannelConfig:
     def __post_init__(self) -> None:
         if not self.name.strip():
             raise ConfigError(f"channel name {self.name!r}: it is empty; give it a name, as door")
-        if self.fps is not None and not 0 < self.fps <= 30:
-            raise ConfigError(f"{self.name}: fps {self.fps:g}: above 0 and at most 30; 2 suits most cameras")
-        check_talkative(self.talkative)
+        if self.fps is not None:
+            FPS.check(self.fps, f"{self.name}: fps")
+        TALKATIVE.check(self.talkative, f"{self.name}: talkative")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ import numpy as np
 
 from assistant.errors import AssistantError
 from assistant.inputs.sample_clips import resolve_sample
-from assistant.serving.channel_types import PUSHED, ChannelConfig, ChannelState
+from assistant.inputs.source_names import PUSHED, SourceKind, source_kind
+from assistant.serving.channel_types import ChannelConfig, ChannelState
 from streaming.capture import Capture
 from streaming.clock import Clock
 from streaming.errors import CaptureStuck, StreamingError
@@ -227,7 +228,7 @@ class Player:
 
     def push(self, image: np.ndarray, pts_s: float | None) -> bool:
         """A frame for a stream that is pushed; False where it takes none."""
-        if not self._config.spec.startswith(PUSHED):
+        if source_kind(self._config.spec) is not SourceKind.PUSHED:
             raise NotPlaying(f"{self._config.name}: it has a source of its own; frames are pushed to push:NAME alone")
         pushed = self._pushed
         return pushed is not None and pushed.push(image, pts_s)
@@ -285,7 +286,7 @@ class Player:
             chooser=tap,
             playback=self.playback,
         )
-        if not config.spec.startswith(PUSHED):
+        if source_kind(config.spec) is not SourceKind.PUSHED:
             return self._opener(resolve_sample(config.spec), options=options, clock=self._clock)
         from streaming.sources.masked import MaskedSource
         from streaming.sources.push import PushSource

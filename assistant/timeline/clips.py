@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from assistant.errors import ConfigError
-from assistant.timeline.records import ClipMark, KeptClip
+from assistant.timeline.records import MOST_KEPT_S, ClipMark, KeptClip
 from streaming.recording import ClipResult, ClipWriter
 from streaming.thumbnails import encode_jpeg
 from streaming.types import Frame
@@ -30,7 +30,6 @@ MOST_RING_BYTES = 32 << 20
 """Most bytes of one camera's latest pictures, kept in memory so that a clip can begin before its event."""
 MOST_CLIP_S = 60.0
 """Most seconds of a clip: overlapping events share one up to this length, then the next event starts another."""
-MOST_KEPT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)

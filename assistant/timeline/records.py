@@ -13,6 +13,8 @@ from streaming.redact import redact_text
 
 COLUMNS = ("source", "text", "reason", "score", "probability", "threshold", "latency_ms", "frame_index")
 """Fields of every event that are stored in a column of the same name."""
+MOST_KEPT_S = 30.0
+"""Most seconds that a clip holds before an event, and after it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assistant.config.bounds import check_text
 from assistant.errors import AssistantError, ConfigError
 from assistant.events import Comment
 from assistant.inputs.probe import SourceProbe, probe
 from assistant.inputs.snapshots import picture_from_jpeg
+from assistant.inputs.source_names import SourceKind, source_kind
 from assistant.serving.contracts import OpenQuestion, WatchableStream
 from assistant.serving.file_questions import FileQuestions
 from assistant.serving.model_faults import ModelBroken
@@ -45,10 +47,10 @@ ANOTHER_SCENE = "another scene"
 SAMPLES = {SCENE: "synthetic:3", "clip": "sample:a", "world": "sample:world"}
 """Sources of the page's sample buttons, by short name."""
 SAMPLE_TITLES = {SCENE: "Synthetic scene", "clip": "Real clip (a title)", "world": "Real clip (the earth)"}
+CARRIED = (SourceKind.SAMPLE, SourceKind.SYNTHETIC)
+"""Kinds of sources that come with the program."""
 MOST_SEEDS = 1_000_000
 """Seeds of random scenes lie below this; training uses seeds from here on."""
-MOST_QUESTION = 2000
-"""Most characters of a question or a standing instruction."""
 REFUSAL_S = 3.0
 """Seconds to wait whether the model refuses a new standing instruction."""
 MOST_FILES = 4
@@ -162,9 +164,13 @@ class Backend:
             seed = random.randrange(MOST_SEEDS)
             return WatchRequest("sample", f"synthetic:{seed}", f"Synthetic scene {seed}")
         spec = SAMPLES.get(name, name)
-        if not spec.startswith(("synthetic:", "sample:")):
+        if source_kind(spec) not in CARRIED:
             raise ConfigError(f"sample {name!r}: it must be one of {', '.join(SAMPLES)}, or synthetic:SEED; choose one")
         return WatchRequest("sample", spec, SAMPLE_TITLES.get(name, spec))
+
+    def named(self, source: str) -> WatchRequest:
+        """A sample, or a camera by its address. Raises what is wrong with it."""
+        return self.sample(source) if source_kind(source) in CARRIED else self.camera(source)
 
     def camera(self, url: str, limits: TimeLimits | None = None) -> WatchRequest:
         """The request for a camera at `url` with time limits. Raises if viewers may not reach the address."""
@@ -255,10 +261,7 @@ class Backend:
 
         If the model is busy for longer than `REFUSAL_S` or still loading, a refusal is reported by an event only.
         """
-        if text and len(text) > MOST_QUESTION:
-            raise ConfigError(
-                f"an instruction of {len(text)} characters: at most {MOST_QUESTION} are allowed; shorten it"
-            )
+        check_text(text or "", "an instruction")
         with translated():
             accepted = viewer.instruct(text)
         try:
@@ -286,8 +289,7 @@ class Backend:
         text = text.strip()
         if not text:
             raise ConfigError("question '': it is empty; ask in words")
-        if len(text) > MOST_QUESTION:
-            raise ConfigError(f"a question of {len(text)} characters: at most {MOST_QUESTION} are allowed; shorten it")
+        check_text(text, "a question")
         if len(files) > MOST_FILES:
             raise ConfigError(f"{len(files)} files: at most {MOST_FILES} may be attached to a question; leave some out")
         warnings: list[str] = []

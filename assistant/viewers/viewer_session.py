@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import shutil
 import tempfile
@@ -11,12 +12,11 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from assistant.config.bounds import OPEN_TIMEOUT_S, PICTURE_TIMEOUT_S, READ_TIMEOUT_S, TALKATIVE, VIEWER_TIMEOUTS
 from assistant.errors import AssistantError
 from assistant.events import Answer, StreamEvent
-from assistant.serving.channel_types import check_talkative
 from assistant.serving.contracts import AnswersQuestions, OpenQuestion, WatchableStream
 from assistant.viewers.feed import Feed, FeedItem
 from assistant.viewers.recent_figures import RecentFigures
@@ -31,10 +31,6 @@ MOST_BEFORE = 40
 """Earlier events of a watched camera that a new viewer is shown."""
 
 
-MOST_LIMITS_S = MappingProxyType({"open_timeout_s": 30.0, "read_timeout_s": 30.0, "picture_timeout_s": 120.0})
-"""Largest time limits that a viewer may set, seconds."""
-
-
 class ViewerSessionError(AssistantError):
     """A viewer asked for something that the session cannot do now."""
 
@@ -43,17 +39,16 @@ class ViewerSessionError(AssistantError):
 class TimeLimits:
     """Time limits of a network source, seconds: for opening, for data, and for the first picture."""
 
-    open_timeout_s: float = 5.0
-    read_timeout_s: float = 3.0
-    picture_timeout_s: float = 30.0
+    open_timeout_s: float = OPEN_TIMEOUT_S
+    read_timeout_s: float = READ_TIMEOUT_S
+    picture_timeout_s: float = PICTURE_TIMEOUT_S
 
     def __post_init__(self) -> None:
-        for name, most_s in MOST_LIMITS_S.items():
+        for name, accepted in VIEWER_TIMEOUTS.items():
             value = getattr(self, name)
-            if not (isinstance(value, int | float) and 0 < value <= most_s):
-                raise ViewerSessionError(
-                    f"{name} {value}: it must be above 0 and at most {most_s:g} seconds; correct it"
-                )
+            problem = accepted.problem(value if isinstance(value, int | float) else math.nan)
+            if problem is not None:
+                raise ViewerSessionError(f"{name} {value}: {problem}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +201,7 @@ class ViewerSession:
     def tune(self, *, talkative: float | None = None) -> None:
         """Set how readily the assistant speaks, for the current stream and later ones."""
         if talkative is not None:
-            check_talkative(talkative)
+            TALKATIVE.check(talkative, "talkative")
             if self.stream is not None:
                 self.require_own("talkativeness").set_talkative(talkative)
             self.talkative = talkative

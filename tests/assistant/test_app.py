@@ -59,7 +59,7 @@ def test_the_command_line_comes_before_the_file_and_adds_questions(tmp_path: Pat
         ("sorce: {}", ["sorce", "unknown key", "source, model"]),
         ("source: {fsp: 1}", ["source.fsp", "unknown key", "fps, speed"]),
         ("source: {fps: 50}", ["source.fps 50", "30"]),
-        ("source: {fps: 0}", ["source.fps 0", "greater than 0"]),
+        ("source: {fps: 0}", ["source.fps 0", "above 0"]),
         ("source: {fps: .nan}", ["source.fps", "finite"]),
         ("source: {fps: two}", ["source.fps 'two'", "number"]),
         ("source: {speed: fast}", ["source.speed", "'fast'", "max"]),
