@@ -29,6 +29,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(timeline_app, name="timeline")
 
 
+DEVICE = typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")
+DTYPE = typer.Option(help="auto, float32, bfloat16 or float16.")
 THREADS = typer.Option(help="Processor threads; by default 1 for a small model, otherwise torch's own number.")
 JUMPS = typer.Option(
     help="Recordings whose timestamps jump back: refuse them (default), or follow the jump with a warning."
@@ -68,8 +70,8 @@ def ui(
     max_memory: Annotated[float | None, typer.Option(help="Most memory of all streams together, GiB.")] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file: model, speaking, page, cameras.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the cameras' timeline (stored events).")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
+    device: Annotated[str | None, DEVICE] = None,
+    dtype: Annotated[str | None, DTYPE] = None,
 ) -> None:
     """Serve the browser app: watch samples, a webcam, cameras or files, and ask. `python app.py` alone does too."""
     with clear_errors():
@@ -127,8 +129,8 @@ def replay(
     json: Annotated[
         bool, typer.Option("--json", help="Print events to standard output, one JSON object per line.")
     ] = False,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
+    device: Annotated[str | None, DEVICE] = None,
+    dtype: Annotated[str | None, DTYPE] = None,
     threads: Annotated[int | None, THREADS] = None,
 ) -> None:
     """Watch a recording or a camera: print comments as they happen, answers to questions, and a summary at the end."""
@@ -197,8 +199,8 @@ def watch(
     log_level: Annotated[
         str, typer.Option(help="Least level that is logged to standard error: debug, info, warning or error.")
     ] = "info",
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
+    device: Annotated[str | None, DEVICE] = None,
+    dtype: Annotated[str | None, DTYPE] = None,
     threads: Annotated[int | None, THREADS] = None,
 ) -> None:
     """Watch cameras for days without a browser: print remarks as they happen and store every event in a timeline."""
@@ -228,8 +230,8 @@ def ask(
     fps: Annotated[float, typer.Option(help="Frames per second read from a clip.")] = 1.0,
     jumps: Annotated[str, JUMPS] = "refuse",
     model: Annotated[str, typer.Option(help="Checkpoint folder or hub name.")] = "embedded",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    device: Annotated[str | None, DEVICE] = None,
+    dtype: Annotated[str | None, DTYPE] = None,
     threads: Annotated[int | None, THREADS] = None,
 ) -> None:
     """Ask one question about pictures, clips or both; the answer is printed word by word."""
@@ -331,6 +333,9 @@ def evaluate(
     plot: Annotated[
         Path | None, typer.Option(help="Plot the first scene's speaking score over time into this PNG file.")
     ] = None,
+    device: Annotated[str | None, DEVICE] = None,
+    dtype: Annotated[str | None, DTYPE] = None,
+    threads: Annotated[int | None, THREADS] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the scores as one JSON object.")] = False,
 ) -> None:
     """Score the assistant's remarks and answers on scenes or clips, or a checkpoint on a published benchmark."""
@@ -339,6 +344,8 @@ def evaluate(
             raise ConfigError("--footage: it cannot be combined with --clips or --task; leave those out, or run twice")
         if (task is None) != (data is None):
             raise ConfigError("--task and --data: a benchmark needs the folder of its data set; give both options")
+        from assistant.commands.setup import engine_of
+        from assistant.config.app import load_config
         from assistant.evaluation.benchmarks.run import run_task, task_named
         from assistant.evaluation.report import (
             ScenePlan,
@@ -349,14 +356,13 @@ def evaluate(
             run_scenes,
             scene_settings,
         )
-        from models.checkpoint.loader import load_checkpoint
-        from models.engine import Engine
 
         settings = scene_settings(families, noise, seconds)
         scenes = ScenePlan(chosen_seeds(seeds), settings, chosen_sections(what), quiet_hours, talkative, plot)
         if task is not None:
             task_named(task)
-        engine = Engine(load_checkpoint(model, progress=is_terminal()))
+        wanted = load_config(None, {"model": given(name=model, device=device, dtype=dtype, threads=threads)})
+        engine = engine_of(wanted.model)
         if task is not None and data is not None:
             values, table = run_task(engine, task, data, limit=limit, progress=is_terminal())
         elif footage is not None:
@@ -377,17 +383,21 @@ def calibrate(
         str, typer.Option(help="Seeds of the rendered scenes, as A-B; use none that are evaluated.")
     ] = "2000000-2000039",
     seconds: Annotated[float, typer.Option(help="Length of a scene, seconds.")] = 40.0,
+    device: Annotated[str | None, DEVICE] = None,
+    dtype: Annotated[str | None, DTYPE] = None,
+    threads: Annotated[int | None, THREADS] = None,
 ) -> None:
     """Calibrate the score by which a checkpoint decides to speak, on rendered scenes; print its reliability curve."""
     with clear_errors():
+        from assistant.commands.setup import engine_of
+        from assistant.config.app import load_config
         from assistant.evaluation.calibration import NotTrained, reliability_as_table, write_calibration, write_refusal
         from assistant.evaluation.calibration import calibrate as run_calibration
         from assistant.evaluation.report import chosen_seeds, scene_settings
-        from models.checkpoint.loader import load_checkpoint
-        from models.engine import Engine
 
         settings = scene_settings("shapes,motion,light,view", None, seconds)
-        engine = Engine(load_checkpoint(folder, progress=is_terminal()))
+        wanted = load_config(None, {"model": given(name=str(folder), device=device, dtype=dtype, threads=threads)})
+        engine = engine_of(wanted.model)
         try:
             platt, curve, reason = run_calibration(engine, chosen_seeds(seeds), settings)
         except NotTrained as error:

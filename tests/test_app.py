@@ -230,6 +230,15 @@ def test_a_question_without_words_and_a_wrong_rate_are_named(
     assert done.code == 2 and name in done.error_line()
 
 
+@pytest.mark.parametrize(("option", "value"), [("--device", "tpu"), ("--dtype", "int8"), ("--threads", "0")])
+def test_evaluate_and_calibrate_know_the_model_options_of_replay(
+    capsysbinary: Capsys, fake: str, option: str, value: str
+) -> None:
+    for command in (["evaluate", "--model", fake], ["calibrate", fake]):
+        done = run(capsysbinary, *command, option, value)
+        assert done.code == 2 and f"model.{option[2:]} " in done.error_line(), done.err
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is of Linux")
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_full_disk_behind_the_output_is_one_line(fake: str, options: list[str]) -> None:
