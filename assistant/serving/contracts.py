@@ -1,13 +1,17 @@
-"""What a host and those that it serves know of each other, and of the model."""
+"""What the scheduler, the streams that it serves and the model know of each other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from assistant.errors import AssistantError
 from assistant.events import Answer, StreamEvent
+from assistant.serving.rate_control import RateChange
+from assistant.stream.open_stream import SessionEngine
+from assistant.stream.stream_session import ModelSession
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,32 +19,23 @@ if TYPE_CHECKING:
     from assistant.evidence import EvidenceFrame
     from assistant.serving.channel_types import ChannelSnapshot
     from assistant.stream.speaking import Decision
-    from models.session.media_turns import Attachment
-    from streaming.types import Frame
-
-from enum import StrEnum
-from typing import TYPE_CHECKING
-
-from assistant.serving.rate_control import RateChange
-from assistant.stream.open_stream import SessionEngine
-from assistant.stream.stream_session import ModelSession
-
-if TYPE_CHECKING:
     from models.checkpoint.settings import StreamSettings
     from models.checkpoint.types import ModelInfo
+    from models.session.media_turns import Attachment
     from models.session.steps import Job
+    from streaming.types import Frame
 
 
 class CapacityExceeded(AssistantError):
-    """One channel more than fits."""
+    """There is no room for another stream."""
 
 
 class ModelUnavailable(AssistantError):
-    """The model could not be loaded, or was let go of."""
+    """The model could not be loaded, or was stopped."""
 
 
 class ModelState(StrEnum):
-    """What becomes of the model."""
+    """Whether the model can be used."""
 
     LOADING = "loading"
     READY = "ready"
@@ -50,7 +45,7 @@ class ModelState(StrEnum):
 
 
 class ModelEngine(SessionEngine[ModelSession], Protocol):
-    """What the host needs of an engine (`models.engine.Engine`)."""
+    """What the scheduler needs of an engine (`models.engine.Engine`)."""
 
     @property
     def info(self) -> ModelInfo: ...
@@ -69,7 +64,10 @@ class ModelEngine(SessionEngine[ModelSession], Protocol):
 
 
 class ServedStream(Protocol):
-    """What the host serves: a channel. All but `name` and `stalled` is called on the engine's thread alone."""
+    """What the scheduler serves (`assistant.serving.served_channel.ServedChannel`).
+
+    All but `name` and `stalled` is called on the engine's thread alone.
+    """
 
     @property
     def name(self) -> str: ...
@@ -79,37 +77,37 @@ class ServedStream(Protocol):
 
     @property
     def is_answering(self) -> bool:
-        """Whether what it does now is to answer a question: that is no overload."""
+        """Whether its job under way answers a question, which is no overload."""
 
     @property
     def is_over(self) -> bool: ...
 
     def settings(self, of_checkpoint: StreamSettings) -> StreamSettings:
-        """What its session is to be like."""
+        """The settings that its session is to have."""
 
     def open(self, engine: ModelEngine, settings: StreamSettings) -> None:
-        """Make its session."""
+        """Open its session."""
 
     def next_job(self) -> Job[Any] | None:
-        """What to do next, where there is anything."""
+        """The next job; None where there is nothing to do now."""
 
     def on_done(self, job: Job[Any]) -> None:
-        """A job is done."""
+        """Take note of a job that is done."""
 
     def set_rate(self, change: RateChange) -> None:
-        """All streams are given another rate."""
+        """Lower or raise the rate of frames as for all streams."""
 
     def take_counts(self) -> tuple[int, int]:
         """Frames used and lost since the last call."""
 
     def fail(self, error: BaseException) -> None:
-        """There is no model for it."""
+        """Note the error for which the model cannot watch it."""
 
     def detach(self) -> None:
-        """It is served no more."""
+        """End it: it is served no more."""
 
     def stalled(self, seconds: float | None) -> None:
-        """A step hangs for so long; None where it came back."""
+        """Say that a step of the model has hung for so long; None: it came back."""
 
 
 class OpenQuestion(Protocol):
@@ -135,7 +133,7 @@ class AnswersQuestions(Protocol):
 
 
 class WatchableStream(AnswersQuestions, Protocol):
-    """What a session needs of a stream (`assistant.serving.channel.Channel`)."""
+    """What a viewer's session needs of a stream (`assistant.serving.channel.Channel`)."""
 
     def start(self) -> None: ...
 

@@ -342,7 +342,7 @@ def test_stop_ends_threads_memory_and_questions(stages: Any) -> None:
     asked = stage.channel.ask("Never?")
     assert stage.channel.stop()
     assert isinstance(asked.future.exception(5), Unanswered)
-    assert "ended" in stage.kinds() and stage.shot.state is ChannelState.ENDED and stage.host.seats == ()
+    assert "ended" in stage.kinds() and stage.shot.state is ChannelState.ENDED and stage.host.streams == ()
     stage.engine.models.clear()
     gc.collect()
     assert memory() is None
@@ -458,7 +458,7 @@ def test_overload_takes_frames_from_live_streams_and_says_so(stages: Any) -> Non
     stage = stages(ChannelConfig("door", "push:cam", fps=2))
     stage.channel.start()
     stage.push(1)
-    stage.channel.set_rate(RateChange(0.5, "too much to do"))
+    stage.channel.served.set_rate(RateChange(0.5, "too much to do"))
     assert stage.shot.rate_factor == 0.5 and stage.shot.health == "degraded"
     (status,) = [status for status in stage.sink.statuses() if status.kind is StatusKind.RATE]
     assert status.details == {"factor": 0.5, "fps": 1.0} and "1 of 2 frames a second" in status.text

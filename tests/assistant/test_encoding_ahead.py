@@ -40,7 +40,7 @@ def see_one(stage: Stage) -> None:
 
 
 def calls(stage: Stage) -> list[str]:
-    return stage.channel._watch.stream._model.calls  # type: ignore[union-attr]
+    return stage.channel.served.worker.stream._model.calls  # type: ignore[union-attr]
 
 
 def test_frames_are_seen_while_pictures_are_encoded_and_then_it_is_answered(

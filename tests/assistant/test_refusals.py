@@ -163,7 +163,7 @@ def test_a_source_that_the_model_refuses_has_failed_with_the_reason_and_is_not_t
     assert [status.text for status in stage.sink.statuses() if status.kind is StatusKind.BROKEN] == [str(error)]
     for asked in (waiting, stage.channel.ask("And now?")):
         assert str(error) in str(asked.future.exception(0)) and isinstance(asked.future.exception(0), Unanswered)
-    assert stage.host.seats == (other,) and other.failure is None
+    assert stage.host.streams == (other,) and other.failure is None
     num_events = stage.shot.num_events
     stage.clock.advance(3600.0)
     stage.host.turn()
@@ -237,7 +237,7 @@ def test_what_a_released_checkpoint_refuses_fails_its_camera_with_the_remedy(
 
     turn_until(host, failed, 60.0)
     assert reason in channel.snapshot().state_reason and channel.snapshot().num_faults == 0
-    assert host.seats == () and reason in str(channel.ask("What?").future.exception(0))
+    assert host.streams == () and reason in str(channel.ask("What?").future.exception(0))
     channel.stop()
     host.stop()
 
@@ -311,7 +311,7 @@ def test_a_channel_that_is_stopped_while_its_session_is_made_takes_nobody_with_i
     for _ in range(5):
         opening.host.turn()
     assert isinstance(waiting[0].exception(0), Unanswered) and waiting[1].cancelled()
-    assert opening.shot.state is ChannelState.ENDED and opening.host.seats == (other,) and len(other.settled) >= 3
+    assert opening.shot.state is ChannelState.ENDED and opening.host.streams == (other,) and len(other.settled) >= 3
 
 
 def test_a_channel_that_is_let_go_of_in_the_middle_of_a_step_takes_nobody_with_it(stages: Any) -> None:
@@ -322,9 +322,9 @@ def test_a_channel_that_is_let_go_of_in_the_middle_of_a_step_takes_nobody_with_i
     stage.until(lambda: stage.channel.push(np.zeros((8, 8, 3), np.uint8)))
 
     def let_go() -> None:
-        if stage.channel._watch is not None and stage.channel._watch._doing is not None:
+        if stage.channel.served.worker is not None and stage.channel.served.worker._doing is not None:
             stage.engine.on_step = lambda: None
-            stage.host.detach(stage.channel, 0.0)
+            stage.host.detach(stage.channel.served, 0.0)
 
     stage.engine.on_step = let_go
     stage.until(lambda: stage.shot.state is ChannelState.ENDED)
@@ -332,7 +332,7 @@ def test_a_channel_that_is_let_go_of_in_the_middle_of_a_step_takes_nobody_with_i
     for _ in range(5):
         stage.host.turn()
     assert "fault" not in stage.kinds() and "broken" not in stage.kinds()
-    assert stage.host.seats == (other,) and len(other.settled) > before
+    assert stage.host.streams == (other,) and len(other.settled) > before
 
 
 def beside(monkeypatch: pytest.MonkeyPatch, kind: type, name: str, leave: Callable[[], None]) -> list[threading.Thread]:
@@ -356,7 +356,7 @@ def test_an_order_given_while_the_channel_is_left_is_told_how_that_ended(
     stage = stages(PUSHED)
     stage.channel.start()
     stage.push(1)
-    threads = beside(monkeypatch, StreamWorker, "order", stage.channel.leave)
+    threads = beside(monkeypatch, StreamWorker, "submit", stage.channel.served.detach)
     told = stage.channel.instruct("Only balls.")
     threads[0].join(10)
     assert told.done()
@@ -370,7 +370,7 @@ def test_a_question_put_while_the_channel_is_left_is_told_how_that_ended(
     stage = stages(PUSHED)
     stage.channel.start()
     stage.push(1)
-    threads = beside(monkeypatch, StreamSession, "ask", stage.channel.leave)
+    threads = beside(monkeypatch, StreamSession, "ask", stage.channel.served.detach)
     asked = stage.channel.ask("What?")
     threads[0].join(10)
     assert isinstance(asked.future.exception(0), Unanswered)
@@ -380,7 +380,7 @@ def test_a_source_is_not_opened_anew_once_its_channel_was_stopped(stages: Any) -
     stage = stages(PUSHED)
     stage.channel.start()
     stage.push(1)
-    stage.host.detach(stage.channel, 0.0)
+    stage.host.detach(stage.channel.served, 0.0)
     with pytest.raises(NotPlaying, match="it was stopped"):
         stage.channel._player.begin()
     assert stage.channel.stop()

@@ -122,7 +122,7 @@ def test_a_session_that_cannot_be_opened_fails_its_channel_alone() -> None:
     stage = Stage(bad, good)
     stage.turns(2)
     assert str(bad.failure) == "too small a window" and bad.has_left and good.failure is None
-    assert stage.host.seats == (good,)
+    assert stage.host.streams == (good,)
 
 
 def test_overload_lowers_every_rate_and_raises_it_again() -> None:
@@ -245,7 +245,7 @@ def test_one_channel_that_raises_whatever_it_is_told_costs_the_others_nothing() 
     stage.host.detach(bad, 0.0)
     stage.host.attach(bad)
     stage.turns(2)
-    assert bad.has_left and stage.host.seats == (good,)
+    assert bad.has_left and stage.host.streams == (good,)
     stage.host.stop()
     assert good.has_left and stage.host.state is ModelState.STOPPED
 
@@ -273,7 +273,7 @@ def test_a_channel_let_go_of_during_its_pass_is_left_alone_after_it() -> None:
     stage.engine.on_step = let_go
     stage.turns(3)
     assert leaving.has_left and leaving.failure is None and not leaving.settled
-    assert stage.host.seats == (other,)
+    assert stage.host.streams == (other,)
 
 
 ONE_PROCESS = [
@@ -326,7 +326,7 @@ def test_faults_between_which_something_works_go_on_and_so_do_refusals() -> None
         stage.turns(1)
     stage.engine.failing.extend(SettingsError("fps 5: lower it") for _ in range(8))
     stage.turns(4)
-    assert stage.host.seats == (bad, good, still)
+    assert stage.host.streams == (bad, good, still)
 
 
 def test_a_still_picture_that_needs_no_pass_heals_nothing() -> None:
@@ -403,6 +403,6 @@ def test_a_host_serves_on_threads_of_its_own_and_leaves_none_behind() -> None:
     assert future.result(10) == "done"
     assert host.describe().name == "fake"
     seat.is_over = True
-    assert host.detach(seat) and seat.has_left and host.seats == ()
+    assert host.detach(seat) and seat.has_left and host.streams == ()
     assert host.stop() and host.state is ModelState.STOPPED and engine.is_closed
     assert threading.active_count() == before

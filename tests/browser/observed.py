@@ -51,10 +51,10 @@ def alert(name: str, text: str) -> None:
         @as_steps
         def say(stream: StreamSession, channel: Channel = channel) -> StepGenerator[None]:
             raised = Alert(source="", time_s=channel.snapshot().media_s, text=text, reason="a rule")
-            channel._emit(raised)
+            channel.served.emit(raised)
             yield from ()
 
-        channel._submit(say)
+        channel.served.submit(say)
 
 
 def slow_down(pass_s: float) -> None:
