@@ -235,11 +235,12 @@ def _state(backend: Backend, request: gr.Request) -> dict:
     }
     if stream is not None:
         seen = stream.snapshot()
+        counts, cache = seen.counts, seen.memory.cache
         values |= {
-            "state": "paused" if seen.is_paused else seen.state.value,
-            "reason": seen.state_reason, "media_s": seen.media_s, "duration_s": seen.duration_s,
-            "newest_seen_age_s": seen.newest_seen_age_s, "fps_in": seen.fps_in, "fps_used": seen.fps_used,
-            "num_dropped": seen.num_dropped, "num_used": seen.num_used, "num_empty": seen.num_empty,
-            "cache_tokens": seen.cache.pinned + seen.cache.text + seen.cache.vision,
+            "state": "paused" if seen.source.is_paused else seen.state.value,
+            "reason": seen.state_reason, "media_s": seen.media_s, "duration_s": seen.source.duration_s,
+            "newest_seen_age_s": seen.newest_seen_age_s, "fps_in": seen.rates.fps_in, "fps_used": seen.rates.fps_used,
+            "num_dropped": counts.num_dropped, "num_used": counts.num_used, "num_empty": counts.num_empty,
+            "cache_tokens": cache.pinned + cache.text + cache.vision,
         }  # fmt: skip
     return values

@@ -74,8 +74,8 @@ def _controls(backend: Backend, viewer: ViewerSession) -> tuple[Any, ...]:
     stream = viewer.stream
     seen = stream.snapshot() if stream is not None else None
     own = seen is not None and not viewer.is_shared
-    is_recording = own and seen is not None and seen.is_live is False
-    paused = seen is not None and seen.is_paused
+    is_recording = own and seen is not None and seen.source.is_live is False
+    paused = seen is not None and seen.source.is_paused
     may_set = seen is None or own
     return (
         gr.update(interactive=stream is not None or viewer.place > 0),
@@ -199,9 +199,9 @@ def _wire_stream(backend: Backend, parts: Parts) -> None:
     def pause(request: gr.Request) -> Any:
         viewer = viewer_of(backend, request)
         if viewer.stream is not None:
-            guarded(lambda viewer: backend.pause(viewer, paused=not viewer.require_stream().snapshot().is_paused))(
-                request
-            )
+            guarded(
+                lambda viewer: backend.pause(viewer, paused=not viewer.require_stream().snapshot().source.is_paused)
+            )(request)
         return _controls(backend, viewer)[1]
 
     def forget(request: gr.Request) -> None:

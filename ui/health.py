@@ -74,16 +74,19 @@ def wire_health(backend: Backend, panel: HealthPanel) -> None:
 
 def figures_html(seen: ChannelSnapshot) -> str:
     """The figures as HTML."""
-    delays, cache = seen.delays_ms, seen.cache
-    saved = 1 - seen.tokens_per_frame / seen.tokens_unpruned if seen.tokens_unpruned else 0.0
-    rate = f" (lowered to {seen.rate_factor:g}×)" if seen.rate_factor < 1 else ""
+    rates, counts, memory, delays = seen.rates, seen.counts, seen.memory, seen.delays_ms
+    cache = memory.cache
+    saved = 1 - memory.tokens_per_frame / memory.tokens_unpruned if memory.tokens_unpruned else 0.0
+    rate = f" (lowered to {rates.factor:g}×)" if rates.factor < 1 else ""
     rows = [
-        ("Frames a second", f"{seen.fps_in:.1f} in, {seen.fps_used:.1f} of {seen.fps_wanted:g} used{rate}"),
-        ("Frames", f"{seen.num_read} read, {seen.num_used} used, {seen.num_empty} empty, {seen.num_dropped} dropped"),
+        ("Frames a second", f"{rates.fps_in:.1f} in, {rates.fps_used:.1f} of {rates.fps_wanted:g} used{rate}"),
+        ("Frames", f"{counts.num_read} read, {counts.num_used} used, {counts.num_empty} empty, "
+                   f"{counts.num_dropped} dropped"),
         ("Delay", ", ".join(f"{stage} {getattr(delays, stage):.0f} ms" for stage in STAGES)),
         ("Cache", f"{cache.pinned} pinned, {cache.text} text, {cache.vision} vision of {cache.capacity} tokens; "
-                  f"{seen.evictions} evictions, {seen.rebases} rebases"),
-        ("Tokens a frame", f"{seen.tokens_per_frame:.1f} against {seen.tokens_unpruned} unpruned, {saved:.0%} saved"),
+                  f"{memory.evictions} evictions, {memory.rebases} rebases"),
+        ("Tokens a frame", f"{memory.tokens_per_frame:.1f} against {memory.tokens_unpruned} unpruned, "
+                           f"{saved:.0%} saved"),
         ("Memory", f"{cache.num_bytes / 2**20:.1f} MiB for this stream, "
                    f"{resident_memory_bytes() / 2**20:.0f} MiB for the program"),
     ]  # fmt: skip

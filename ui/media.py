@@ -256,7 +256,7 @@ class _Connection:
             return
         frames = await asyncio.to_thread(self._backend.evidence, self._viewer, item, moment_s)
         seen = self._viewer.stream.snapshot() if self._viewer.stream is not None else None
-        can_seek = seen is not None and seen.is_live is False and not self._viewer.is_shared
+        can_seek = seen is not None and seen.source.is_live is False and not self._viewer.is_shared
         at_s = item.time_s if item is not None else moment_s or 0.0
         await self._socket.send_json(evidence_of(item, frames, moment_s=at_s, can_seek=can_seek))
 

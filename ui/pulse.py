@@ -87,19 +87,19 @@ def _watched(seen: ChannelSnapshot) -> dict[str, Any]:
     said = seen.last_comment
     return {
         "watching": True,
-        "state": "PAUSED" if seen.is_paused else seen.state.value.upper(),
+        "state": "PAUSED" if seen.source.is_paused else seen.state.value.upper(),
         "reason": seen.state_reason,
         "age_s": seen.newest_seen_age_s,
         "media_s": seen.media_s,
-        "duration_s": seen.duration_s if seen.is_live is False else None,
-        "speed": seen.speed,
+        "duration_s": seen.source.duration_s if seen.source.is_live is False else None,
+        "speed": seen.source.speed,
         "caption": {"time_s": said.time_s, "text": said.text} if isinstance(said, Comment) else None,
-        "rows": seen.rows,
-        "cols": seen.cols,
-        "kept": bits(seen.kept),
-        "refreshed": bits(seen.refreshed),
-        "push_fps": min(MOST_PUSH_FPS, PUSH_FACTOR * (seen.fps_wanted or 2.0)),
-        "rate": seen.rate_factor,
+        "rows": seen.view.rows,
+        "cols": seen.view.cols,
+        "kept": bits(seen.view.kept),
+        "refreshed": bits(seen.view.refreshed),
+        "push_fps": min(MOST_PUSH_FPS, PUSH_FACTOR * (seen.rates.fps_wanted or 2.0)),
+        "rate": seen.rates.factor,
     }
 
 

@@ -169,7 +169,7 @@ class Cameras:
         with self._lock:
             camera = self._named(name)
             shot = camera.channel.snapshot()
-            masks, zones = with_drawn(camera.configured, drawn, (shot.width_px, shot.height_px))
+            masks, zones = with_drawn(camera.configured, drawn, (shot.source.width_px, shot.source.height_px))
             camera.channel.reconfigure(replace(camera.channel.config, masks=masks, zones=zones))
 
     def regions_yaml(self, name: str) -> str:
@@ -279,7 +279,7 @@ class Cameras:
     def _card(self, channel: Channel, configured: ChannelConfig) -> CameraCard:
         shot, config = channel.snapshot(), channel.config
         newest = channel.keeper.newest()
-        _, events = channel.events(shot.num_events - 50)
+        _, events = channel.events(shot.counts.num_events - 50)
         now_s = shot.media_s
         masks = [("", region, region not in configured.masks) for region in config.masks]
         zones = [(name, region, (name, region) not in configured.zones) for name, region in config.zones]
@@ -306,6 +306,6 @@ def _log_refusal(name: str, done: Future[None]) -> None:
 
 def _relative(region: MaskRegion, shot: ChannelSnapshot) -> tuple[tuple[float, float], ...]:
     """A region's corners as fractions of the picture's width and height; empty if its size is not known."""
-    if region.units == "relative" or not (shot.width_px and shot.height_px):
+    if region.units == "relative" or not (shot.source.width_px and shot.source.height_px):
         return region.points if region.units == "relative" else ()
-    return tuple((x / shot.width_px, y / shot.height_px) for x, y in region.points)
+    return tuple((x / shot.source.width_px, y / shot.source.height_px) for x, y in region.points)

@@ -28,36 +28,36 @@ if TYPE_CHECKING:
 PREFIX = "assistant_"
 
 _COUNTERS: dict[str, tuple[str, Callable[[ChannelSnapshot], float]]] = {
-    "frames_read": ("Pictures decoded.", lambda shot: shot.num_read),
-    "frames_sampled": ("Frames that the model has looked at, used or not.", lambda shot: shot.num_sampled),
-    "frames_used": ("Frames appended to the stream that the model sees.", lambda shot: shot.num_used),
-    "frames_empty": ("Frames left out because they look like those before them.", lambda shot: shot.num_empty),
+    "frames_read": ("Pictures decoded.", lambda shot: shot.counts.num_read),
+    "frames_sampled": ("Frames that the model has looked at, used or not.", lambda shot: shot.counts.num_sampled),
+    "frames_used": ("Frames appended to the stream that the model sees.", lambda shot: shot.counts.num_used),
+    "frames_empty": ("Frames left out because they look like those before them.", lambda shot: shot.counts.num_empty),
     "frames_dropped": (
         "Frames dropped because they came faster than the model used them.",
-        lambda shot: shot.num_dropped,
+        lambda shot: shot.counts.num_dropped,
     ),
-    "frames_damaged": ("Frames that could not be decoded.", lambda shot: shot.num_damaged),
-    "comments": ("Remarks.", lambda shot: shot.num_comments),
-    "answers": ("Answers.", lambda shot: shot.num_answers),
-    "reconnects": ("Attempts to reconnect after a lost connection.", lambda shot: shot.num_reconnects),
-    "model_faults": ("Steps of the model that failed.", lambda shot: shot.num_faults),
-    "listener_faults": ("Exceptions raised by subscribers and viewers.", lambda shot: shot.num_listener_faults),
-    "evictions": ("Evictions of old tokens from the cache.", lambda shot: shot.evictions),
-    "events": ("Events of all kinds.", lambda shot: shot.num_events),
-    "events_not_stored": ("Events that a sink failed to store.", lambda shot: shot.num_unstored),
+    "frames_damaged": ("Frames that could not be decoded.", lambda shot: shot.counts.num_damaged),
+    "comments": ("Remarks.", lambda shot: shot.counts.num_comments),
+    "answers": ("Answers.", lambda shot: shot.counts.num_answers),
+    "reconnects": ("Attempts to reconnect after a lost connection.", lambda shot: shot.source.num_reconnects),
+    "model_faults": ("Steps of the model that failed.", lambda shot: shot.counts.num_faults),
+    "listener_faults": ("Exceptions raised by subscribers and viewers.", lambda shot: shot.counts.num_listener_faults),
+    "evictions": ("Evictions of old tokens from the cache.", lambda shot: shot.memory.evictions),
+    "events": ("Events of all kinds.", lambda shot: shot.counts.num_events),
+    "events_not_stored": ("Events that a sink failed to store.", lambda shot: shot.counts.num_unstored),
 }
 _GAUGES: dict[str, tuple[str, Callable[[ChannelSnapshot], float | None]]] = {
     "newest_seen_age_seconds": (
         "Age of the newest frame that the model has seen.",
         lambda shot: shot.newest_seen_age_s,
     ),
-    "fps_in": ("Pictures per second from the source.", lambda shot: shot.fps_in),
-    "fps_wanted": ("Frames per second wanted for the model.", lambda shot: shot.fps_wanted),
-    "fps_used": ("Frames per second that the model has seen.", lambda shot: shot.fps_used),
-    "rate_factor": ("Fraction of fps_wanted that is left under overload.", lambda shot: shot.rate_factor),
-    "tokens_per_frame": ("Visual tokens per frame, on average.", lambda shot: shot.tokens_per_frame),
-    "cache_bytes": ("Memory of the session's KV cache.", lambda shot: shot.cache.num_bytes),
-    "questions_waiting": ("Questions that wait to be answered.", lambda shot: shot.num_waiting),
+    "fps_in": ("Pictures per second from the source.", lambda shot: shot.rates.fps_in),
+    "fps_wanted": ("Frames per second wanted for the model.", lambda shot: shot.rates.fps_wanted),
+    "fps_used": ("Frames per second that the model has seen.", lambda shot: shot.rates.fps_used),
+    "rate_factor": ("Fraction of fps_wanted that is left under overload.", lambda shot: shot.rates.factor),
+    "tokens_per_frame": ("Visual tokens per frame, on average.", lambda shot: shot.memory.tokens_per_frame),
+    "cache_bytes": ("Memory of the session's KV cache.", lambda shot: shot.memory.cache.num_bytes),
+    "questions_waiting": ("Questions that wait to be answered.", lambda shot: shot.counts.num_waiting),
     "up": ("1 if the model sees the camera, else 0.", lambda shot: float(shot.health != "down")),
 }
 
@@ -114,7 +114,7 @@ class _Facts(Collector):
             for stage in ("capture", "queue", "vision", "prefill", "decode"):
                 delays.add_metric([shot.name, stage], getattr(shot.delays_ms, stage))
             for kind in ("pinned", "text", "vision", "capacity"):
-                tokens.add_metric([shot.name, kind], getattr(shot.cache, kind))
+                tokens.add_metric([shot.name, kind], getattr(shot.memory.cache, kind))
         yield from (states, delays, tokens)
 
     def _of_all(self) -> Iterator[Metric]:

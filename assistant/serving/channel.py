@@ -18,6 +18,7 @@ from assistant.serving.channel_types import ChannelConfig, ChannelSnapshot
 from assistant.serving.config_changes import BY_SESSION, WITHOUT_OPENING
 from assistant.serving.player import OpenSource
 from assistant.serving.served_channel import ServedChannel
+from assistant.serving.snapshot import Circumstances
 from assistant.stream.question_queue import PendingQuestion
 from models.session.steps import StepGenerator, Steps, as_steps
 from streaming.clock import Clock, SystemClock
@@ -240,11 +241,8 @@ class Channel:
     def snapshot(self) -> ChannelSnapshot:
         """Its state, rates, counts and memory now."""
         served = self.served
-        return served.snapshots.build(
-            self.config,
-            self._player,
-            served.worker,
-            host_state=self._host.state,
+        now = Circumstances(
+            model_state=self._host.state,
             failure=self.failure,
             has_left=served.has_left,
             fps_wanted=self._changes.stream_fps,
@@ -253,6 +251,7 @@ class Channel:
             num_unstored=served.bus.num_unstored,
             num_listener_faults=served.listeners.num_faults,
         )
+        return served.snapshots.build(self.config, self._player, served.worker, now)
 
     def _check_watched(self) -> None:
         if self.served.has_left:

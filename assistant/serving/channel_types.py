@@ -108,37 +108,42 @@ class CacheUse:
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelSnapshot:
-    """One moment of a channel."""
+class SourceFacts:
+    """The source of a channel, and how it is played."""
 
     name: str
-    source: str
-    """The source's display name, redacted."""
+    """Its display name, redacted."""
     is_live: bool | None
     """None before it was opened."""
-    state: ChannelState
-    state_reason: str
-    health: Health
-    newest_seen_age_s: float | None
-    """How long ago the newest frame that the model has seen was captured; None where it has seen none."""
-    media_s: float
-    """Media time of that frame."""
     duration_s: float | None
     """Recordings: their length by the header."""
     width_px: int
     height_px: int
     is_paused: bool
     speed: float | None
-    talkative: float
-    instruct: str | None
+    """Recordings: media seconds a second; None for as fast as they are used."""
+    num_reconnects: int
+    num_viewers: int
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRates:
+    """Frames a second."""
+
     fps_in: float
     """Pictures a second that the source gives, measured over ten seconds."""
     fps_wanted: float
     """For the model, as asked for."""
     fps_used: float
     """Frames a second that the model has seen, measured over ten seconds."""
-    rate_factor: float
-    """What the governor leaves of `fps_wanted`."""
+    factor: float
+    """Share of `fps_wanted` that overload leaves."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamCounts:
+    """Counts since the channel was started."""
+
     num_read: int
     num_sampled: int
     num_used: int
@@ -151,28 +156,59 @@ class ChannelSnapshot:
     """Questions that wait for their turn."""
     num_faults: int
     """Steps of the model that went wrong."""
-    num_reconnects: int
-    num_viewers: int
     num_unstored: int
     """Events that a sink did not take."""
     num_listener_faults: int
-    """Times that somebody who listens or looks raised; no fault of the model."""
+    """Times that a subscriber or a viewer raised; no fault of the model."""
+    num_decisions: int
+    """Frames that were decided about: `decisions(since)` counts so."""
+    num_events: int
+    """Events so far: `events(since)` counts so."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """The session's memory, and what pruning saves of it."""
+
+    cache: CacheUse
     evictions: int
     rebases: int
     tokens_per_frame: float
     """Visual tokens a sampled frame, on average."""
     tokens_unpruned: int
-    """What each would have without pruning."""
-    delays_ms: FrameDelays
-    cache: CacheUse
+    """Visual tokens that each would have without pruning."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenCells:
+    """The grid of the last frame that the model saw; no rows and columns before there was one."""
+
     rows: int
     cols: int
     kept: np.ndarray | None
-    """Bool `[rows * cols]`: cells of the last frame that became tokens."""
+    """Bool `[rows * cols]`: cells that became tokens."""
     refreshed: np.ndarray | None
     """Bool `[rows * cols]`: those of them that had not changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSnapshot:
+    """One moment of a channel."""
+
+    name: str
+    state: ChannelState
+    state_reason: str
+    health: Health
+    newest_seen_age_s: float | None
+    """How long ago the newest frame that the model has seen was captured; None where it has seen none."""
+    media_s: float
+    """Media time of that frame."""
+    talkative: float
+    instruct: str | None
+    source: SourceFacts
+    rates: FrameRates
+    counts: StreamCounts
+    memory: MemoryUse
+    view: SeenCells
+    delays_ms: FrameDelays
     last_comment: StreamEvent | None
-    num_decisions: int
-    """How many frames were decided about: `decisions(since)` counts so."""
-    num_events: int
-    """How many events there were: `events(since)` counts so."""

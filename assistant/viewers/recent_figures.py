@@ -43,14 +43,14 @@ class RecentFigures:
         """Add a sample, unless the last one is less than a second old."""
         if self._samples and at_s - self._samples[-1].at_s < 0.95:
             return
-        delays, cache = seen.delays_ms, seen.cache
+        delays, cache = seen.delays_ms, seen.memory.cache
         self._samples.append(
             SecondOfFigures(
                 at_s,
-                seen.fps_in,
-                seen.fps_used,
-                seen.num_empty,
-                seen.num_dropped,
+                seen.rates.fps_in,
+                seen.rates.fps_used,
+                seen.counts.num_empty,
+                seen.counts.num_dropped,
                 tuple(getattr(delays, stage) for stage in STAGES),
                 (cache.pinned, cache.text, cache.vision),
             )

@@ -12,20 +12,39 @@ import numpy as np
 
 from assistant.events import Answer, Comment, StreamEvent
 from assistant.evidence import EvidenceFrame
-from assistant.serving.channel_types import CacheUse, ChannelSnapshot, ChannelState, FrameDelays
+from assistant.serving.channel_types import (
+    CacheUse,
+    ChannelSnapshot,
+    ChannelState,
+    FrameDelays,
+    FrameRates,
+    MemoryUse,
+    SeenCells,
+    SourceFacts,
+    StreamCounts,
+)
 from assistant.stream.speaking import Decision, Reason
 from streaming.types import Frame
 
 STILL = ChannelSnapshot(
-    name="scene", source="synthetic:3", is_live=False, state=ChannelState.REPLAY, state_reason="", health="ok",
-    newest_seen_age_s=0.2, media_s=12.5, duration_s=60.0, width_px=448, height_px=280, is_paused=False, speed=1.0,
-    talkative=0.0, instruct=None, fps_in=25.0, fps_wanted=2.0, fps_used=2.0, rate_factor=1.0, num_read=300,
-    num_sampled=25, num_used=20, num_empty=5, num_dropped=0, num_damaged=0, num_comments=0, num_answers=0,
-    num_waiting=0, num_faults=0, num_reconnects=0, num_viewers=0, num_unstored=0, num_listener_faults=0, evictions=0,
-    rebases=0, tokens_per_frame=4.0, tokens_unpruned=28, delays_ms=FrameDelays(1.0, 2.0, 15.0, 12.0, 40.0),
-    cache=CacheUse(20, 30, 400, 2800, 1 << 20), rows=2, cols=4,
-    kept=np.array([1, 0, 0, 0, 0, 0, 0, 1], bool), refreshed=np.array([0, 0, 0, 0, 0, 0, 0, 1], bool),
-    last_comment=None, num_decisions=0, num_events=0,
+    name="scene", state=ChannelState.REPLAY, state_reason="", health="ok", newest_seen_age_s=0.2, media_s=12.5,
+    talkative=0.0, instruct=None,
+    source=SourceFacts(
+        name="synthetic:3", is_live=False, duration_s=60.0, width_px=448, height_px=280, is_paused=False, speed=1.0,
+        num_reconnects=0, num_viewers=0,
+    ),
+    rates=FrameRates(fps_in=25.0, fps_wanted=2.0, fps_used=2.0, factor=1.0),
+    counts=StreamCounts(
+        num_read=300, num_sampled=25, num_used=20, num_empty=5, num_dropped=0, num_damaged=0, num_comments=0,
+        num_answers=0, num_waiting=0, num_faults=0, num_unstored=0, num_listener_faults=0, num_decisions=0,
+        num_events=0,
+    ),
+    memory=MemoryUse(CacheUse(20, 30, 400, 2800, 1 << 20), 0, 0, tokens_per_frame=4.0, tokens_unpruned=28),
+    view=SeenCells(
+        rows=2, cols=4, kept=np.array([1, 0, 0, 0, 0, 0, 0, 1], bool),
+        refreshed=np.array([0, 0, 0, 0, 0, 0, 0, 1], bool),
+    ),
+    delays_ms=FrameDelays(1.0, 2.0, 15.0, 12.0, 40.0), last_comment=None,
 )  # fmt: skip
 
 
@@ -74,10 +93,10 @@ class FakeStream:
         return True
 
     def pause(self) -> None:
-        self.shown = replace(self.shown, is_paused=True)
+        self.shown = replace(self.shown, source=replace(self.shown.source, is_paused=True))
 
     def resume(self) -> None:
-        self.shown = replace(self.shown, is_paused=False)
+        self.shown = replace(self.shown, source=replace(self.shown.source, is_paused=False))
 
     def seek(self, media_s: float) -> None:
         self.calls.append(f"seek {media_s:g}")
@@ -118,7 +137,7 @@ class FakeStream:
         return lambda: self.viewers.remove(viewer)
 
     def snapshot(self) -> ChannelSnapshot:
-        return replace(self.shown, num_decisions=len(self.curve))
+        return replace(self.shown, counts=replace(self.shown.counts, num_decisions=len(self.curve)))
 
     def decisions(self, since: int = 0) -> tuple[int, list[Decision]]:
         return len(self.curve), self.curve[since:]

@@ -59,7 +59,7 @@ def test_settings_are_kept_for_the_next_stream_and_act_on_this_one() -> None:
     office.backend.instruct(viewer, None)
     office.backend.pause(viewer, paused=True)
     assert office.streams[0].calls == ["start", "talkative -1", "instruct None"]
-    assert office.streams[0].snapshot().is_paused
+    assert office.streams[0].snapshot().source.is_paused
 
 
 def test_an_instruction_that_the_stream_refuses_is_said_where_it_was_typed_and_not_kept() -> None:

@@ -118,7 +118,7 @@ def config(**cameras: Mapping[str, object]) -> AppConfig:
 
 def test_a_new_configuration_keeps_those_that_stay(stage: Stage, clip: str) -> None:
     def seen(name: str) -> int:
-        return stage.cameras.stream(name).snapshot().num_sampled
+        return stage.cameras.stream(name).snapshot().counts.num_sampled
 
     door, yard = {"url": clip}, {"url": clip, "fps": 5}
     assert stage.cameras.load(config(door=door, yard=yard)).added == ("door", "yard")
@@ -143,12 +143,12 @@ def test_what_is_read_at_the_start_alone_waits_for_the_next_start(stage: Stage, 
         return _while_turning(stage.host, lambda: stage.cameras.load(wanted))
 
     assert load({}, {}, "door").restart_needed == ()
-    turn_until(stage.host, lambda: stage.cameras.stream("door").snapshot().num_sampled > 0)
+    turn_until(stage.host, lambda: stage.cameras.stream("door").snapshot().counts.num_sampled > 0)
     model: dict[str, object] = {"pruning": "none", "system": "You are a guard.", "stream": {"max_cells": 64}}
     reloaded = load(model, {"keep_clips_s": 5, "max_age_days": 1}, "door", "yard")
     assert reloaded.restart_needed == ("model.pruning", "model.system", "model.stream", "timeline.keep_clips_s")
     assert (reloaded.added, reloaded.changed, reloaded.refused) == (("yard",), (), ())
-    turn_until(stage.host, lambda: stage.cameras.stream("yard").snapshot().num_sampled > 0)
+    turn_until(stage.host, lambda: stage.cameras.stream("yard").snapshot().counts.num_sampled > 0)
     assert [opened["pruning"] for opened in stage.engine.opened] == ["live", "live"], "all cameras are watched alike"
     _, facts = health(stage.host, stage.cameras, stage.timeline)
     assert facts["restart_needed"] == list(reloaded.restart_needed)
@@ -212,7 +212,7 @@ def test_an_error_of_the_device_is_not_healthy_for_ever(stage: Stage, clip: str)
 
     stage.cameras.load(config(door={"url": clip}))
     door = stage.cameras.stream("door")
-    turn_until(stage.host, lambda: door.snapshot().num_sampled > 0)
+    turn_until(stage.host, lambda: door.snapshot().counts.num_sampled > 0)
     stage.engine.failing.append(RuntimeError("CUDA error: misaligned address"))
     broken = pytest.raises(ModelBroken, turn_until, stage.host, lambda: False).value
     stage.host._end(ModelState.FAILED, broken)  # as its thread does
@@ -226,7 +226,7 @@ def test_cards_show_masks_and_zones_in_parts_of_the_picture(stage: Stage, clip: 
     masks, zones = [{"rectangle": [0, 0, 0.5, 0.5]}], {"left": {"rectangle": [0, 0, 32, 48], "units": "pixels"}}
     stage.cameras.load(config(door={"url": clip, "masks": masks, "zones": zones}))
     door = stage.cameras.stream("door")
-    turn_until(stage.host, lambda: door.snapshot().num_sampled > 0)
+    turn_until(stage.host, lambda: door.snapshot().counts.num_sampled > 0)
     (card,) = stage.cameras.cards()
     assert [(region.kind, region.name) for region in card.regions] == [("mask", ""), ("zone", "left")]
     assert card.regions[1].points[2] == (0.5, 1.0)
@@ -238,7 +238,7 @@ def test_what_a_viewer_draws_acts_beside_the_configuration_until_that_is_read_an
     stage.cameras.load(config(door={"url": clip, "zones": zones}))
     door, shown = stage.cameras.stream("door"), list[Frame]()
     door.add_viewer(shown.append)
-    turn_until(stage.host, lambda: door.snapshot().num_sampled > 2)
+    turn_until(stage.host, lambda: door.snapshot().counts.num_sampled > 2)
     seen_s = door.snapshot().media_s
     top = Region("mask", "", ((0.0, 0.0), (1.0, 0.0), (1.0, 0.5), (0.0, 0.5)))
     stage.cameras.draw("door", [top, Region("zone", "gate", ((0.5, 0.0), (1.0, 0.0), (1.0, 1.0)))])

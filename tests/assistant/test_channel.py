@@ -57,11 +57,11 @@ class Stage:
     def push(self, number: int) -> None:
         """One frame a second, each seen before the next comes."""
         for _ in range(number):
-            before = self.shot.num_sampled
+            before = self.shot.counts.num_sampled
             self.clock.advance(1.0)
             picture = np.full((8, 8, 3), before % 256, np.uint8)
             self.until(lambda picture=picture: self.channel.push(picture))  # its source opens in a thread of its own
-            self.until(lambda before=before: self.shot.num_sampled > before)
+            self.until(lambda before=before: self.shot.counts.num_sampled > before)
         while self.host.turn():
             pass
 
@@ -104,9 +104,16 @@ def test_what_is_pushed_is_seen_said_stored_and_then_told(stages: Any) -> None:
     assert [event for event, _ in told] == stage.sink.events
     assert all(stored == place for place, (_, stored) in enumerate(told, start=1))
     shot = stage.shot
-    assert (shot.state, shot.health, shot.last_comment, shot.num_sampled) == (ChannelState.LIVE, "ok", comment, 2)
+    assert (shot.state, shot.health, shot.last_comment, shot.counts.num_sampled) == (
+        ChannelState.LIVE,
+        "ok",
+        comment,
+        2,
+    )
     assert shot.newest_seen_age_s is not None and shot.newest_seen_age_s < 1
-    assert (shot.rows, shot.cols) == (2, 5) and shot.kept is not None and shot.tokens_unpruned == 10
+    assert (
+        (shot.view.rows, shot.view.cols) == (2, 5) and shot.view.kept is not None and shot.memory.tokens_unpruned == 10
+    )
     assert len(stage.channel.evidence(comment)) == 2
 
 
@@ -120,7 +127,7 @@ def test_events_and_decisions_are_read_from_where_one_left_off(stages: Any) -> N
     stage.push(1)
     assert stage.channel.decisions(place)[0] == 3 and len(stage.channel.decisions(place)[1]) == 1
     stage.channel.pause()
-    stage.until(lambda: stage.shot.num_events > at)
+    stage.until(lambda: stage.shot.counts.num_events > at)
     assert [event.text for event in stage.channel.events(at)[1]] == ["paused"]
 
 
@@ -255,7 +262,7 @@ def test_a_question_the_model_refuses_is_told_to_who_asked(stages: Any) -> None:
     assert isinstance(asked.future.exception(0), SessionError)
     assert stage.sink.statuses()[-1].kind is StatusKind.UNASKED
     stage.push(1)
-    assert stage.shot.num_faults == 0
+    assert stage.shot.counts.num_faults == 0
 
 
 def test_a_paused_camera_is_seen_by_people_alone_and_the_model_is_told(stages: Any) -> None:
@@ -271,7 +278,7 @@ def test_a_paused_camera_is_seen_by_people_alone_and_the_model_is_told(stages: A
         stage.clock.advance(1.0)
         stage.channel.push(np.zeros((8, 8, 3), np.uint8))
         stage.until(lambda number=number: len(seen) > number)
-    assert stage.shot.num_sampled == 1
+    assert stage.shot.counts.num_sampled == 1
     leave()
     stage.channel.resume()
     stage.push(1)
@@ -305,7 +312,7 @@ def test_a_step_that_raises_is_told_and_the_memory_is_given_up_after_three(stage
         stage.engine.failing.append(MemoryError("no room"))
         stage.clock.advance(1.0)
         stage.channel.push(np.zeros((8, 8, 3), np.uint8))
-        stage.until(lambda number=number: stage.shot.num_faults == number)
+        stage.until(lambda number=number: stage.shot.counts.num_faults == number)
         assert stage.shot.health != "ok"
         stage.clock.advance(60)
     texts = [status.text for status in stage.sink.statuses() if status.kind is StatusKind.FAULT]
@@ -321,7 +328,7 @@ def test_a_fault_is_followed_by_a_pause(stages: Any) -> None:
     stage.engine.failing.append(MemoryError("no room"))
     stage.clock.advance(1.0)
     stage.channel.push(np.zeros((8, 8, 3), np.uint8))
-    stage.until(lambda: stage.shot.num_faults == 1)
+    stage.until(lambda: stage.shot.counts.num_faults == 1)
     future: Future[None] = stage.channel.forget()
     for _ in range(50):
         stage.host.turn()
@@ -379,12 +386,16 @@ def test_a_recording_is_seen_whole_and_ends(stages: Any, clip: str) -> None:
     stage.channel.start()
     stage.until(lambda: stage.shot.state is ChannelState.ENDED)
     shot = stage.shot
-    assert (shot.num_read, shot.num_dropped, shot.health) == (60, 0, "ok") and shot.num_sampled == 12
-    assert stage.kinds()[-1] == "ended" and shot.is_live is False
+    assert (shot.counts.num_read, shot.counts.num_dropped, shot.health) == (
+        60,
+        0,
+        "ok",
+    ) and shot.counts.num_sampled == 12
+    assert stage.kinds()[-1] == "ended" and shot.source.is_live is False
     asked = stage.channel.ask("What was there?")
     stage.until(lambda: asked.done)
     stage.channel.seek(1.6)
-    stage.until(lambda: stage.shot.num_sampled == 14)
+    stage.until(lambda: stage.shot.counts.num_sampled == 14)
     assert stage.shot.media_s == pytest.approx(1.8)
     with pytest.raises(ConfigError, match="goes from 0 to 2"):
         stage.channel.seek(99)
@@ -396,7 +407,7 @@ def test_what_became_of_an_opening_is_not_taken_for_the_next_ones(
 ) -> None:
     stage = stages(ChannelConfig("clip", clip, fps=5, speed=None))
     stage.channel.start()
-    stage.until(lambda: stage.shot.num_sampled >= 2)
+    stage.until(lambda: stage.shot.counts.num_sampled >= 2)
     get, is_drained = Player.get, vars(Player)["is_drained"].fget
     sought: list[float] = []
 
@@ -419,8 +430,8 @@ def test_what_became_of_an_opening_is_not_taken_for_the_next_ones(
         monkeypatch.setattr(Player, "is_drained", property(lambda player: seek() or is_drained(player)))
     stage.host.turn()
     assert sought and stage.shot.state not in (ChannelState.FAILED, ChannelState.ENDED)
-    before = stage.shot.num_sampled
-    stage.until(lambda: stage.shot.num_sampled > before)
+    before = stage.shot.counts.num_sampled
+    stage.until(lambda: stage.shot.counts.num_sampled > before)
     assert "broken" not in stage.kinds()
 
 
@@ -429,14 +440,14 @@ def test_a_recording_sought_while_paused_shows_one_frame(stages: Any, clip: str)
     seen: list[float] = []
     stage.channel.add_viewer(lambda frame: seen.append(frame.pts_s))
     stage.channel.start()
-    stage.until(lambda: stage.shot.num_sampled >= 2)
+    stage.until(lambda: stage.shot.counts.num_sampled >= 2)
     stage.channel.pause()
-    before = stage.shot.num_sampled
+    before = stage.shot.counts.num_sampled
     stage.channel.seek(1.0)
-    stage.until(lambda: stage.shot.num_sampled > before)
+    stage.until(lambda: stage.shot.counts.num_sampled > before)
     for _ in range(20):
         stage.host.turn()
-    assert stage.shot.num_sampled == before + 1 and seen[-1] == pytest.approx(1.0)
+    assert stage.shot.counts.num_sampled == before + 1 and seen[-1] == pytest.approx(1.0)
     stage.channel.resume()
     stage.until(lambda: stage.shot.state is ChannelState.ENDED)
     assert stage.shot.media_s == pytest.approx(59 / 25)
@@ -459,7 +470,7 @@ def test_overload_takes_frames_from_live_streams_and_says_so(stages: Any) -> Non
     stage.channel.start()
     stage.push(1)
     stage.channel.served.set_rate(RateChange(0.5, "too much to do"))
-    assert stage.shot.rate_factor == 0.5 and stage.shot.health == "degraded"
+    assert stage.shot.rates.factor == 0.5 and stage.shot.health == "degraded"
     (status,) = [status for status in stage.sink.statuses() if status.kind is StatusKind.RATE]
     assert status.details == {"factor": 0.5, "fps": 1.0} and "1 of 2 frames a second" in status.text
 
@@ -492,12 +503,12 @@ def test_another_rate_keeps_the_memory_too(stages: Any) -> None:
         stage.until(lambda: stage.kinds().count("rate") > told)
         return stage.sink.statuses()[-1].text
 
-    assert set_fps(5) == "5 frames a second are wanted now" and stage.shot.fps_wanted == 5
+    assert set_fps(5) == "5 frames a second are wanted now" and stage.shot.rates.fps_wanted == 5
     refused = set_fps(20)
     assert refused == "5 frames a second stay: fps 20: at most 10 here; lower fps"
-    assert stage.shot.fps_wanted == 5 and stage.channel.config.fps == 5
+    assert stage.shot.rates.fps_wanted == 5 and stage.channel.config.fps == 5
     set_fps(None)
-    assert stage.shot.fps_wanted == stage.engine.stream.fps, "without a rate of its own it has the checkpoint's"
+    assert stage.shot.rates.fps_wanted == stage.engine.stream.fps, "without a rate of its own it has the checkpoint's"
     assert len(stage.engine.opened) == 1 and stage.kinds().count("opened") == 1
 
 
@@ -520,7 +531,7 @@ def test_a_sink_that_fails_is_counted_and_stops_nobody(stages: Any) -> None:
     stage.channel.subscribe(lambda event: 1 / 0)
     stage.channel.start()
     stage.push(1)
-    assert stage.shot.num_unstored == len(stage.sink.events) > 0
+    assert stage.shot.counts.num_unstored == len(stage.sink.events) > 0
 
 
 def test_listeners_that_raise_are_counted_as_themselves_and_cost_no_memory(stages: Any) -> None:
@@ -539,8 +550,8 @@ def test_listeners_that_raise_are_counted_as_themselves_and_cost_no_memory(stage
         assert asked.future.result(0).text == "A red ball.", "the answer is there, though nobody heard its words"
     stage.push(1)
     assert "fault" not in stage.kinds() and len(stage.engine.opened) == 1
-    assert stage.shot.num_faults == 0 and stage.shot.health == "ok"
-    assert stage.shot.num_listener_faults == 4 * 3 + 2 * 3, "each word; each frame for the keeper and the viewer"
+    assert stage.shot.counts.num_faults == 0 and stage.shot.health == "ok"
+    assert stage.shot.counts.num_listener_faults == 4 * 3 + 2 * 3, "each word; each frame for the keeper and the viewer"
 
 
 def test_a_timeline_that_cannot_be_looked_up_in_leaves_the_question_to_the_model(stages: Any) -> None:
@@ -555,7 +566,7 @@ def test_a_timeline_that_cannot_be_looked_up_in_leaves_the_question_to_the_model
     stage.push(1)
     asked = stage.channel.ask("What was there yesterday?")
     stage.until(lambda: asked.done)
-    assert asked.future.result(0).text == "Yes." and stage.shot.num_faults == 0
+    assert asked.future.result(0).text == "Yes." and stage.shot.counts.num_faults == 0
     assert "torn" in next(status.text for status in stage.sink.statuses() if status.kind is StatusKind.STORE)
 
 
@@ -578,7 +589,7 @@ def test_the_embedded_model_watches_a_scene_on_threads_of_its_own(stages: Any) -
     told = host.describe()
     # With what questions and their pictures come to: the windows alone are 2,800 tokens.
     assert told.embedded and 0 < host.reserved_bytes <= len(channels) * 8704 * told.bytes_per_token
-    assert channels[1].snapshot().cache.vision > 0
+    assert channels[1].snapshot().memory.cache.vision > 0
     assert all(channel.stop() for channel in channels) and host.stop()
 
 

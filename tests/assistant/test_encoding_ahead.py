@@ -33,10 +33,10 @@ def watched() -> Iterator[Stage]:
 
 def see_one(stage: Stage) -> None:
     """Push a frame and give turns until it was seen, and no longer."""
-    before = stage.shot.num_sampled
+    before = stage.shot.counts.num_sampled
     stage.clock.advance(1.0)
     assert stage.channel.push(np.full((8, 8, 3), before, np.uint8))
-    stage.until(lambda: stage.shot.num_sampled > before)
+    stage.until(lambda: stage.shot.counts.num_sampled > before)
 
 
 def calls(stage: Stage) -> list[str]:
@@ -93,7 +93,7 @@ def test_pictures_that_are_refused_are_told_to_who_asked_and_to_nobody_else(
     watched.until(lambda: asked.done)
     assert isinstance(asked.future.exception(0), SessionError)
     see_one(watched)
-    assert watched.shot.num_faults == 0
+    assert watched.shot.counts.num_faults == 0
 
 
 def test_answering_is_no_overload() -> None:

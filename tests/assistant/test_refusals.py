@@ -58,11 +58,11 @@ def test_a_refused_instruction_is_said_and_the_one_before_stays_in_every_memory(
         stage.engine.failing.append(MemoryError("no room"))
         stage.clock.advance(60.0)
         stage.channel.push(np.zeros((8, 8, 3), np.uint8))
-        stage.until(lambda number=number: stage.shot.num_faults == number + 1)
+        stage.until(lambda number=number: stage.shot.counts.num_faults == number + 1)
     stage.clock.advance(60.0)
     stage.push(1)
     assert [opened["instruction"] for opened in stage.engine.opened] == ["Only balls.", "Only balls."]
-    assert stage.shot.num_sampled == 2, "a fresh memory is not blinded by what was refused"
+    assert stage.shot.counts.num_sampled == 2, "a fresh memory is not blinded by what was refused"
 
 
 def test_what_is_ordered_before_the_session_is_there_is_checked_once_it_is(stages: Any) -> None:
@@ -88,7 +88,7 @@ def test_a_new_configuration_is_in_force_but_for_what_the_session_refuses(stages
     assert stage.channel.config == replace(wanted, fps=2, instruct=None) and len(refusals(stage)) == 1
     assert any("2 frames a second stay: fps 20" in status.text for status in stage.sink.statuses())
     stage.push(1)
-    assert stage.shot.num_faults == 0
+    assert stage.shot.counts.num_faults == 0
 
 
 @pytest.mark.parametrize("change", [{"masks": (OUTSIDE,)}, {"zones": (("yard", OUTSIDE),)}, {"spec": "nowhere://a"}])
@@ -133,7 +133,7 @@ def test_one_camera_that_refuses_its_new_configuration_keeps_the_others_from_not
 
     cameras.load(config({}, {}, {}))
     channels = [cameras.stream(name) for name in ("door", "yard", "gate")]
-    turn_until(host, lambda: all(channel.snapshot().num_sampled for channel in channels))
+    turn_until(host, lambda: all(channel.snapshot().counts.num_sampled for channel in channels))
     outside = {"masks": [{"polygon": [[900, 900], [950, 900], [950, 950]], "units": "pixels"}]}
     done = cameras.load(config(outside, {"instruct": LONG}, {"talkative": 2.0}))
     assert done.changed == ("yard", "gate") and len(done.refused) == 1 and "outside the picture" in done.refused[0]
@@ -159,15 +159,15 @@ def test_a_source_that_the_model_refuses_has_failed_with_the_reason_and_is_not_t
     waiting = stage.channel.ask("What is there?")
     stage.until(lambda: stage.channel.push(np.zeros((8, 8, 3), np.uint8)))
     stage.until(lambda: stage.shot.state is ChannelState.FAILED)
-    assert stage.shot.state_reason == str(error) and stage.shot.num_faults == 0 and stage.shot.health == "down"
+    assert stage.shot.state_reason == str(error) and stage.shot.counts.num_faults == 0 and stage.shot.health == "down"
     assert [status.text for status in stage.sink.statuses() if status.kind is StatusKind.BROKEN] == [str(error)]
     for asked in (waiting, stage.channel.ask("And now?")):
         assert str(error) in str(asked.future.exception(0)) and isinstance(asked.future.exception(0), Unanswered)
     assert stage.host.streams == (other,) and other.failure is None
-    num_events = stage.shot.num_events
+    num_events = stage.shot.counts.num_events
     stage.clock.advance(3600.0)
     stage.host.turn()
-    assert stage.shot.num_events == num_events and len(stage.engine.opened) == 1
+    assert stage.shot.counts.num_events == num_events and len(stage.engine.opened) == 1
     for late in (lambda: stage.channel.seek(0.0), lambda: stage.channel.reconfigure(PUSHED)):
         with pytest.raises(AssistantError, match="watched no more"):
             late()
@@ -191,7 +191,7 @@ def test_a_planned_question_that_is_refused_ends_itself_alone(stages: Any) -> No
     stage = stages(replace(PUSHED, questions=(Question(1.0, "A very long one"),)), Strict())
     stage.channel.start()
     stage.push(3)
-    assert stage.shot.num_faults == 0 and stage.kinds().count("unasked") == 1
+    assert stage.shot.counts.num_faults == 0 and stage.kinds().count("unasked") == 1
 
 
 def test_a_question_about_a_recording_without_a_picture_is_told_so(stages: Any, tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_what_a_released_checkpoint_refuses_fails_its_camera_with_the_remedy(
         return channel.snapshot().state is ChannelState.FAILED
 
     turn_until(host, failed, 60.0)
-    assert reason in channel.snapshot().state_reason and channel.snapshot().num_faults == 0
+    assert reason in channel.snapshot().state_reason and channel.snapshot().counts.num_faults == 0
     assert host.streams == () and reason in str(channel.ask("What?").future.exception(0))
     channel.stop()
     host.stop()
@@ -294,7 +294,7 @@ def test_what_is_set_while_the_session_is_made_acts_on_it(opening: Any) -> None:
     opening.engine.meanwhile = set_all
     opening.until(lambda: len(futures) == 3 and all(future.done() for future in futures))
     assert opening.model.calls == ["instruct Only balls.", "expect 2", "instruct None", "forget"]
-    assert opening.shot.fps_wanted == 2 and opening.shot.talkative == 3.0
+    assert opening.shot.rates.fps_wanted == 2 and opening.shot.talkative == 3.0
     assert "rate" in opening.kinds() and "talkative" in opening.kinds()
 
 

@@ -53,7 +53,7 @@ class Door:
     def push(self, number: int) -> None:
         """One frame a second."""
         for _ in range(number):
-            before = self.channel.snapshot().num_sampled
+            before = self.channel.snapshot().counts.num_sampled
             self.clock.advance(1.0)
             assert self.channel.push(np.full((28, 28, 3), 20 * before % 256, np.uint8))
             turn_until(self.host, partial(self.has_seen_more_than, before))
@@ -61,7 +61,7 @@ class Door:
             pass
 
     def has_seen_more_than(self, number: int) -> bool:
-        return self.channel.snapshot().num_sampled > number
+        return self.channel.snapshot().counts.num_sampled > number
 
     def ask(self, question: str) -> Answer:
         asked: Future[Answer] = self.channel.ask(question).future
@@ -144,7 +144,7 @@ def test_a_stream_of_the_page_is_answered_from_its_own_timeline(page: tuple[Back
     backend, host = page
     viewer = backend.tabs.of("a")
     backend.watch(viewer, backend.sample("synthetic:3"))
-    turn_until(host, lambda: viewer.stream is not None and viewer.stream.snapshot().num_sampled > 0)
+    turn_until(host, lambda: viewer.stream is not None and viewer.stream.snapshot().counts.num_sampled > 0)
 
     def answer(question: str) -> Answer:
         _, asked = backend.ask(viewer, question)

@@ -49,7 +49,7 @@ def _killed(lab: Lab, codec: str) -> Measured:
     num_before, mark = _memory(lab)[0], door.mark
     server.kill()
     lost, took_s = door.wait_for(StatusKind.RECONNECTING, READ_S + SLACK_S, mark)
-    wait_until(lambda: door.now.num_reconnects >= 3, 10.0, "it is tried again and again")
+    wait_until(lambda: door.now.source.num_reconnects >= 3, 10.0, "it is tried again and again")
     server.start()
     return {"said_after_s": round(took_s, 2), **_back(lab, door, mark, 6.0 + SLACK_S, num_before)}
 
@@ -136,8 +136,8 @@ def camera_hangs_at_open(lab: Lab) -> Measured:
     url = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/live"
     door = lab.watch("door", url, open_timeout_s=1.0)
     _, took_s = door.wait_for(StatusKind.RECONNECTING, 1.0 + SLACK_S)
-    num_before, began_s = yard.now.num_sampled, time.monotonic()
-    wait_until(lambda: door.now.num_reconnects >= 3, 10.0, "it is tried again and again")
+    num_before, began_s = yard.now.counts.num_sampled, time.monotonic()
+    wait_until(lambda: door.now.source.num_reconnects >= 3, 10.0, "it is tried again and again")
     time.sleep(2.0)
     fps = yard.keeps_rate(num_before, time.monotonic() - began_s)
     stopping_s = time.monotonic()
@@ -186,11 +186,11 @@ def _in_weather(lab: Lab, codec: str, weather: Weather, seconds: float) -> tuple
     proxy = lab.proxy(server.port)
     door = lab.watch("door", proxy.url())
     door.wait_seen(4, 20.0)
-    num_before, mark = door.now.num_sampled, door.mark
+    num_before, mark = door.now.counts.num_sampled, door.mark
     proxy.weather = weather
     time.sleep(seconds)
     proxy.weather = Weather()
-    fps_bad = (door.now.num_sampled - num_before) / seconds
+    fps_bad = (door.now.counts.num_sampled - num_before) / seconds
     wait_until(lambda: door.now.state is ChannelState.LIVE, OPEN_S + 3.0, "it is live again")
     cleared_s = door.wait_seen(6, OPEN_S + 8.0)
     hold(len(lab.trouble.sessions) == 1, "its memory was given up")
@@ -259,7 +259,7 @@ def _delayed(lab: Lab, codec: str) -> Measured:
     door, measured = _in_weather(lab, codec, Weather(delay_s=0.4), 8.0)
     age_s = door.now.newest_seen_age_s
     hold(age_s is not None and age_s < 2.0, f"the newest frame seen is {age_s} s old")
-    least = 0.7 * door.now.fps_wanted * door.now.rate_factor
+    least = 0.7 * door.now.rates.fps_wanted * door.now.rates.factor
     hold(float(measured["fps_meanwhile"]) >= least, f"{measured['fps_meanwhile']} frames a second were seen meanwhile")
     hold(not measured["frames_lost_said"], f"{measured['frames_lost_said']} late frames were called lost")
     hold(not door.said(StatusKind.RECONNECTING), "a late camera was called lost")
@@ -321,15 +321,18 @@ def _resized(lab: Lab, codec: str) -> Measured:
     server = lab.camera("--codec", codec)
     door = lab.watch("door", server.url())
     door.wait_seen(4, 20.0)
-    mark, cells = door.mark, (door.now.rows, door.now.cols)
+    mark, cells = door.mark, (door.now.view.rows, door.now.view.cols)
     server.resize(176, 288)
     changed, took_s = door.wait_for(StatusKind.GRID_CHANGED, 5.0, mark)
     door.wait_seen(4, 10.0)
-    hold((door.now.width_px, door.now.height_px) == (176, 288), f"{door.now.width_px} x {door.now.height_px}")
-    hold((door.now.rows, door.now.cols) != cells, "the grid is the old one")
+    hold(
+        (door.now.source.width_px, door.now.source.height_px) == (176, 288),
+        f"{door.now.source.width_px} x {door.now.source.height_px}",
+    )
+    hold((door.now.view.rows, door.now.view.cols) != cells, "the grid is the old one")
     hold(len(lab.trouble.sessions) == 1, "its memory was given up")
     hold(not door.said(StatusKind.FAULT), "a step of the model failed")
-    return {"said_after_s": round(took_s, 2), "cells": f"{cells} -> {(door.now.rows, door.now.cols)}"}
+    return {"said_after_s": round(took_s, 2), "cells": f"{cells} -> {(door.now.view.rows, door.now.view.cols)}"}
 
 
 _SIZE = "said as a status event; watched on with another grid and the same memory; no reconnect is needed"

@@ -58,17 +58,17 @@ class AttentionTargets:
 
     def add(self, now: ChannelSnapshot, passed_s: float) -> None:
         """Add a sample; the wait of a frame is counted once."""
-        if self.last is not None and now.num_sampled > self.last.num_sampled:
+        if self.last is not None and now.counts.num_sampled > self.last.counts.num_sampled:
             self.waits_s.append(now.delays_ms.queue / 1000)
         if now.newest_seen_age_s is not None:
-            self.ages_s.append(now.newest_seen_age_s - 1 / (now.fps_wanted * now.rate_factor))
-        self.wanted += passed_s * now.fps_wanted * now.rate_factor
+            self.ages_s.append(now.newest_seen_age_s - 1 / (now.rates.fps_wanted * now.rates.factor))
+        self.wanted += passed_s * now.rates.fps_wanted * now.rates.factor
         self.first, self.last = self.first or now, now
 
     @property
     def seen(self) -> int:
         """Number of frames that the model saw."""
-        return self.last.num_sampled - self.first.num_sampled if self.first and self.last else 0
+        return self.last.counts.num_sampled - self.first.counts.num_sampled if self.first and self.last else 0
 
     def as_dict(self) -> dict[str, float | int]:
         """The measurements as values for JSON."""
@@ -80,9 +80,9 @@ class AttentionTargets:
             "wait_ms_p99": round(1000 * _quantile(self.waits_s, 0.99), 1),
             "wait_ms_most": round(1000 * max(self.waits_s, default=0.0), 1),
             "age_s_p99": round(_quantile(self.ages_s, 0.99), 2),
-            "dropped": self.last.num_dropped,
-            "reconnects": self.last.num_reconnects,
-            "faults": self.last.num_faults,
+            "dropped": self.last.counts.num_dropped,
+            "reconnects": self.last.source.num_reconnects,
+            "faults": self.last.counts.num_faults,
         }
 
 
@@ -125,7 +125,7 @@ def watch_four(minutes: float) -> dict[str, Any]:
             hanging.join(HANGS_S)
         said_s = _said_after(cameras[HANGING], hanging.hung_at_s)
         rates = _rates(cameras)
-        lost = lab.timeline.num_lost + sum(camera.now.num_unstored for camera in cameras.values())
+        lost = lab.timeline.num_lost + sum(camera.now.counts.num_unstored for camera in cameras.values())
     return _judge(minutes, looks, vitals, said_s, len(hanging.hung_at_s), rates, lost)
 
 
@@ -180,11 +180,13 @@ def _judge(
         "good_cameras_wait_little": all(_quantile(look.waits_s, 0.99) <= MOST_WAIT_S for look in good),
         "good_cameras_are_fresh": all(_quantile(look.ages_s, 0.99) <= MOST_AGE_S for look in good),
         "good_cameras_keep_their_rate": all(look.seen >= LEAST_SHARE * look.wanted for look in good),
-        "good_cameras_never_reconnect": all(look.last is not None and not look.last.num_reconnects for look in good),
+        "good_cameras_never_reconnect": all(
+            look.last is not None and not look.last.source.num_reconnects for look in good
+        ),
         # The end of the run may cut the last hang short.
         "hanging_is_said_in_time": len(in_time) >= num_hangs - 1 and num_hangs > 0,
         "rates_are_lowered_alike": len({tuple(factors) for factors in rates.values()}) == 1,
-        "no_step_failed": not any(look.last is None or look.last.num_faults for look in looks.values()),
+        "no_step_failed": not any(look.last is None or look.last.counts.num_faults for look in looks.values()),
         "no_event_lost": lost == 0,
         **flat_bounds(flat),
     }

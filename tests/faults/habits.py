@@ -36,7 +36,10 @@ def _late_key(lab: Lab, *, with_sets: bool) -> Measured:
     door.wait_seen(3, 25.0)
     hold(not door.said(StatusKind.RECONNECTING), "it was given up before its first key frame")
     hold(not door.said(StatusKind.DAMAGED), "what came before the first key frame was called damaged")
-    return {"seen_after_s": round(time.monotonic() - began_s, 2), "size": f"{door.now.width_px} x {door.now.height_px}"}
+    return {
+        "seen_after_s": round(time.monotonic() - began_s, 2),
+        "size": f"{door.now.source.width_px} x {door.now.source.height_px}",
+    }
 
 
 _LATE_KEY = "its first key frame is waited for, 30 s at most; nothing is called lost or damaged meanwhile"

@@ -115,14 +115,14 @@ class Watched:
 
     def wait_seen(self, num_frames: int, within_s: float) -> float:
         """Wait until the model has seen this many more frames."""
-        wanted = self.now.num_sampled + num_frames
+        wanted = self.now.counts.num_sampled + num_frames
         what = f"{self.channel.name}: {num_frames} more frames seen"
-        return wait_until(lambda: self.now.num_sampled >= wanted, within_s, what)
+        return wait_until(lambda: self.now.counts.num_sampled >= wanted, within_s, what)
 
     def keeps_rate(self, num_before: int, seconds: float, share: float = 0.7) -> float:
         """Frames per second since `num_before`; raises `Broken` below a fraction of the rate controller's rate."""
-        now, fps = self.now, (self.now.num_sampled - num_before) / seconds
-        wanted = share * now.fps_wanted * now.rate_factor
+        now, fps = self.now, (self.now.counts.num_sampled - num_before) / seconds
+        wanted = share * now.rates.fps_wanted * now.rates.factor
         hold(fps >= wanted, f"{self.channel.name} was seen {fps:.2f} times a second; {wanted:.2f} is the least")
         return fps
 

@@ -39,7 +39,7 @@ def step_raises(lab: Lab) -> Measured:
             num_raised += 1
             raise RuntimeError("out of memory: tried to allocate 2.00 GiB")
 
-    num_yard, began_s = yard.now.num_sampled, time.monotonic()
+    num_yard, began_s = yard.now.counts.num_sampled, time.monotonic()
     lab.trouble.before_pass = raise_once
     fault, took_s = door.wait_for(StatusKind.FAULT, 5.0)
     hold("out of memory" in fault.text, f"it was said as: {fault.text}")
@@ -63,7 +63,7 @@ def steps_keep_raising(lab: Lab) -> Measured:
         if cache is spoiled:
             raise RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx`")
 
-    num_yard, began_s = yard.now.num_sampled, time.monotonic()
+    num_yard, began_s = yard.now.counts.num_sampled, time.monotonic()
     lab.trouble.before_pass = spoil
     wait_until(lambda: len(door.said(StatusKind.FAULT)) >= 3, 15.0, "three faults are said")
     door.wait_seen(4, 10.0)
@@ -133,11 +133,11 @@ def step_hangs(lab: Lab) -> Measured:
     lab.trouble.before_pass = hang
     hung.wait(5.0)
     began_s = time.monotonic()
-    num_read = door.now.num_read
+    num_read = door.now.counts.num_read
     took_s = max(watched.wait_for(StatusKind.STALLED, 1.0 + 2.5)[1] for watched in (door, yard))
     hold(lab.host().state is ModelState.STALLED, f"the host's state is {lab.host().state}")
     time.sleep(max(0.0, 4.0 - (time.monotonic() - began_s)))
-    num_read = door.now.num_read - num_read
+    num_read = door.now.counts.num_read - num_read
     hold(num_read >= 50, f"{num_read} pictures were read in four seconds; the camera sent 80")
     release.set()
     wait_until(lambda: len(door.said(StatusKind.STALLED)) == 2, 5.0, "its end is said")

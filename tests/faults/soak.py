@@ -104,7 +104,7 @@ def watch_a_day(hours: float, limit_s: float, fps: float = 1.0, seed: int = 1) -
         stack.callback(channel.stop)
         stack.callback(lambda: setattr(camera, "is_over", True))
         series = _hours(hours, limit_s, clock, camera, channel, tally, folder)
-        unstored, lost = channel.snapshot().num_unstored, timeline.num_lost
+        unstored, lost = channel.snapshot().counts.num_unstored, timeline.num_lost
     return _summary(series, camera, tally, unstored + lost, clock.now_s())
 
 
@@ -133,11 +133,11 @@ def _hours(
             gaps=counts[StatusKind.GAP.value],
             faults=counts[StatusKind.FAULT.value] + counts[StatusKind.BROKEN.value],
             frames=camera.num_frames - num_frames,
-            used=seen.num_used - num_used,
+            used=seen.counts.num_used - num_used,
             timeline_mib=round(size / 2**20, 2),
             wall_s=round(time.monotonic() - hour_began_s, 1),
         )
-        num_frames, num_used, hour_began_s = camera.num_frames, seen.num_used, time.monotonic()
+        num_frames, num_used, hour_began_s = camera.num_frames, seen.counts.num_used, time.monotonic()
         series.append(hour)
         print(f"hour {len(series)}: {hour}", file=sys.stderr, flush=True)
     return series

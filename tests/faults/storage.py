@@ -53,14 +53,14 @@ def _try_full_disk(lab: Lab, fill: contextlib.AbstractContextManager[None]) -> M
     server = lab.camera()
     door = lab.watch("door", server.url())
     door.wait_seen(4, 20.0)
-    began_s, num_before = time.monotonic(), door.now.num_sampled
+    began_s, num_before = time.monotonic(), door.now.counts.num_sampled
     with fill:
         num_said = _flicker(door, 8)
         wait_until(lambda: bool(lab.timeline.trouble), 5.0, "the timeline knows that it cannot write")
         waiting = lab.timeline.num_waiting
         hold(waiting >= num_said - 2, f"{waiting} of {num_said} events wait")
         door.wait_seen(3, 5.0)
-        fps = (door.now.num_sampled - num_before) / (time.monotonic() - began_s)
+        fps = (door.now.counts.num_sampled - num_before) / (time.monotonic() - began_s)
     took_s = wait_until(lambda: not lab.timeline.num_waiting and not lab.timeline.trouble, 15.0, "all is written")
     num_shown = _hold_all_stored(lab, door, "door")
     hold(lab.timeline.num_lost == 0, f"{lab.timeline.num_lost} events were lost")
@@ -148,7 +148,7 @@ def database_locked(lab: Lab) -> Measured:
     database = lab.timeline.folder.database
     with subprocess.Popen([sys.executable, "-c", code, str(database)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        began_s, num_before = time.monotonic(), door.now.num_sampled
+        began_s, num_before = time.monotonic(), door.now.counts.num_sampled
         _flicker(door, 8)
         wait_until(lambda: bool(lab.timeline.trouble), 3.0, "the timeline knows that it cannot write")
         waiting = lab.timeline.num_waiting

@@ -89,10 +89,10 @@ def recording_without_length(lab: Lab) -> Measured:
         hold(len(server.requests) == 1, f"it was asked for {len(server.requests)} times")
     seen = door.now
     hold(not door.said(StatusKind.RECONNECTING), "its end was taken for a loss")
-    hold(seen.num_dropped == 0, f"{seen.num_dropped} pictures were dropped")
-    hold(seen.num_sampled == _NUM, f"{seen.num_sampled} of {_NUM} pictures were seen")
+    hold(seen.counts.num_dropped == 0, f"{seen.counts.num_dropped} pictures were dropped")
+    hold(seen.counts.num_sampled == _NUM, f"{seen.counts.num_sampled} of {_NUM} pictures were seen")
     hold(took_s >= (_NUM - 2) / _FPS, f"{_NUM / _FPS:.1f} s of it went by in {took_s:.1f} s")
-    return {"seen": seen.num_sampled, "took_s": round(took_s, 2)}
+    return {"seen": seen.counts.num_sampled, "took_s": round(took_s, 2)}
 
 
 @FAULTS.add("each is watched like any other camera, live, and never called lost", rtsp=False)

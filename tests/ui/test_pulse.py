@@ -40,7 +40,11 @@ def test_a_watched_stream_shows_its_state_its_age_and_its_cells() -> None:
     json.dumps(pulse, allow_nan=False)
     stream.pause()
     assert pulse_of(viewer, office.backend.model_news(), SentState())["state"] == "PAUSED"
-    stream.shown = replace(stream.shown, is_paused=False, is_live=True, state=ChannelState.RECONNECTING)
+    stream.shown = replace(
+        stream.shown,
+        source=replace(stream.shown.source, is_paused=False, is_live=True),
+        state=ChannelState.RECONNECTING,
+    )
     pulse = pulse_of(viewer, office.backend.model_news(), SentState())
     assert (pulse["state"], pulse["duration_s"]) == ("RECONNECTING", None)
 
