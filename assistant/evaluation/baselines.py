@@ -1,7 +1,7 @@
-"""What the assistant must beat: silence, a clock, a pixel counter, and its own model without a memory.
+"""Baselines that the assistant must beat: silence, a clock, a pixel counter, and its own model without a memory.
 
-Each floor is given what only the truth could tell it, the most frequent sentence and the best threshold, so that it is
-as high as such a thing can be. Runs on the engine's thread.
+Each baseline is given the most frequent true sentence and its best threshold, so it scores as high as it can.
+Runs on the engine's thread.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 
 @dataclass(frozen=True, slots=True)
 class BaselineScene:
-    """What the floors need of one scene."""
+    """The facts of one scene that the baselines need."""
 
     owed: tuple[Owed, ...]
     duration_s: float
@@ -68,7 +68,7 @@ def changed_shares(pictures: Pictures) -> tuple[tuple[float, float], ...]:
 def floor_scene(
     engine: Engine, scene: Scene, pictures: Pictures, fps: float, *, talkativeness: float, tries_model: bool
 ) -> BaselineScene:
-    """What the floors need of a scene. tries_model: watch it with the model that has no memory, too."""
+    """The facts of a scene for the baselines. tries_model: watch it with the model without a memory, too."""
     said: tuple[ScoredRemark, ...] | None = None
     if tries_model:
         watched = watch(
@@ -84,12 +84,12 @@ def floor_scene(
 
 @dataclass(slots=True)
 class Baselines:
-    """Gathers scenes and scores the floors over all of them."""
+    """Gathers scenes and scores the baselines over all of them."""
 
     scenes: list[BaselineScene] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """Scores by floor; the pixel counter with the threshold that is best for these scenes."""
+        """Scores by baseline; the pixel counter with the threshold that is best for these scenes."""
         frequent = _most_frequent(self.scenes)
         clock = [_spoken(scene, np.arange(EVERY_S, scene.duration_s, EVERY_S), frequent) for scene in self.scenes]
         by_share = {share: [_pixel_counter(scene, share, frequent) for scene in self.scenes] for share in _SHARES}
@@ -107,7 +107,7 @@ class Baselines:
 
 
 def _most_frequent(scenes: Sequence[BaselineScene]) -> Slots:
-    """The content that most of the owed remarks have."""
+    """The most frequent content of the owed remarks."""
     counts = Counter(tuple(sorted(event.slots.items())) for scene in scenes for event in scene.owed)
     return dict(counts.most_common(1)[0][0]) if counts else {}
 
@@ -155,5 +155,5 @@ class WithoutMemory:
         return (yield from self._session.see(frame, speak_above=speak_above))
 
     def __getattr__(self, name: str) -> Any:
-        """What else is asked of it is asked of the session that just saw those frames."""
+        """Pass all else on to the session that just saw those frames."""
         return getattr(self._session, name)

@@ -31,7 +31,7 @@ class NotTrained(AssistantError):
 
 
 def measure(engine: Engine) -> DecisionMass:
-    """What the checkpoint expects after the frames of the packaged clips. Raises `ConfigError` where there are none."""
+    """Probability of speaking and of going on after frames of the packaged clips. Raises `ConfigError`."""
     fps = engine.checkpoint.stream.fps
     masses = []
     for name in SAMPLES:
@@ -65,7 +65,7 @@ def calibrate(engine: Engine, seeds: Sequence[int], settings: SceneSettings) -> 
 
 
 def _rise(scores: Sequence[float], owed: Sequence[bool]) -> str:
-    """By how much the score is higher at events, in words. Raises `NotTrained` where it is not."""
+    """A sentence on how much higher the score is at events. Raises `NotTrained` where it is not higher."""
     at_events = [score for score, is_owed in zip(scores, owed, strict=True) if is_owed]
     in_quiet = [score for score, is_owed in zip(scores, owed, strict=True) if not is_owed]
     events, quiet = sum(at_events) / len(at_events), sum(in_quiet) / len(in_quiet)
@@ -76,13 +76,13 @@ def _rise(scores: Sequence[float], owed: Sequence[bool]) -> str:
 
 
 def write_calibration(folder: Path, platt: Platt, reason: str) -> None:
-    """Put a calibration into a checkpoint folder's stream settings: from now on it decides itself. reason: why."""
+    """Write a calibration into a checkpoint folder's stream settings, by which it decides to speak. reason: why."""
     scaled = {"platt_scale": round(platt.scale, 4), "platt_shift": round(platt.shift, 4)}
     _write_speaking(folder, decision="trained", decision_reason=reason, **scaled)
 
 
 def write_refusal(folder: Path, reason: str) -> None:
-    """Put into a checkpoint folder's stream settings that a simple rule decides when to speak, and why."""
+    """Write into a checkpoint folder's stream settings that the stand-in rule decides when to speak, and why."""
     _write_speaking(folder, decision="stand_in", decision_reason=reason)
 
 

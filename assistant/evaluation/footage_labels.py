@@ -92,7 +92,7 @@ class QuestionLabel(_Label):
 
 
 class ClipLabels(_Label):
-    """What is true of one clip."""
+    """The labels of one clip."""
 
     facts: tuple[FactLabel, ...]
     questions: tuple[QuestionLabel, ...] = ()
@@ -102,7 +102,7 @@ class ClipLabels(_Label):
 
 
 class PictureLabels(_Label):
-    """What a photograph shows."""
+    """The labels of a photograph."""
 
     main: Words = Field(min_length=1)
     """Words for its main thing, any of them right."""

@@ -1,4 +1,4 @@
-"""Scores what is said of real footage by its words: what was true, what was owed, what was named. Pure; any thread.
+"""Scores remarks on real footage by their words: which were true, which were owed, which were missed. Any thread.
 
 A label file says of each clip which facts hold when; `docs/footage.md` describes it. Every remark is held against them.
 """
@@ -68,7 +68,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class ClipWords:
-    """What was said of one clip, counted."""
+    """Counts of the remarks on one clip."""
 
     name: str
     hours: float
@@ -81,18 +81,18 @@ class ClipWords:
     naming: Mapping[str, tuple[int, int, int]]
     """By group of words, of the owed things that were told: named rightly, named wrongly, all."""
     is_quiet: bool
-    """Whether nothing is to be told of it, so that every remark is a false alarm."""
+    """Whether nothing happens in it, so that every remark is a false alarm."""
     judged: tuple[tuple[float, str, str], ...] = ()
     """Time, words and judgement (true, repeated, false) of each remark."""
     missed: tuple[Fact, ...] = ()
-    """What was owed and not told."""
+    """Facts that were owed and not told."""
     answers: tuple[tuple[str, str, bool], ...] = ()
     """Question, answer and whether it is right."""
 
 
 @dataclass(frozen=True, slots=True)
 class PictureWords:
-    """What was said to be in a photograph."""
+    """The score of what was said to be in a photograph."""
 
     name: str
     answer: str

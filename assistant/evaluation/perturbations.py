@@ -1,4 +1,4 @@
-"""Covers, cuts and darkenings planted into real footage, so that remarks on light and view have a truth to be held to.
+"""Plants covers, cuts and darkenings into real footage, to score remarks on light and view against a known truth.
 
 What else happens in a clip has no labels of that kind; remarks on it count neither for nor against. A seed fixes what
 is planted and when. Runs on the caller's thread.
@@ -31,7 +31,7 @@ OTHER_FRAMES = 24
 
 
 class PerturbationKind(StrEnum):
-    """What can be planted."""
+    """Kinds of planted changes."""
 
     COVER = "cover"
     DARK = "dark"
@@ -62,14 +62,14 @@ class Perturbation:
     """Cover: its brightness, grey levels."""
 
     def share(self, time_s: float) -> float:
-        """How far it has come about, 0 to 1."""
+        """How far the change has progressed, 0 to 1."""
         if self.trick is PerturbationKind.CUT:
             return float(self.start_s <= time_s < self.end_s)
         knots = (self.start_s, self.start_s + self.rise_s, self.end_s, self.end_s + self.fall_s)
         return float(np.interp(time_s, knots, (0.0, 1.0, 1.0, 0.0)))
 
     def events(self) -> Iterator[tuple[float, EventKind]]:
-        """When a quarter of each change shows, and what it is."""
+        """The times at which a quarter of each change shows, with its kind."""
         begins, ends = _EVENTS[self.trick]
         slope = 0.0 if self.trick is PerturbationKind.CUT else 0.25
         yield self.start_s + slope * self.rise_s, begins
@@ -77,7 +77,7 @@ class Perturbation:
 
 
 def plan_perturbations(seed: int, duration_s: float) -> list[Perturbation]:
-    """What is planted into a clip of a given length: one thing after the other, with quiet in between."""
+    """Plants for a clip of a given length: one after the other, with quiet in between."""
     rng = np.random.default_rng([seed, 21])
     perturbations: list[Perturbation] = []
     time_s = float(rng.uniform(4.0, 8.0))

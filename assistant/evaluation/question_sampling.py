@@ -1,4 +1,4 @@
-"""Chooses what the assistant is asked about rendered scenes: questions by kind, yes/no checks by kind and truth.
+"""Draws questions about rendered scenes by kind, and yes/no checks by kind and truth.
 
 Kinds that were asked least come first, so that rare ones get their share; a seed fixes every choice. One owner.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from models.session.media_turns import Attachment
 
 EARLIEST_S = 3.0
-"""Nobody asks before there was something to see."""
+"""Time before which nothing is asked, as there is too little to see."""
 CLIP_S = 8.0
 """Length of a clip that comes with a question, at a frame a second."""
 TRIES = 4

@@ -1,4 +1,4 @@
-"""What `evaluate` prints: the scores of scenes and clips as plain values, as a table, and as a curve over time.
+"""The output of `evaluate`: scores of scenes and clips as plain values, as a table, and as a curve over time.
 
 The sections share each scene's pictures; what they measure is in `evaluation`, `exam` and `floors`.
 """
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from models.engine import Engine
 
 SECTIONS = ("triggers", "yesno", "answers", "obedience", "floors", "long", "quiet")
-"""What `evaluate` can measure of rendered scenes."""
+"""Sections that `evaluate` can measure on rendered scenes."""
 LONG_SCENE_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class ScenePlan:
-    """Which scenes `evaluate` watches, and what it measures."""
+    """The scenes that `evaluate` watches, and the sections that it measures."""
 
     seeds: Sequence[int]
     settings: SceneSettings

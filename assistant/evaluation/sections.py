@@ -1,4 +1,4 @@
-"""The sections of an evaluation besides the remarks themselves: answers, yes/no checks, obedience, and nothing at all.
+"""The sections of an evaluation besides remarks: answers, yes/no checks, obedience, and scenes without events.
 
 Each examiner watches scenes one by one and sums them up as plain values. Runs on the caller's thread, the engine's.
 """
@@ -50,7 +50,7 @@ class _Marks:
         self.scenes.append(counted)
 
     def names(self) -> list[str]:
-        """Every key there is."""
+        """All keys."""
         return sorted({key for scene in self.scenes for key in scene})
 
     def of(self, key: str) -> list[tuple[int, int]]:
@@ -150,13 +150,13 @@ class CheckSection:
 
 
 def scope_of(instruction: Instruction) -> str:
-    """What an instruction lets through: everything, nothing, or some remarks only."""
+    """Which remarks an instruction allows: all, none, or some."""
     allowed = {instruction.allows(as_remark(text)) for text in all_remarks()}
     return "some" if len(allowed) > 1 else "everything" if allowed == {True} else "nothing"
 
 
 class ObedienceSection:
-    """Standing instructions: what they let through is to be told, what they do not is to be left unsaid.
+    """Scores standing instructions: allowed remarks must be made, others must not.
 
     Both count the same, so that silence and chatter each reach one half where an instruction lets some remarks through.
     """
@@ -201,7 +201,7 @@ class ObedienceSection:
         self._hours += scene.duration_s / 3600
 
     def as_dict(self) -> dict[str, Any]:
-        """Obedience overall and by what the instructions let through."""
+        """Obedience overall and by which remarks the instructions allow."""
         keys = self._marks.names()
         by_scope = {
             scope: mean_rate([self._marks.of(key) for key in keys if key.startswith(f"{scope}:")])
@@ -218,7 +218,7 @@ class ObedienceSection:
 
 
 class QuietSection:
-    """Scenes in which nothing happens but noise, flicker, pulses, a ticking clock, drift: every remark is false."""
+    """Counts false alarms in scenes with nothing but noise, flicker, pulses, a ticking clock and drift."""
 
     def __init__(self, engine: Engine, settings: SceneSettings, *, talkativeness: float = 0.0) -> None:
         self._engine = engine

@@ -32,7 +32,7 @@ def read_recordings(folder: Path) -> list[Recording]:
 
 
 def read_turns(path: Path) -> list[Turn]:
-    """Remarks and answers of a transcript, by media time; what happened to the stream is left out."""
+    """Remarks and answers of a transcript, by media time; status events are left out."""
     from models.training.examples import Turn
 
     turns = []

@@ -1,4 +1,4 @@
-"""Scores the whole assistant, conditioned on its own words: rendered scenes by their truth, real clips by labels.
+"""Scores the whole assistant on its own output: rendered scenes against their truth, real clips against labels.
 
 Runs on the caller's thread, which is the engine's. Media time comes from the frames; nothing waits.
 """
@@ -44,7 +44,7 @@ MARGIN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class WatchedStream:
-    """What the assistant did with one stream."""
+    """What the assistant said and decided about one stream."""
 
     comments: tuple[Comment, ...]
     decisions: tuple[Decision, ...]
@@ -240,7 +240,7 @@ def clip_pictures(path: Path, fps: float) -> Iterator[tuple[float, np.ndarray]]:
 
 
 def decision_labels(scene: Scene, watched: WatchedStream, fps: float) -> tuple[list[float], list[bool]]:
-    """Raw scores with whether a remark was owed: at the frame that first shows an event, and the one after it."""
+    """Raw scores, and for each whether a remark was owed at its frame; frames at which that is unclear are left out."""
     due = [remark.speak_s for remark in remarks(scene)]
     begun = [remark.time_s for remark in remarks(scene)]
     scores, owed = [], []

@@ -1,4 +1,4 @@
-"""What a channel is told and what it shows of itself. Frozen; any thread may hold it."""
+"""A channel's configuration, and the snapshot of its state. Frozen; any thread may hold them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ChannelState(StrEnum):
-    """How a stream is doing, in one word."""
+    """The state of a stream, in one word."""
 
     OPENING = "opening"
     LIVE = "live"
@@ -50,7 +50,7 @@ class ChannelConfig:
     start_s: float = 0.0
     end_s: float | None = None
     loop: int | None = 1
-    """Recordings: how often; None for ever. After a seek it plays to its end once."""
+    """Recordings: how many times to play; None for ever. After a seek it plays to its end once."""
     masks: tuple[MaskRegion, ...] = ()
     zones: tuple[tuple[str, MaskRegion], ...] = ()
     """Where something must change for a remark, with their names; everywhere where there are none."""
@@ -59,7 +59,7 @@ class ChannelConfig:
     questions: tuple[Question, ...] = ()
     """Asked at their media times."""
     keep_trying: bool = False
-    """Live sources: whether one that is not there is waited for without end, at first and after each loss."""
+    """Live sources: whether to try to connect without end, at the start and after each loss."""
     frozen_after_s: float | None = None
     open_timeout_s: float = OPEN_TIMEOUT_S
     read_timeout_s: float = READ_TIMEOUT_S
@@ -86,9 +86,9 @@ class FrameDelays:
     """Where the time of the last frame went, milliseconds."""
 
     capture: float = 0.0
-    """From the decoder to being handed over: masks and viewers."""
+    """From the decoder until masks and viewers are done with it."""
     queue: float = 0.0
-    """Until its turn came."""
+    """From then until the engine took it."""
     vision: float = 0.0
     prefill: float = 0.0
     decode: float = 0.0
@@ -103,7 +103,7 @@ class CacheUse:
     text: int = 0
     vision: int = 0
     capacity: int = 0
-    """What the windows hold at most, pinned text aside."""
+    """Most tokens that the windows hold, pinned text aside."""
     num_bytes: int = 0
 
 

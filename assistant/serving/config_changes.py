@@ -1,4 +1,4 @@
-"""A channel's configuration while it runs: what people set is checked first, and stands once the session accepts it.
+"""Changes a channel's configuration while it runs: each is checked, and holds once the session has accepted it.
 
 Steps run on the engine's thread between two frames; `config` and `put` are for any thread.
 """
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from models.checkpoint.settings import StreamSettings
 
 OF_SESSION = ("name", "system", "pruning", "stream")
-"""What of a configuration a running session cannot change."""
+"""Fields that a running session cannot change."""
 WITHOUT_OPENING = ("talkative", "instruct", "questions", "fps", "zones")
-"""What changes without opening the source anew."""
+"""Fields that change without opening the source anew."""
 BY_SESSION = ("fps", "instruct")
-"""What the session may refuse: set once it has accepted it."""
+"""Fields that the session may refuse: they are set once it has accepted them."""
 
 
 class Changes:
@@ -38,7 +38,7 @@ class Changes:
     def __init__(
         self, config: ChannelConfig, player: Player, emit_status: EmitStatus, reserve: Callable[[StreamSettings], None]
     ) -> None:
-        """reserve: sets aside what a session with other settings may come to take, or raises `CapacityExceeded`."""
+        """reserve: sets aside the memory of a session with other settings, or raises `CapacityExceeded`."""
         self._config = config
         self._player = player
         self._emit_status = emit_status
@@ -46,22 +46,22 @@ class Changes:
         self._lock = threading.Lock()
         self._of_checkpoint: StreamSettings | None = None
         self.session_settings: StreamSettings | None = None
-        """As its session was opened, or was changed since."""
+        """Settings that the session was opened with, or changed to since."""
         self.stream_fps = config.fps or 0.0
         self.factor = 1.0
 
     @property
     def config(self) -> ChannelConfig:
-        """As it is now."""
+        """The configuration now."""
         return self._config
 
     def put(self, **values: Any) -> None:
-        """Set what nobody refuses any more. Raises `ConfigError` for what lies outside its rule."""
+        """Set fields. Raises `ConfigError` for a value outside its bounds."""
         with self._lock:
             self._config = replace(self._config, **values)
 
     def check(self, config: ChannelConfig) -> None:
-        """Raise `ConfigError` where this cannot become another configuration, as far as is known before it is tried."""
+        """Raise `ConfigError` for a configuration that cannot follow this one, as far as that is known beforehand."""
         before = self._config
         for name in OF_SESSION:
             if getattr(config, name) != getattr(before, name):
@@ -82,19 +82,19 @@ class Changes:
                 )
 
     def settings(self, of_checkpoint: StreamSettings, fps: float | None) -> StreamSettings:
-        """What a session at this rate is to be like. Raises `ConfigError`."""
+        """The settings of a session at this rate. Raises `ConfigError`."""
         from assistant.config.app import ModelConfig
 
         self._of_checkpoint = of_checkpoint
         return ModelConfig(stream=self._config.stream).stream_settings(of_checkpoint, fps)
 
     def opened(self, settings: StreamSettings) -> None:
-        """Its session was opened so."""
+        """Note the settings with which the session is opened."""
         self.session_settings, self.stream_fps = settings, settings.fps
 
     @as_steps
     def adopt(self, stream: StreamSession, config: ChannelConfig, before: ChannelConfig) -> StepGenerator[None]:
-        """Act on a configuration that differs from the one before. Raises the first refusal; the rest is in force."""
+        """Apply a configuration that differs from the one before. Raises the first refusal; the rest is in force."""
         refused: list[AssistantError | ModelError] = []
         if config.zones != before.zones:
             stream.set_zones([region for _, region in self._config.zones])
@@ -115,7 +115,7 @@ class Changes:
 
     @as_steps
     def instruct(self, stream: StreamSession, text: str | None) -> StepGenerator[None]:
-        """Another standing instruction, set once the session has accepted it; a refusal is said and raised."""
+        """Set another standing instruction once the session has accepted it; a refusal is published and raised."""
         try:
             yield from stream.instruct(text)
         except ModelError as error:
@@ -127,7 +127,7 @@ class Changes:
 
     @as_steps
     def set_fps(self, stream: StreamSession, wanted: float | None) -> StepGenerator[None]:
-        """Another rate for the model, where its memory is made for it; else all stays as it was: said, and raised."""
+        """Set another rate for the model. What its memory cannot take is published and raised; the old rate stays."""
         assert self._of_checkpoint is not None and self.session_settings is not None, "an order before the session"
         try:
             settings = self.settings(self._of_checkpoint, wanted)
@@ -146,14 +146,14 @@ class Changes:
 
     @as_steps
     def tune(self, stream: StreamSession, reason: str) -> StepGenerator[None]:
-        """Decide from the next frame on as it is configured now."""
+        """Decide by the configured rate and talkativeness from the next frame on."""
         talkative = self._config.talkative
         stream.tune(fps=self.stream_fps * self.factor, talkativeness=talkative)
         self._emit_status(StatusKind.TALKATIVE, reason, details={"talkative": talkative})
         yield from ()
 
     def slow(self, stream: StreamSession | None, change: RateChange) -> None:
-        """All streams are given a share of their rates."""
+        """Use a share of the configured rate, as overload asks of all streams."""
         fps = self.stream_fps * change.factor
         self._player.set_fps(fps)
         if stream is not None:

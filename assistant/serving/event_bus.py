@@ -1,4 +1,4 @@
-"""Gives out a channel's events: stored first, then told to all who listen, and kept for those who join later."""
+"""Publishes a channel's events: to its sinks first, then to its subscribers; the latest are kept for later ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from assistant.sinks import EventSink
 
 MOST_EVENTS = 2000
-"""Events that are kept for those who join later."""
+"""Events that are kept for later subscribers."""
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class EventBus:
     """One channel's events. Any thread may call it."""
 
     def __init__(self, name: str, sinks: Sequence[EventSink], guard: ListenerGuard | None = None) -> None:
-        """`sinks` take every event before anyone is told. guard: counts what those who listen raise."""
+        """`sinks` take every event before subscribers do. guard: counts what subscribers raise."""
         self._name = name
         self._guard = guard or ListenerGuard(name)
         self._sinks = tuple(sinks)
@@ -36,7 +36,7 @@ class EventBus:
         """Events that a sink did not take."""
 
     def publish(self, event: StreamEvent) -> None:
-        """Store an event, then tell it to all who listen."""
+        """Give an event to the sinks, then to the subscribers."""
         for sink in self._sinks:
             try:
                 sink.append(event)
@@ -51,7 +51,7 @@ class EventBus:
             self._guard.tell(subscriber, event)
 
     def subscribe(self, subscriber: Callable[[StreamEvent], None]) -> Callable[[], None]:
-        """Be told of every event, after it was stored; the subscriber returns at once. Call the result to end it."""
+        """Call `subscriber` with every event, after it was stored; it returns at once. The result ends that."""
         with self._lock:
             self._subscribers = (*self._subscribers, subscriber)
 

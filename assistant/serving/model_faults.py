@@ -1,4 +1,4 @@
-"""When the model is given up: after an error that only a new process heals, or too many in a row. Engine's thread.
+"""Decides when to give the model up: after an error that only a new process heals, or many in a row. Engine's thread.
 
 Some CUDA errors leave the process's context broken: every later call raises them again, and "the process must be
 terminated and relaunched" (CUDA's driver_types.h, `cudaError`). Memory that ran out is not one of them.
@@ -38,18 +38,18 @@ class ModelBroken(AssistantError):
 
 
 class FaultCount:
-    """Faults of the model in a row, whosever steps they were in."""
+    """Counts the model's faults in a row, over all streams."""
 
     def __init__(self, most_in_a_row: int = MOST_IN_A_ROW) -> None:
         self._most = most_in_a_row
         self.num_in_a_row = 0
 
     def succeeded(self) -> None:
-        """A step with a forward pass came to its end."""
+        """Note a step with a forward pass that succeeded."""
         self.num_in_a_row = 0
 
     def note(self, error: BaseException, *, counts: bool = True) -> ModelBroken | None:
-        """A step went wrong: why the model is to be given up, or None. A refusal is no fault of the model.
+        """Note a step that failed. Returns the reason to give the model up, or None. A refusal is no fault.
 
         counts: whether it is one of those in a row; what somebody submitted is not.
         """
@@ -83,7 +83,7 @@ def _says_so(error: RuntimeError) -> bool:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it came from."""
+    """The error and the chain of its causes."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:

@@ -1,4 +1,4 @@
-"""A channel's source: opened, read, paused and sought without anyone waiting for it, its state known at any moment.
+"""Opens, reads, pauses and seeks a channel's source without blocking its callers, and knows the source's state.
 
 `get` is for the engine's thread, `_pass_on` runs on the capture's, everything else is for any.
 """
@@ -60,7 +60,7 @@ class Player:
         on_item: Callable[[], None],
         opener: OpenSource = open_source,
     ) -> None:
-        """`on_item` is called whenever there may be something new to get."""
+        """`on_item` is called whenever `get` may have something new."""
         self.viewers = Viewers()
         self.playback = Playback(config.speed)
         self._config = config
@@ -83,13 +83,13 @@ class Player:
         self.fit: Callable[[Frame], Frame] | None = None
         """Scales each frame to the model's grid, on the capture thread; None before there is a session."""
         self.num_begun = 0
-        """Openings so far: what was got before the last of them says nothing about it."""
+        """Openings so far; an outcome noted for an earlier one says nothing about the last."""
         self.name = ""
         self.state = PlayerState(ChannelState.OPENING, "it is being opened")
 
     @property
     def info(self) -> SourceInfo | None:
-        """What is known of the source; None before it is open."""
+        """Facts about the source; None before it is open."""
         capture = self._capture
         try:
             return capture.info if capture is not None else None
@@ -104,7 +104,7 @@ class Player:
 
     @property
     def is_paused(self) -> bool:
-        """Whether the model is given nothing."""
+        """Whether it is paused: the model gets no frames."""
         return self._paused_at_s is not None
 
     @property
@@ -131,7 +131,7 @@ class Player:
 
     @property
     def hand_over_ms(self) -> float:
-        """What masks and viewers took of the last frame."""
+        """Milliseconds that masks and viewers took of the last frame."""
         capture = self._capture
         return capture.hand_over_ms if capture is not None else 0.0
 
@@ -185,7 +185,7 @@ class Player:
         return item
 
     def set_fps(self, fps: float) -> None:
-        """Another rate for the model, from the next picture on."""
+        """Set the rate of frames for the model, from the next picture on."""
         self._fps = fps
         if self._tap is not None:
             self._tap.fps = fps
@@ -202,7 +202,7 @@ class Player:
             self._tap.request_frame()
 
     def pause(self) -> bool:
-        """Give the model nothing more; a recording stands still. Whether it ran before."""
+        """Give the model no more frames; a recording stands still. Returns whether it ran before."""
         with self._lock:
             if self.is_paused:
                 return False
@@ -214,7 +214,7 @@ class Player:
             return True
 
     def resume(self) -> float | None:
-        """Go on; gives how long it stood, None where it ran."""
+        """Go on. Returns for how many seconds it was paused; None where it was not."""
         with self._lock:
             if self._paused_at_s is None:
                 return None
@@ -227,7 +227,7 @@ class Player:
         return stood_s
 
     def push(self, image: np.ndarray, pts_s: float | None) -> bool:
-        """A frame for a stream that is pushed; False where it takes none."""
+        """Give a pushed stream a frame. Returns False where it takes none."""
         if source_kind(self._config.spec) is not SourceKind.PUSHED:
             raise NotPlaying(f"{self._config.name}: it has a source of its own; frames are pushed to push:NAME alone")
         pushed = self._pushed
@@ -247,7 +247,7 @@ class Player:
             capture.close()
 
     def stop(self, timeout_s: float) -> bool:
-        """Let go of the source and wait for its threads; whether they ended in time."""
+        """Close the source and wait for its threads. Returns whether they ended in time."""
         with self._lock:
             self._is_over = True
             self._close_capture()
@@ -295,7 +295,7 @@ class Player:
         return MaskedSource(self._pushed, options.masks) if options.masks is not None else self._pushed
 
     def _pass_on(self, tap: Tap, item: Frame | Notice) -> bool:
-        """Take note of an item on its way; whether the model is to get it."""
+        """Note an item on its way from the capture. Returns whether the model is to get it."""
         if tap is not self._tap:
             return False
         if isinstance(item, Notice):

@@ -1,4 +1,4 @@
-"""Overload: lowers the rate of frames for all streams alike, and raises it again once there is room. Pure bookkeeping.
+"""Under overload, lowers the rate of frames of all streams alike; raises it again once there is room. Plain numbers.
 
 The engine's thread feeds it. A rate changes at most every `SETTLE_S`, by halves; it is raised again only where twice
 the work would still fit, so that it does not swing.
@@ -11,24 +11,24 @@ from collections import deque
 from dataclasses import dataclass
 
 WINDOW_S = 10.0
-"""What is looked back over before the rate is lowered."""
+"""Length of time over which the load is measured."""
 SETTLE_S = 10.0
-"""After a change, so that the next look sees its effect alone."""
+"""Pause after a change, so that the next measurement sees its effect alone."""
 ROOM_S = 30.0
-"""For how long there must have been room before the rate is raised."""
+"""Time for which there must be room before the rate is raised."""
 BUSY = 0.85
 """Share of the time spent on live streams above which they are too many."""
 ROOMY = 0.35
 """Share below which twice the work would fit."""
 LOST = 0.2
-"""Share of frames that came faster than they were used, above which the same is true."""
+"""Share of frames lost, because they came faster than they were used, above which streams are too many."""
 LEAST = 1 / 16
-"""The rate is lowered no further: a frame every eight seconds where two a second were wanted."""
+"""Lowest factor: a frame every eight seconds where two a second were wanted."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateChange:
-    """The rate is another from now on."""
+    """A change of the rate of all streams."""
 
     factor: float
     """Of the rate that each stream asked for, in (0, 1]."""
@@ -44,7 +44,7 @@ class _Moment:
 
 
 class RateController:
-    """One for all streams of an engine."""
+    """Decides the rate factor of all streams of an engine."""
 
     def __init__(self) -> None:
         self.factor = 1.0
@@ -54,7 +54,7 @@ class RateController:
         self._room_since_s: float | None = None
 
     def note(self, now_s: float, busy_s: float, num_used: int = 0, num_lost: int = 0) -> None:
-        """Work of `busy_s` on live streams ended now; they used and lost so many frames meanwhile."""
+        """Note that work of `busy_s` on live streams ended now, and how many frames they used and lost meanwhile."""
         if self._first_at_s is None:
             self._first_at_s = now_s - busy_s
         self._moments.append(_Moment(now_s, busy_s, num_used, num_lost))

@@ -1,4 +1,4 @@
-"""The model's side of one channel: its session, and what there is to do next. The engine's thread owns it."""
+"""Turns what reaches one stream (frames, notices, commands, questions) into jobs. The engine's thread owns it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Doing:
-    """The job under way, and who waits for it."""
+    """The job under way, and the future of who waits for it."""
 
     job: Job[Any]
     is_frame: bool = False
@@ -51,7 +51,7 @@ class _Doing:
 
 
 class StreamWorker:
-    """Takes frames, notices and orders one by one, and says what to do about each."""
+    """Gives out one job after the other, retries after faults, and opens a source that failed again."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class StreamWorker:
         *,
         keep_trying: bool,
     ) -> None:
-        """`reopen` makes a fresh session of the model; `keep_trying` opens a source that failed again and again."""
+        """`reopen` opens a fresh session of the model; `keep_trying`: open a failed source again without end."""
         self.stream = stream
         self._player = player
         self._clock = clock
@@ -77,33 +77,33 @@ class StreamWorker:
         self._num_failed = 0
         self._open_again_at_s: float | None = None
         self._restarting = threading.Lock()
-        """Held while what became of one opening is noted, so that it is never taken for that of the next."""
+        """Held while the outcome of one opening is noted, so that it is never taken for the outcome of the next."""
         self._has_ended = False
         self.is_leaving = False
-        """Whether to conclude; set from any thread."""
+        """Whether to give out the last job; any thread sets it."""
         self.is_over = False
         self.num_faults = 0
         self.failure: BaseException | None = None
-        """What broke the source for good."""
+        """The error that ended the source for good."""
         self.has_drained = False
-        """Whether all of a recording was seen."""
+        """Whether the model has seen all of a recording."""
         self.taken_at_s = 0.0
-        """Our clock when the last frame's turn came."""
+        """Our clock when the last frame was taken from the source."""
 
     def submit(self, order: Command, future: Future[None] | None = None) -> Future[None]:
-        """Have something done between two frames, and `future` told how that ended; any thread."""
+        """Run a command between two frames; `future` gets its outcome. Any thread."""
         future = future or Future()
         self._orders.append((order, future))
         return future
 
     def on_restart(self, *, keep_trying: bool | None = None) -> None:
-        """The source was opened anew, and is tried without end from now on or not, where that is given; any thread."""
+        """Forget how the last opening of the source ended: it was opened anew. Any thread."""
         self._keep_trying = self._keep_trying if keep_trying is None else keep_trying
         with self._restarting:
             self.has_drained, self.failure, self._open_again_at_s = False, None, None
 
     def next_job(self) -> Job[Any] | None:
-        """What to do next; None where there is nothing now."""
+        """The next job; None where there is nothing to do now."""
         if self.is_leaving:
             return None if self.is_over else self._conclude()
         if self._clock.now_s() < self._not_before_s:
@@ -114,7 +114,7 @@ class StreamWorker:
         return doing.job if doing is not None else None
 
     def on_done(self, job: Job[Any]) -> None:
-        """A job is done: emit_status who waited for it, and see what went wrong.
+        """Settle a job that is done: give its outcome to who waits for it, and react to its error.
 
         Raises the `ModelError` with which what the stream shows was refused: trying again would not help.
         """
@@ -132,7 +132,7 @@ class StreamWorker:
             self._num_in_row = 0
 
     def close(self, why: str) -> None:
-        """Nothing is done any more: emit_status all who wait why. The engine's thread may be in the middle of a job."""
+        """Give out no more jobs, and tell all who wait why. The engine's thread may be in the middle of one."""
         self.is_over = True
         with suppress(IndexError):
             while True:
@@ -200,7 +200,7 @@ class StreamWorker:
         return 1.0 if self._player.is_live else self._player.playback.speed or 0.0
 
     def _conclude(self) -> Job[Any]:
-        """The last job: answers are left off, and what will not be answered is said."""
+        """The last job: it ends the stream, and publishes which questions stay without an answer."""
         self.is_over = True
         job: Job[Any] = Job(self._last_words())
         self._doing = _Doing(job)
@@ -213,7 +213,7 @@ class StreamWorker:
             self._emit_status(StatusKind.ENDED, "stopped by request")
 
     def _broken(self, error: Exception, opening: int) -> None:
-        """An opening of the source failed in a way that it does not mend itself."""
+        """Note that the source failed and will not recover by itself; open it again later where that is wanted."""
         delay_s = None
         if self._keep_trying and not isinstance(error, OptionError):
             delay_s = WATCH_RETRY.delay_s(self._num_failed + 1, login_refused=False, rng=random.Random())
@@ -246,7 +246,7 @@ class StreamWorker:
             self._broken(error, self._player.num_begun)
 
     def _fault(self, error: Exception) -> None:
-        """A step went wrong: its job is over, the channel goes on after a pause."""
+        """Note a step of the model that failed: the channel goes on after a pause."""
         self.num_faults += 1
         self._num_in_row += 1
         logger.error("a step of the model failed", exc_info=error)

@@ -1,4 +1,4 @@
-"""What of a recording was harmed, gathered from its notices for a closing word. One thread at a time."""
+"""Gathers a recording's damage from its notices, for warnings at the end. One thread at a time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from streaming.types import Notice, NoticeKind
 
 
 class DamageReport:
-    """Takes a stream's notices and says in the end what a person should know about the file."""
+    """Collects a stream's notices, and gives warnings about the file at the end."""
 
     def __init__(self) -> None:
         self._broken = ""

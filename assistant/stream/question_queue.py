@@ -36,7 +36,7 @@ class Unanswered(AssistantError):
 class PendingQuestion:
     """A question that somebody waits for. `cancel` and `future` are for any thread, the rest is the engine's.
 
-    >>> asked = Asked("What is on the left?")
+    >>> asked = PendingQuestion("What is on the left?")
     >>> asked.cancel(), asked.begin(), asked.done
     (None, False, True)
     """
@@ -59,16 +59,16 @@ class PendingQuestion:
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing to wait for any more."""
+        """Whether it was answered, has failed or was cancelled."""
         return self.future.done()
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether its answer is to be left off."""
+        """Whether it was cancelled."""
         return self._cancelled.is_set()
 
     def cancel(self) -> None:
-        """Leave the answer off where it stands; one that still waits is never asked, and is over at once."""
+        """Stop the answer where it stands; a question that still waits is never put, and fails at once."""
         with self._lock:
             self._cancelled.set()
             waits = not self._has_begun
@@ -76,22 +76,22 @@ class PendingQuestion:
             self.failed(Unanswered(f"{self.text!r}: stopped before it was answered; ask again"))
 
     def begin(self) -> bool:
-        """Its turn has come: whether it is still to be answered."""
+        """Begin to answer it. Returns False where it was cancelled."""
         with self._lock:
             self._has_begun = not self._cancelled.is_set()
             return self._has_begun
 
     def say(self, piece: str) -> None:
-        """A piece of the answer."""
+        """Pass a piece of the answer on."""
         self._on_piece(piece)
 
     def answered(self, answer: Answer) -> None:
-        """The whole answer."""
+        """Complete it with the whole answer."""
         with suppress(InvalidStateError):  # it was stopped a moment ago
             self.future.set_result(answer)
 
     def failed(self, error: BaseException) -> None:
-        """There will be none."""
+        """Complete it with an error."""
         with suppress(InvalidStateError):
             self.future.set_exception(error)
 
@@ -166,7 +166,7 @@ class QuestionQueue:
             return self._now(now_s, self._asked.popleft())
 
     def pop_rest(self, now_s: float) -> list[Question]:
-        """All that still wait: for a media time that never came, or, as asked at `now_s`, for their turn."""
+        """Remove and return all questions that still wait; those that people asked get the media time `now_s`."""
         with self._lock:
             asked = [self._now(now_s, question) for question in self._asked]
             self._asked.clear()

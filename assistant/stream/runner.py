@@ -71,12 +71,12 @@ class Runner:
 
     @property
     def broken(self) -> str | None:
-        """What broke the source in the middle, where something did."""
+        """The error that ended the source in the middle; None where none did."""
         return self._report.broken
 
     @property
     def warnings(self) -> list[str]:
-        """What a person should know about the source in the end: it broke off, frames were lost, its times jumped."""
+        """Warnings about the source: it broke off, frames were lost, its times jumped."""
         return self._report.warnings()
 
     @property
@@ -85,7 +85,7 @@ class Runner:
         return self._is_stopping and not self._has_ended()
 
     def stop(self) -> None:
-        """End soon: what is being said is closed, everything written stays whole. Any thread, signal handlers too."""
+        """End soon: the turn being said is closed, all files stay whole. Any thread, signal handlers too."""
         self._is_stopping = True
         self._stream.stop()
 

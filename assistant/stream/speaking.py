@@ -40,7 +40,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a decision is made from: one frame, after the model saw it."""
+    """The facts that a decision is made from: one frame, after the model saw it."""
 
     time_s: float
     """Media time."""
@@ -56,7 +56,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided about one frame, silences too."""
+    """The decision about one frame, whether to speak or to be silent."""
 
     time_s: float
     speak: bool
@@ -79,36 +79,36 @@ class SpeakingPolicy(Protocol):
     """How the model is asked whether a standing instruction lets a drafted remark through; None where it is not."""
 
     def tune(self, *, fps: float, talkativeness: float) -> None:
-        """Another rate of frames, or another talkativeness, from the next frame on."""
+        """Set the rate of frames and the talkativeness, from the next frame on."""
 
     def decide(self, seen: Observation) -> Decision:
         """Whether to speak about this frame. A `True` counts as the start of a remark."""
 
     def withdraw(self) -> None:
-        """The last remark was called off before a word of it: it does not count against later ones."""
+        """Call the last remark off before a word of it was said: it does not count against later ones."""
 
     def waits(self, decision: Decision, log_chance: float) -> bool:
-        """Whether the draft that came of a decision, its words so likely, is put off to the next frame."""
+        """Whether to put a decision's draft off to the next frame. log_chance: log probability of its words."""
 
     def take_put_off(self) -> Decision | None:
-        """The decision whose draft was put off, where no frame comes any more; None where none was."""
+        """The decision whose draft was put off, for when no frame comes any more; None where none was."""
 
     def veto(self, text: str) -> Reason | None:
-        """Why a remark that was generated must not be given out; None where it may."""
+        """The reason to hold a generated remark back; None where it may be said."""
 
 
 class _Occurrence:
-    """The words already said about what goes on."""
+    """The words already said about the change that goes on."""
 
     def __init__(self) -> None:
         self._said: deque[str] = deque(maxlen=32)
 
     def over(self) -> None:
-        """There was quiet: whatever comes next is news."""
+        """End the change: whatever comes next is news."""
         self._said.clear()
 
     def refuse(self, text: str) -> Reason | None:
-        """Why `text` is not worth saying; None notes it as said."""
+        """The reason not to say `text`; where None, the text counts as said."""
         words = normalised(text)
         if not words:
             return Reason.EMPTY
@@ -140,7 +140,7 @@ class CalibratedPolicy:
         self._occurrence = _Occurrence()
 
     def tune(self, *, fps: float, talkativeness: float) -> None:
-        """Another rate of frames, or another talkativeness, from the next frame on."""
+        """Set the rate of frames and the talkativeness, from the next frame on."""
         settings = self._settings
         self._frame_s = 1 / fps
         prior = min(settings.remarks_per_s / fps, MOST_REMARKS_A_FRAME)
@@ -194,7 +194,7 @@ class CalibratedPolicy:
         return put_off
 
     def withdraw(self) -> None:
-        """The last remark was called off; the next frame may have one."""
+        """Call the last remark off; the next frame may have one."""
         self._spoke_at_s = -math.inf
 
     def veto(self, text: str) -> Reason | None:
@@ -229,7 +229,7 @@ class ChangePolicy:
         self._occurrence = _Occurrence()
 
     def tune(self, *, fps: float, talkativeness: float) -> None:
-        """Another talkativeness from the next frame on; the rate of frames does not matter here."""
+        """Set the talkativeness from the next frame on; the rate of frames does not matter here."""
         settings = self._settings
         between_s = math.exp(-talkativeness) / settings.remarks_per_s
         self._again_s = max(between_s, settings.refractory_s)
@@ -257,16 +257,16 @@ class ChangePolicy:
         return Decision(seen.time_s, reason is Reason.SPOKE, reason, share, self.LEVEL, None)
 
     def withdraw(self) -> None:
-        """The last remark was called off: the change may still have one, after `refractory_s`."""
+        """Call the last remark off: the change may still have one, after `refractory_s`."""
         self._not_before_s = self._spoke_at_s + self._refractory_s
         self._spoke_at_s, self._quiet = self._before
 
     def waits(self, decision: Decision, log_chance: float) -> bool:
-        """Never: its drafts are of checkpoints whose chances were never looked at."""
+        """False: this policy serves checkpoints whose probabilities were never measured."""
         return False
 
     def take_put_off(self) -> Decision | None:
-        """None, ever."""
+        """None: nothing is ever put off."""
         return None
 
     def veto(self, text: str) -> Reason | None:
@@ -275,7 +275,7 @@ class ChangePolicy:
 
 
 class DecisionCurve:
-    """The last decisions of a stream, silences too, and how often each reason came up since its start."""
+    """The latest decisions of a stream, silences too, and how often each reason came up since its start."""
 
     def __init__(self, length: int = CURVE_LENGTH) -> None:
         self._decisions: deque[Decision] = deque(maxlen=length)
@@ -284,7 +284,7 @@ class DecisionCurve:
         self.reasons: Counter[Reason] = Counter()
 
     def add(self, decision: Decision) -> None:
-        """Take the next decision."""
+        """Append a decision."""
         with self._lock:
             self._decisions.append(decision)
             self._num_added += 1
@@ -302,7 +302,7 @@ class DecisionCurve:
             return self._num_added, list(itertools.islice(self._decisions, start, None))
 
     def amend(self, decision: Decision, reason: Reason) -> Decision:
-        """Note that the last decision's remark was not given out after all; returns the decision as it stands now."""
+        """Correct the last decision, whose remark was not said after all. Returns the corrected one."""
         self.reasons[decision.reason] -= 1
         self.reasons[reason] += 1
         amended = replace(decision, speak=False, reason=reason)

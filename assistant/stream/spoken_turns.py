@@ -1,4 +1,4 @@
-"""A turn while the model says it: who listens, when its first words came, and leaving it off. The engine's thread."""
+"""Passes a turn on piece by piece while the model says it, and can stop it. The engine's thread owns it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SpokenTurn:
     """A turn that is over."""
 
     utterance: Utterance | None
-    """None where it was left off before its first token, or said aside."""
+    """None where it was stopped before its first token, or said aside."""
     cut: bool
     first_at_s: float | None
     """Our clock at its first words."""
@@ -58,7 +58,7 @@ class SpokenTurn:
 
 
 class TurnStream:
-    """Hears a turn, hands its pieces on, and notes when the first words come."""
+    """Passes the pieces of a turn on, and notes when the first words come."""
 
     def __init__(self, clock: Clock, on_piece: Callable[[str], None] | None = None) -> None:
         self._clock = clock
@@ -68,13 +68,13 @@ class TurnStream:
         self.first_at_s: float | None = None
 
     def said(self, utterance: Utterance | None, *, cut: bool) -> SpokenTurn:
-        """What came of it."""
+        """The turn, now that it is over."""
         took_ms = 1000 * (self._clock.now_s() - self._started_s)
         return SpokenTurn(utterance, cut, self.first_at_s, "".join(self._pieces), took_ms)
 
     @as_steps
     def left_off(self, steps: Steps[T], stop: Callable[[], bool]) -> StepGenerator[T | None]:
-        """Run `steps` to their end, or leave them off between two forward passes once `stop` says so: None then."""
+        """Run `steps` to their end. Returns None where `stop` ended them between two forward passes."""
         output: Output | None = None
         try:
             while True:

@@ -16,7 +16,7 @@ NUM_TIMED = 4096
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a stream came to."""
+    """The figures of a stream at its end."""
 
     frames_read: int
     """Decoded, those between two samples included."""
@@ -53,7 +53,7 @@ class Summary:
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """For a person."""
+        """Lines of text for a person."""
         decided = ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in self.decisions.items())
         lost = f", dropped {self.frames_dropped}" if self.frames_dropped else ""
         lost += f", damaged {self.frames_damaged}" if self.frames_damaged else ""
@@ -127,7 +127,7 @@ class StreamStats:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory the process has held so far (`ru_maxrss`: KiB on Linux, bytes on macOS); 0 where no one knows."""
+    """Peak memory of the process (`ru_maxrss`: KiB on Linux, bytes on macOS); 0 where the system does not tell."""
     try:
         import resource
     except ImportError:  # Windows

@@ -93,7 +93,7 @@ class ModelSession(Protocol):
 
 
 class StreamSession:
-    """Watches one stream."""
+    """Sees the frames of one stream, decides when to speak, and answers questions."""
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class StreamSession:
     def encode(
         self, attachments: Sequence[Attachment], stop: Callable[[], bool]
     ) -> StepGenerator[Sequence[Attachment] | None]:
-        """Encode what will come with a question, beside the frames of the stream; None where `stop` left it off."""
+        """Encode a question's attachments, in turns with the frames of the stream; None where `stop` ended that."""
         listener = TurnStream(self._clock)
         return (
             yield from listener.left_off(self._model.encode(attachments), lambda: stop() or self._stopping.is_set())
@@ -177,17 +177,17 @@ class StreamSession:
 
     @property
     def asked_since_s(self) -> float | None:
-        """Our clock when the first of the questions was put that wait for a newer picture than was seen; None: none."""
+        """Our clock when the oldest question was put that waits for a newer picture; None where none does."""
         since_s = self._questions.oldest_put_at_s
         return since_s if since_s is not None and since_s > self._seen_at_s else None
 
     def renew(self, model: ModelSession) -> None:
-        """Go on with another session of the model, which knows nothing of what was."""
+        """Go on with a fresh session of the model, which remembers nothing."""
         self._model = model
         self._masks_told = False
 
     def stop(self) -> None:
-        """Leave off what is being said as soon as possible; any thread."""
+        """Stop the turn being said as soon as possible; any thread."""
         self._stopping.set()
 
     @as_steps
@@ -217,7 +217,7 @@ class StreamSession:
 
     @as_steps
     def on_notice(self, notice: Notice) -> StepGenerator[None]:
-        """Pass on what happened to the source, and tell the model of gaps."""
+        """Publish a notice of the source as a status event, and tell the model of gaps."""
         self._known_s = max(self._known_s, notice.pts_s)
         if notice.kind is NoticeKind.DROPPED:
             self.stats.dropped += notice.count
@@ -237,13 +237,13 @@ class StreamSession:
 
     @as_steps
     def on_idle(self) -> StepGenerator[None]:
-        """Answer what people ask while no frame comes."""
+        """Answer questions while no frame comes."""
         if self._frame is not None:
             yield from self._answer_due(self._media_now_s())
 
     @as_steps
     def on_end(self) -> StepGenerator[None]:
-        """The source has ended: answer what was planned for its last moment, and own up to the rest."""
+        """End the stream: answer what was planned for its last moment, and publish which questions have no answer."""
         if self._frame is not None:
             self._known_s = max(self._known_s, self._media_now_s())
             if (put_off := self._policy.take_put_off()) is not None and not self._stopping.is_set():
@@ -259,7 +259,7 @@ class StreamSession:
             )
 
     def give_up(self, why: str) -> None:
-        """Leave every question that waits; nothing will be seen any more."""
+        """Fail every question that waits: no more frames will come."""
         for question in self._questions.pop_rest(self._known_s):
             self._leave_unanswered(
                 question, Unanswered(f"{question.text!r}: {why}; ask again while it is watched"), why
@@ -267,15 +267,15 @@ class StreamSession:
 
     @property
     def waits_in_vain(self) -> bool:
-        """Whether questions wait although nothing was seen that they could be answered from."""
+        """Whether questions wait although no frame was seen from which to answer them."""
         return self._frame is None and self.num_waiting > 0
 
     def set_zones(self, zones: Sequence[MaskRegion]) -> None:
-        """Other parts of the picture where something must change, from the next frame on."""
+        """Set the zones, where something must change for a remark, from the next frame on."""
         self._zones = ZoneGate(zones)
 
     def close(self) -> None:
-        """Let go of the model's session and of its memory; nothing can be asked any more. May be called twice."""
+        """Free the model's session with its memory; nothing can be asked any more. May be called twice."""
         vars(self).pop("_model", None)
 
     @as_steps
@@ -307,7 +307,7 @@ class StreamSession:
 
     @as_steps
     def _is_called_for(self, decision: Decision) -> StepGenerator[bool]:
-        """Whether the standing instruction lets a policy speak that knows nothing of it; asked on a fork."""
+        """Whether the standing instruction allows a remark, where the policy does not know it; asked on a fork."""
         if not (self._policy.needs_check and self._instruction):
             return True
         check = yield from self._model.check(INSTRUCTION_CHECK.format(instruction=self._instruction))
@@ -318,7 +318,7 @@ class StreamSession:
 
     @as_steps
     def _objection(self, said: SpokenTurn) -> StepGenerator[Reason | None]:
-        """Why a drafted remark must not be given out; a standing instruction is asked about on a fork."""
+        """The reason to hold a drafted remark back, or None; the standing instruction is checked on a fork."""
         reason = self._policy.veto(said.text)
         if reason is not None or self._policy.remark_check is None or not self._instruction:
             return reason
@@ -379,7 +379,7 @@ class StreamSession:
 
     @as_steps
     def _answer(self, frame: Frame, question: Question) -> StepGenerator[None]:
-        """Answer one question; whoever waits for it learns how that ended, whatever happens."""
+        """Answer one question; its future is completed whatever happens."""
         asked = question.asked
         if asked is not None and not asked.begin():
             return
@@ -403,7 +403,7 @@ class StreamSession:
             asked.answered(answer)
 
     def _leave_unanswered(self, question: Question, error: Exception, reason: str) -> None:
-        """Own up to a question that gets no answer."""
+        """Fail a question that gets no answer, and publish why."""
         if question.asked is not None:
             question.asked.failed(error)
         details: dict[str, Detail] = {"question": question.text, "asked_at_s": question.at_s}
@@ -411,7 +411,7 @@ class StreamSession:
 
     @as_steps
     def _say_recalled(self, frame: Frame, question: Question, recalled: Recalled) -> StepGenerator[Answer]:
-        """Answer from what was kept of another time; the model may be shown the pictures of then."""
+        """Answer from the timeline about another time; the model may be shown the pictures of then."""
         asked, text = question.asked, recalled.text
         if asked is not None:
             asked.say(text)
@@ -431,7 +431,7 @@ class StreamSession:
         return answer
 
     def _recalled(self, question: Question) -> Recalled | None:
-        """What the timeline knows, where a question is about a time that the model's memory does not reach."""
+        """The timeline's answer to a question about a time that the model's memory does not reach; else None."""
         if question.attachments:
             return None
         try:
@@ -463,7 +463,7 @@ class StreamSession:
     def _say(
         self, steps: Steps[Utterance], stop: Callable[[], bool], on_piece: Callable[[str], None] | None = None
     ) -> StepGenerator[SpokenTurn]:
-        """Say a turn; one that `stop` leaves off between two forward passes is closed properly."""
+        """Say a turn; one that `stop` ends between two forward passes is closed properly."""
         listener = TurnStream(self._clock, on_piece)
         utterance = yield from listener.left_off(steps, stop)
         cut = utterance is None
@@ -474,14 +474,14 @@ class StreamSession:
         return said
 
     def _media_now_s(self) -> float:
-        """Media time now: that of the last frame, and what has passed since on sources whose time does not wait."""
+        """Media time now: that of the last frame, and on live sources the time passed since."""
         assert self._frame is not None
         if not self.pace:
             return self._frame.pts_s
         return self._frame.pts_s + self.pace * max(0.0, self._clock.now_s() - self._frame.captured_at_s)
 
     def _note(self, frame: Frame, sight: Sight) -> None:
-        """Count what was seen, and pass on what happened to the memory."""
+        """Count a frame that was seen, and publish what happened to the memory."""
         stats, pruning = self.stats, sight.pruning
         stats.read = max(stats.read, frame.index + 1)
         stats.sampled += 1
@@ -514,7 +514,7 @@ class StreamSession:
             )
 
     def _propose_masks(self, sight: Sight) -> None:
-        """Say once where something changes in nearly every frame."""
+        """Propose masks, once, for cells that change in nearly every frame."""
         watched_s = self.stats.last_s - (self.stats.first_s or 0.0)
         if self._masks_told or watched_s < MASKS_AFTER_S or self.stats.sampled % MASKS_EVERY:
             return

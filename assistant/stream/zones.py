@@ -18,7 +18,7 @@ HOLD_S = 2.0
 
 
 class ZoneGate:
-    """Knows when something last changed in a zone."""
+    """Notes when something last changed in a zone."""
 
     def __init__(self, regions: Sequence[MaskRegion]) -> None:
         self._masks = Masks(regions)
@@ -27,7 +27,7 @@ class ZoneGate:
         self._changed_at_s = float("-inf")
 
     def lets_through(self, frame: Frame, sight: Sight) -> bool:
-        """Take note of a frame; whether a remark on it would be about a zone."""
+        """Note a frame. Returns whether a remark on it would be about a zone."""
         if not self._masks.regions:
             return True
         height_px, width_px = frame.image.shape[:2]
