@@ -187,7 +187,7 @@ def test_submitted_work_says_its_pieces_and_raises_what_went_wrong() -> None:
 
 def test_a_listener_or_a_channel_that_raises_takes_nobody_with_it() -> None:
     class Raising(FakeServedStream):
-        def settle(self, job: Job[Any]) -> None:
+        def on_done(self, job: Job[Any]) -> None:
             raise RuntimeError("a bug of its own")
 
     bad, good = Raising("bad", jobs=deque([passes(1)])), FakeServedStream("good", jobs=deque([passes(3)]))
@@ -214,7 +214,7 @@ class FaultySeat(FakeServedStream):
     def fail(self, error: BaseException) -> None:
         raise RuntimeError("a bug of its own")
 
-    def leave(self) -> None:
+    def detach(self) -> None:
         self.has_left = True
         raise RuntimeError("a bug of its own")
 
