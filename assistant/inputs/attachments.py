@@ -104,17 +104,18 @@ def read_clip(
 
 
 def _read(spec: str, options: SourceOptions, stride: int | None) -> tuple[FrameSpread, DamageReport, int, str]:
-    """Read a recording once, every `stride`-th frame; None chooses it by the length. Returns the stride third."""
+    """Read a recording once, every `stride`-th frame; None chooses it by the length. Returns the stride third.
+
+    Raises `BadPicture` for a live source. Whether a URL is live is known once it is open.
+    """
     from streaming.open_source import open_source
     from streaming.types import Frame
 
     source = open_source(spec, options=options)
-    if source.is_live:
-        raise BadPicture(
-            f"{source.name}: it is live, so it has no end; a clip must be a recording; record a part of it first"
-        )
+    _check_ends(source.name, is_live=source.is_live)
     with source:
         info = source.open()
+        _check_ends(source.name, is_live=info.is_live)
         if stride is None:
             num_frames = (info.duration_s_declared or 0.0) * (options.sample_fps or 0.0)
             stride = max(1, math.ceil(num_frames / MOST_FRAMES))
@@ -127,6 +128,11 @@ def _read(spec: str, options: SourceOptions, stride: int | None) -> tuple[FrameS
     if not spread.num_pictures:
         raise NothingToSee(f"{source.name}: no frame could be read; the file holds no picture that decodes")
     return spread, report, stride, source.name
+
+
+def _check_ends(name: str, *, is_live: bool) -> None:
+    if is_live:
+        raise BadPicture(f"{name}: it is live, so it has no end; a clip must be a recording; record a part of it first")
 
 
 def _size_warnings(taken: Sequence[Frame], fitted: np.ndarray) -> list[str]:

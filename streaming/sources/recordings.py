@@ -331,6 +331,13 @@ class ReplaySource(BaseSource):
         elif jump_s > 0:
             hole_s = event.placed.hole_s
             yield self._notice(NoticeKind.GAP, f"no frames for {hole_s:.1f} s", gap_s=hole_s, jump_s=jump_s)
+        elif (stood_s := event.placed.stood_s) > 0:
+            from_s = event.placed.pts_s - stood_s
+            reason = (
+                f"one picture stands for {stood_s:.1f} s, from {from_s:.2f} s, far longer than any before; "
+                "if a clock was set then, later times are not true"
+            )
+            yield self._notice(NoticeKind.GAP, reason, stood_s=stood_s, from_s=from_s)
         elif event.placed.late_s:
             self._num_late += 1
             if self._num_late == 1:

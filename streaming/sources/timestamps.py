@@ -20,6 +20,8 @@ FORWARD_GAP_S = 10.0
 """How long a picture is assumed to be shown if its container does not say how long."""
 MAX_STANDING_S = 86_400.0
 """Longest time that a picture is assumed to be shown: a damaged timestamp may lie years ahead."""
+_SUSPECT_STANDING_S = 1800.0
+"""A picture shown for at least this long, far longer than those before it, is reported: perhaps a clock was set."""
 _FORWARD_GAP_INTERVALS = 10
 _ALIKE = 0.25
 _HOLD_S = 0.5
@@ -43,6 +45,8 @@ class Placed:
     """The timestamp lies this much before the last frame's, so the frame gets that frame's media time. 0: not late."""
     hole_s: float = 0.0
     """Time before this frame in which nothing was shown. 0: the previous frame is shown until this one."""
+    stood_s: float = 0.0
+    """The previous frame is shown for this long, far longer than any before it, which is reported. 0: it is not."""
 
 
 class FrameIntervals:
@@ -119,10 +123,15 @@ class RecordingTimeline:
             return self._place_earlier(step_s)
         self._is_holding = False
         hole_s = self._hole_s(step_s, before_s)
+        stood_s = step_s if not hole_s and self._is_suspect(step_s) else 0.0
         if not hole_s:
             self._intervals.add(step_s)
         self._last_s += step_s
-        return Placed(self._last_s, step_s if hole_s else 0.0, hole_s=hole_s)
+        return Placed(self._last_s, step_s if hole_s else 0.0, hole_s=hole_s, stood_s=stood_s)
+
+    def _is_suspect(self, step_s: float) -> bool:
+        """Whether a container without holes has a leap that is perhaps a clock's, not a picture that stood."""
+        return not self._has_holes and step_s >= _SUSPECT_STANDING_S and self._intervals.is_leap(step_s)
 
     def _hole_s(self, step_s: float, duration_s: float) -> float:
         """How much of a step between two frames shows nothing; `duration_s` is the first frame's own duration."""

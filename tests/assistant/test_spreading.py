@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from assistant.inputs import attachments
-from assistant.inputs.attachments import read_clip
+from assistant.inputs.attachments import BadPicture, read_clip
 from tests.clips import number_of, write_clip
+from tests.streaming.odd_server import OddServer, jpegs, series
 
 
 @pytest.mark.parametrize("name", ["leap.mkv", "leap.mp4"])
@@ -35,3 +36,25 @@ def test_a_short_clip_of_standing_pictures_is_seen_second_by_second(tmp_path: Pa
     frames, times_s = read_clip(str(write_clip(tmp_path / "slides.mkv", stamps_s=[0.0, 2.5, 9.0])), 1.0)
     assert times_s[:10] == pytest.approx(list(range(10)))
     assert [number_of(frame) for frame in frames[:10]] == [0, 0, 0, 1, 1, 1, 1, 1, 1, 2]
+
+
+def test_a_clock_that_may_have_leapt_is_told_where_each_picture_stands_until_the_next(tmp_path: Path) -> None:
+    stamps_s = [index / 10 for index in range(30)] + [10_800.0 + index / 10 for index in range(30)]
+    told: list[str] = []
+    read_clip(str(write_clip(tmp_path / "leap.mp4", stamps_s=stamps_s)), 2.0, told.append)
+    assert any("one picture stands for 10797.1 s, from 2.90 s" in line and "clock" in line for line in told), told
+    told.clear()
+    slides_s = [0.0, 1.0, 2.0, 3.0, 300.0, 301.0]
+    read_clip(str(write_clip(tmp_path / "slides.mp4", stamps_s=slides_s)), 2.0, told.append)
+    assert not told
+
+
+PART = b"--frame\r\nContent-Type: image/jpeg\r\n\r\n"
+
+
+def test_a_live_answer_of_a_web_server_is_no_clip() -> None:
+    with (
+        OddServer({"live": series(list(jpegs(40)), lambda num_bytes: PART)}) as server,
+        pytest.raises(BadPicture, match="it is live, so it has no end"),
+    ):
+        read_clip(server.url("live"), 1.0)
