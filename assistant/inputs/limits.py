@@ -92,12 +92,12 @@ def parse_network(text: str) -> Network:
 
 @dataclass(frozen=True, slots=True)
 class ClipFacts:
-    """Size, duration and codec of an uploaded clip, from its header."""
+    """Size, duration and codec of an uploaded clip."""
 
     width_px: int
     height_px: int
-    duration_s: float | None
-    """None if the header does not say."""
+    duration_s: float
+    """How long it shows pictures, whatever its header says."""
     codec: str
 
 
@@ -122,7 +122,7 @@ class UploadLimits:
         name = shown or path.name
         self._check_size(path, name, self.max_bytes)
         try:
-            clip = read_upload_header(path)
+            clip = read_upload_header(path, most_s=self.max_seconds)
         except StreamingError as error:
             remedy = error.remedy or "give a video file, as MP4 or WebM"
             raise UploadRefused(f"{name}: {error.rule}; {remedy}") from None
@@ -131,10 +131,9 @@ class UploadLimits:
                 f"{name}: its picture is {clip.width_px} x {clip.height_px}; at most {self.max_pixels / 1e6:.0f} "
                 "megapixels are allowed; scale it down"
             )
-        if clip.duration_s is not None and clip.duration_s > self.max_seconds:
+        if clip.duration_s > self.max_seconds:
             raise UploadRefused(
-                f"{name}: it is {clip.duration_s / 60:.0f} minutes long; at most {self.max_seconds / 60:.0f} "
-                "are allowed; cut it"
+                f"{name}: it is more than {self.max_seconds / 60:.0f} minutes long, which is the limit; cut it"
             )
         return ClipFacts(clip.width_px, clip.height_px, clip.duration_s, clip.codec)
 

@@ -1,4 +1,7 @@
-"""Finds out, without decoding, whether the timestamps of a recording jump back. Pure functions, for any thread."""
+"""Finds out, without decoding, whether the timestamps of a recording jump back, and how long it is.
+
+Pure functions, for any thread.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,16 @@ from dataclasses import dataclass
 from itertools import islice
 
 from streaming.sources.pictures import PacketTimes
-from streaming.sources.timestamps import Placed, RecordingTimeline
+from streaming.sources.timestamp_spreading import CROWD_S, NUM_CROWDED
+from streaming.sources.timestamps import DEFAULT_FPS, FrameIntervals, Placed, RecordingTimeline
 
 MOST_PACKETS = 100_000
 """Most packets that are examined: an hour at 27 frames a second, about a second of work besides reading the file."""
 
 _DEEPEST_REORDERING = 16
 """Most pictures that a decoder holds back to reorder them (the buffer sizes of H.264 and HEVC)."""
+_DEEPEST_REORDERING_S = 0.5
+"""A display time this far before the latest one belongs to another recording."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,31 @@ def find_jump_back(
             return None
         latest_s = max(latest_s, stamps.decode_s or 0.0 if stamps.show_s is None else stamps.show_s)
     return None
+
+
+def shown_length_s(packets: Iterable[PacketTimes], *, fps_declared: float | None, most_s: float) -> float:
+    """How long a recording shows pictures, seconds, from its packets in decoding order, whatever its header says.
+
+    Leaps ahead and steps back do not count. Pictures that all have one timestamp count by the rate. Packets without a
+    decoding time count by their display time. Stops reading past `most_s`.
+    """
+    intervals = FrameIntervals(fps_declared)
+    length_s, latest_s = 0.0, None
+    for stamps in packets:
+        time_s = stamps.decode_s if stamps.decode_s is not None else stamps.show_s
+        if time_s is None:
+            continue
+        step_s = 0.0 if latest_s is None else time_s - latest_s
+        if latest_s is not None and 0 <= step_s < CROWD_S / NUM_CROWDED:
+            length_s += 1.0 / (fps_declared or DEFAULT_FPS)
+        elif step_s > 0 and not intervals.is_leap(step_s):
+            intervals.add(step_s)
+            length_s += step_s
+        if latest_s is None or step_s > 0 or step_s < -_DEEPEST_REORDERING_S:
+            latest_s = time_s
+        if length_s > most_s:
+            break
+    return length_s + intervals.typical_s
 
 
 def _shown(stamp_s: float | None, held: list[float], timeline: RecordingTimeline, depth: int) -> Iterator[Placed]:

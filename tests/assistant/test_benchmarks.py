@@ -19,7 +19,7 @@ from assistant.evaluation.benchmarks.run import TASKS, read_video, run_task, tas
 from models.checkpoint.loader import load_checkpoint
 from models.engine import Engine
 from models.session.turns import Utterance
-from tests.clips import write_clip
+from tests.clips import number_of, numbered, write_clip, write_resized
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +224,22 @@ def test_a_long_video_is_spread_over_the_published_number_of_frames(tmp_path: Pa
     write_clip(tmp_path / "long.mp4", stamps_s=[float(second) for second in range(400)], num_frames=400)
     frames, times_s = read_video(BenchmarkSample("x", "", tmp_path / "long.mp4", "A"))
     assert 150 <= len(frames) <= 180 and times_s[-1] > 380
+
+
+@pytest.mark.parametrize("name", ["leap.mkv", "leap.mp4"])
+def test_frames_are_spread_over_what_is_there_where_a_length_is_not_true(name: str, tmp_path: Path) -> None:
+    stamps_s = [float(second) for second in range(30)] + [20_000.0 + second for second in range(30)]
+    path = write_clip(tmp_path / name, stamps_s=stamps_s)
+    frames, _ = read_video(BenchmarkSample("x", "", path, "A"))
+    assert {number_of(frame) for frame in frames} == set(range(60)) and len(frames) <= 180
+    frames, times_s = read_video(BenchmarkSample("x", "", path, "A", start_s=30_000.0, end_s=30_010.0))
+    assert {number_of(frame) for frame in frames} == set(range(60))
+
+
+def test_frames_of_another_size_in_a_video_are_seen_too(tmp_path: Path) -> None:
+    path = write_resized(tmp_path / "call.webm", [(64, 48), (128, 96), (64, 48)], numbered)
+    frames, times_s = read_video(BenchmarkSample("x", "", path, "A"))
+    assert {frame.shape for frame in frames} == {(96, 128, 3)} and times_s == pytest.approx([0.0, 1.0, 2.0])
 
 
 def test_a_damaged_video_counts_as_wrong_and_is_counted(tmp_path: Path, engine: Engine) -> None:

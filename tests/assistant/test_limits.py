@@ -17,7 +17,7 @@ from assistant.viewers.passwords import Authenticator, make_line, read_users
 from streaming.errors import AddressRefused
 from streaming.sources.base import SourceOptions
 from streaming.thumbnails import decode_jpeg
-from tests.clips import write_clip
+from tests.clips import numbered, write_clip, write_resized
 
 
 def png_header(width_px: int, height_px: int) -> bytes:
@@ -65,6 +65,20 @@ def test_a_clip_passes_and_is_described(tmp_path: Path) -> None:
     facts = UploadLimits().check_clip(write_clip(tmp_path / "clip.mp4", num_frames=30))
     assert (facts.width_px, facts.height_px, facts.codec) == (64, 48, "h264")
     assert facts.duration_s == pytest.approx(1.2)
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv"])
+def test_a_clips_length_is_that_of_its_pictures_not_the_headers(tmp_path: Path, name: str) -> None:
+    stamps_s = [index / 10 for index in range(30)] + [20_000.0 + index / 10 for index in range(30)]
+    facts = UploadLimits().check_clip(write_clip(tmp_path / name, stamps_s=stamps_s))
+    assert facts.duration_s == pytest.approx(5.9, abs=0.2)
+
+
+def test_a_clip_whose_header_says_no_length_is_held_to_the_limit_too(tmp_path: Path) -> None:
+    path = write_resized(tmp_path / "call.webm", [(64, 48)] * 4, numbered)
+    with pytest.raises(UploadRefused, match="minutes long"):
+        UploadLimits(max_seconds=2.0).check_clip(path)
+    assert UploadLimits(max_seconds=5.0).check_clip(path).duration_s == pytest.approx(4.0, abs=0.1)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,9 @@ from assistant.evaluation.benchmarks import datasets as samples
 from assistant.evaluation.benchmarks.datasets import BenchmarkSample
 from assistant.evaluation.benchmarks.metrics import RECALL_AT, anls, chosen_letter, intervals_of, overlap
 from assistant.inputs.attachments import MOST_FRAMES, read_picture
+from assistant.spreading import FrameSpread
+from streaming.size_fitting import on_one_grid
+from streaming.types import Frame, Notice
 
 if TYPE_CHECKING:
     from models.engine import Engine
@@ -120,28 +123,50 @@ def _ask(engine: Engine, task: Task, sample: BenchmarkSample) -> str:
 
 
 def read_video(sample: BenchmarkSample) -> tuple[list[np.ndarray], list[float]]:
-    """Frames of a sample's video, or of the part asked about, with their times in the whole video, seconds."""
+    """Frames of a sample's video, or of the part asked about, with their times in the whole video, seconds.
+
+    They are spread over the pictures that are there, where a header's length is missing or not true.
+    """
     if sample.frames_fps is not None:
         return _read_frames(sample, sample.frames_fps)
-    from streaming.open_source import open_source
-    from streaming.sources.base import SourceOptions
-    from streaming.types import Frame
-
-    with open_source(str(sample.media)) as source:
-        length_s = source.open().duration_s_declared or 0.0
     part = _part(sample)
-    is_outside = part is None or 0.0 < length_s <= part[0]
-    start_s, end_s = (0.0, length_s) if part is None or is_outside else part
-    fps = min(CLIP_FPS, MOST_FRAMES / (end_s - start_s)) if end_s > start_s else CLIP_FPS
-    options = SourceOptions(sample_fps=fps, start_s=start_s, end_s=end_s if end_s > start_s else None)
-    with open_source(str(sample.media), options=options) as source:
-        source.open()
-        taken = [item for item in source.frames() if isinstance(item, Frame)][:MOST_FRAMES]
+    taken = _read_part(sample.media, *part) if part is not None else []
+    taken = taken or _read_part(sample.media, 0.0, None)
     if not taken:
         raise NothingToSee(f"{sample.media}: no frame could be read; the video may be damaged; download it again")
-    first = taken[0]
-    same = [frame for frame in taken if frame.image.shape == first.image.shape]
-    return [frame.image for frame in same], [frame.pts_s for frame in same]
+    return on_one_grid([frame.image for frame in taken]), [frame.pts_s for frame in taken]
+
+
+def _read_part(path: Path, start_s: float, end_s: float | None) -> list[Frame]:
+    """At most `MOST_FRAMES` frames, spread evenly up to `end_s`, by the header's length where it is None.
+
+    Empty where the video has no picture from `start_s` on.
+    """
+    from streaming.errors import OptionError
+    from streaming.open_source import open_source
+    from streaming.sources.base import SourceOptions
+
+    def read(fps: float) -> FrameSpread:
+        spread = FrameSpread(MOST_FRAMES, 1)
+        options = SourceOptions(sample_fps=fps, start_s=start_s, end_s=end_s)
+        with open_source(str(path), options=options) as source:
+            source.open()
+            for item in source.frames():
+                if not isinstance(item, Notice):
+                    spread.add(item)
+        return spread
+
+    with open_source(str(path)) as source:
+        length_s = source.open().duration_s_declared or 0.0
+    span_s = (length_s if end_s is None else end_s) - start_s
+    fps = min(CLIP_FPS, MOST_FRAMES / span_s) if span_s > 0 else CLIP_FPS
+    try:
+        spread = read(fps)
+        if fps < CLIP_FPS and spread.num_pictures < MOST_FRAMES / 2:
+            spread = read(CLIP_FPS)
+    except OptionError:  # it ends before the part begins
+        return []
+    return spread.frames()
 
 
 def _part(sample: BenchmarkSample) -> tuple[float, float] | None:

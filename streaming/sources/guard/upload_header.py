@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import av
 from streaming.errors import NotAVideo
 from streaming.sources.animations import is_animated_webp, open_animation
 from streaming.sources.file_signatures import non_video_kind
+from streaming.sources.jumps import shown_length_s
 from streaming.sources.reading import SAFE_FORMATS, VideoReader, open_reader, reason_of
 
 _OPEN_TIMEOUT_S = 10.0
@@ -18,21 +20,25 @@ _FORMATS = ",".join(name for name in SAFE_FORMATS.split(",") if name != "hls")
 
 @dataclass(frozen=True, slots=True)
 class UploadHeader:
-    """The facts about a clip from its header."""
+    """The facts about a clip from its header, and its length from its pictures."""
 
     width_px: int
     height_px: int
-    duration_s: float | None
-    """Length; None if the header has none."""
+    duration_s: float
+    """How long it shows pictures; a header's length may be missing or wrong."""
     codec: str
 
 
-def read_upload_header(path: Path) -> UploadHeader:
-    """Read the header of the video at `path`. Raises `NotAVideo` for other files, playlists included."""
+def read_upload_header(path: Path, *, most_s: float = math.inf) -> UploadHeader:
+    """Read the header of the video at `path` and measure its length, which is examined no further than `most_s`.
+
+    Raises `NotAVideo` for other files, playlists included.
+    """
     reader = _open(path)
     try:
         width_px, height_px = reader.coded_size_px
-        return UploadHeader(width_px, height_px, reader.duration_s_declared, reader.codec)
+        duration_s = shown_length_s(reader.stamps(), fps_declared=reader.fps_usual, most_s=most_s)
+        return UploadHeader(width_px, height_px, duration_s, reader.codec)
     finally:
         reader.close()
 
