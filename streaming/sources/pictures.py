@@ -78,9 +78,11 @@ Event = DecodedPicture | Damage | Broken | Undecoded
 class PictureConverter:
     """Converts FFmpeg's frames to RGB. It reuses one scaler: a new one per frame costs four times the conversion."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, gamma_by_colour: bool = False) -> None:
+        """gamma_by_colour: of HLG (`has_gamma_by_colour`)."""
         from av.video.reformatter import VideoReformatter
 
+        self._gamma_by_colour = gamma_by_colour
         self._reformatter = VideoReformatter()
         self._white = 0.0
         """The value shown as white in deep grey pictures; it never shrinks, so that a stream does not flicker."""
@@ -108,7 +110,7 @@ class PictureConverter:
         return self._reformatter.reformat(frame, width=width_px, height=height_px, format=pixels).to_ndarray()
 
     def _toned(self, frame: VideoFrame, size_px: tuple[int, int], *, has_alpha: bool) -> np.ndarray:
-        tones = tone_map(frame.color_trc, frame.color_primaries)
+        tones = tone_map(frame.color_trc, frame.color_primaries, by_colour=self._gamma_by_colour)
         if not has_alpha:
             return tones.apply(self._scaled(frame, size_px, "rgb48le"))
         deep = self._scaled(frame, size_px, "rgba64le")

@@ -36,6 +36,7 @@ from streaming.sources.pictures import (
     orientation_of,
     square_pixel_size,
 )
+from streaming.sources.tone_mapping import has_gamma_by_colour
 from streaming.sources.tracks import choose_track, count_pictures, describe_track
 
 if TYPE_CHECKING:
@@ -137,7 +138,8 @@ class VideoReader:
             stream.duration is not None or "DURATION" in stream.metadata or len(container.streams) == 1
         )
         self._packets = PacketsAhead(self._demux)
-        self._converter = PictureConverter()
+        by_colour = has_gamma_by_colour(container.metadata, self._stream.metadata)
+        self._converter = PictureConverter(gamma_by_colour=by_colour)
         self._oriented_kind: tuple[int, int, int] | None = None
         self._orientation = UPRIGHT
 

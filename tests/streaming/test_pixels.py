@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import av
@@ -25,14 +26,20 @@ TO_BT2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.016
 
 
 def record(
-    path: Path, frames: list[VideoFrame], codec: str, pix_fmt: str, tune: Callable[[Any], None] = lambda context: None
+    path: Path,
+    frames: list[VideoFrame],
+    codec: str,
+    pix_fmt: str,
+    tune: Callable[[Any], None] = lambda context: None,
+    tags: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
-    """Encode frames, five a second; `tune` sets what else the encoder is to say of them."""
+    """Encode frames, five a second; `tune` sets what else the encoder is to say of them. tags: the track's."""
     with av.open(str(path), "w") as container:
         stream = cast(av.VideoStream, container.add_stream(codec, rate=5))
         stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, pix_fmt
         stream.codec_context.time_base = Fraction(1, 1000)
         tune(stream.codec_context)
+        stream.metadata.update(tags)
         for index, frame in enumerate(frames):
             frame.pts, frame.time_base = 200 * index, Fraction(1, 1000)
             container.mux(stream.encode(frame))
@@ -130,6 +137,13 @@ def _hlg(nits: np.ndarray) -> np.ndarray:
     )
 
 
+def _hlg_on_luminance(nits: np.ndarray) -> np.ndarray:
+    """As BT.2100 has the system gamma, and cameras with it."""
+    luminance = np.maximum(nits @ [0.2627, 0.6780, 0.0593], 1e-9) / 1000.0
+    scene = nits / 1000.0 / luminance[..., None] ** (0.2 / 1.2)
+    return _hlg(1000.0 * scene**1.2)
+
+
 def _pq(nits: np.ndarray) -> np.ndarray:
     power = (nits / 10_000.0) ** 0.1593017578125
     return ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
@@ -154,6 +168,45 @@ def test_hdr_shows_plain_colours_as_the_ordinary_original_has_them(
     path = record(tmp_path / name, frames, codec, pix_fmt, tune)
     _, images, _ = seen(path)
     assert np.abs(middles(images[1]) - COLOURS).max() <= 12
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt"), [("a.mov", "libx265", "yuv420p10le"), ("a.mkv", "ffv1", "gbrp12le")]
+)
+def test_a_phones_hlg_shows_plain_colours_as_the_ordinary_original_has_them(
+    tmp_path: Path, name: str, codec: str, pix_fmt: str
+) -> None:
+    signal = np.round(_hlg_on_luminance(_light(stripes())) * 65535).astype(np.uint16)
+    frame = VideoFrame.from_ndarray(signal, format="rgb48le")
+    frames = [frame.reformat(format=pix_fmt, dst_colorspace="BT2020") for _ in range(3)]
+
+    def tune(context: Any) -> None:
+        context.color_trc, context.color_primaries = 18, 9
+        context.colorspace = 0 if pix_fmt.startswith("gbr") else 9
+        context.color_range = 2 if pix_fmt.startswith("gbr") else 1
+
+    path = record(tmp_path / name, frames, codec, pix_fmt, tune, {"handler_name": "Core Media Video"})
+    _, images, _ = seen(path)
+    assert np.abs(middles(images[1]) - COLOURS).max() <= 12
+
+
+@pytest.mark.parametrize(
+    ("container", "stream", "by_colour"),
+    [
+        ({"encoder": "Lavf59.27.100"}, {"handler_name": "VideoHandler"}, True),
+        ({}, {"ENCODER": "Lavc60.3.100 libx265"}, True),
+        ({"encoder": "Lavf59.27.100"}, {"handler_name": "Core Media Video"}, False),
+        ({"com.apple.quicktime.make": "Apple", "encoder": "Lavf59.27.100"}, {}, False),
+        ({"com.android.version": "14"}, {}, False),
+        ({}, {}, False),
+    ],
+)
+def test_who_made_hlg_is_read_from_what_it_tells_of_its_maker(
+    container: dict[str, str], stream: dict[str, str], by_colour: bool
+) -> None:
+    from streaming.sources.tone_mapping import has_gamma_by_colour
+
+    assert has_gamma_by_colour(container, stream) is by_colour
 
 
 def test_highlights_stay_apart_and_in_order() -> None:
