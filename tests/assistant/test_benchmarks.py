@@ -328,7 +328,7 @@ def test_an_unknown_task_is_named() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--task", "mvbench"], "belong together"),
+        (["--task", "mvbench"], "give both options"),
         (["--task", "imagenet", "--data", "."], "known are videomme"),
         (["--what", "cats"], "known are triggers"),
         (["--clips", ".", "--planted", "x"], "--planted 'x'"),
