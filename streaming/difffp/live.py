@@ -22,6 +22,9 @@ PAPER_THRESHOLD = 0.1
 """Threshold of the published DiffFP: mean absolute difference of normalised pixels, times 255."""
 STALE_STRAIN = 0.5
 """A cell whose brightness is half-way to its threshold is refreshed when a frame is appended anyway."""
+MOSTLY_CHANGED = 0.5
+"""Where more than this share of the cells changed, those that only the exposure made brighter or darker are refreshed
+too, so that the window does not show a few cells in the light of before."""
 STALE_RENEWAL_S = 16.0
 """Time over which the refreshing of a whole view is spread."""
 HOT_SPAN_S = 60.0
@@ -145,6 +148,8 @@ class LiveDiffFP:
             self._activity.add(changed, pts_s)
         if kind is not Kind.SKIPPED:
             due = urgent | self._refresh.due(tokens_before) | self._stale(strain, pts_s)
+            if changed.mean() > MOSTLY_CHANGED:
+                due |= self._shifted(view)
             refreshed = due & ~changed
         keep = changed | refreshed
         if kind is not Kind.SKIPPED:
@@ -206,6 +211,14 @@ class LiveDiffFP:
         worst = np.zeros(len(strain), dtype=bool)
         worst[np.argsort(-strain, kind="stable")[:quota]] = True
         return worst & (strain > STALE_STRAIN)
+
+    def _shifted(self, view: _View) -> np.ndarray:
+        """The cells whose brightness is another than when they were kept, whatever the reason, `[num_cells]` bool."""
+        if self._reference is None:
+            return np.zeros(self._grid.num_cells, dtype=bool)
+        (since_kept,) = view.differences(self._reference)
+        shifted = np.abs(since_kept.shift) > self._settings.brightness_levels
+        return shifted.reshape(self._grid.num_cells, -1).any(axis=1)
 
     def _commit(self, view: _View, keep: np.ndarray, kind: Kind, pts_s: float, tokens_before: int) -> None:
         patches = keep.repeat(self._grid.merge**2)

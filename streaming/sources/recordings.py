@@ -253,6 +253,8 @@ class ReplaySource(BaseSource):
                 state.broken = event.reason
                 break
             pts_s = event.placed.pts_s
+            if event.placed.stood_s and state.standing is not None:
+                yield self._stood_notice(event.placed.stood_s, state.standing.from_s)
             yield from self._stand(state, pts_s - event.placed.hole_s, sampler, pacer)
             state.standing = _Standing(event.picture, max(pts_s, start_s))
             if end_s is not None and pts_s >= end_s - _ROUNDING_S:
@@ -322,6 +324,14 @@ class ReplaySource(BaseSource):
         assert shown.index is not None
         yield from self._framed(shown.image, pts_s, shown.index, is_repeated=is_repeated)
 
+    def _stood_notice(self, stood_s: float, from_s: float) -> Notice:
+        """What is to be said of a picture that will stand far longer than any before, when it begins to."""
+        reason = (
+            f"one picture stands for {stood_s:.1f} s, from {from_s:.2f} s, far longer than any before; "
+            "if a clock was set then, later times are not true"
+        )
+        return self._notice(NoticeKind.GAP, reason, stood_s=stood_s, from_s=from_s)
+
     def _time_notices(self, event: TimedPicture) -> Iterator[Notice]:
         """The notices about a picture's timestamp."""
         jump_s = event.placed.jump_s
@@ -331,13 +341,6 @@ class ReplaySource(BaseSource):
         elif jump_s > 0:
             hole_s = event.placed.hole_s
             yield self._notice(NoticeKind.GAP, f"no frames for {hole_s:.1f} s", gap_s=hole_s, jump_s=jump_s)
-        elif (stood_s := event.placed.stood_s) > 0:
-            from_s = event.placed.pts_s - stood_s
-            reason = (
-                f"one picture stands for {stood_s:.1f} s, from {from_s:.2f} s, far longer than any before; "
-                "if a clock was set then, later times are not true"
-            )
-            yield self._notice(NoticeKind.GAP, reason, stood_s=stood_s, from_s=from_s)
         elif event.placed.late_s:
             self._num_late += 1
             if self._num_late == 1:

@@ -106,3 +106,14 @@ def test_an_exposure_stays_bounded_and_finds_home_however_long_it_wanders() -> N
     for _ in range(3):
         exposure.update(np.zeros(num), level, stayed)
     assert np.abs(exposure.expected).max() < 1
+
+
+def test_what_the_exposure_shifted_is_kept_with_the_rest_where_most_of_a_view_changes() -> None:
+    rng = np.random.default_rng(37)
+    scene, other = textured(GRID, rng), textured(GRID, rng)
+    other[:, 5 * CELL_PX :] = scene[:, 5 * CELL_PX :]
+    pictures = [*[sensor(scene, 1, rng) for _ in range(30)], *[sensor(other - 12, 1, rng) for _ in range(2)]]
+    decisions = list(watch(live(GRID), GRID, pictures))
+    steady = decisions[30].changed.reshape(GRID.rows, GRID.cols)[:, 5:]
+    assert not steady.any() and decisions[30].keep.all()
+    assert not decisions[31].changed.any() and decisions[31].refreshed.sum() <= 4
