@@ -21,7 +21,7 @@ from assistant.evaluation.benchmarks.datasets import BenchmarkSample
 from assistant.evaluation.benchmarks.metrics import RECALL_AT, anls, chosen_letter, intervals_of, overlap
 from assistant.inputs.attachments import MOST_FRAMES, read_picture
 from assistant.spreading import FrameSpread
-from streaming.size_fitting import on_one_grid
+from streaming.size_fitting import fit_to_largest
 from streaming.types import Frame, Notice
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def read_video(sample: BenchmarkSample) -> tuple[list[np.ndarray], list[float]]:
     taken = taken or _read_part(sample.media, 0.0, None)
     if not taken:
         raise NothingToSee(f"{sample.media}: no frame could be read; the video may be damaged; download it again")
-    return on_one_grid([frame.image for frame in taken]), [frame.pts_s for frame in taken]
+    return fit_to_largest([frame.image for frame in taken]), [frame.pts_s for frame in taken]
 
 
 def _read_part(path: Path, start_s: float, end_s: float | None) -> list[Frame]:
