@@ -536,7 +536,7 @@ def test_a_sink_that_fails_is_counted_and_stops_nobody(stages: Any) -> None:
 
 def test_listeners_that_raise_are_counted_as_themselves_and_cost_no_memory(stages: Any) -> None:
     class Blind(EvidenceKeeper):
-        def see(self, *args: Any, **kwargs: Any) -> None:
+        def add(self, *args: Any, **kwargs: Any) -> None:
             raise OSError("no thumbnail")
 
     stage = stages(PUSHED, FakeModel(answers={"What?": "A red ball."}))
