@@ -245,10 +245,10 @@ def test_what_a_released_checkpoint_refuses_fails_its_camera_with_the_remedy(
 def test_pruning_overrides_that_are_none_are_refused_with_the_configuration(tmp_path: Path) -> None:
     path = tmp_path / "cameras.yaml"
     for text, rule in [
-        ("{settle: 1}", "pruning settle: known are settle_s"),
+        ("{settle: 1}", "pruning settle: the names are settle_s"),
         ("{settle_s: soon}", "a number is wanted"),
         ("{heartbeat_s: 0}", "it must lie between 0.1 and 600"),
-        ("{window_low_tokens: 5}", "known are settle_s"),
+        ("{window_low_tokens: 5}", "the names are settle_s"),
     ]:
         path.write_text(f"model: {{stream: {{pruning: {text}}}}}")
         with pytest.raises(ConfigError, match=rule):
