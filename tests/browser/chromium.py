@@ -1,4 +1,4 @@
-"""Debian's Chromium, driven by Playwright; nothing of it is imported before a test runs."""
+"""Starts Debian's Chromium with Playwright, which is imported only when a test runs."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--disable-default-apps",
-    # Tabs of a window share a process, and with it the scripts that were read already.
+    # Tabs of a window share a process, and with it the scripts that are loaded already.
     "--process-per-site",
-    # No name leads off this machine, so that a page that fetches from elsewhere fails here as it would offline.
+    # Only names of this machine resolve, so that a page that fetches from elsewhere fails as it would offline.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
     # Times in tests are media times: pages must not be slowed when their window is not in front.
     "--disable-background-timer-throttling",
@@ -38,12 +38,12 @@ _CAMERA_FLAGS = ("--use-fake-device-for-media-stream",)
 
 
 def find_chromium() -> str | None:
-    """Debian's browser, None where it is not installed."""
+    """Path of Debian's Chromium; None if it is not installed."""
     return next((path for path in PATHS if Path(path).exists()), shutil.which("chromium"))
 
 
 def missing() -> str:
-    """Why no browser can be driven here, empty where one can."""
+    """Why no browser can be started here; empty if one can."""
     if importlib.util.find_spec("playwright") is None:
         return "needs_browser: playwright is not installed; pip install -r requirements-dev.txt"
     if find_chromium() is None:
@@ -52,7 +52,7 @@ def missing() -> str:
 
 
 def start_chromium(playwright: Playwright, camera: Path | None = None) -> Browser:
-    """A headless browser with an empty profile, whose camera plays `camera` (MJPEG or Y4M) over and over."""
+    """A headless browser with an empty profile, whose camera repeats the film `camera` (MJPEG or Y4M)."""
     flags = [*_FLAGS, *_CAMERA_FLAGS]
     if camera is not None:
         flags.append(f"--use-file-for-fake-video-capture={camera}")
@@ -73,7 +73,7 @@ def open_context(
     phone: bool = False,
     dark: bool = False,
 ) -> BrowserContext:
-    """A window's worth of tabs. camera: True grants it, False denies it, None leaves the question open."""
+    """A browser context. camera: True grants the camera, False denies it, None leaves the question open."""
     context = browser.new_context(
         viewport=PHONE if phone else DESKTOP,  # type: ignore[arg-type]
         device_scale_factor=2 if phone else 1,

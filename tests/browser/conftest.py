@@ -1,4 +1,4 @@
-"""What the browser tests share: one app, one browser whose camera plays a known scene, a page with open ears."""
+"""Fixtures of the browser tests: the app, a browser whose camera plays a known scene, and a page with its console."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def window(app: Served, browser: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture(scope="package")
 def phone(app: Served, browser: Browser) -> Iterator[BrowserContext]:
-    """The same on a phone."""
+    """A window of a phone whose owner allowed the camera."""
     with open_window(browser, app.url, camera=True, phone=True) as context:
         yield context
 

@@ -17,7 +17,7 @@ from PIL import Image
 from streaming.scenes.source import Scene, SceneSettings, TruthEvent
 
 CAMERA_FPS = 30
-"""Chromium plays files of JPEGs at this rate."""
+"""Rate at which Chromium plays files of JPEGs."""
 TICKS_PER_S = 10
 CODE_ROWS = 8
 _NUM_BITS = 10
@@ -28,7 +28,7 @@ SETTINGS = SceneSettings(duration_s=60.0, view_sizes=((448, 280),))
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """What the camera plays, over and over."""
+    """The film that the camera repeats."""
 
     path: Path
     duration_s: float
@@ -106,7 +106,7 @@ READ_TIME_JS = f"""
 
 
 def make_film(path: Path, seed: int, duration_s: float = 20.0, settings: SceneSettings = SETTINGS) -> Film:
-    """Write the scene of `seed` as a file of JPEGs."""
+    """Render the scene of `seed` into a file of JPEGs."""
     scene = Scene(seed, settings)
     with path.open("wb") as file:
         for tick in range(round(duration_s * TICKS_PER_S)):

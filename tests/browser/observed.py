@@ -40,7 +40,7 @@ def report(path: Path) -> None:
 
 
 def alert(name: str, text: str) -> None:
-    """An alert in every stream of this name."""
+    """Raise an alert in every stream of this name."""
     from assistant.events import Alert
     from assistant.serving.channel import Channel
     from assistant.stream.stream_session import StreamSession
@@ -72,7 +72,7 @@ def slow_down(pass_s: float) -> None:
 
 
 def obey(path: Path) -> None:
-    """Do what stands in `path`, which is gone once it was done."""
+    """Run the command in file `path`, then delete the file."""
     wanted = json.loads(path.read_text(encoding="utf-8"))
     known: dict[str, Callable[..., None]] = {"alert": alert, "slow_down": slow_down}
     known[wanted.pop("do")](**wanted)

@@ -1,4 +1,4 @@
-"""The page as a person meets it: what is read and pressed, by its roles and labels."""
+"""The page as a user sees it: reads and presses its elements by role and label."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request, Response
 
 START_S = 60.0
-"""Until the page is there and the model loaded, on a busy machine."""
+"""Most seconds until the page is loaded and the model ready, on a busy machine."""
 POLL_MS = 50
 """Between two looks. Playwright's own way, at every frame that is drawn, takes a second on a page that came to rest."""
 
@@ -59,7 +59,7 @@ class Line:
     """Media time."""
     text: str
     link: str
-    """Where its time leads."""
+    """Target of the link on its time."""
     delay_s: float | None = None
 
 
@@ -121,11 +121,11 @@ class Screen:
         page.on("response", self._on_response)
 
     def begin(self) -> None:
-        """Begin to load the page."""
+        """Start loading the page."""
         self.page.goto("/", wait_until="commit")
 
     def wait_ready(self) -> None:
-        """Until the page's own connection is there."""
+        """Wait until the page's own connection is open."""
         self.wait(
             "() => { const s = document.querySelector('[data-testid=state]'); "
             "return s && s.textContent && !['CONNECTING', 'DISCONNECTED'].includes(s.textContent); }",
@@ -133,7 +133,7 @@ class Screen:
         )
 
     def wait_model(self) -> None:
-        """Until the model is loaded."""
+        """Wait until the model is loaded."""
         self.wait("() => window.sva && sva.pulse && sva.pulse.model.state === 'ready'", within_s=START_S)
 
     def wait(self, condition: str, arg: Any = None, within_s: float = 30.0) -> None:
@@ -150,7 +150,7 @@ class Screen:
 
     @property
     def state(self) -> str:
-        """LIVE, REPLAY, …"""
+        """State of the stream: LIVE, REPLAY, …"""
         return self.page.get_by_test_id("state").inner_text()
 
     @property
@@ -160,7 +160,7 @@ class Screen:
 
     @property
     def outcome(self) -> Locator:
-        """What a trial said, or what is wrong with the source that is chosen."""
+        """Result of testing the chosen source, or what is wrong with it."""
         return self.page.get_by_test_id("result").filter(visible=True)
 
     @property
@@ -212,7 +212,7 @@ class Screen:
         return self.lines(badge)
 
     def pulse(self) -> dict[str, Any]:
-        """What the page was told last."""
+        """The last message that the page received."""
         return dict(self.page.evaluate("() => ({...sva.pulse, curve: undefined, marks: undefined})"))
 
     def next_media_times(self, count: int) -> list[float]:
@@ -229,7 +229,7 @@ class Screen:
         return self.page.locator(begun).first.inner_text().rstrip("\u258d")
 
     def wait_answered(self) -> None:
-        """Until no answer is under way."""
+        """Wait until no answer is unfinished."""
         self.wait("() => sva.pulse.open === 0 && !document.querySelector('[role=log] :is(.sva-wait, .sva-cursor)')")
 
     def wait_rest(self, num_pulses: int = 4, most_frames: int = 8) -> None:
@@ -244,7 +244,7 @@ class Screen:
         )  # fmt: skip
 
     def wait_media(self, time_s: float) -> None:
-        """Until the model has seen the recording so far."""
+        """Wait until the model has seen the recording up to this media time."""
         self.wait("(s) => sva.pulse.media_s >= s", time_s)
 
     def seek(self, share: float) -> Locator:
@@ -312,7 +312,7 @@ class Screen:
         self.question.press("Enter")
 
     def wait_state(self, *states: str, within_s: float = 20.0) -> None:
-        """Until the chip says one of them."""
+        """Wait until the state is one of these."""
         self.wait(
             "(states) => states.includes(document.querySelector('[data-testid=state]').textContent)",
             list(states), within_s,
@@ -363,7 +363,7 @@ class Screen:
         return found
 
     def close_evidence(self) -> None:
-        """Put away the frames behind an event."""
+        """Close the panel of the frames behind an event."""
         self.page.get_by_role("button", name="Close evidence").click()
         self.evidence.wait_for(state="hidden")
 

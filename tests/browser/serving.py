@@ -1,4 +1,4 @@
-"""The app in a process of its own, as a person starts it, and what can be seen of that process from outside."""
+"""Runs the app in its own process, as a user starts it, and observes that process."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ blocks.block_thread()
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """What lives in the process."""
+    """Objects and threads of the process."""
 
     threads: tuple[str, ...]
     streams: tuple[str, ...]
     """Those of the threads that belong to a stream."""
     modules: frozenset[str]
-    """What was imported."""
+    """Imported modules."""
 
 
 class Served:
@@ -85,7 +85,7 @@ class Served:
 
     @property
     def log(self) -> str:
-        """Everything it printed."""
+        """The process's output so far."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def __enter__(self) -> Self:
@@ -142,13 +142,13 @@ class Served:
         wait_until(lambda: not path.exists(), 10.0, f"the process did what it was asked: {what}")
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the process."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
 
     def memory_mib(self) -> float:
-        """Of its own, resident."""
+        """Resident memory of the process, MiB."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         match = re.search(r"RssAnon:\s+(\d+) kB", status)
         assert match is not None

@@ -1,4 +1,4 @@
-"""The same actions through `gradio_client`: named, typed, documented; and what a client may not do."""
+"""Tests of the page's actions through `gradio_client`: names, types, documentation, and refusals."""
 
 from __future__ import annotations
 

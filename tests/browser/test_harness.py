@@ -1,4 +1,4 @@
-"""The fake camera itself: what it paints is read back, and a browser plays it in time."""
+"""Tests of the fake camera: painted times are read back, and a browser plays the film in time."""
 
 from __future__ import annotations
 

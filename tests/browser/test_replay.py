@@ -1,4 +1,4 @@
-"""Recordings: pause, seek, speed, the frames behind a mark, questions at a moment, and export."""
+"""Tests of recordings: pause, seek, speed, the frames behind a mark, questions at a media time, and export."""
 
 from __future__ import annotations
 

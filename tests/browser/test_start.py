@@ -1,4 +1,4 @@
-"""From the command to a page that does something."""
+"""Tests of the start: from the command to a usable page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.browser.screen import Screen
 
 MOST_SLOWER = 1.5
-"""The page against an empty Gradio app in the same run."""
+"""Most times that the page may take of an empty Gradio app's loading time in the same run."""
 NUM_TRIES = 3
 
 

@@ -1,4 +1,4 @@
-"""Tabs: each has its own session, keeps it over a reload, and leaves nothing behind."""
+"""Tests of tabs: each has its own session, keeps it over a reload, and leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The browser's own camera: what is said of it comes at the right time, and what goes wrong is told."""
+"""Tests of the browser's own camera: remarks come at the right time, and failures are reported."""
 
 from __future__ import annotations
 
