@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from assistant.errors import AssistantError, NothingToSee
-from assistant.spreading import FrameSpread
+from assistant.inputs.frame_spread import FrameSpread
 from assistant.stream.damage_report import DamageReport
 from streaming.size_fitting import fit_to_largest
 

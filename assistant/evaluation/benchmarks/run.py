@@ -20,7 +20,7 @@ from assistant.evaluation.benchmarks import datasets as samples
 from assistant.evaluation.benchmarks.datasets import BenchmarkSample
 from assistant.evaluation.benchmarks.metrics import RECALL_AT, anls, chosen_letter, intervals_of, overlap
 from assistant.inputs.attachments import MOST_FRAMES, read_picture
-from assistant.spreading import FrameSpread
+from assistant.inputs.frame_spread import FrameSpread
 from streaming.size_fitting import fit_to_largest
 from streaming.types import Frame, Notice
 
