@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,9 +135,10 @@ def _wire_sources(backend: Backend, parts: Parts) -> None:
 
 
 def _wire_urls(backend: Backend, parts: Parts, start: Start) -> None:
-    def start_url(url: str, *given: Any) -> tuple[str, Any]:
-        *limits_s, request = given
-        return start(viewer_of(backend, request), lambda: backend.camera(url, TimeLimits(*limits_s)))
+    # Gradio passes the request to a parameter of that type, and to none among `*arguments`.
+    def start_url(url: str, open_s: float, read_s: float, picture_s: float, request: gr.Request) -> tuple[str, Any]:
+        limits = partial(TimeLimits, open_s, read_s, picture_s)
+        return start(viewer_of(backend, request), lambda: backend.camera(url, limits()))
 
     def test_url(url: str, *limits_s: float) -> str:
         try:
