@@ -160,7 +160,7 @@ def test_encoded_beforehand_gives_the_same_answer_while_frames_go_on(engine: Eng
     said = engine.run(ahead.answer("What is it?", encoded, aside=True))
     assert said.token_ids == engine.run(plain.answer("What is it?", items, aside=True)).token_ids
     assert said.logprob == pytest.approx(engine.run(plain.answer("What is it?", items, aside=True)).logprob, abs=1e-4)
-    with pytest.raises(SessionError, match="encoded already"):
+    with pytest.raises(SessionError, match="already encoded"):
         lay_out(engine._runtime.codec, engine.checkpoint.vision, 0, "What?", encoded, 100)
 
 

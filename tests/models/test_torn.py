@@ -169,7 +169,7 @@ def test_a_pass_that_feeds_some_layers_alone_is_taken_back(
 
     with monkeypatch.context() as patched:
         patched.setattr(RollingLayer, "update", deaf)
-        with pytest.raises(RuntimeError, match="some layers of its cache alone"):
+        with pytest.raises(RuntimeError, match="only some layers of its cache"):
             see(engine, session, 2)
     see(engine, session, 3)
     check_fresh(session, deep)
