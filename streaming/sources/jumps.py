@@ -66,11 +66,12 @@ def find_jump_back(
 def shown_length_s(packets: Iterable[PacketTimes], *, fps_declared: float | None, most_s: float) -> float:
     """How long a recording shows pictures, seconds, from its packets in decoding order, whatever its header says.
 
-    Leaps ahead and steps back do not count. Pictures that all have one timestamp count by the rate. Packets without a
-    decoding time count by their display time. Stops reading past `most_s`.
+    Leaps ahead and steps back do not count; the last picture counts for its own duration. Pictures that all have one
+    timestamp count by the rate. Packets without a decoding time count by their display time. Stops reading past
+    `most_s`.
     """
     intervals = FrameIntervals(fps_declared)
-    length_s, latest_s = 0.0, None
+    length_s, latest_s, last_s = 0.0, None, 0.0
     for stamps in packets:
         time_s = stamps.decode_s if stamps.decode_s is not None else stamps.show_s
         if time_s is None:
@@ -82,10 +83,11 @@ def shown_length_s(packets: Iterable[PacketTimes], *, fps_declared: float | None
             intervals.add(step_s)
             length_s += step_s
         if latest_s is None or step_s > 0 or step_s < -_DEEPEST_REORDERING_S:
-            latest_s = time_s
+            latest_s, last_s = time_s, stamps.duration_s
         if length_s > most_s:
             break
-    return length_s + intervals.typical_s
+    # Containers give short durations for pictures whose end they do not know.
+    return length_s + max(intervals.typical_s, 0.0 if intervals.is_leap(last_s) else last_s)
 
 
 def _shown(stamp_s: float | None, held: list[float], timeline: RecordingTimeline, depth: int) -> Iterator[Placed]:

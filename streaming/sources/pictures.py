@@ -47,6 +47,8 @@ class PacketTimes:
     """Presentation time."""
     decode_s: float | None
     """Decoding time."""
+    duration_s: float = 0.0
+    """How long the picture is shown; 0.0 if the container does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,6 +250,7 @@ class VideoReader:
                     yield PacketTimes(
                         None if show is None else show * scale - start_s,
                         None if decode is None else decode * scale - start_s,
+                        (packet.duration or 0) * scale,
                     )
         except av.FFmpegError:  # `events` reports the error when it gets there
             return
