@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 import av
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 _AGENT = "streaming-video-assistant"
 _MAX_REDIRECTS = 5
+_BEGINNING_BYTES = 65_536
+_FRESH_S = 60.0
+"""A file that was changed this shortly before the answer may still be written: cameras give the present time."""
 _SKIPPED_BYTES = 262_144
 """A seek forward by at most this many bytes reads and discards them; a longer one sends a new request."""
 
@@ -216,6 +221,10 @@ class HttpFile:
         """Whether `read` reports a failure as the end of the file, and only `failure` tells of it."""
         self.content_type: str = response.headers.get("Content-Type", "")
         """The server's content type; empty if it sends none."""
+        self.is_stored = _is_stored(response.headers)
+        """Whether the answer's headers are those of a stored file, rather than of data that is being made."""
+        self.beginning = b""
+        """The first 64 KiB at most, as far as they were read."""
 
     def head(self) -> bytes:
         """The first bytes of the file, which `read` returns as well; empty if there are none."""
@@ -258,6 +267,8 @@ class HttpFile:
         if not self._rest:
             self._rest = self._next()
         taken, self._rest = self._rest[:size], self._rest[size:]
+        if self._position == len(self.beginning) < _BEGINNING_BYTES:
+            self.beginning += taken[: _BEGINNING_BYTES - self._position]
         self._position += len(taken)
         return taken
 
@@ -316,6 +327,30 @@ class HttpFile:
 def _is_packed(response: httpx.Response) -> bool:
     """Whether the body is compressed, so that its declared length is wrong and ranges cannot be requested."""
     return response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity")
+
+
+def _is_stored(headers: httpx.Headers) -> bool:
+    """Whether `headers` name a version of a file, or offer parts of it, and do not forbid to keep it.
+
+    >>> _is_stored(httpx.Headers({"ETag": '"5f-1"'})), _is_stored(httpx.Headers({"Cache-Control": "no-store"}))
+    (True, False)
+    """
+    caching = f"{headers.get('Cache-Control', '')} {headers.get('Pragma', '')}".lower()
+    if "no-store" in caching or "no-cache" in caching:
+        return False
+    if "ETag" in headers or headers.get("Accept-Ranges", "").strip().lower() == "bytes":
+        return True
+    changed, asked = (_date_of(headers.get(name, "")) for name in ("Last-Modified", "Date"))
+    return changed is not None and asked is not None and (asked - changed).total_seconds() > _FRESH_S
+
+
+def _date_of(text: str) -> datetime | None:
+    """The time that a header gives; None if it gives none."""
+    try:
+        parsed = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
 
 
 def _reason(error: Exception) -> str:

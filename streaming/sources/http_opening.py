@@ -17,6 +17,7 @@ from streaming.sources.addresses import KINDS
 from streaming.sources.base import SourceOptions
 from streaming.sources.http_files import HttpFile, HttpFiles
 from streaming.sources.jpeg_series import JpegSeries, is_series
+from streaming.sources.mp4_boxes import fragments_length_s, index_is_last
 from streaming.sources.pictures import Broken, Damage, Event
 from streaming.sources.reading import VideoReader, reason_of
 
@@ -39,16 +40,18 @@ class FilesReader(VideoReader):
         is_finite: bool | None,
         first: HttpFile | None = None,
         files: HttpFiles | None = None,
+        length_s: float | None = None,
     ) -> None:
         """`rest` is closed together with the reader. `is_finite` None lets the container decide whether it ends.
 
         `first` is the main file, whose failure is reported; `files` knows the failures of all other files.
+        `length_s`: as for `VideoReader`.
         """
         self._rest = rest
         self._first = first
         self._files = files
         try:
-            super().__init__(container, name, is_live=is_live, is_finite=is_finite)
+            super().__init__(container, name, is_live=is_live, is_finite=is_finite, length_s=length_s)
         except BaseException:
             rest.close()
             raise
@@ -101,13 +104,19 @@ def open_answer(
             _check_came(name, first, options)
             raise
         first.defers_failure = False
-        is_list = bool(_PLAYLIST_FORMATS & set(container.format.name.split(",")))
-        is_series = series is not None
-        is_finite = _is_finite(first, is_series=is_series, is_list=is_list)
+        formats = set(container.format.name.split(","))
+        is_indexed, is_series = bool(_INDEXED_FORMATS & formats), series is not None
         reader = FilesReader(
-            container, name, stack.pop_all(), is_live=is_series, is_finite=is_finite, first=first, files=files
+            container,
+            name,
+            stack.pop_all(),
+            is_live=is_series,
+            is_finite=_is_finite(first, is_series=is_series, is_list=bool(_PLAYLIST_FORMATS & formats)),
+            first=first,
+            files=files,
+            # Of an MP4 in fragments that it cannot seek in, FFmpeg gives the length of what it has read so far.
+            length_s=fragments_length_s(first.beginning) if is_indexed and not first.seekable() else None,
         )
-    is_indexed = bool(_INDEXED_FORMATS & set(container.format.name.split(",")))
     if is_indexed and not first.seekable() and not reader.can_begin():
         reader.close()
         raise _index_last(name)
@@ -120,24 +129,11 @@ def _is_finite(first: HttpFile, *, is_series: bool, is_list: bool) -> bool | Non
     """Whether the stream ends, by the server's answer; None lets the container decide, which may have a length."""
     if is_series:
         return False
-    return None if is_list or first.length_bytes is None else first.length_bytes > 0
-
-
-def index_is_last(head: bytes) -> bool:
-    """Whether an MP4's pictures come before its index, by the outermost boxes in its first bytes (ISO 14496-12, 4.2).
-
-    >>> index_is_last(b"\\0\\0\\0\\x0cftypisom\\0\\0\\1\\0mdat")
-    True
-    >>> index_is_last(b"\\0\\0\\0\\x0cftypisom\\0\\0\\1\\0moov")
-    False
-    """
-    position = 0
-    while head[4:8] == b"ftyp" and position + 8 <= len(head):
-        length, kind = int.from_bytes(head[position : position + 4]), head[position + 4 : position + 8]
-        if kind in (b"mdat", b"moov", b"moof") or length < 8:
-            return kind == b"mdat"
-        position += length
-    return False
+    if is_list:
+        return None
+    if first.length_bytes is None:
+        return True if first.is_stored else None
+    return first.length_bytes > 0
 
 
 def _open(

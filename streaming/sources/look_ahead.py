@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from av import Packet
 
 WINDOW_S = 1.0
-"""Length of a measuring window. A second window follows if the first was fast: many servers send a buffer at first."""
-FASTER = 2.0
-"""Media seconds a second, over a whole window, that no camera exceeds."""
-MOST_BYTES = 32 << 20
-"""Bytes within both windows that no camera exceeds."""
+"""Length of the first two measuring windows; the second follows if the first was fast: many servers begin with a
+buffer."""
+LONG_WINDOW_S = 4.0
+"""Length of a third window, which follows if the second was fast, but not clearly so."""
+FASTER, CLEARLY_FASTER = 1.25, 2.0
+"""Media seconds a second, over a long and a short window, that no camera exceeds."""
+MOST_BYTES_PER_S = 16 << 20
+"""Bytes a second that no camera exceeds."""
 _NUM_DIGESTED = 3
+_NUM_SHORT_WINDOWS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,29 +103,43 @@ class PacketsAhead:
             return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """What had come by the beginning of a measuring window."""
+
+    at_s: float
+    media_s: float
+
+
 def is_recording(glimpses: Iterable[PeekedPacket], now_s: Callable[[], float]) -> bool:
     """Whether a stream without a declared length is a recording: it ends early, or stays faster than real time.
 
     A server that relays a camera first sends several buffered seconds at once, so a fast first window decides nothing;
-    the second window decides.
+    the second window decides, or if it is not clear the third. Pictures that come in groups, such as the fragments of
+    an MP4, make a window look up to one and a half pauses longer or shorter than it is.
     """
     began_s = now_s()
-    first_s = last_s = 0.0
+    first_s = last_s = before_s = longest_s = 0.0
     is_stamped, num_bytes = False, 0
-    mark: tuple[float, float] | None = None
+    marks: list[_Mark] = []
     for glimpse in glimpses:
         elapsed_s = now_s() - began_s
+        longest_s, before_s = max(longest_s, elapsed_s - before_s), elapsed_s
         num_bytes += glimpse.num_bytes
         if glimpse.stamp_s is not None:
             first_s = min(first_s, glimpse.stamp_s) if is_stamped else glimpse.stamp_s
             last_s = max(last_s, glimpse.stamp_s) if is_stamped else glimpse.stamp_s
             is_stamped = True
-        if num_bytes > MOST_BYTES:
+        if num_bytes > MOST_BYTES_PER_S * max(2 * WINDOW_S, elapsed_s):
             return True
-        if mark is None and elapsed_s >= WINDOW_S:
-            if last_s - first_s <= FASTER * elapsed_s:
-                return False
-            mark = (elapsed_s, last_s)
-        elif mark is not None and elapsed_s - mark[0] >= WINDOW_S:
-            return last_s - mark[1] > FASTER * (elapsed_s - mark[0])
+        mark = marks[-1] if marks else _Mark(0.0, first_s)
+        window_s, media_s = elapsed_s - mark.at_s, last_s - mark.media_s
+        if window_s < (WINDOW_S if len(marks) < _NUM_SHORT_WINDOWS else LONG_WINDOW_S):
+            continue
+        faster = CLEARLY_FASTER if len(marks) < _NUM_SHORT_WINDOWS else FASTER
+        if marks and media_s > faster * window_s + 1.5 * longest_s:
+            return True
+        if media_s <= FASTER * window_s or len(marks) == _NUM_SHORT_WINDOWS:
+            return False
+        marks.append(_Mark(elapsed_s, last_s))
     return True

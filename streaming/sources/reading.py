@@ -91,18 +91,20 @@ class VideoReader:
         is_live: bool,
         hardware: HardwareDecoding | None = None,
         is_finite: bool | None = None,
+        length_s: float | None = None,
         seen: Counter[int] | None = None,
     ) -> None:
         """Take ownership of `container`. Raises `NotAVideo`, after closing it, if it has no readable video.
 
         `hardware`: the choice of device that the container was opened with; it learns if the device cannot decode the
-        stream. `is_finite`: whether the server declares an end; None lets the container decide. `seen`: the number of
-        pictures of each track, if they were counted.
+        stream. `is_finite`: whether the server declares an end; None lets the container decide. `length_s`: the length
+        to believe, not FFmpeg's, 0 if the container declares none. `seen`: pictures of each track, if counted.
         """
         self._container = container
         self._name = name
         self._formats = frozenset(container.format.name.split(","))
-        ends = has_end(container, self._formats) if is_finite is None else is_finite
+        declares_end = has_end(container, self._formats) if length_s is None else length_s > 0
+        ends = declares_end if is_finite is None else is_finite
         self._is_finite = ends and not is_live
         self._is_live = not self._is_finite
         self._hardware = hardware
@@ -129,7 +131,7 @@ class VideoReader:
         has_rate = self.has_timestamps or not self._is_live
         self._fps_declared = declared_fps(stream, is_live=self._is_live) if has_rate else None
         self._start_s = start_s_of(stream, container)
-        end_s = end_s_of(stream, container, self._start_s)
+        end_s = end_s_of(stream, container, self._start_s) if length_s is None else length_s or None
         # A length of about one picture means a still, or pictures whose timestamps all coincide.
         self._fps_usual = usual_fps(stream)
         self._is_length_true = end_s is None or end_s * (self._fps_usual or 1.0) >= _LEAST_LENGTH
@@ -278,7 +280,10 @@ class VideoReader:
         return self._packets.failure is None
 
     def find_end(self, now_s: Callable[[], float]) -> None:
-        """Find out, in at most two seconds, whether a stream without a declared length is a recording, hence finite."""
+        """Find out whether a stream without a declared length is a recording, hence finite: mostly in two seconds.
+
+        If it comes somewhat faster than real time, that takes six.
+        """
         if self._is_finite or self._formats & PLAYLIST_FORMATS:
             return
         self._is_finite = (

@@ -85,6 +85,8 @@ class ReplaySource(BaseSource):
         """Whether the timestamps are known to jump back; the header's length and seeking are then unreliable."""
         self._has_longer = False
         """Whether pictures are known to lie after the end that the header declares."""
+        self._read_s = self._used_s = 0.0
+        """Seconds that the last frames took to be read, and to be used; older ones count less."""
 
     def open(self) -> SourceInfo:
         """Open the recording and decode its first picture.
@@ -245,7 +247,7 @@ class ReplaySource(BaseSource):
     def _play(self, state: _Pass, sampler: FrameChooser, pacer: Pacer) -> Iterator[Item]:
         """Frames and notices of one pass, up to its end or `end_s`."""
         closed, start_s, end_s = self._closed, self._options.start_s, self._options.end_s
-        while (event := self._with_decoder(lambda: next(state.events, None))) is not None:
+        while (event := self._next_event(state)) is not None:
             if isinstance(event, Damage):
                 self._damage.add(event)
                 continue
@@ -267,6 +269,13 @@ class ReplaySource(BaseSource):
                 return
         if not closed.is_set():
             yield from self._stand(state, self._last_end_s(state), sampler, pacer)
+
+    def _next_event(self, state: _Pass) -> TimedPicture | Damage | Broken | None:
+        """The next event of a pass; None at its end, and after `close`."""
+        began_s = self._clock.now_s()
+        event = self._with_decoder(lambda: next(state.events, None))
+        self._read_s += self._clock.now_s() - began_s
+        return event
 
     def _deliver(self, event: TimedPicture, state: _Pass, sampler: FrameChooser, pacer: Pacer) -> Iterator[Item]:
         """The notices about one picture in range, and the picture as a frame if it is sampled."""
@@ -308,11 +317,9 @@ class ReplaySource(BaseSource):
         if self._closed.is_set():
             return
         if late_s:
-            yield self._notice(
-                NoticeKind.SLOWED,
-                f"frames are used slower than speed {pacer.speed:g}; the media clock waits for them",
-                behind_s=late_s,
-            )
+            does_what = "come" if self._read_s > self._used_s else "are used"
+            reason = f"frames {does_what} slower than speed {pacer.speed:g}; the media clock waits for them"
+            yield self._notice(NoticeKind.SLOWED, reason, behind_s=late_s)
         is_repeated = shown.image is not None
         if shown.image is None:
             try:
@@ -322,7 +329,9 @@ class ReplaySource(BaseSource):
                 self._damage.add(Damage(reason_of(error), num_lost=1))
                 return
         assert shown.index is not None
+        began_s = self._clock.now_s()
         yield from self._framed(shown.image, pts_s, shown.index, is_repeated=is_repeated)
+        self._read_s, self._used_s = self._read_s / 2, self._used_s / 2 + self._clock.now_s() - began_s
 
     def _stood_notice(self, stood_s: float, from_s: float) -> Notice:
         """What is to be said of a picture that will stand far longer than any before, when it begins to."""

@@ -6,7 +6,7 @@ import contextlib
 import gzip
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
@@ -84,11 +84,13 @@ class OddServer:
         self._thread.join()
 
 
-def chunked(data: bytes, kind: str = "video/mp4", *, cut: bool = False) -> Answer:
+def chunked(
+    data: bytes, kind: str = "video/mp4", *, cut: bool = False, headers: Sequence[tuple[str, str]] = ()
+) -> Answer:
     """Answers in chunks, without a length; `cut` omits the last eighth of the data and the final chunk."""
 
     def answer(request: Request) -> None:
-        request.begin(("Content-Type", kind), ("Transfer-Encoding", "chunked"))
+        request.begin(("Content-Type", kind), ("Transfer-Encoding", "chunked"), *headers)
         sent = data[: len(data) * 7 // 8] if cut else data
         for start in range(0, len(sent), 4096):
             piece = sent[start : start + 4096]

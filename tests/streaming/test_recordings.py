@@ -327,7 +327,22 @@ def test_a_slow_reader_slows_the_clock_once_told_and_loses_nothing(tmp_path: Pat
     assert len(frames) == 50
     assert len(slowed) == 1
     assert slowed[0].details["behind_s"] == pytest.approx(0.46)
+    assert slowed[0].reason.startswith("frames are used slower")
     assert items[-1].details["slowed_s"] == pytest.approx(49 * 0.46)  # type: ignore[union-attr]
+
+
+def test_a_server_that_sends_slowly_is_not_laid_to_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, events = FakeClock(), VideoReader.events
+
+    def slowly(reader: VideoReader) -> Iterator[Event]:
+        for event in events(reader):
+            clock.advance(0.1)
+            yield event
+
+    monkeypatch.setattr(VideoReader, "events", slowly)
+    _, _, notices = play(write_clip(tmp_path / "p.mp4", num_frames=50), clock, speed=1.0)
+    (slowed,) = (notice for notice in notices if notice.kind is NoticeKind.SLOWED)
+    assert slowed.reason.startswith("frames come slower than speed 1")
 
 
 def test_it_can_be_closed_from_elsewhere_and_opened_again(tmp_path: Path) -> None:

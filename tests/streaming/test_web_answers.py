@@ -64,17 +64,28 @@ def ended(items: list[Item]) -> Notice:
     return last
 
 
+def with_total_length(pieces: bytes, length_ms: int) -> bytes:
+    """A fragmented MP4 whose index gains an `mehd` box, which declares the length of all fragments."""
+    box = (16).to_bytes(4) + b"mehd" + bytes(4) + length_ms.to_bytes(4)
+    for kind in (b"moov", b"mvex"):
+        at = pieces.index(kind) - 4
+        pieces = pieces[:at] + (int.from_bytes(pieces[at : at + 4]) + len(box)).to_bytes(4) + pieces[at + 4 :]
+    at = pieces.index(b"mvex") + 4
+    return pieces[:at] + box + pieces[at:]
+
+
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Containers by name: with and without a length in their head, with the index first and last."""
     folder = tmp_path_factory.mktemp("clips")
-    live = {"live": "1"}
+    live, in_pieces = {"live": "1"}, {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+    pieces = write_clip(folder / "c.mp4", num_frames=NUM, options=in_pieces).read_bytes()
     return {
         "first": write_clip(folder / "a.mp4", num_frames=NUM, options={"movflags": "faststart"}).read_bytes(),
         "last": write_clip(folder / "b.mp4", num_frames=NUM, size_px=(320, 240), paint=noise).read_bytes(),
-        "pieces": write_clip(
-            folder / "c.mp4", num_frames=NUM, options={"movflags": "frag_keyframe+empty_moov+default_base_moof"}
-        ).read_bytes(),
+        "pieces": pieces,
+        "known": write_clip(folder / "g.webm", num_frames=NUM, codec="libvpx").read_bytes(),
+        "long": with_total_length(pieces, int(1000 * NUM / FPS)),
         "webm": write_clip(folder / "d.webm", num_frames=NUM, codec="libvpx", options=live).read_bytes(),
         "mkv": write_clip(folder / "e.mkv", num_frames=NUM, options=live).read_bytes(),
         "ts": write_clip(folder / "f.ts", num_frames=NUM, codec="mpeg2video", size_px=(320, 240)).read_bytes(),
@@ -124,33 +135,110 @@ def test_what_breaks_off_is_said_so(clips: dict[str, bytes], reach: NetworkPolic
     assert 0 < len(numbers(items)) < NUM and ended(items).details["broken"] is True
 
 
-def test_what_ended_and_begins_again_the_same_is_over(clips: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def comes_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets every stream look as slow as a camera's."""
+
     def looks_live(glimpses: Iterable[PeekedPacket], now_s: Callable[[], float]) -> bool:
         return not list(itertools.islice(glimpses, 5))
 
     monkeypatch.setattr("streaming.sources.reading.is_recording", looks_live)
+
+
+@REACHES
+@pytest.mark.usefixtures("comes_slowly")
+@pytest.mark.parametrize("name", ["first", "known", "long"])
+def test_a_length_in_the_container_makes_a_recording_however_slowly_it_comes(
+    clips: dict[str, bytes], name: str, reach: NetworkPolicy | None
+) -> None:
+    with OddServer({"clip": chunked(clips[name])}) as server:
+        info, items = play(server.url("clip"), reach)
+    assert not info.is_live and info.duration_s_declared == pytest.approx(NUM / FPS, abs=2 / FPS)
+    assert numbers(items) == list(range(NUM))
+
+
+@REACHES
+@pytest.mark.usefixtures("comes_slowly")
+@pytest.mark.parametrize("name", ["webm", "ts", "pieces"])
+@pytest.mark.parametrize(
+    ("headers", "is_live"),
+    [
+        ([("ETag", '"5f-1"')], False),
+        ([("Accept-Ranges", "bytes")], False),
+        ([("Last-Modified", "Mon, 02 Nov 2020 10:00:00 GMT")], False),
+        ([], True),
+        ([("ETag", '"5f-1"'), ("Cache-Control", "no-cache, private")], True),
+        ([("Last-Modified", "at noon")], True),
+    ],
+)
+def test_a_stored_file_is_a_recording_however_slowly_it_comes(
+    clips: dict[str, bytes], name: str, headers: list[tuple[str, str]], is_live: bool, reach: NetworkPolicy | None
+) -> None:
+    with OddServer({"clip": chunked(clips[name], "video/mp4", headers=headers)}) as server:
+        info, items = play(server.url("clip"), reach)
+    assert info.is_live is is_live and info.duration_s_declared is None
+    assert numbers(items) == list(range(NUM)) and ended(items).details["broken"] is False
+
+
+@pytest.mark.usefixtures("comes_slowly")
+def test_what_ended_and_begins_again_the_same_is_over(clips: dict[str, bytes]) -> None:
     with OddServer({"clip": chunked(clips["ts"])}) as server:
         info, items = play(server.url("clip"))
     assert info.is_live and numbers(items) == list(range(NUM))
     assert ended(items).details["broken"] is False and "seen once" in ended(items).reason
 
 
+@pytest.mark.parametrize("group_s", [0.1, 0.5, 2.0, 4.0])
 @pytest.mark.parametrize(
     ("pace", "kept_s", "expected"),
-    [(1.0, 0.0, False), (1.0, 9.0, False), (1.5, 0.0, False), (4.0, 0.0, True), (50.0, 0.0, True), (0.2, 0.0, False)],
+    [
+        (1.0, 0.0, False),
+        (1.0, 9.0, False),
+        (1.1, 0.0, False),
+        (1.1, 5.0, False),
+        (1.5, 5.0, True),
+        (4.0, 0.0, True),
+        (50.0, 0.0, True),
+        (0.2, 0.0, False),
+        (0.2, 5.0, False),
+    ],
 )
-def test_a_camera_is_told_from_a_recording_by_its_pace(pace: float, kept_s: float, expected: bool) -> None:
+def test_a_camera_is_told_from_a_recording_by_its_pace(
+    pace: float, kept_s: float, group_s: float, expected: bool
+) -> None:
+    """`kept_s` come at once at first, then the pictures in groups: a fragment or cluster at a time."""
     clock = FakeClock()
 
     def glimpses() -> Iterable[PeekedPacket]:
         for index in range(10_000):
             stamp_s = index / 10
-            clock.advance(0.1 / pace if stamp_s > kept_s else 0.0)
+            begins_group = index % round(10 * group_s) == 0
+            clock.advance(group_s / pace if stamp_s > kept_s and begins_group else 0.0)
             yield PeekedPacket(stamp_s, 1000)
         raise AssertionError("it was listened to for too long")
 
+    if expected and group_s / pace > 0.5:
+        return  # seconds at a time say too little
     assert is_recording(glimpses(), clock.now_s) is expected
-    assert clock.now_s() <= 5.0 / min(pace, 1.0)
+    assert clock.now_s() <= 7.0 / min(pace, 1.0) + 2 * group_s / pace
+
+
+@pytest.mark.parametrize("stall_at_s", [0.0, 0.9, 1.9, 3.0, 5.5])
+@pytest.mark.parametrize("kept_s", [0.0, 3.0])
+def test_a_stalling_camera_is_no_recording(stall_at_s: float, kept_s: float) -> None:
+    """It sends nothing for 0.8 s, and then at once what it owes."""
+    clock = FakeClock()
+
+    def glimpses() -> Iterable[PeekedPacket]:
+        for index in range(10_000):
+            stamp_s = index / 10
+            due_s = max(0.0, stamp_s - kept_s)
+            due_s = stall_at_s + 0.8 if stall_at_s < due_s < stall_at_s + 0.8 else due_s
+            clock.advance(max(0.0, due_s - clock.now_s()))
+            yield PeekedPacket(stamp_s, 1000)
+        raise AssertionError("it was listened to for too long")
+
+    assert is_recording(glimpses(), clock.now_s) is False
 
 
 def test_pictures_without_times_are_told_by_their_end_or_their_bytes() -> None:
