@@ -17,6 +17,7 @@ class DamageReport:
         self._first_late: Notice | None = None
         self._num_leaps = 0
         self._first_leap: Notice | None = None
+        self._num_long = 0
         self._first_long: Notice | None = None
         self._unwatched = ""
 
@@ -44,6 +45,7 @@ class DamageReport:
             self._num_leaps += 1
             self._first_leap = self._first_leap or notice
         elif notice.kind is NoticeKind.GAP and float(details.get("stood_s", 0.0)) > 0:
+            self._num_long += 1
             self._first_long = self._first_long or notice
         elif notice.kind is NoticeKind.OPENED:
             self._unwatched = str(details.get("unwatched", ""))
@@ -73,7 +75,8 @@ class DamageReport:
                 f"{leap.pts_s:.2f} s; nothing is shown in between, and where a clock was set, later times are not true"
             )
         if self._first_long is not None:
-            found.append(self._first_long.reason)
+            more = f"; {self._num_long - 1} more such" if self._num_long > 1 else ""
+            found.append(self._first_long.reason + more)
         if self._unwatched:
             found.append(f"only one of its picture tracks was watched; not watched: {self._unwatched}")
         if self._first_late is not None:

@@ -22,6 +22,12 @@ MAX_STANDING_S = 86_400.0
 """Longest time that a picture is assumed to be shown: a damaged timestamp may lie years ahead."""
 _SUSPECT_STANDING_S = 1800.0
 """A picture shown for at least this long, far longer than those before it, is reported: perhaps a clock was set."""
+_SUSPECT_AMONG_STEADY_S = 180.0
+"""The same, where the pictures before it came at a steady rate, as those of cameras do. Screen recorders write a picture
+where something changes, hence at uneven intervals, and a slide may stand for minutes."""
+_NUM_STEADY = 8
+_STEADY, _STEADY_S = 0.02, 0.002
+"""Intervals that differ by at most this share, or these seconds, are of a steady rate: containers round them."""
 _FORWARD_GAP_INTERVALS = 10
 _ALIKE = 0.25
 _HOLD_S = 0.5
@@ -70,6 +76,14 @@ class FrameIntervals:
             return False
         before_s, self._leap_s = self._leap_s, step_s
         return abs(step_s - before_s) > _ALIKE * step_s
+
+    @property
+    def are_steady(self) -> bool:
+        """Whether the last intervals, eight at least, are all of one length."""
+        usual_s = self.typical_s
+        most_s = max(_STEADY * usual_s, _STEADY_S)
+        is_known = len(self._recent_s) >= _NUM_STEADY
+        return is_known and all(abs(interval_s - usual_s) <= most_s for interval_s in self._recent_s)
 
     @property
     def typical_s(self) -> float:
@@ -131,7 +145,8 @@ class RecordingTimeline:
 
     def _is_suspect(self, step_s: float) -> bool:
         """Whether a container without holes has a leap that is perhaps a clock's, not a picture that stood."""
-        return not self._has_holes and step_s >= _SUSPECT_STANDING_S and self._intervals.is_leap(step_s)
+        least_s = _SUSPECT_AMONG_STEADY_S if self._intervals.are_steady else _SUSPECT_STANDING_S
+        return not self._has_holes and step_s >= least_s and self._intervals.is_leap(step_s)
 
     def _hole_s(self, step_s: float, duration_s: float) -> float:
         """How much of a step between two frames shows nothing; `duration_s` is the first frame's own duration."""

@@ -176,6 +176,38 @@ def test_a_clock_that_leaps_ahead_is_a_gap_after_what_may_have_stood(tmp_path: P
     assert frames[-1].pts_s == pytest.approx(10_813.5)
 
 
+STEADY_S = [index / 10 for index in range(14)]
+UNEVEN_S = [0.0, 0.033, 0.2, 0.233, 0.3, 0.7, 0.733, 0.766, 1.0, 1.1, 1.133, 1.2, 1.25, 1.3]
+
+
+@pytest.mark.parametrize("name", ["leap.mp4", "leap.mov"])
+@pytest.mark.parametrize(
+    ("before_s", "stands_s", "is_told"),
+    [
+        (STEADY_S, 600.0, True),
+        (STEADY_S, 180.0, True),
+        (STEADY_S, 120.0, False),
+        (UNEVEN_S, 600.0, False),
+        (UNEVEN_S, 1800.0, True),
+        (STEADY_S[:5], 600.0, False),
+        ([index / 29.97 for index in range(14)], 600.0, True),
+        ([20.0 * index for index in range(14)], 190.0, False),
+    ],
+)
+def test_a_clock_that_leaps_within_steady_pictures_is_told_where_each_stands_until_the_next(
+    tmp_path: Path, name: str, before_s: list[float], stands_s: float, is_told: bool
+) -> None:
+    begins_s = before_s[-1]
+    after_s = [begins_s + stands_s + stamp_s for stamp_s in before_s]
+    _, frames, notices = watch(write_clip(tmp_path / name, stamps_s=before_s + after_s), 1.0)
+    told = [notice for notice in notices if notice.kind is NoticeKind.GAP]
+    assert len(told) == is_told
+    if told:
+        assert told[0].details["stood_s"] == pytest.approx(stands_s, abs=0.2)
+        assert told[0].details["from_s"] == pytest.approx(begins_s, abs=0.1)
+    assert [frame.pts_s for frame in frames] == pytest.approx(list(range(len(frames))), abs=0.05), "it stands meanwhile"
+
+
 @pytest.mark.parametrize(("name", "num_gaps"), [("lapse.mkv", 1), ("lapse.mp4", 0)])
 def test_the_interval_of_a_time_lapse_is_learnt_at_its_second(tmp_path: Path, name: str, num_gaps: int) -> None:
     stamps_s = [20.0 * index for index in range(8)]
