@@ -100,7 +100,7 @@ def choose_over_watermark(spans: Sequence[Span], window: WindowSettings) -> Depa
     """
     excess = _excess_attachments(spans, window)
     frames = [span for span in spans if span.is_seen_frame and id(span) not in excess]
-    num_frames = num_frames_leaving(frames, 0, window)
+    num_frames = _num_oldest_over([len(span) for span in frames], window.vision_low, window.vision_high)
     blind = {id(span) for span in frames[:num_frames]} | excess
     groups = _turn_groups(spans, blind)
     sizes = [sum(_text_size(span, blind) for span in group) for group in groups]
@@ -127,31 +127,23 @@ def choose_before(spans: Sequence[Span], time_s: float, reason: str) -> Departur
     return Departure(set(), {id(span) for span in leaving}, num_frames, num_turns, reason)
 
 
-def num_frames_leaving(frames: Sequence[Span], num_coming: int, window: WindowSettings) -> int:
-    """Number of the oldest frames that the vision window evicts once `num_coming` more tokens are appended."""
-    sizes = [len(span) for span in frames]
-    return _num_oldest_over(sizes, window.vision_low - num_coming, window.vision_high - num_coming)
-
-
 def take_out(spans: Sequence[Span], departure: Departure) -> tuple[list[Span], Eviction]:
     """The units that stay, and the positions they keep. Units in `departure.blind` lose their visual tokens."""
-    keep: list[np.ndarray] = []
+    starts = np.cumsum([0, *(len(span) for span in spans)])
+    stays = np.ones(int(starts[-1]), dtype=bool)
     survivors: list[Span] = []
     blinded: list[Span] = []
-    start = 0
-    for span in spans:
-        positions = np.arange(start, start + len(span))
-        start += len(span)
+    for start, span in zip(starts.tolist(), spans, strict=False):
         if id(span) in departure.gone:
+            stays[start : start + len(span)] = False
             continue
         if id(span) in departure.blind:
-            positions = np.delete(positions, span.visual_offsets)
+            stays[start + span.visual_offsets] = False
             blinded.append(span)
-        keep.append(positions)
         survivors.append(span)
-    kept = np.concatenate(keep) if keep else np.zeros(0, dtype=np.int64)
-    num_evicted = start - len(kept)
-    eviction = Eviction(kept.astype(np.int64), num_evicted, departure.num_frames, departure.num_turns, departure.reason)
+    kept = np.flatnonzero(stays).astype(np.int64, copy=False)
+    num_evicted = len(stays) - len(kept)
+    eviction = Eviction(kept, num_evicted, departure.num_frames, departure.num_turns, departure.reason)
     for span in blinded:
         span.drop_vision()
     return survivors, eviction
@@ -199,12 +191,13 @@ def _text_size(span: Span, blind: set[int]) -> int:
 def _orphans(spans: Sequence[Span], blind: set[int], gone: set[int]) -> set[int]:
     """Frames without visual tokens that no surviving turn follows."""
     orphans: set[int] = set()
-    for position, span in enumerate(spans):
-        if span.kind is not SpanKind.FRAME or (span.is_seen_frame and id(span) not in blind):
-            continue
-        follows = next((later for later in spans[position + 1 :] if id(later) not in gone), None)
-        if follows is None or follows.kind not in TURNS:
+    follower: Span | None = None
+    for span in reversed(spans):
+        is_bare = span.kind is SpanKind.FRAME and not (span.is_seen_frame and id(span) not in blind)
+        if is_bare and (follower is None or follower.kind not in TURNS):
             orphans.add(id(span))
+        if id(span) not in gone:
+            follower = span
     return orphans
 
 

@@ -99,9 +99,7 @@ class Session:
     @property
     def remembered_s(self) -> float:
         """Media time from the oldest frame that still has visual tokens to now; long gaps count as ten seconds."""
-        ledger = self._context.ledger
-        times_s = [span.time_s for span in ledger if span.is_seen_frame and span.time_s is not None]
-        return max(times_s) - min(times_s) if times_s else 0.0
+        return self._context.ledger.seen_s
 
     @property
     def context(self) -> Context:
@@ -495,9 +493,7 @@ class Session:
         # Nothing is computed from here on, so base, ledger and wrappers change together; the cache is stale at once.
         self._time.rebase(base_s)
         self._context.evict_before(base_s, "older than the time that the model is shown")
-        for span, head in heads:
-            span.ids = head + span.ids[span.first_image :]
-            span.first_image = len(head)
+        self._context.ledger.rewrite_heads(heads)
         self._num_rebases += 1
         yield from self._context.rebuild()
 

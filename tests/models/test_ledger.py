@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.eviction import WindowSettings
+from models.eviction import WindowSettings, choose_over_watermark
 from models.ledger import Ledger
 from models.spans import Span, SpanKind, frame_span
 
@@ -147,6 +148,67 @@ def test_the_count_of_appended_tokens_never_falls() -> None:
     assert ledger.num_appended == 9 * 12 and len(ledger) < 9 * 12
 
 
+def visits_a_frame(monkeypatch: pytest.MonkeyPatch, factor: int) -> float:
+    """How often a unit is looked at for a frame, on average over two evictions of windows `factor` times as large."""
+    window = WindowSettings(vision_low=600 * factor, vision_high=800 * factor, text_low=200, text_high=300)
+    ledger, num_visits, num_frames = filled(window=window), 0, 0
+    length = Span.__len__
+
+    def counted(span: Span) -> int:
+        nonlocal num_visits
+        num_visits += 1
+        return length(span)
+
+    monkeypatch.setattr(Span, "__len__", counted)
+    num_evictions = -1
+    while num_evictions < 2:
+        ledger.at_risk(8, 12)
+        ledger.cells_in_view(8)
+        ledger.append(seen(float(num_frames), [num_frames % 8]))
+        num_evictions += ledger.evict() is not None
+        ledger.tokens_by_kind()
+        num_frames += 1
+        if num_evictions < 0:
+            num_visits = num_frames = 0
+    monkeypatch.undo()
+    return num_visits / num_frames
+
+
+def test_a_frame_costs_the_ledger_the_same_however_many_units_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    few, many = visits_a_frame(monkeypatch, 1), visits_a_frame(monkeypatch, 16)
+    assert many < 1.2 * few
+
+
+def test_units_are_visited_only_where_some_may_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = filled(said(SpanKind.SYSTEM, 5, None, pinned=True), seen(0, [0]), said(SpanKind.COMMENT, 4))
+    assert ledger.evict() is None
+    chosen: list[int] = []
+    monkeypatch.setattr("models.ledger.choose_over_watermark", lambda spans, window: chosen.append(len(spans)))
+    for number in range(5):
+        ledger.append(seen(1.0 + number, [1]))
+        assert ledger.evict() is None
+    assert not chosen, "frames alone, and the window holds them"
+    ledger.append(said(SpanKind.COMMENT, 4, 6.0))
+    ledger.evict()
+    ledger.window = WindowSettings(vision_low=10, vision_high=20, text_low=20, text_high=30)
+    ledger.evict()
+    assert len(chosen) == 2, "a turn may push out others, and so may a smaller window"
+
+
+def test_counts_follow_every_change() -> None:
+    first, second = seen(0, [0, 1]), seen(1, [1, 2])
+    ledger = filled(said(SpanKind.SYSTEM, 5, None, pinned=True), first, second, said(SpanKind.COMMENT, 4, 1.0))
+    assert len(ledger) == 5 + 6 + 6 + 4 and ledger.seen_s == 1.0
+    ledger.rewrite_heads([(second, [1])])
+    assert ledger.tokens_by_kind() == {"pinned": 5, "vision": 10, "text": 4}
+    assert ledger.cells_in_view(8).tolist() == [True, True, True] + [False] * 5
+    assert ledger.cells_in_view(8, since_s=0.5).tolist() == [False, True, True] + [False] * 5
+    assert ledger.retract(ledger.spans[-1:]) and len(ledger) == 15
+    ledger.remove([first], "test")
+    assert ledger.tokens_by_kind() == {"pinned": 5, "vision": 4, "text": 0}
+    assert ledger.cells_in_view(8).tolist() == [False, True, True] + [False] * 5
+
+
 events = st.lists(
     st.one_of(
         st.lists(st.integers(0, 7), min_size=1, max_size=8, unique=True).map(lambda cells: ("frame", sorted(cells))),
@@ -185,10 +247,16 @@ def test_positions_ids_and_risk_agree_with_what_eviction_does(steps: list[tuple[
         for new in spans:
             ledger.append(new)
             cache += new.ids
+        is_over = choose_over_watermark(ledger.spans, WINDOW) is not None
         eviction = ledger.evict()
+        assert (eviction is not None) == is_over
         if eviction is not None:
             cache = [cache[at] for at in eviction.keep]
-        assert cache == ids_of(ledger)
+        assert cache == ids_of(ledger) and len(cache) == len(ledger)
+        fresh = Ledger(WINDOW, list(ledger.spans), view=ledger.view)
+        assert ledger.tokens_by_kind() == fresh.tokens_by_kind()
+        assert ledger.cells_in_view(8).tolist() == fresh.cells_in_view(8).tolist()
+        assert ledger.at_risk(8, 12).tolist() == fresh.at_risk(8, 12).tolist()
         counts = ledger.tokens_by_kind()
         assert counts["vision"] <= WINDOW.vision_high and counts["text"] <= WINDOW.text_high + 4 * 12
         if span is not None:
