@@ -98,7 +98,7 @@ class EvidenceKeeper:
         self, frame: Frame, keep: np.ndarray, refreshed: np.ndarray, wall_s: float, *, rows: int = 0, cols: int = 0
     ) -> None:
         """Add a frame that the model has seen. keep, refreshed: bool `[rows * cols]`; wall_s: when it was captured."""
-        picture = encode_jpeg(frame.image if frame.thumbnail is None else frame.thumbnail)
+        picture = frame.thumbnail or encode_jpeg(frame.image)
         if rows * cols != len(keep):
             rows = cols = 0
         seen = EvidenceFrame(

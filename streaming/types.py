@@ -7,6 +7,8 @@ from enum import StrEnum
 
 import numpy as np
 
+from streaming.thumbnails import Jpeg
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -26,8 +28,8 @@ class Frame:
     """Whether this is the previous frame's picture, still being shown; `image` is then the same array."""
     on_grid: np.ndarray | None = None
     """The picture scaled to the model's grid, uint8 RGB; None if the capture thread did not scale it."""
-    thumbnail: np.ndarray | None = None
-    """The picture scaled down for storage, uint8 RGB; None if the capture thread did not scale it."""
+    thumbnail: Jpeg | None = None
+    """The picture scaled down and encoded for storage; None if the capture thread did not do so."""
 
 
 class NoticeKind(StrEnum):

@@ -24,7 +24,7 @@ from streaming.open_source import open_source
 from streaming.sources.base import WATCH_RETRY, RetryPolicy, Source, SourceOptions
 from streaming.sources.pacing import Playback
 from streaming.tap import Tap, Viewers
-from streaming.thumbnails import scaled_down
+from streaming.thumbnails import encode_jpeg
 from streaming.types import Frame, Notice, NoticeKind, SourceInfo
 
 if TYPE_CHECKING:
@@ -308,8 +308,8 @@ class Player:
         return tap.deliver(item)
 
     def _prepare(self, frame: Frame) -> Frame:
-        """Scale a frame for the model and for keeping, on the capture thread: large ones would hold up the engine."""
-        frame = replace(frame, thumbnail=scaled_down(frame.image))
+        """Scale a frame for the model and encode it for keeping, on the capture thread, not on the engine's."""
+        frame = replace(frame, thumbnail=encode_jpeg(frame.image))
         return self.fit(frame) if self.fit is not None else frame
 
     def _note(self, notice: Notice) -> None:

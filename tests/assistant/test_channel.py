@@ -197,7 +197,7 @@ def test_frames_reach_the_model_scaled_to_its_grid_and_kept_pictures_are_scaled_
     assert stage.channel.push(np.zeros((600, 800, 3), np.uint8))
     stage.until(lambda: len(seen) == 2)
     assert seen[1].on_grid is not None and seen[1].on_grid.shape == (4, 4, 3)
-    assert seen[1].thumbnail is not None and seen[1].thumbnail.shape == (240, 320, 3)
+    assert seen[1].thumbnail is not None and (seen[1].thumbnail.height_px, seen[1].thumbnail.width_px) == (240, 320)
     assert seen[1].image.shape == (600, 800, 3)
 
 

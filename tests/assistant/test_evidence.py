@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from assistant.events import StatusEvent, StatusKind
 from assistant.evidence import EvidenceKeeper
 from streaming.clock import FakeClock
+from streaming.thumbnails import encode_jpeg
 from tests.assistant.timelines import frame, gap, keeper_with, noon, remark
 
 CELLS = np.array([True, False, True, False, False, False])
@@ -20,6 +23,13 @@ def test_a_frame_is_kept_small_with_its_times_and_cells() -> None:
     assert (kept.frame_index, kept.time_s, kept.wall_s) == (3, 1.5, 1_000.0)
     assert kept.cells() == "#.r\n..."
     assert abs(int(kept.image()[20, 50, 0]) - 200) < 8 and kept.image().shape == (48, 64, 3)
+
+
+def test_a_picture_that_the_capture_thread_encoded_is_not_encoded_again() -> None:
+    keeper = EvidenceKeeper()
+    thumbnail = encode_jpeg(np.zeros((12, 16, 3), np.uint8))
+    keeper.add(replace(frame(0), thumbnail=thumbnail), CELLS, OLD, 0.0, rows=2, cols=3)
+    assert keeper.around(0, 0, 0)[0].picture is thumbnail
 
 
 def test_later_changes_of_the_masks_do_not_reach_what_is_kept() -> None:
