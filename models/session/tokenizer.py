@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from models.errors import SessionError
@@ -18,6 +18,10 @@ YES_WORDS = ("Yes", "yes", "YES")
 NO_WORDS = ("No", "no", "NO")
 _UNFINISHED = "\ufffd"
 _FEW_TOKENS = 4096
+_MOST_KEPT_PIECES = 4096
+"""Tokenized pieces that are kept: every shown time of a session, in tenths of a second, and what else it repeats."""
+_MOST_KEPT_CHARACTERS = 400
+"""Longest piece that is kept: a question with its instruction; longer text seldom comes twice."""
 
 
 class StreamTokenizer:
@@ -27,6 +31,7 @@ class StreamTokenizer:
         self.prompt: PromptFormat = checkpoint.prompt
         self._tokenizer = checkpoint.tokenizer
         self._folder = checkpoint.folder
+        self._encoded = lru_cache(_MOST_KEPT_PIECES)(self._encode)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -36,8 +41,11 @@ class StreamTokenizer:
         return self._tokenizer
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a piece of the prompt that begins and ends at special tokens or at a picture."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False)) if text else []
+        """Token ids of a piece of the prompt that begins and ends at special tokens or at a picture.
+
+        Short pieces are tokenized once: a session repeats its wrappers and checks, frame after frame.
+        """
+        return list(self._encoded(text) if len(text) <= _MOST_KEPT_CHARACTERS else self._encode(text))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated ids, without special tokens."""
@@ -46,6 +54,9 @@ class StreamTokenizer:
     def frame_head(self, time_s: float) -> list[int]:
         """Token ids before a frame's visual tokens. time_s: the time shown to the model."""
         return self.encode(self.prompt.frame_head(time_s))
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False)) if text else ()
 
     @cached_property
     def frame_tail(self) -> list[int]:

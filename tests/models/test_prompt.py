@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +153,23 @@ def test_yes_and_no_are_told_apart_in_all_their_spellings(checkpoint: Checkpoint
     assert all(codec.encode(word)[0] in yes for word in ("Yes", " Yes", "yes"))
     assert all(codec.encode(word)[0] in no for word in ("No", " no", "NO"))
     assert not set(yes) & set(no)
+
+
+def test_wrappers_and_checks_are_tokenized_once(checkpoint: Checkpoint) -> None:
+    tokenized: list[str] = []
+
+    class Counting:
+        def encode(self, text: str, **options: Any) -> list[int]:
+            tokenized.append(text)
+            return list(plain.tokenizer.encode(text, **options))
+
+    plain = StreamTokenizer(checkpoint)
+    codec = StreamTokenizer(replace(checkpoint, tokenizer=Counting()))  # type: ignore[arg-type]
+    head = codec.frame_head(12.0)
+    head.append(-1)
+    assert codec.frame_head(12.0) == head[:-1] == StreamTokenizer(checkpoint).frame_head(12.0)
+    check, long = codec.prompt.turn("user", "Is it so?"), codec.prompt.turn("user", "so " * 400)
+    for _ in range(3):
+        codec.encode(check)
+        codec.encode(long)
+    assert [tokenized.count(text) for text in (codec.prompt.frame_head(12.0), check, long)] == [1, 1, 3]
