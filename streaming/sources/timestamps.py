@@ -23,8 +23,8 @@ MAX_STANDING_S = 86_400.0
 _SUSPECT_STANDING_S = 1800.0
 """A picture shown for at least this long, far longer than those before it, is reported: perhaps a clock was set."""
 _SUSPECT_AMONG_STEADY_S = 180.0
-"""The same, where the pictures before it came at a steady rate, as those of cameras do. Screen recorders write a picture
-where something changes, hence at uneven intervals, and a slide may stand for minutes."""
+"""The same, where the pictures before it came at a steady rate, as those of cameras do. Screen recorders write a
+picture where something changes, hence at uneven intervals, and a slide may stand for minutes."""
 _NUM_STEADY = 8
 _STEADY, _STEADY_S = 0.02, 0.002
 """Intervals that differ by at most this share, or these seconds, are of a steady rate: containers round them."""
