@@ -18,7 +18,7 @@ _THING_PX = (22.0, 150.0)
 _MOST_ENLARGED = 1.6
 _LARGEST_PX = 640
 _PASTED_SHARE = 0.35
-"""Share of close-ups that show a cut-out on a photograph without labelled objects."""
+"""Share of close-ups that show a cut-out on a part of a photograph without labelled objects."""
 _NOTHING_SHARE = 0.18
 """Share of close-ups without an object."""
 _FEW_ODDS = 0.45
@@ -60,14 +60,13 @@ class CloseUps:
         self._cutouts = footage.cutouts
         self._cutout_odds = _odds([cutout.named for cutout in footage.cutouts])
         self._grounds = [photo for photo in footage.photos if photo.seen_whole]
-        self._empty = [photo for photo in footage.photos if photo.is_empty] or self._grounds
 
     def draw(self, rng: np.random.Generator, width: int, height: int) -> CloseUp:
         """A random close-up of this size: of a photograph's box, of a cut-out, or without an object."""
         draw = rng.random()
         if draw < _NOTHING_SHARE and self._grounds:
             made = self.nothing(rng, width, height)
-        elif draw < _NOTHING_SHARE + _PASTED_SHARE and self._cutouts and self._empty:
+        elif draw < _NOTHING_SHARE + _PASTED_SHARE and self._cutouts and self._grounds:
             made = self._pasted(rng, width, height)
         else:
             photo, number = self._photos[int(rng.choice(len(self._photos), p=self._photo_odds))]
@@ -84,8 +83,7 @@ class CloseUps:
         return made
 
     def _pasted(self, rng: np.random.Generator, width: int, height: int) -> CloseUp:
-        photo = self._empty[int(rng.integers(len(self._empty)))]
-        ground = _cut(rng, photo, None, width, height)
+        ground = self.nothing(rng, width, height)
         cutout = self._cutouts[int(rng.choice(len(self._cutouts), p=self._cutout_odds))]
         return pasted(rng, ground, cutout)
 

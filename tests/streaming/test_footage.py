@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from streaming.errors import OptionError
 from streaming.scenes.closeups import CloseUps, close_up, opened, pasted
-from streaming.scenes.footage import Footage, Named, is_kept_back, named_of, read_footage
+from streaming.scenes.footage import Box, Footage, Named, is_kept_back, named_of, read_footage
 from streaming.scenes.object_names import NAMES, group_of
 from tests.footage import CAR, PERSON, write_footage, write_lines
 
@@ -141,3 +142,16 @@ def test_close_ups_are_drawn_the_same_again_and_every_word_comes(footage: Footag
         word: sum(named is not None and named.word == word for named in words) for word in ("person", "car", "dog")
     }
     assert min(counts.values()) > 40 and sum(one.main is None for one in mains) > 25
+
+
+def test_cut_outs_lie_where_a_photograph_shows_nothing_labelled(footage: Footage) -> None:
+    with_a_person = tuple(replace(photo, boxes=photo.boxes[:1]) for photo in footage.photos if photo.boxes)
+    close_ups = CloseUps(Footage(with_a_person, footage.cutouts))
+    made = [close_ups.draw(np.random.default_rng(seed), 56, 56) for seed in range(120)]
+    pasted_on = [one for one in made if one.main is not None and one.parts[one.main].alpha is not None]
+    clear = [not _in_view(one.parts[0].box) for one in pasted_on]
+    assert len(pasted_on) > 20 and np.mean(clear) > 0.9
+
+
+def _in_view(box: Box) -> bool:
+    return box.left < 1 and box.right > 0 and box.top < 1 and box.bottom > 0
