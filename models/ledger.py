@@ -110,7 +110,8 @@ class Ledger:
                 num_left -= len(span)
                 if span.view == self.view:
                     covering[span.cells] -= 1
-        return covering == 0
+        uncovered: np.ndarray = covering == 0
+        return uncovered
 
     def evict(self) -> Eviction | None:
         """Remove the oldest units of a window over its high watermark, down to its low one; `None` where both fit.

@@ -51,12 +51,13 @@ class PromptFormat:
         from jinja2 import TemplateError
 
         try:
-            return _compiled(self.template).render(
+            rendered: str = _compiled(self.template).render(
                 messages=[dict(message) for message in messages],
                 add_system_prompt=add_system_prompt,
                 add_generation_prompt=add_generation_prompt,
                 image_token=IMAGE_TOKEN,
             )
+            return rendered
         except TemplateError as error:
             raise PromptError(
                 f"the chat template refused the conversation: {error}; a template must render system, user, assistant "

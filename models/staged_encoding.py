@@ -59,7 +59,8 @@ def pieces_of(
             seen = hidden[part] + layer.self_attn.out_proj(mixed.transpose(1, 2).reshape(len(rows), -1))
             after[part] = seen + layer.mlp(layer.layer_norm2(seen))
         hidden = after
-    return model.projector(finished_features(model, hidden[None], grid, num_layers)[0])
+    projected: torch.Tensor = model.projector(finished_features(model, hidden[None], grid, num_layers)[0])
+    return projected
 
 
 def _patch_cost(num_patches: int, width: int) -> float:

@@ -136,7 +136,8 @@ class VisionEncoder:
             merge_sizes=torch.tensor([grid.merge], device=self._device),
             return_dict=True,
         )
-        return self._model.projector(vision.last_hidden_state)
+        projected: torch.Tensor = self._model.projector(vision.last_hidden_state)
+        return projected
 
     def pieces(self, patches: torch.Tensor, grid: CellGrid, most: float) -> Generator[float, None, torch.Tensor]:
         """Encode one picture in pieces of at most `most` patches of work; yields the work of each piece before it runs.

@@ -23,7 +23,8 @@ def encode_frames(
     """
     with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
         merged = merged_features(model, patches, grid)
-    return model.projector(merged)
+    projected: torch.Tensor = model.projector(merged)
+    return projected
 
 
 def merged_features(model: VideoLlama3Model, patches: torch.Tensor, grid: CellGrid) -> torch.Tensor:

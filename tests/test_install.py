@@ -14,6 +14,7 @@ import pytest
 
 import app
 from assistant.commands.doctor import OPTIONAL
+from assistant.commands.terminal import BAD_INPUT
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -55,7 +56,7 @@ def test_a_mistaken_command_line_names_the_command_as_it_was_called(
     started: str, named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", [started])
-    assert app.run(["nothing"]) == app.BAD_INPUT
+    assert app.run(["nothing"]) == BAD_INPUT
     assert capsys.readouterr().err.endswith(f"; see {named} --help\n")
 
 

@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from gradio.events import api
 
 from assistant.errors import AssistantError
 from ui.handlers import viewer_of
@@ -29,7 +30,7 @@ def add_api(backend: Backend) -> None:
     """Add the actions to the page's API, each by its function's name."""
     for actions in (_sources(backend), _stream(backend), _words(backend), _events(backend), _cameras(backend)):
         for action in actions:
-            gr.api(_clear(action), api_name=action.__name__, concurrency_limit=16)
+            api(_clear(action), api_name=action.__name__, concurrency_limit=16)
 
 
 def _clear(action: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,7 +57,7 @@ def _clear(action: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _sources(backend: Backend) -> list[Callable[..., Any]]:
-    def watch(source: str, request: gr.Request, speed: float = 1.0, fps: float = 0.0) -> dict:
+    def watch(source: str, request: gr.Request, speed: float = 1.0, fps: float = 0.0) -> dict[str, Any]:
         """Watch a source: `sample:world`, `synthetic:7`, or an rtsp(s) or http(s) address. Returns the session's state.
 
         speed: media seconds a second for recordings, 0 for as fast as the model can. fps: frames a second for the
@@ -67,25 +68,25 @@ def _sources(backend: Backend) -> list[Callable[..., Any]]:
         backend.watch(viewer, replace(wanted, speed=speed or None, fps=fps or None))
         return _state(backend, request)
 
-    def watch_file(file: gr.FileData, request: gr.Request, speed: float = 1.0) -> dict:
+    def watch_file(file: gr.FileData, request: gr.Request, speed: float = 1.0) -> dict[str, Any]:
         """Watch a video file that is uploaded with the call: `handle_file("clip.mp4")`. Returns the session's state."""
         viewer = viewer_of(backend, request)
         path = sent_file(file)
         backend.watch(viewer, replace(backend.file(viewer, path, path.name), speed=speed or None))
         return _state(backend, request)
 
-    def test_source(source: str) -> dict:
+    def test_source(source: str) -> dict[str, Any]:
         """Test a source without watching it: `ok`, and `text` that describes the source or says what is wrong."""
         wanted = backend.named(source)
         found = backend.test(wanted)
         return {"ok": found.ok, "text": found.text}
 
-    def stop(request: gr.Request) -> dict:
+    def stop(request: gr.Request) -> dict[str, Any]:
         """Stop watching and free the stream's memory and threads. Returns the session's state."""
         backend.tabs.stop(viewer_of(backend, request))
         return _state(backend, request)
 
-    def state(request: gr.Request) -> dict:
+    def state(request: gr.Request) -> dict[str, Any]:
         """How the session is doing: source, state, media time, place in the queue, figures."""
         return _state(backend, request)
 
@@ -93,27 +94,27 @@ def _sources(backend: Backend) -> list[Callable[..., Any]]:
 
 
 def _stream(backend: Backend) -> list[Callable[..., Any]]:
-    def pause(request: gr.Request) -> dict:
+    def pause(request: gr.Request) -> dict[str, Any]:
         """Pause: a recording stops; the model sees no frames of a live source until `resume`."""
         backend.pause(viewer_of(backend, request), paused=True)
         return _state(backend, request)
 
-    def resume(request: gr.Request) -> dict:
+    def resume(request: gr.Request) -> dict[str, Any]:
         """Continue after `pause`."""
         backend.pause(viewer_of(backend, request), paused=False)
         return _state(backend, request)
 
-    def seek(seconds: float, request: gr.Request) -> dict:
+    def seek(seconds: float, request: gr.Request) -> dict[str, Any]:
         """Continue a recording from this media time."""
         backend.seek(viewer_of(backend, request), seconds)
         return _state(backend, request)
 
-    def speed(factor: float, request: gr.Request) -> dict:
+    def speed(factor: float, request: gr.Request) -> dict[str, Any]:
         """Set a recording's speed: media seconds a second, 0 for as fast as the model can. Nothing is dropped."""
         backend.set_speed(viewer_of(backend, request), factor or None)
         return _state(backend, request)
 
-    def forget(request: gr.Request) -> dict:
+    def forget(request: gr.Request) -> dict[str, Any]:
         """Empty the model's memory except for the standing instruction."""
         backend.forget(viewer_of(backend, request))
         return _state(backend, request)
@@ -122,12 +123,12 @@ def _stream(backend: Backend) -> list[Callable[..., Any]]:
 
 
 def _words(backend: Backend) -> list[Callable[..., Any]]:
-    def talkative(value: float, request: gr.Request) -> dict:
+    def talkative(value: float, request: gr.Request) -> dict[str, Any]:
         """Set how much is said, as log-odds from -20 to 20: 0 by default, more speaks more. Takes effect at once."""
         viewer_of(backend, request).tune(talkative=value)
         return _state(backend, request)
 
-    def instruct(text: str, request: gr.Request) -> dict:
+    def instruct(text: str, request: gr.Request) -> dict[str, Any]:
         """Replace the standing instruction; an empty text removes it. Takes effect at once."""
         backend.instruct(viewer_of(backend, request), text.strip() or None)
         return _state(backend, request)
@@ -165,7 +166,7 @@ def _words(backend: Backend) -> list[Callable[..., Any]]:
 
 
 def _events(backend: Backend) -> list[Callable[..., Any]]:
-    def events(request: gr.Request, after: int = 0) -> list[dict]:
+    def events(request: gr.Request, after: int = 0) -> list[dict[str, Any]]:
         """Items of this session's feed with an id above `after`, oldest first.
 
         Each has `id`, `badge`, `time_s`, `text` and, if it was made from one, the whole `event`.
@@ -180,7 +181,7 @@ def _events(backend: Backend) -> list[Callable[..., Any]]:
             for item in items
         ]  # fmt: skip
 
-    def search(request: gr.Request, text: str = "", since: str = "", cameras: bool = False) -> list[dict]:
+    def search(request: gr.Request, text: str = "", since: str = "", cameras: bool = False) -> list[dict[str, Any]]:
         """Find events of this session, or of the cameras, newest first. since: `2h`, `30m`, `10:15` or a date."""
         from assistant.viewers.event_browser import EventSearch, find
 
@@ -200,17 +201,17 @@ def _events(backend: Backend) -> list[Callable[..., Any]]:
 
 
 def _cameras(backend: Backend) -> list[Callable[..., Any]]:
-    def watch_camera(name: str, request: gr.Request) -> dict:
+    def watch_camera(name: str, request: gr.Request) -> dict[str, Any]:
         """Watch a camera of the configuration; all viewers share its memory. Returns the session's state."""
         backend.watch(viewer_of(backend, request), backend.shared(name))
         return _state(backend, request)
 
-    def cameras() -> list[dict]:
+    def cameras() -> list[dict[str, Any]]:
         """The cameras of the configuration: `name`, `state`, `reason`, `health`, `alert`, last words, regions."""
         found = cameras_of(backend.views.cards() if backend.views is not None else [], backend.clips_s)["cameras"]
         return [{key: value for key, value in card.items() if key != "jpeg"} for card in found]
 
-    def draw(camera: str, regions: list[dict]) -> str:
+    def draw(camera: str, regions: list[dict[str, Any]]) -> str:
         """Add masks and zones to a camera's configured ones until the program ends; returns all of them as YAML.
 
         regions: each `{"kind": "mask" or "zone", "name": "steps", "points": [[x, y], …]}` with corners as fractions of
@@ -221,7 +222,7 @@ def _cameras(backend: Backend) -> list[Callable[..., Any]]:
     return [cameras, watch_camera, draw]
 
 
-def _state(backend: Backend, request: gr.Request) -> dict:
+def _state(backend: Backend, request: gr.Request) -> dict[str, Any]:
     """The session's state as plain JSON values."""
     viewer = viewer_of(backend, request)
     stream = viewer.stream

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -33,7 +33,8 @@ SPEEDS = [("0.5×", 0.5), ("1×", 1.0), ("2×", 2.0), ("4×", 4.0), ("as fast as
 def build_page(backend: Backend) -> gr.Blocks:
     """The whole page, which calls `backend`."""
     about = backend.about()
-    with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False) as blocks:
+    blocks = gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False)
+    with blocks:
         with gr.Row(elem_id="sva-top", equal_height=True):
             gr.HTML(f"<h1>{TITLE}</h1>", elem_classes="sva-brand", scale=0, min_width=190)
             gr.HTML(html_template=static_text("status.html"), js_on_load=MOUNT_STATUS, scale=1)
@@ -58,7 +59,7 @@ def build_page(backend: Backend) -> gr.Blocks:
     return blocks
 
 
-def _left() -> dict:
+def _left() -> dict[str, Any]:
     """The left column: sources, picture, controls, settings."""
     made = _sources()
     made["viewer"] = gr.HTML(html_template=static_text("viewer.html"), js_on_load=MOUNT_VIEWER, elem_id="sva-viewer")
@@ -83,10 +84,10 @@ def _left() -> dict:
     return made
 
 
-def _sources() -> dict:
+def _sources() -> dict[str, Any]:
     """The choice of sources, each kind with a line for its result."""
     results: dict[str, gr.HTML] = {}
-    made: dict = {"results": results}
+    made: dict[str, Any] = {"results": results}
     with (
         gr.Accordion("What to watch", open=True, elem_id="sva-chooser") as made["chooser"],
         gr.Tabs(elem_id="sva-sources"),
@@ -143,9 +144,9 @@ def _limits() -> list[gr.Number]:
         ]
 
 
-def _right(questions: tuple[str, str, str]) -> dict:
+def _right(questions: tuple[str, str, str]) -> dict[str, Any]:
     """The right column: the feed and the question box."""
-    made: dict = {}
+    made: dict[str, Any] = {}
     made["filters"] = gr.CheckboxGroup(
         [badge.value for badge in Badge], value=SHOWN_AT_FIRST, label="Show in the feed", show_label=False,
         container=False, elem_id="sva-filters",

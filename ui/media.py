@@ -23,6 +23,8 @@ from assistant.inputs.snapshots import NewestPicture, ViewerPicture
 from ui.pulse import SentState, cameras_of, evidence_of, pulse_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
@@ -124,7 +126,7 @@ class _Connection:
         self._news = asyncio.Event()
         self._pictures = NewestPicture(self._wake)
         self._viewed: WatchableStream | None = None
-        self._stop_viewing = lambda: None
+        self._stop_viewing: Callable[[], None] = lambda: None
         self._sent = self._drawn = 0
         self._in_flight: list[int] = []
         self._told = SentState()

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from assistant.errors import AssistantError
-from assistant.serving.scheduler import ModelState
+from assistant.serving.contracts import ModelState
 from streaming.errors import StreamingError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from assistant.errors import ConfigError
 from assistant.serving.channel_types import ChannelState
-from assistant.serving.scheduler import ModelState
+from assistant.serving.contracts import ModelState
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric

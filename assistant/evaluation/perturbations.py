@@ -128,7 +128,8 @@ def _covered(picture: np.ndarray, perturbation: Perturbation, share: float) -> n
         np.random.default_rng(int(perturbation.start_s * 1000)).normal(0, 3, (height, width, 1)).astype(np.float32)
     )
     sheet = perturbation.grey + texture
-    return np.clip(picture * (1 - mask) + sheet * mask, 0, 255).astype(np.uint8)
+    covered: np.ndarray = np.clip(picture * (1 - mask) + sheet * mask, 0, 255).astype(np.uint8)
+    return covered
 
 
 def _there_and_back(frames: Sequence[np.ndarray], number: int) -> np.ndarray:

@@ -215,7 +215,7 @@ def evaluate_clips(engine: Engine, folder: Path, *, fps: float = 2.0, talkativen
 def _clip_labels(path: Path) -> dict[str, Any]:
     """Labels by clip name. Raises `AssistantError` where the file does not hold them."""
     try:
-        labels = json.loads(path.read_text(encoding="utf-8"))
+        labels: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         for label in labels.values():
             for entry in [*label.get("activity", []), *label.get("minor", [])]:
                 _ = float(entry["start_s"]) <= float(entry["end_s"])

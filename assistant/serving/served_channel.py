@@ -27,8 +27,9 @@ from models.session.steps import Job, StepGenerator, as_steps
 
 if TYPE_CHECKING:
     from assistant.serving.channel_types import ChannelConfig
+    from assistant.serving.contracts import ModelEngine
     from assistant.serving.rate_control import RateChange
-    from assistant.serving.scheduler import ModelEngine, Scheduler
+    from assistant.serving.scheduler import Scheduler
     from assistant.sinks import EventSink
     from assistant.stream.speaking import Decision
     from assistant.stream.stream_session import ModelSession

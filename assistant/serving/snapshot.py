@@ -20,7 +20,7 @@ from assistant.serving.channel_types import (
     SourceFacts,
     StreamCounts,
 )
-from assistant.serving.scheduler import ModelState
+from assistant.serving.contracts import ModelState
 from assistant.stream.stats import StreamStats
 from streaming.clock import Clock
 from streaming.tap import rate_per_s

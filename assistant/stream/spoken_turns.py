@@ -87,6 +87,7 @@ class TurnStream:
                     return None
                 output = yield request
         except StopIteration as end:
-            return end.value
+            result: T = end.value
+            return result
         finally:
             steps.close()

@@ -209,7 +209,7 @@ def store_error(path: Path, error: sqlite3.Error) -> StoreError:
 
 def _check(connection: sqlite3.Connection, path: Path) -> int:
     """The version of the tables, 0 for none. Raises `StoreError` if another program or a newer version wrote them."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (num_tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if num_tables and application != APPLICATION_ID:

@@ -124,7 +124,8 @@ def size_of(connection: sqlite3.Connection) -> int:
     sums = (
         connection.execute(f"SELECT coalesce(sum(size_bytes), 0) FROM {t}").fetchone()[0] for t in ("frames", "clips")
     )
-    return (pages - free) * page_bytes + sum(sums)
+    num_bytes: int = (pages - free) * page_bytes + sum(sums)
+    return num_bytes
 
 
 def _shrink(

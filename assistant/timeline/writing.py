@@ -85,7 +85,7 @@ def _frame_id(connection: sqlite3.Connection, camera: str, frame: KeptFrame) -> 
             frame.size_bytes,
         ),
     )
-    (number,) = connection.execute("SELECT id FROM frames WHERE path = ?", (frame.path,)).fetchone()
+    number: int = connection.execute("SELECT id FROM frames WHERE path = ?", (frame.path,)).fetchone()[0]
     return number
 
 
@@ -95,5 +95,5 @@ def _clip_id(connection: sqlite3.Connection, camera: str, clip: ClipMark) -> int
         " ON CONFLICT (uid) DO NOTHING",
         (clip.uid, camera, clip.path, clip.wall_s),
     )
-    (number,) = connection.execute("SELECT id FROM clips WHERE uid = ?", (clip.uid,)).fetchone()
+    number: int = connection.execute("SELECT id FROM clips WHERE uid = ?", (clip.uid,)).fetchone()[0]
     return number

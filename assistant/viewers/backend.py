@@ -19,10 +19,9 @@ from assistant.events import Comment
 from assistant.inputs.probe import SourceProbe, probe
 from assistant.inputs.snapshots import picture_from_jpeg
 from assistant.inputs.source_names import SourceKind, source_kind
-from assistant.serving.contracts import OpenQuestion, WatchableStream
+from assistant.serving.contracts import ModelState, OpenQuestion, WatchableStream
 from assistant.serving.file_questions import FileQuestions
 from assistant.serving.model_faults import ModelBroken
-from assistant.serving.scheduler import ModelState
 from assistant.viewers.model_about import EMBEDDED, ModelAbout, about_model
 from assistant.viewers.registry import SessionRegistry
 from assistant.viewers.viewer_session import TimeLimits, ViewerSession, ViewerSessionError, WatchRequest

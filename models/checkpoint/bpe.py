@@ -60,7 +60,8 @@ def write_tokenizer(
         "added_tokens_decoder": added,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    return Qwen2Tokenizer.from_pretrained(str(folder), local_files_only=True)
+    loaded: PreTrainedTokenizerBase = Qwen2Tokenizer.from_pretrained(str(folder), local_files_only=True)
+    return loaded
 
 
 def _added(token: str, special: bool) -> dict[str, str | bool]:

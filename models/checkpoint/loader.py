@@ -251,7 +251,7 @@ def _import_libraries(steps: LoadingSteps) -> None:
 
 def _from_hub(name: str, progress: bool, download: bool, on_loading: OnLoading | None) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if not progress:
         disable_progress_bars()
@@ -290,7 +290,8 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
     else:
         return None
     try:
-        return kind.from_pretrained(str(folder), local_files_only=True)
+        tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(str(folder), local_files_only=True)
+        return tokenizer
     except Exception as error:  # tokenizers raises plain Exception for a damaged file
         raise CheckpointDamaged(f"{folder}: its tokenizer cannot be read ({error}); copy its files again") from error
 

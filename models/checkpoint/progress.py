@@ -66,7 +66,7 @@ class LoadingSteps:
 
 def told_download(on_loading: OnLoading) -> type[Any]:
     """A progress bar class for the hub's client that reports the bytes downloaded so far."""
-    from huggingface_hub.utils import tqdm
+    from huggingface_hub.utils.tqdm import tqdm
 
     class SentState(tqdm):
         """Counts by itself, because a disabled bar does not count."""
@@ -74,7 +74,7 @@ def told_download(on_loading: OnLoading) -> type[Any]:
         def __init__(self, *values: Any, **named: Any) -> None:
             self._counts = named.get("unit") == "B" and "econstruct" in str(named.get("desc"))
             self._num_bytes = 0
-            super().__init__(*values, **named)
+            super().__init__(*values, **named)  # type: ignore[no-untyped-call]  # tqdm has no annotation there
 
         def update(self, n: float | None = 1) -> bool | None:
             self._num_bytes += int(n or 0)
@@ -83,6 +83,7 @@ def told_download(on_loading: OnLoading) -> type[Any]:
                 of = f" of {total / _MIB:.0f}" if total else ""
                 share = min(1.0, self._num_bytes / total) if total else None
                 on_loading(Loading(f"downloading, {self._num_bytes / _MIB:.0f}{of} MiB", share))
-            return super().update(n)
+            shown: bool | None = super().update(n)
+            return shown
 
     return SentState

@@ -103,7 +103,9 @@ def load_weights(
         model.load_state_dict(tensors, strict=False, assign=True)
     model.tie_weights()
     fill_buffers(model, device)
-    return model.requires_grad_(False).eval()
+    model.requires_grad_(False)
+    model.eval()
+    return model
 
 
 def _files(folder: Path) -> list[Path]:

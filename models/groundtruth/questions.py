@@ -47,7 +47,8 @@ def odds_of(kinds: Sequence[str], oftener: Mapping[str, float] | None = None) ->
     """
     times = oftener or {}
     odds = np.array([_ODDS.get(kind, 1.0) * times.get(kind, 1.0) for kind in kinds])
-    return odds / odds.sum()
+    shares: np.ndarray = odds / odds.sum()
+    return shares
 
 
 def questions(

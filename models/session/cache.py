@@ -35,7 +35,7 @@ class RollingLayer(CacheLayerMixin):
     """`[1, heads, length, head_dim]`: values, a view likewise."""
 
     def __init__(self, capacity: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # transformers has no annotation there
         self.length = 0
         self.capacity = capacity
         self._buffers: list[torch.Tensor] = []

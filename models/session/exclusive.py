@@ -28,7 +28,7 @@ def exclusive(method: Callable[Concatenate[S, P], Steps[T]]) -> Callable[Concate
 
     @wraps(method)
     @as_steps
-    def guarded(self: S, *args: P.args, **kwargs: P.kwargs) -> StepGenerator[T]:
+    def guarded(self: S, /, *args: P.args, **kwargs: P.kwargs) -> StepGenerator[T]:
         if self._busy is not None:
             raise SessionError(
                 f"{method.__name__} while {self._busy} is under way: a session does one thing at a time; "

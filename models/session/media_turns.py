@@ -168,7 +168,8 @@ class _Turn:
             try:
                 cost = next(pieces)
             except StopIteration as done:
-                return done.value
+                encoded: torch.Tensor = done.value
+                return encoded
             yield from self.before(cost)
 
 
@@ -207,6 +208,8 @@ def _num_pictures(item: Attachment) -> int:
 
 def _num_pixels(item: np.ndarray | Clip) -> int:
     """Number of pixels of one picture, before resizing."""
+    height: int
+    width: int
     height, width = (item.frames[0] if isinstance(item, Clip) else item).shape[:2]
     return height * width
 

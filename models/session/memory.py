@@ -47,7 +47,8 @@ def bytes_per_token(checkpoint: Checkpoint) -> int:
     attention = checkpoint.model.model.language_model.layers[0].self_attn
     num_values = attention.k_proj.out_features
     num_layers = len(checkpoint.model.model.language_model.layers)
-    return NUM_BUFFERS * num_layers * num_values * checkpoint.dtype.itemsize
+    num_bytes: int = NUM_BUFFERS * num_layers * num_values * checkpoint.dtype.itemsize
+    return num_bytes
 
 
 def session_bytes(checkpoint: Checkpoint, settings: StreamSettings) -> int:
@@ -75,7 +76,8 @@ def cache_bytes(checkpoint: Checkpoint, num_tokens: int) -> int:
 
 def embedding_bytes(checkpoint: Checkpoint) -> int:
     """Memory of one token's embedding."""
-    return checkpoint.model.model.language_model.embed_tokens.embedding_dim * checkpoint.dtype.itemsize
+    values: int = checkpoint.model.model.language_model.embed_tokens.embedding_dim * checkpoint.dtype.itemsize
+    return values
 
 
 def question_tokens(question: str, num_pictures: int, most_visual: int, max_answer: int) -> int:

@@ -41,7 +41,8 @@ class Runtime:
     def embed(self, ids: Sequence[int]) -> torch.Tensor:
         """`[num_ids, hidden]`: the language model's embeddings of token ids."""
         table = self.checkpoint.model.model.language_model.embed_tokens
-        return table(torch.tensor(list(ids), dtype=torch.long, device=self.checkpoint.device))
+        embedded: torch.Tensor = table(torch.tensor(list(ids), dtype=torch.long, device=self.checkpoint.device))
+        return embedded
 
     def embed_with_vision(
         self, ids: Sequence[int], offsets: Sequence[int] | None, vision: torch.Tensor | None

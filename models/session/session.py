@@ -476,7 +476,8 @@ class Session:
         if frames_left > _FRAMES_AHEAD or base_s >= time_s:
             return np.zeros(num_cells, dtype=bool)
         due = np.arange(num_cells) % _FRAMES_AHEAD >= frames_left - 2
-        return due & ~self._context.ledger.cells_in_view(num_cells, base_s)
+        leaving: np.ndarray = due & ~self._context.ledger.cells_in_view(num_cells, base_s)
+        return leaving
 
     @as_steps
     def _rebase(self, time_s: float) -> StepGenerator[None]:

@@ -93,7 +93,8 @@ class AttentionTargets:
         scores = query[0, 0].float() @ keys.float().T * layer.self_attn.scaling
         scores = scores.masked_fill(~torch.from_numpy(seen).to(device), -math.inf)
         there = scores.masked_fill(~torch.from_numpy(wanted).to(device), -math.inf)
-        return (scores.logsumexp(dim=-1) - there.logsumexp(dim=-1)).mean()
+        missed: torch.Tensor = (scores.logsumexp(dim=-1) - there.logsumexp(dim=-1)).mean()
+        return missed
 
 
 def pointing(looks: AttentionTargets, asides: ForkQuestions, seen: np.ndarray) -> torch.Tensor | None:

@@ -147,7 +147,9 @@ def random_model(tokenizer: PreTrainedTokenizerBase, sizes: Sizes, seed: int) ->
     from transformers.models.video_llama_3.modeling_video_llama_3 import VideoLlama3ForConditionalGeneration
 
     torch.manual_seed(seed)
-    return VideoLlama3ForConditionalGeneration(model_config(tokenizer, sizes)).float()
+    model = VideoLlama3ForConditionalGeneration(model_config(tokenizer, sizes))
+    model.float()
+    return model
 
 
 def _format_sentences() -> list[str]:

@@ -81,7 +81,8 @@ def _brightness(picture: np.ndarray, grid: CellGrid) -> np.ndarray:
     """Brightness of each cell, from 0 to `LUMAS` − 1."""
     side = grid.patch_px * grid.merge
     grey = picture.astype(np.float32).mean(axis=2).reshape(grid.rows, side, grid.cols, side).mean(axis=(1, 3))
-    return np.clip(grey.ravel() * LUMAS / 256, 0, LUMAS - 1)
+    levels: np.ndarray = np.clip(grey.ravel() * LUMAS / 256, 0, LUMAS - 1)
+    return levels
 
 
 class _Cells:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from models.checkpoint.settings import FRAME_OVERHEAD_TOKENS
 from models.checkpoint.types import SpecialIds
 from models.eviction import WindowSettings
 from models.ledger import Ledger
@@ -23,6 +22,7 @@ from models.session.tokenizer import StreamTokenizer
 from models.spans import Span, SpanKind, frame_span
 from models.vision import VisionSettings
 from streaming.difffp.live import CellGrid, LiveDiffFP, LiveSettings
+from streaming.difffp.refresh import FRAME_OVERHEAD_TOKENS
 
 IGNORED = -100
 ANSWER_WEIGHT = 0.15

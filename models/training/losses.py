@@ -387,7 +387,8 @@ def _embed(model: VideoLlama3ForConditionalGeneration, ids: np.ndarray, visual: 
     tokens = _tensor(ids, model).long()[None]
     embeddings = model.model.language_model.embed_tokens(tokens)
     mask = (tokens == model.config.image_token_id).unsqueeze(-1)
-    return embeddings.masked_scatter(mask, visual.to(embeddings.dtype))
+    replaced: torch.Tensor = embeddings.masked_scatter(mask, visual.to(embeddings.dtype))
+    return replaced
 
 
 def _tensor(values: np.ndarray, model: VideoLlama3ForConditionalGeneration) -> torch.Tensor:

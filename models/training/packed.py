@@ -329,7 +329,8 @@ class _Batch:
         whole = scores.logsumexp(dim=-1).flatten().index_select(0, self._put(filled))
         at = filled[which] * self._width + place
         wanted = _grouped_logsumexp(scores.flatten().index_select(0, self._put(at)), self._put(which), len(filled))
-        return ((whole - wanted) * self._put(shares.astype(np.float32))).sum()
+        missed: torch.Tensor = ((whole - wanted) * self._put(shares.astype(np.float32))).sum()
+        return missed
 
     def telling(self, hidden: Sequence[torch.Tensor]) -> torch.Tensor | None:
         """`attention_supervision.telling`: the mean over each row's fetched digits, then over rows."""

@@ -218,7 +218,8 @@ class LiveDiffFP:
             return np.zeros(self._grid.num_cells, dtype=bool)
         (since_kept,) = view.differences(self._reference)
         shifted = np.abs(since_kept.shift) > self._settings.brightness_levels
-        return shifted.reshape(self._grid.num_cells, -1).any(axis=1)
+        cells: np.ndarray = shifted.reshape(self._grid.num_cells, -1).any(axis=1)
+        return cells
 
     def _commit(self, view: _View, keep: np.ndarray, kind: Kind, pts_s: float, tokens_before: int) -> None:
         patches = keep.repeat(self._grid.merge**2)

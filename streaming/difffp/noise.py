@@ -103,7 +103,8 @@ class NoiseFloor:
         own = np.minimum(self._envelope, np.maximum(self._own, SPREAD * self._source))
         floor = np.maximum(own, self._source)
         threshold = np.clip(self._gain * floor + self._margin, self._least, self._most)
-        return (since_kept.contrast > threshold[0]) | (since_kept.detail > threshold[1])
+        differs: np.ndarray = (since_kept.contrast > threshold[0]) | (since_kept.detail > threshold[1])
+        return differs
 
 
 def _quantile(values: np.ndarray, share: float) -> np.ndarray:

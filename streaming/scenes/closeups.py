@@ -95,7 +95,8 @@ def _odds(named: list[Named | None]) -> np.ndarray:
     words = [(one.group, one.word) if one else ("", "") for one in named]
     counts = {word: words.count(word) for word in set(words)}
     odds = np.array([counts[word] ** -_FEW_ODDS for word in words])
-    return odds / odds.sum()
+    shares: np.ndarray = odds / odds.sum()
+    return shares
 
 
 def _touches(box: Box) -> bool:

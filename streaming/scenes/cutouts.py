@@ -44,7 +44,8 @@ def is_opaque(path: str, mirrored: bool, u: np.ndarray, v: np.ndarray) -> np.nda
     column, row = (np.floor((axis + 1) / 2 * side).astype(np.int64) for axis in (u, v))
     inside = (column >= 0) & (column < side) & (row >= 0) & (row < side)
     found = alpha[row.clip(0, side - 1), column.clip(0, side - 1)]
-    return inside & (found > 255 * _OPAQUE)
+    opaque: np.ndarray = inside & (found > 255 * _OPAQUE)
+    return opaque
 
 
 def painted(path: str, mirrored: bool, size_px: float, side: int) -> np.ndarray:

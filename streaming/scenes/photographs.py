@@ -49,7 +49,8 @@ def cut_out(path: str, seed: int, height: int, width: int) -> np.ndarray:
     ).astype(np.float32)
     grey = picture.mean(axis=2, keepdims=True)
     picture = grey + (picture - grey) * rng.uniform(0.3, 1.0)
-    return np.clip(picture * (rng.uniform(0.6, 1.1) * rng.uniform(0.94, 1.06, 3)).astype(np.float32), 0, 255)
+    lit: np.ndarray = np.clip(picture * (rng.uniform(0.6, 1.1) * rng.uniform(0.94, 1.06, 3)).astype(np.float32), 0, 255)
+    return lit
 
 
 def palette_of(picture: np.ndarray, count: int = 5) -> tuple[tuple[float, float, float], ...]:

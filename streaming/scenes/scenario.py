@@ -410,4 +410,5 @@ def share_inside(points: np.ndarray, x: np.ndarray, y: np.ndarray, width: int, h
     """Share of a form's points inside the view, for each centre `x`, `y` `[n]`: float64 `[n]`."""
     px = points[:, 0] + np.asarray(x, np.float64)[:, None]
     py = points[:, 1] + np.asarray(y, np.float64)[:, None]
-    return ((px >= 0) & (px < width) & (py >= 0) & (py < height)).mean(axis=1)
+    shares: np.ndarray = ((px >= 0) & (px < width) & (py >= 0) & (py < height)).mean(axis=1)
+    return shares

@@ -175,7 +175,8 @@ def fractal_field(rng: np.random.Generator, height: int, width: int, slope: floa
 
 
 def _mix(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
-    return first + (second - first) * share[..., None]
+    mixed: np.ndarray = first + (second - first) * share[..., None]
+    return mixed
 
 
 def _paint_room(spec: GroundSpec, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -264,7 +265,8 @@ def paint_ground(spec: GroundSpec, height: int, width: int) -> np.ndarray:
     else:
         picture = _paint_room(spec, rng, height, width)
     light = 1.0 - spec.shade * (along - along.min()) / max(float(np.ptp(along)), 1.0)
-    return np.clip(picture * light[..., None], 0, 255).astype(np.float32)
+    ground: np.ndarray = np.clip(picture * light[..., None], 0, 255).astype(np.float32)
+    return ground
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,12 +289,16 @@ class Outline:
         """Whether each point lies in the form; `phase` (radians) moves limbs and lobes."""
         cos, sin = np.cos(self.angle_rad), np.sin(self.angle_rad)
         u, v = cos * u + sin * v, cos * v - sin * u
+        inside: np.ndarray
         if self.form == "circle":
-            return u * u + v * v <= 1
+            inside = u * u + v * v <= 1
+            return inside
         if self.form == "square":
-            return np.maximum(np.abs(u), np.abs(v)) <= 0.8
+            inside = np.maximum(np.abs(u), np.abs(v)) <= 0.8
+            return inside
         if self.form == "triangle":
-            return (v <= 0.6) & (v >= 1.84 * np.abs(u) - 0.98)
+            inside = (v <= 0.6) & (v >= 1.84 * np.abs(u) - 0.98)
+            return inside
         if self.form == "star":
             return _inside_star(u, v)
         if self.form == "person":
@@ -306,7 +312,8 @@ class Outline:
         reach = np.full_like(radius, 1.0 - sum(abs(a) for a, _ in self.lobes))
         for order, (amplitude, shift) in enumerate(self.lobes, start=2):
             reach = reach + amplitude * np.cos(order * theta + shift + np.sin(phase) * 0.7)
-        return radius <= reach
+        inside = radius <= reach
+        return inside
 
 
 def _inside_star(u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -315,7 +322,8 @@ def _inside_star(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     folded = np.abs((theta + step / 2) % step - step / 2)
     inner_x, inner_y = 0.42 * np.cos(step / 2), 0.42 * np.sin(step / 2)
     x, y = radius * np.cos(folded), radius * np.sin(folded)
-    return (inner_x - 1) * y - inner_y * (x - 1) >= 0
+    inside: np.ndarray = (inner_x - 1) * y - inner_y * (x - 1) >= 0
+    return inside
 
 
 def _capsule(u: np.ndarray, v: np.ndarray, start: Point, end: Point, radius: float) -> np.ndarray:
@@ -371,7 +379,8 @@ def paint_alpha(outline: Outline, size_px: float, phase: float = 0.0) -> np.ndar
     axis = ((np.arange(side * fine) + 0.5) / fine - side / 2) / (size_px / 2)
     u, v = np.meshgrid(axis, axis)
     inside = outline.inside(u, v, phase)
-    return inside.reshape(side, fine, side, fine).mean(axis=(1, 3), dtype=np.float32)
+    alpha: np.ndarray = inside.reshape(side, fine, side, fine).mean(axis=(1, 3), dtype=np.float32)
+    return alpha
 
 
 def paint_texture(rng: np.random.Generator, side: int, base: RGB) -> np.ndarray:

@@ -93,7 +93,7 @@ class JpegCutter:
                     self._at = max(self._at, len(data) - 1)
                     return None
                 self._at, self._in_scan = found.start(), False
-            if self._at + 4 > len(data) and data[self._at + 1 : self._at + 2] not in (b"\xd8", b"\xd9"):
+            if self._at + 4 > len(data) and bytes(data[self._at + 1 : self._at + 2]) not in (b"\xd8", b"\xd9"):
                 return None
             marker = data[self._at + 1]
             if data[self._at] != 0xFF or marker == 0xD8:

@@ -15,6 +15,7 @@ import av
 
 if TYPE_CHECKING:
     from av import Packet
+    from av.stream import Stream
 
 WINDOW_S = 1.0
 """Length of the first two measuring windows; the second follows if the first was fast: many servers begin with a
@@ -42,11 +43,11 @@ class PeekedPacket:
 class PacketsAhead:
     """The packets of a container in order; some may be read ahead and are kept until the iteration reaches them."""
 
-    def __init__(self, demux: Callable[[], Iterator[Packet]]) -> None:
+    def __init__(self, demux: Callable[[], Iterator[Packet[Stream]]]) -> None:
         """`demux` returns an iterator over the packets from the container's present position."""
         self._demux = demux
-        self._source: Iterator[Packet] | None = None
-        self._kept: deque[Packet] = deque()
+        self._source: Iterator[Packet[Stream]] | None = None
+        self._kept: deque[Packet[Stream]] = deque()
         self._failure: av.FFmpegError | None = None
         self._digest = hashlib.blake2b()
         self._num_digested = 0
@@ -61,7 +62,7 @@ class PacketsAhead:
         """Hash of the first three packets that were read ahead; None if there were fewer."""
         return self._digest.digest() if self._num_digested == _NUM_DIGESTED else None
 
-    def read_ahead(self) -> Iterator[Packet]:
+    def read_ahead(self) -> Iterator[Packet[Stream]]:
         """Read packets up to the end or an error, yield them, and keep them for the iteration."""
         while self._failure is None and (packet := self._read()) is not None:
             self._kept.append(packet)
@@ -75,7 +76,7 @@ class PacketsAhead:
         self._kept.clear()
         self._source, self._failure = None, None
 
-    def __iter__(self) -> Iterator[Packet]:
+    def __iter__(self) -> Iterator[Packet[Stream]]:
         """Yield the packets that were kept, then the rest. Raises FFmpeg's errors."""
         while True:
             if self._kept:
@@ -91,7 +92,7 @@ class PacketsAhead:
                 return
             yield packet
 
-    def _read(self) -> Packet | None:
+    def _read(self) -> Packet[Stream] | None:
         if self._source is None:
             self._source = self._demux()
         try:

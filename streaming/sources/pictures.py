@@ -133,7 +133,8 @@ def over_white(rgba: np.ndarray) -> np.ndarray:
     if alpha.min() == 255:
         return np.ascontiguousarray(rgba[..., :3])
     weighted = rgba[..., :3].astype(np.uint16) * alpha + np.uint16(255) * (255 - alpha)
-    return ((weighted + 127) // 255).astype(np.uint8)
+    rgb: np.ndarray = ((weighted + 127) // 255).astype(np.uint8)
+    return rgb
 
 
 def square_pixel_size(width_px: int, height_px: int, pixel_aspect: float, most_pixels: int) -> tuple[int, int]:

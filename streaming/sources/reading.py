@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from av import Packet, VideoFrame
     from av.container import InputContainer
+    from av.stream import Stream
     from av.video.stream import VideoStream
 
     from streaming.sources.hardware import HardwareDecoding
@@ -257,9 +258,10 @@ class VideoReader:
         except av.FFmpegError:  # `events` reports the error when it gets there
             return
 
-    def _demux(self) -> Iterator[Packet]:
+    def _demux(self) -> Iterator[Packet[Stream]]:
         """Packets in order. Live streams include sound, as PyAV would otherwise block until the next picture."""
-        return self._container.demux() if self._is_live else self._container.demux(self._stream)
+        packets = self._container.demux() if self._is_live else self._container.demux(self._stream)
+        return cast("Iterator[Packet[Stream]]", packets)
 
     def seek(self, to_s: float) -> bool:
         """Seek to the last key frame at or before `to_s` after the container's start; return False if it cannot."""
@@ -332,14 +334,14 @@ class VideoReader:
         except av.FFmpegError:
             return own
 
-    def _peeked(self, packet: Packet) -> PeekedPacket:
+    def _peeked(self, packet: Packet[Stream]) -> PeekedPacket:
         is_told = packet.stream.index == self._stream.index and self.has_timestamps
         stamp, time_base = packet.pts if packet.pts is not None else packet.dts, packet.time_base
         return PeekedPacket(
             float(stamp * time_base) if is_told and stamp is not None and time_base else None, packet.size
         )
 
-    def _decode(self, packet: Packet | None) -> Iterator[Event]:
+    def _decode(self, packet: Packet[Stream] | None) -> Iterator[Event]:
         """The events from decoding `packet`; None or an empty packet flushes the decoder."""
         self._awaits_key = self._awaits_key and not (packet is not None and packet.is_keyframe)
         try:

@@ -171,7 +171,8 @@ def _open_with_opencv(index: int) -> Camera:
     # OpenCV would print warnings beside our own error message.
     opencv.utils.logging.setLogLevel(opencv.utils.logging.LOG_LEVEL_SILENT)
     try:
-        return opencv.VideoCapture(index)
+        camera: Camera = opencv.VideoCapture(index)
+        return camera
     finally:
         opencv.utils.logging.setLogLevel(level)
 

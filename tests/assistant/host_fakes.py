@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assistant.errors import AssistantError
+from assistant.serving.contracts import ModelEngine
 from assistant.serving.rate_control import RateChange
-from assistant.serving.scheduler import ModelEngine, Scheduler
+from assistant.serving.scheduler import Scheduler
 from models.checkpoint.settings import SpeakingSettings, StreamSettings
 from models.checkpoint.types import ModelInfo
 from models.session.frame_encoder import PruningMode

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from assistant.errors import AssistantError
-from assistant.serving.scheduler import ModelState, Scheduler
+from assistant.serving.contracts import ModelState
+from assistant.serving.scheduler import Scheduler
 from assistant.viewers.backend import Backend
 from assistant.viewers.feed import Badge
 from assistant.viewers.viewer_session import ViewerSessionError

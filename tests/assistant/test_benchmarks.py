@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import app
+from assistant.commands.terminal import BAD_INPUT
 from assistant.errors import AssistantError, ConfigError
 from assistant.evaluation.benchmarks.datasets import BenchmarkSample, charades_sta, docvqa, mvbench, video_mme
 from assistant.evaluation.benchmarks.metrics import anls, chosen_letter, intervals_of, overlap
@@ -337,7 +338,7 @@ def test_an_unknown_task_is_named() -> None:
 def test_mistakes_on_the_command_line_are_one_line(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert app.run(["evaluate", *arguments]) == app.BAD_INPUT
+    assert app.run(["evaluate", *arguments]) == BAD_INPUT
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
 

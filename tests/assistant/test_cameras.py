@@ -18,7 +18,8 @@ from assistant.config.app import AppConfig, load_config
 from assistant.config.cameras import CameraConfig
 from assistant.errors import ConfigError
 from assistant.serving.channel_types import ChannelState
-from assistant.serving.scheduler import ModelState, Scheduler
+from assistant.serving.contracts import ModelState
+from assistant.serving.scheduler import Scheduler
 from assistant.timeline.store import Timeline
 from streaming.clock import FakeClock
 from streaming.masks import MID_GREY

@@ -21,8 +21,9 @@ from assistant.events import Comment, StatusEvent, StatusKind, StreamEvent
 from assistant.evidence import EvidenceKeeper
 from assistant.serving.channel import Channel
 from assistant.serving.channel_types import ChannelConfig, ChannelSnapshot, ChannelState
+from assistant.serving.contracts import CapacityExceeded
 from assistant.serving.player import NotPlaying, Player
-from assistant.serving.scheduler import CapacityExceeded, Scheduler
+from assistant.serving.scheduler import Scheduler
 from assistant.stream.question_queue import PendingQuestion, Unanswered
 from assistant.stream.stream_session import LOOK_FIRST_S
 from models.errors import SessionError

@@ -11,7 +11,8 @@ from typing import Any, cast
 from assistant.cameras.cameras import Cameras, ReloadResult
 from assistant.cameras.daemon import SystemdNotifier, WatchDaemon, reloading
 from assistant.errors import ConfigError
-from assistant.serving.scheduler import ModelState, Scheduler
+from assistant.serving.contracts import ModelState
+from assistant.serving.scheduler import Scheduler
 
 
 class Stage:

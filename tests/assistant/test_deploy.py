@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import app
+from assistant.commands.terminal import BAD_INPUT
 
 ROOT = Path(__file__).parent.parent.parent
 UNIT = ROOT / "docs" / "deploy" / "streaming-video-assistant.service"
@@ -41,7 +42,7 @@ def test_systemd_understands_every_line_of_the_unit(tmp_path: Path) -> None:
 def test_their_command_lines_are_those_of_watch(start: list[str], capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     python, script, *arguments = start
     assert python.endswith("python") and script == "app.py" and arguments[:2] == ["watch", "--config"]
-    assert app.run([argument.replace("%S", "/var/lib") for argument in arguments]) == app.BAD_INPUT
+    assert app.run([argument.replace("%S", "/var/lib") for argument in arguments]) == BAD_INPUT
     error = capsysbinary.readouterr().err.decode()
     assert error.startswith(f"error: {arguments[2]}: No such file"), "only its configuration is missing"
 

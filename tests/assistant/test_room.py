@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.serving.scheduler import CapacityExceeded, Scheduler
+from assistant.serving.contracts import CapacityExceeded
+from assistant.serving.scheduler import Scheduler
 from assistant.serving.work_queue import MOST_WORK
 from assistant.stream.question_queue import TooManyQuestions
 from streaming.clock import FakeClock

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assistant.serving.contracts import CapacityExceeded, ModelState, ModelUnavailable
 from assistant.serving.model_faults import ModelBroken, breaks_the_process
-from assistant.serving.scheduler import CapacityExceeded, ModelState, ModelUnavailable, Scheduler
+from assistant.serving.scheduler import Scheduler
 from models.errors import SettingsError
 from models.session.steps import Job, Steps
 from streaming.clock import FakeClock

@@ -16,6 +16,7 @@ from urllib.request import urlopen
 import pytest
 
 import app
+from assistant.commands.terminal import BAD_INPUT
 from models.checkpoint.fake import make_checkpoint
 from models.checkpoint.settings import SpeakingSettings, StreamSettings
 from models.eviction import WindowSettings
@@ -102,10 +103,10 @@ def test_a_login_that_is_nowhere_and_cameras_that_are_none_are_one_line(
 ) -> None:
     config = tmp_path / "cameras.yaml"
     config.write_text("cameras: {door: {url: 'rtsp://10.0.0.5/live', user: me, password_env: NOT_THERE}}\n")
-    assert app.run(["watch", "--config", str(config), "--data", str(tmp_path / "data")]) == app.BAD_INPUT
+    assert app.run(["watch", "--config", str(config), "--data", str(tmp_path / "data")]) == BAD_INPUT
     assert "NOT_THERE: the environment variable is not set" in capsysbinary.readouterr().err.decode()
     config.write_text("model: {name: embedded}\n")
     for arguments in (["watch", "--config", str(config)], ["watch"], ["watch", "rtsp://a/b", "--config", str(config)]):
-        assert app.run(arguments) == app.BAD_INPUT
+        assert app.run(arguments) == BAD_INPUT
         error = capsysbinary.readouterr().err.decode()
         assert error.startswith("error: ") and error.count("\n") == 1

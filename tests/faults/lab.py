@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 from assistant.events import StatusEvent, StatusKind, StreamEvent
 from assistant.serving.channel import Channel
 from assistant.serving.channel_types import ChannelConfig, ChannelSnapshot
-from assistant.serving.scheduler import ModelState, Scheduler
+from assistant.serving.contracts import ModelState
+from assistant.serving.scheduler import Scheduler
 from assistant.timeline.sink import ChannelSink
 from assistant.timeline.store import Timeline
 from streaming.clock import Clock, SystemClock

@@ -11,7 +11,8 @@ from assistant.cameras.monitor import health
 from assistant.events import StatusKind
 from assistant.serving.channel import Channel
 from assistant.serving.channel_types import ChannelConfig, ChannelState
-from assistant.serving.scheduler import ModelState, Scheduler
+from assistant.serving.contracts import ModelState
+from assistant.serving.scheduler import Scheduler
 from tests.faults.case import FAULTS, Measured
 from tests.faults.lab import Lab, Watched, hold, wait_until
 

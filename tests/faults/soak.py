@@ -22,7 +22,8 @@ from typing import Any
 from assistant.events import Comment, StatusEvent, StatusKind, StreamEvent
 from assistant.serving.channel import Channel
 from assistant.serving.channel_types import ChannelConfig
-from assistant.serving.scheduler import ModelState, Scheduler
+from assistant.serving.contracts import ModelState
+from assistant.serving.scheduler import Scheduler
 from assistant.timeline.sink import ChannelSink
 from assistant.timeline.store import Timeline
 from assistant.timeline.upkeep import Retention

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 import app
+from assistant.commands.terminal import BAD_INPUT
 from assistant.errors import AssistantError
 from assistant.evaluation.transcripts import read_recordings, read_turns
 from assistant.events import Answer, Comment, StatusEvent, StatusKind, StreamEvent
@@ -205,5 +206,5 @@ def test_the_command_line_fine_tunes_and_names_what_is_missing(
     arguments = ["train", str(made), "--finetune", str(clips), "--model", str(base), "--plan", str(plan)]
     assert app.run(arguments) == 0
     assert f"checkpoint: {made / 'model'}" in capsys.readouterr().out
-    assert app.run(["train", str(made), "--finetune", str(tmp_path)]) == app.BAD_INPUT
+    assert app.run(["train", str(made), "--finetune", str(tmp_path)]) == BAD_INPUT
     assert "holds no transcript" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from models.checkpoint.loader import Checkpoint
-from models.checkpoint.settings import FRAME_OVERHEAD_TOKENS, SpeakingSettings, StreamSettings
+from models.checkpoint.settings import SpeakingSettings, StreamSettings
 from models.engine import Engine
 from models.errors import SettingsError, VisionError
 from models.eviction import WindowSettings
@@ -19,6 +19,7 @@ from models.session.context import PREFILL_TOKENS_CPU, chunks_on
 from models.session.session import Session
 from models.session.steps import Forward, Output
 from streaming.difffp.live import Kind
+from streaming.difffp.refresh import FRAME_OVERHEAD_TOKENS
 from tests.models.streams import (
     Script,
     check_whole,

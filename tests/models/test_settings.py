@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from models.checkpoint.loader import load_checkpoint
-from models.checkpoint.settings import FRAME_OVERHEAD_TOKENS, LONGEST_SHOWN_TIME_S, SpeakingSettings, StreamSettings
+from models.checkpoint.settings import LONGEST_SHOWN_TIME_S, SpeakingSettings, StreamSettings
 from models.errors import SettingsError
 from models.eviction import WindowSettings
 from models.session.tokenizer import StreamTokenizer
+from streaming.difffp.refresh import FRAME_OVERHEAD_TOKENS
 
 NAN, INFINITY = float("nan"), float("inf")
 

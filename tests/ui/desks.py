@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from assistant.inputs.limits import CameraPolicy, UploadLimits
-from assistant.serving.contracts import WatchableStream
-from assistant.serving.scheduler import ModelState
+from assistant.serving.contracts import ModelState, WatchableStream
 from assistant.viewers.backend import Backend
 from assistant.viewers.viewer_session import ViewerSession, WatchRequest
 from models.checkpoint.types import ModelInfo

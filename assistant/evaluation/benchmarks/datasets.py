@@ -68,7 +68,8 @@ def _parquet_rows(path: Path) -> list[dict[str, Any]]:
             f"{path}: reading parquet needs pyarrow; pip install pyarrow, or give the same rows as {path.stem}.jsonl"
         ) from None
     try:
-        return pyarrow.parquet.read_table(path).to_pylist()
+        rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
+        return rows
     except (OSError, pyarrow.lib.ArrowException) as error:
         raise AssistantError(f"{path}: {error}; a parquet file is wanted; download it again") from error
 
