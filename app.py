@@ -15,7 +15,6 @@ from assistant.commands.terminal import (
     BAD_INPUT,
     INTERRUPTED,
     as_json_line,
-    called_as,
     clear_errors,
     each,
     given,
@@ -24,6 +23,7 @@ from assistant.commands.terminal import (
 )
 from assistant.commands.timeline import timeline_app
 from assistant.errors import ConfigError
+from assistant.program import called_as
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(timeline_app, name="timeline")
@@ -73,7 +73,7 @@ def ui(
     device: Annotated[str | None, DEVICE] = None,
     dtype: Annotated[str | None, DTYPE] = None,
 ) -> None:
-    """Serve the browser app: watch samples, a webcam, cameras or files, and ask. `python app.py` alone does too."""
+    """Serve the browser app: watch samples, a webcam, cameras or files, and ask. No command at all does the same."""
     with clear_errors():
         from ui.launch import Serving
 
@@ -280,7 +280,7 @@ def doctor(
 def password(
     name: Annotated[str, typer.Argument(help="Name of the user who logs in.")],
 ) -> None:
-    """Ask for a password and print the user's line for --auth-file: python app.py password NAME >> users"""
+    """Ask for a password and print the user's line for --auth-file: append it with `password NAME >> users`."""
     with clear_errors():
         from assistant.viewers.passwords import make_line
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import app
+from assistant import program
 from assistant.commands.doctor import OPTIONAL
 from assistant.commands.terminal import BAD_INPUT
 
@@ -58,6 +59,14 @@ def test_a_mistaken_command_line_names_the_command_as_it_was_called(
     monkeypatch.setattr(sys, "argv", [started])
     assert app.run(["nothing"]) == BAD_INPUT
     assert capsys.readouterr().err.endswith(f"; see {named} --help\n")
+
+
+def test_what_installs_the_rest_is_named_for_a_clone_and_for_an_installed_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert program.install_command() == "pip install -r requirements.txt"
+    monkeypatch.setattr(program, "__file__", str(tmp_path / "site-packages" / "assistant" / "program.py"))
+    assert program.install_command() == "pip install . in the folder of its source"
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ import platform
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from assistant.program import install_command
+
 PACKAGES = (
     "torch",
     "transformers",
@@ -28,7 +30,6 @@ OPTIONAL = {
     "pyarrow": "evaluate --task videomme needs it for parquet: pip install 'pyarrow~=26.0.1'",
     "sounddevice": "speech needs it: pip install 'sounddevice~=0.5.6'",
 }
-INSTALL = "pip install -r requirements.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def _packages() -> list[Finding]:
         try:
             findings.append(Finding(name, importlib.metadata.version(name), True))
         except importlib.metadata.PackageNotFoundError:
-            findings.append(Finding(name, "missing", False, INSTALL, needed=name != "gradio"))
+            findings.append(Finding(name, "missing", False, install_command(), needed=name != "gradio"))
     for name, use in OPTIONAL.items():
         try:
             findings.append(Finding(name, importlib.metadata.version(name), True, needed=False))
@@ -111,7 +112,7 @@ def _devices() -> list[Finding]:
 
         found = devices_present()
     except (ImportError, OSError, RuntimeError) as error:
-        return [Finding("device", f"torch does not load: {error}", False, INSTALL)]
+        return [Finding("device", f"torch does not load: {error}", False, install_command())]
     lines = []
     for device in found:
         size = "" if device.memory_bytes is None else f", {_gib(device.free_bytes)} of {_gib(device.memory_bytes)} free"
@@ -133,10 +134,11 @@ def _decoders() -> Finding:
 
         present = decoders_present()
     except (ImportError, OSError) as error:
-        return Finding("decoders", f"PyAV does not load: {error}", False, INSTALL)
+        return Finding("decoders", f"PyAV does not load: {error}", False, install_command())
     missing = [name for name, there in present.items() if not there]
     found = ", ".join(name for name, there in present.items() if there) or "none"
-    return Finding("decoders", found, not missing, f"missing {', '.join(missing)}; {INSTALL}" if missing else "")
+    remedy = f"missing {', '.join(missing)}; {install_command()}" if missing else ""
+    return Finding("decoders", found, not missing, remedy)
 
 
 def _library(name: str, short: str, use: str) -> Finding:
@@ -150,7 +152,7 @@ def _model(name: str) -> Finding:
 
         summary = describe_checkpoint(name)
     except (ImportError, OSError) as error:
-        return Finding("model", f"{name}: {error}", False, INSTALL)
+        return Finding("model", f"{name}: {error}", False, install_command())
     size = f"{summary.num_parameters / 1e6:.1f} M parameters, {summary.size_bytes / 2**20:.0f} MiB, {summary.dtype}"
     if summary.problem is not None:
         return Finding("model", f"{name} would not load", False, summary.problem)

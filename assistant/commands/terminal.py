@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -70,12 +69,6 @@ def as_json_line(values: dict[str, Any]) -> str:
 def is_terminal() -> bool:
     """Whether standard error is a terminal."""
     return sys.stderr.isatty()
-
-
-def called_as() -> str:
-    """What starts this program on a command line: `video-assistant`, or `python app.py`."""
-    name = Path(sys.argv[0]).name.removesuffix(".exe")
-    return f"python {name}" if name.endswith(".py") else name
 
 
 def named_value(error: Exception, arguments: list[str]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from assistant.errors import ConfigError
 from assistant.inputs.source_names import SAMPLE, SourceKind, source_kind
+from assistant.program import install_command
 
 SAMPLES = {"world": "world.mp4", "a": "a.mp4", "b": "b.mp4"}
 """File names by short name, in Gradio's folder `media_assets/videos`."""
@@ -26,6 +27,4 @@ def resolve_sample(spec: str) -> str:
         path = folder / "media_assets" / "videos" / SAMPLES[name]
         if path.is_file():
             return str(path)
-    raise ConfigError(
-        f"{spec}: the clip is part of Gradio, which is not installed; run pip install -r requirements.txt"
-    )
+    raise ConfigError(f"{spec}: the clip is part of Gradio, which is not installed; run {install_command()}")

@@ -22,7 +22,7 @@ from assistant.inputs.source_names import SourceKind, source_kind
 from assistant.serving.contracts import ModelState, OpenQuestion, WatchableStream
 from assistant.serving.file_questions import FileQuestions
 from assistant.serving.model_faults import ModelBroken
-from assistant.viewers.model_about import EMBEDDED, ModelAbout, about_model
+from assistant.viewers.model_about import ModelAbout, about_embedded, about_model
 from assistant.viewers.registry import SessionRegistry
 from assistant.viewers.viewer_session import TimeLimits, ViewerSession, ViewerSessionError, WatchRequest
 from streaming.clock import Clock, SystemClock
@@ -148,7 +148,9 @@ class Backend:
         info = self.model_info()
         if info is None:
             is_embedded = self.model_name == "embedded"
-            return EMBEDDED if is_embedded else about_model(self.model_name, embedded=False, decision="stand_in")
+            return (
+                about_embedded() if is_embedded else about_model(self.model_name, embedded=False, decision="stand_in")
+            )
         return about_model(info.name, embedded=info.embedded, decision=info.decision, reason=info.decision_reason)
 
     def model_info(self) -> ModelInfo | None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from assistant.errors import ConfigError
+from assistant.program import called_as
 
 _HASH = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 _ROUNDS = 12
@@ -20,7 +21,10 @@ _MOST_BYTES = 72
 """Most bytes of a password: bcrypt reads no more."""
 _PAUSE_S = 1.0
 _MAX_PAUSE_S = 30.0
-REMEDY = "write it with python app.py password NAME, or htpasswd -B"
+
+
+def _remedy() -> str:
+    return f"write it with {called_as()} password NAME, or htpasswd -B"
 
 
 def read_users(path: Path) -> dict[str, bytes]:
@@ -29,9 +33,9 @@ def read_users(path: Path) -> dict[str, bytes]:
         mode = path.stat().st_mode
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise ConfigError(f"--auth-file {path}: {error.strerror}; {REMEDY}") from None
+        raise ConfigError(f"--auth-file {path}: {error.strerror}; {_remedy()}") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"--auth-file {path}: it is not text; {REMEDY}") from None
+        raise ConfigError(f"--auth-file {path}: it is not text; {_remedy()}") from None
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise ConfigError(
             f"--auth-file {path}: other users may write to it; only its owner should; run chmod go-w {path}"
@@ -42,10 +46,10 @@ def read_users(path: Path) -> dict[str, bytes]:
             continue
         name, _, hashed = line.strip().partition(":")
         if not name or not _HASH.fullmatch(hashed):
-            raise ConfigError(f"--auth-file {path}, line {number}: it must be name:bcrypt-hash; {REMEDY}")
+            raise ConfigError(f"--auth-file {path}, line {number}: it must be name:bcrypt-hash; {_remedy()}")
         users[name] = hashed.encode()
     if not users:
-        raise ConfigError(f"--auth-file {path}: it holds no user; {REMEDY}")
+        raise ConfigError(f"--auth-file {path}: it holds no user; {_remedy()}")
     return users
 
 

@@ -69,7 +69,7 @@ def test_what_was_found_is_kept_beside_the_weights_and_told(tmp_path: Path) -> N
         (finding,) = (found for found in examine(str(folder)).findings if found.name == "speaking")
         return finding.found
 
-    assert told().startswith("stand_in: ") and "was not measured; python app.py calibrate" in told()
+    assert told().startswith("stand_in: ") and "was not measured; video-assistant calibrate" in told()
     write_calibration(folder, Platt(0.5, -1.25), "the decision has 0.98")
     speaking = StreamSettings.of_checkpoint(folder).speaking
     assert (speaking.decision, speaking.platt_scale, speaking.platt_shift) == ("trained", 0.5, -1.25)
@@ -81,7 +81,7 @@ def test_what_was_found_is_kept_beside_the_weights_and_told(tmp_path: Path) -> N
 
 
 def test_the_page_says_who_decides_and_why() -> None:
-    assert "python app.py calibrate" in about_model("x", embedded=False, decision="stand_in").cannot
+    assert "video-assistant calibrate" in about_model("x", embedded=False, decision="stand_in").cannot
     assert "(0.002)" in about_model("x", embedded=False, decision="stand_in", reason="0.002").cannot
     assert "It decides itself" in about_model("x", embedded=False, decision="trained", reason="0.98").cannot
     assert "its settings say" in decision_in_words("trained", "")

@@ -162,7 +162,7 @@ def test_a_file_of_users_that_holds_none_is_told(tmp_path: Path, content: str) -
     path = tmp_path / "users"
     path.write_text(content)
     path.chmod(0o600)
-    with pytest.raises(ConfigError, match="python app.py password NAME"):
+    with pytest.raises(ConfigError, match="video-assistant password NAME"):
         read_users(path)
     path.chmod(0o666)
     with pytest.raises(ConfigError, match="chmod go-w"):
