@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from assistant.errors import AssistantError
 from assistant.events import Answer, StreamEvent
 from assistant.serving.rate_control import RateChange
+from assistant.stream.model_session import ModelSession
 from assistant.stream.open_stream import SessionEngine
-from assistant.stream.stream_session import ModelSession
 
 if TYPE_CHECKING:
     import numpy as np

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from assistant.serving.rate_control import RateChange
     from assistant.serving.scheduler import Scheduler
     from assistant.sinks import EventSink
+    from assistant.stream.model_session import ModelSession
     from assistant.stream.speaking import Decision
-    from assistant.stream.stream_session import ModelSession
     from assistant.timeline.recall import Recall, Recalled
     from models.checkpoint.settings import StreamSettings
     from models.session.media_turns import Attachment

@@ -28,7 +28,7 @@ from streaming.tap import rate_per_s
 if TYPE_CHECKING:
     from assistant.serving.player import Player
     from assistant.serving.worker import StreamWorker
-    from assistant.stream.stream_session import ModelSession
+    from assistant.stream.model_session import ModelSession
     from models.session.results import Sight
     from streaming.types import Frame
 

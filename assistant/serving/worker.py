@@ -26,7 +26,7 @@ from streaming.types import Frame, Notice, NoticeKind
 
 if TYPE_CHECKING:
     from assistant.events import Detail
-    from assistant.stream.stream_session import ModelSession
+    from assistant.stream.model_session import ModelSession
 
 Command = Callable[[StreamSession], Steps[Any]]
 """Something a person wants done with the session."""

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from assistant.stream.model_session import ModelSession
 from assistant.stream.speaking import Decision, policy_for
-from assistant.stream.stream_session import ModelSession, StreamSession
+from assistant.stream.stream_session import StreamSession
 
 if TYPE_CHECKING:
     from assistant.events import StreamEvent

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,6 +12,9 @@ from assistant.stream.speaking import Reason
 from models.session.steps import Output, StepGenerator, Steps, TextPiece, as_steps
 
 if TYPE_CHECKING:
+    from assistant.stream.model_session import ModelSession
+    from assistant.stream.stats import StreamStats
+    from models.session.media_turns import Attachment
     from models.session.turns import Utterance
     from streaming.clock import Clock
     from streaming.types import Frame
@@ -91,3 +95,55 @@ class TurnStream:
             return result
         finally:
             steps.close()
+
+
+class TurnSpeaker:
+    """Lets a session of the model say turns and encode attachments. `stop` is for any thread."""
+
+    def __init__(self, model: ModelSession, clock: Clock, stats: StreamStats) -> None:
+        self.model = model
+        """The session; a fresh one may take its place."""
+        self._clock = clock
+        self._stats = stats
+        self._stopping = threading.Event()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nothing more is to be said."""
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        """Stop the turn being said as soon as possible, and say no other."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Let go of the model's session. May be called twice."""
+        vars(self).pop("model", None)
+
+    @as_steps
+    def say(
+        self,
+        steps: Steps[Utterance],
+        stop: Callable[[], bool] = lambda: False,
+        on_piece: Callable[[str], None] | None = None,
+    ) -> StepGenerator[SpokenTurn]:
+        """Say a turn; one that `stop` or `self.stop` ends between two forward passes is closed properly."""
+        listener = TurnStream(self._clock, on_piece)
+        utterance = yield from listener.left_off(steps, self._or_stopping(stop))
+        cut = utterance is None
+        if cut:
+            utterance = yield from self.model.cut()
+        said = listener.said(utterance, cut=cut)
+        self._stats.said_ms = said.took_ms
+        return said
+
+    @as_steps
+    def encode(
+        self, attachments: Sequence[Attachment], stop: Callable[[], bool]
+    ) -> StepGenerator[Sequence[Attachment] | None]:
+        """Encode a question's attachments, in turns with the frames of the stream; None where `stop` ended that."""
+        listener = TurnStream(self._clock)
+        return (yield from listener.left_off(self.model.encode(attachments), self._or_stopping(stop)))
+
+    def _or_stopping(self, stop: Callable[[], bool]) -> Callable[[], bool]:
+        return lambda: self._stopping.is_set() or stop()
