@@ -78,12 +78,12 @@ def _sources(backend: Backend) -> list[Callable[..., Any]]:
     def test_source(source: str) -> dict[str, Any]:
         """Test a source without watching it: `ok`, and `text` that describes the source or says what is wrong."""
         wanted = backend.named(source)
-        found = backend.test(wanted)
+        found = backend.test_source(wanted)
         return {"ok": found.ok, "text": found.text}
 
     def stop(request: gr.Request) -> dict[str, Any]:
         """Stop watching and free the stream's memory and threads. Returns the session's state."""
-        backend.tabs.stop(viewer_of(backend, request))
+        backend.registry.stop(viewer_of(backend, request))
         return _state(backend, request)
 
     def state(request: gr.Request) -> dict[str, Any]:
@@ -230,7 +230,7 @@ def _state(backend: Backend, request: gr.Request) -> dict[str, Any]:
         "source": viewer.wanted.title if viewer.wanted is not None else "",
         "state": "queued" if viewer.place else "idle",
         "place": viewer.place,
-        "model": backend.model_news().text,
+        "model": backend.model.news().text,
         "talkative": viewer.talkative,
         "instruction": viewer.instruction or "",
     }

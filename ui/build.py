@@ -32,7 +32,7 @@ SPEEDS = [("0.5×", 0.5), ("1×", 1.0), ("2×", 2.0), ("4×", 4.0), ("as fast as
 
 def build_page(backend: Backend) -> gr.Blocks:
     """The whole page, which calls `backend`."""
-    about = backend.about()
+    about = backend.model.about()
     blocks = gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False)
     with blocks:
         with gr.Row(elem_id="sva-top", equal_height=True):

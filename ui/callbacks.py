@@ -46,7 +46,7 @@ def _wire_page(blocks: gr.Blocks, backend: Backend, parts: Parts) -> None:
     ]  # fmt: skip
 
     def enter(token: str, request: gr.Request) -> tuple[Any, ...]:
-        viewer = backend.tabs.enter(token or None, request.session_hash or "")
+        viewer = backend.registry.enter(token or None, request.session_hash or "")
         # Only what differs: Gradio sets a folded component when it unfolds, and overwrites what was typed meanwhile.
         settings = (
             gr.update(value=viewer.talkative) if viewer.talkative else gr.skip(),
@@ -56,7 +56,7 @@ def _wire_page(blocks: gr.Blocks, backend: Backend, parts: Parts) -> None:
         return viewer.token, *shown[:4], *settings, *shown[6:], gr.update(open=viewer.stream is None)
 
     def leave(request: gr.Request) -> None:
-        backend.tabs.end_key(request.session_hash or "")
+        backend.registry.end_key(request.session_hash or "")
 
     def show_controls(request: gr.Request) -> tuple[Any, ...]:
         viewer = viewer_of(backend, request)
@@ -112,7 +112,7 @@ def _wire_sources(backend: Backend, parts: Parts) -> None:
         button.click(start_sample(name), parts.speed, [results["sample"], parts.chooser], **QUICK)
 
     def test_samples() -> str:
-        found = [backend.test(backend.sample(name)) for name in SAMPLES]
+        found = [backend.test_source(backend.sample(name)) for name in SAMPLES]
         return result_html(all(each.ok for each in found), "\n".join(each.text for each in found))
 
     parts.samples_test.click(lambda: result_html(None, "Testing…"), None, results["sample"], **QUICK).then(
@@ -142,7 +142,7 @@ def _wire_urls(backend: Backend, parts: Parts, start: Start) -> None:
 
     def test_url(url: str, *limits_s: float) -> str:
         try:
-            found = backend.test(backend.camera(url, TimeLimits(*limits_s)))
+            found = backend.test_source(backend.camera(url, TimeLimits(*limits_s)))
         except AssistantError as error:
             return result_html(False, str(error))
         return result_html(found.ok, found.text)
@@ -169,7 +169,7 @@ def _wire_files(backend: Backend, parts: Parts, start: Start) -> None:
         if not path:
             return result_html(False, "No file was chosen: choose a video file first.")
         try:
-            found = backend.look_at(sent_file(path), Path(path).name)
+            found = backend.test_upload(sent_file(path), Path(path).name)
         except AssistantError as error:
             return result_html(False, str(error))
         return result_html(found.ok, found.text)
@@ -195,7 +195,7 @@ def _wire_stream(backend: Backend, parts: Parts) -> None:
         return handle
 
     def stop(request: gr.Request) -> Any:
-        backend.tabs.stop(viewer_of(backend, request))
+        backend.registry.stop(viewer_of(backend, request))
         return gr.update(open=True)
 
     def pause(request: gr.Request) -> Any:
@@ -259,7 +259,7 @@ def _wire_questions(backend: Backend, parts: Parts) -> None:
 
     def suggest(number: int) -> Callable[..., None]:
         def click(request: gr.Request) -> None:
-            ask({"text": backend.about().questions[number]}, request)
+            ask({"text": backend.model.about().questions[number]}, request)
 
         return click
 

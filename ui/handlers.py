@@ -19,12 +19,12 @@ SLOW: dict[str, Any] = {"concurrency_limit": 16, "show_progress": "hidden", "api
 
 def viewer_of(backend: Backend, request: gr.Request) -> ViewerSession:
     """The viewer's session that a request belongs to."""
-    return backend.tabs.of(request.session_hash or "")
+    return backend.registry.of(request.session_hash or "")
 
 
 def banner(backend: Backend, viewer: ViewerSession | None = None) -> str:
     """The banner: which model is watching, what it knows and does not know; folded once something is watched."""
-    about, news = backend.about(), backend.model_news()
+    about, news = backend.model.about(), backend.model.news()
     if news.state == "failed":
         return f'<div class="sva-about failed" role="alert"><strong>{literal(news.text)}</strong></div>'
     is_watching = backend.views is not None or (viewer is not None and viewer.stream is not None)

@@ -57,7 +57,7 @@ def media_routes(backend: Backend) -> list[BaseRoute]:
         await _serve(backend, socket)
 
     def fetch(request: Request) -> Response:
-        viewer = backend.tabs.by_token(request.path_params["token"])
+        viewer = backend.registry.by_token(request.path_params["token"])
         path = viewer.offered(request.path_params["name"]) if viewer is not None else None
         if path is None or not path.is_file():
             return PlainTextResponse("no such file", status_code=404)
@@ -100,7 +100,7 @@ async def _serve(backend: Backend, socket: WebSocket) -> None:
     try:
         hello = await asyncio.wait_for(socket.receive_json(), HELLO_S)
         token = hello.get("token") if isinstance(hello, dict) else None
-        viewer = backend.tabs.connect(token) if isinstance(token, str) else None
+        viewer = backend.registry.connect(token) if isinstance(token, str) else None
         if viewer is None:
             await socket.send_json({"type": "gone"})
             await socket.close()
@@ -114,7 +114,7 @@ async def _serve(backend: Backend, socket: WebSocket) -> None:
     try:
         await connection.run()
     finally:
-        backend.tabs.disconnect(viewer)
+        backend.registry.disconnect(viewer)
 
 
 class _Connection:
@@ -177,7 +177,7 @@ class _Connection:
 
     def _pulse(self) -> dict[str, Any]:
         recording = bool(self._backend.clips_s)
-        return pulse_of(self._viewer, self._backend.model_news(), self._told, recording=recording)
+        return pulse_of(self._viewer, self._backend.model.news(), self._told, recording=recording)
 
     def _grid(self) -> dict[str, Any]:
         cards = self._backend.views.cards() if self._backend.views is not None else []
@@ -248,7 +248,7 @@ class _Connection:
         if isinstance(seek_s, int | float):
             await self._try(self._backend.seek, self._viewer, float(seek_s))
         if values.get("stop"):
-            await self._try(self._backend.tabs.stop, self._viewer)
+            await self._try(self._backend.registry.stop, self._viewer)
         if isinstance(values.get("camera"), str):
             await self._send_regions(values["camera"], values.get("draw"))
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from assistant.evidence import EvidenceFrame
     from assistant.serving.channel_types import ChannelSnapshot
     from assistant.stream.speaking import Decision
-    from assistant.viewers.backend import ModelNews
+    from assistant.viewers.model_status import ModelNews
     from assistant.viewers.viewer_session import ViewerSession
 
 PUSH_FACTOR = 4.0

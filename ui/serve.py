@@ -37,15 +37,18 @@ def serve_page(
 
     config, secrets = load_config(path, overrides), Secrets()
     configure_logs(sys.stderr, secrets, level="warning")
-    host = Scheduler(lambda: engine_of(config.model, backend.note_loading), max_memory_bytes=bytes_of(max_memory_gib))
+    backend: Backend
+    scheduler = Scheduler(
+        lambda: engine_of(config.model, backend.model.note_loading), max_memory_bytes=bytes_of(max_memory_gib)
+    )
     uploads = config.page.uploads.limits()
     until = StopWaiter()
     with ExitStack() as stack:
         stack.enter_context(files)
-        stack.callback(host.stop, 5.0)
-        cameras = open_cameras(stack, config, host, lambda name: [], secrets.add) if config.cameras else None
+        stack.callback(scheduler.stop, 5.0)
+        cameras = open_cameras(stack, config, scheduler, lambda name: [], secrets.add) if config.cameras else None
         backend = Backend(
-            host,
+            scheduler,
             config.model.name,
             policy=CameraPolicy.bound_to(serving.host, config.page.networks, is_public=serving.public_url is not None),
             uploads=uploads,
@@ -60,8 +63,8 @@ def serve_page(
         running = launch(page, serving, routes=media_routes(backend), max_upload_bytes=uploads.max_bytes, **looks())
         stack.callback(running.close)
         stack.enter_context(stopping(until))
-        backend.tabs.start()
-        backend.begin_loading()
+        backend.registry.start()
+        backend.model.begin_loading()
         if cameras is not None:
             for reason in cameras.load(config).refused:
                 warn(reason)

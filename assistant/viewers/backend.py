@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,7 @@ from assistant.inputs.snapshots import picture_from_jpeg
 from assistant.inputs.source_names import SourceKind, source_kind
 from assistant.serving.contracts import ModelState, OpenQuestion, WatchableStream
 from assistant.serving.file_questions import FileQuestions
-from assistant.serving.model_faults import ModelBroken
-from assistant.viewers.model_about import ModelAbout, about_embedded, about_model
+from assistant.viewers.model_status import ModelStatus
 from assistant.viewers.registry import SessionRegistry
 from assistant.viewers.viewer_session import TimeLimits, ViewerSession, ViewerSessionError, WatchRequest
 from streaming.clock import Clock, SystemClock
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from assistant.serving.scheduler import Scheduler
     from assistant.timeline.search import TimelineReader
     from assistant.viewers.feed import FeedItem
-    from models.checkpoint.progress import Loading
-    from models.checkpoint.types import ModelInfo
     from models.session.media_turns import Attachment
 
 SCENE = "scene"
@@ -58,26 +55,12 @@ CLIP_FPS = 1.0
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".pgm", ".ppm"}
 
 
-@dataclass(frozen=True, slots=True)
-class ModelNews:
-    """State of the model, for the page."""
-
-    state: str
-    """`loading`, `ready`, `stalled`, `failed` or `stopped`."""
-    text: str
-    """Text to show."""
-    seconds: float
-    """Seconds that loading has taken so far, or took in all."""
-    share: float | None = None
-    """Fraction of the loading that is done, in [0, 1]; None if unknown or done."""
-
-
 class Backend:
     """Everything that the page's callbacks and the API call."""
 
     def __init__(
         self,
-        host: Scheduler,
+        scheduler: Scheduler,
         model_name: str,
         *,
         policy: CameraPolicy,
@@ -95,8 +78,7 @@ class Backend:
         folder: where sessions make folders for their files. may_draw: whether viewers may draw masks and zones on
         watched cameras, which all viewers share. make_stream: replaces `Channel` in tests.
         """
-        self.host = host
-        self.model_name = model_name
+        self.scheduler = scheduler
         self.policy = policy
         self.uploads = uploads
         self.views = views
@@ -104,58 +86,8 @@ class Backend:
         self.may_draw = may_draw
         self._clock: Clock = clock or SystemClock()
         self._make_stream = make_stream or self._channel
-        self._began_s: float | None = None
-        self._took_s: float | None = None
-        self._loading: Loading | None = None
-        self.tabs = SessionRegistry(self._open_stream, clock=self._clock, max_sessions=max_sessions, folder=folder)
-
-    def begin_loading(self) -> None:
-        """Start loading the model, once; the page is served meanwhile."""
-        if self._began_s is None:
-            self._began_s = self._clock.now_s()
-            self.host.start()
-
-    def note_loading(self, loading: Loading) -> None:
-        """Store the progress of loading; called by the thread that loads."""
-        self._loading = loading
-
-    def model_news(self) -> ModelNews:
-        """The model's state with a text about it."""
-        state = self.host.state.value
-        now_s = self._clock.now_s()
-        seconds = now_s - self._began_s if self._began_s is not None else 0.0
-        if state == "loading":
-            loading = self._loading
-            doing = f": {loading.doing}" if loading is not None else ""
-            return ModelNews(
-                state, f"Loading {self.model_name}{doing}", seconds, loading.share if loading is not None else None
-            )
-        if self._took_s is None:
-            self._took_s = seconds
-        if state == "failed":
-            failure = self.host.failure
-            worked = isinstance(failure, ModelBroken)
-            what = "The model does not work any more" if worked else "The model could not be loaded"
-            return ModelNews(state, redact_text(f"{what}: {failure}"), self._took_s)
-        if state == "stopped":
-            return ModelNews(state, "The model was stopped", self._took_s)
-        info = self.host.describe()
-        shown = f"{info.name} · {info.device} · {info.dtype}"
-        return ModelNews(state, f"{shown}, not answering" if state == "stalled" else shown, self._took_s)
-
-    def about(self) -> ModelAbout:
-        """What the model can and cannot do; guessed from its name while it is loading."""
-        info = self.model_info()
-        if info is None:
-            is_embedded = self.model_name == "embedded"
-            return (
-                about_embedded() if is_embedded else about_model(self.model_name, embedded=False, decision="stand_in")
-            )
-        return about_model(info.name, embedded=info.embedded, decision=info.decision, reason=info.decision_reason)
-
-    def model_info(self) -> ModelInfo | None:
-        """The loaded model's name, device, dtype and settings; None before it is loaded."""
-        return self.host.describe() if self.host.state.value in ("ready", "stalled") else None
+        self.model = ModelStatus(scheduler, model_name, self._clock)
+        self.registry = SessionRegistry(self._open_stream, clock=self._clock, max_sessions=max_sessions, folder=folder)
 
     # Sources.
 
@@ -198,7 +130,7 @@ class Backend:
         self.views.stream(name)
         return WatchRequest("shared", name, name)
 
-    def test(self, wanted: WatchRequest) -> SourceProbe:
+    def test_source(self, wanted: WatchRequest) -> SourceProbe:
         """Open a source and report whether it gives a picture; blocks up to the request's time limits."""
         from assistant.inputs.sample_clips import resolve_sample
         from streaming.sources.base import SourceOptions
@@ -209,7 +141,7 @@ class Backend:
         except AssistantError as error:
             return SourceProbe(False, str(error))
 
-    def look_at(self, path: Path, name: str) -> SourceProbe:
+    def test_upload(self, path: Path, name: str) -> SourceProbe:
         """Check an uploaded clip and report its size, codec and length, or what is wrong with it."""
         try:
             facts = self.uploads.check_clip(path, name)
@@ -224,7 +156,7 @@ class Backend:
         Raises an `AssistantError` if the source cannot be opened or memory does not suffice.
         """
         with translated():
-            return self.tabs.watch(viewer, viewer.with_settings(wanted))
+            return self.registry.watch(viewer, viewer.with_settings(wanted))
 
     def push(self, stream: WatchableStream, jpeg: bytes, sent_s: float) -> None:
         """Pass on a picture of the browser's camera; data that is not a JPEG is ignored."""
@@ -266,7 +198,7 @@ class Backend:
         with translated():
             accepted = viewer.instruct(text)
         try:
-            accepted.result(REFUSAL_S if self.host.state is ModelState.READY else 0.0)
+            accepted.result(REFUSAL_S if self.scheduler.state is ModelState.READY else 0.0)
         except TimeoutError:
             return
         except CancelledError:
@@ -301,7 +233,7 @@ class Backend:
         if viewer.stream is None and not attachments:
             raise ViewerSessionError("nothing is being watched; start a source, or attach a picture to ask about")
         with translated():
-            return viewer.ask(text, attachments, attached, about_files=FileQuestions(self.host, self._clock))
+            return viewer.ask(text, attachments, attached, about_files=FileQuestions(self.scheduler, self._clock))
 
     def evidence(
         self, viewer: ViewerSession, item: FeedItem | None, moment_s: float | None
@@ -352,7 +284,7 @@ class Backend:
 
     def close(self) -> None:
         """End every session."""
-        self.tabs.close()
+        self.registry.close()
 
     def _open_stream(self, viewer: ViewerSession, wanted: WatchRequest) -> tuple[WatchableStream, bool]:
         if wanted.kind == "shared":
@@ -388,7 +320,7 @@ class Backend:
         sink = ChannelSink(viewer.timeline, wanted.title, keeper=keeper)
         recall = Recall(viewer.timeline.reader, self._clock, camera=wanted.title, run=sink.run)
         return Channel(
-            config, self.host, clock=self._clock, sinks=[sink], opener=opener, evidence=keeper, recall=recall
+            config, self.scheduler, clock=self._clock, sinks=[sink], opener=opener, evidence=keeper, recall=recall
         )
 
     def _guard(self, wanted: WatchRequest) -> Callable[[Any], Any] | None:

@@ -53,7 +53,7 @@ class SessionRegistry:
         self._clock: Clock = clock or SystemClock()
         self.max_sessions = max_sessions
         self._folder = folder
-        self._tabs: dict[str, ViewerSession] = {}
+        self._viewers: dict[str, ViewerSession] = {}
         self._by_key: dict[str, ViewerSession] = {}
         self._absent_since: dict[str, float] = {}
         self._holding: set[str] = set()
@@ -74,16 +74,16 @@ class SessionRegistry:
         if self._thread is not None:
             self._thread.join(10.0)
         with self._lock:
-            tabs = list(self._tabs.values())
+            viewers = list(self._viewers.values())
             self._waiting.clear()
-        for viewer in tabs:
+        for viewer in viewers:
             self._end(viewer)
 
     @property
-    def tabs(self) -> tuple[ViewerSession, ...]:
+    def viewers(self) -> tuple[ViewerSession, ...]:
         """All sessions, including those of viewers who left a moment ago."""
         with self._lock:
-            return tuple(self._tabs.values())
+            return tuple(self._viewers.values())
 
     @property
     def num_watching(self) -> int:
@@ -96,12 +96,12 @@ class SessionRegistry:
 
         key: the name under which the page's requests come.
         """
-        viewer = self._tabs.get(token) if token else None
+        viewer = self._viewers.get(token) if token else None
         if viewer is not None and not self._is_free(viewer):
             viewer = None  # a duplicated tab: each gets its own session
         with self._lock:
             before = self._by_key.get(key)  # a click came before the page sent its token
-            if viewer is None or viewer.token not in self._tabs:
+            if viewer is None or viewer.token not in self._viewers:
                 viewer = before or self._new()
             elif before is not None and before is not viewer:
                 before.keys.discard(key)
@@ -129,7 +129,7 @@ class SessionRegistry:
     def connect(self, token: str) -> ViewerSession | None:
         """Count a new picture connection of a session; return the session, or None for an unknown token."""
         with self._lock:
-            viewer = self._tabs.get(token)
+            viewer = self._viewers.get(token)
             if viewer is not None:
                 viewer.num_connections += 1
                 viewer.last_seen_s = self._clock.now_s()
@@ -146,7 +146,7 @@ class SessionRegistry:
     def by_token(self, token: str) -> ViewerSession | None:
         """The session with this token; None if there is none."""
         with self._lock:
-            return self._tabs.get(token)
+            return self._viewers.get(token)
 
     def watch(self, viewer: ViewerSession, wanted: WatchRequest) -> int:
         """Replace the session's stream; return 0, or its place in the queue if no place is free.
@@ -178,10 +178,10 @@ class SessionRegistry:
         """Stop streams and end sessions of viewers who left, start queued streams, and sample the figures."""
         now_s = self._clock.now_s()
         with self._lock:
-            for viewer in self._tabs.values():
+            for viewer in self._viewers.values():
                 if not viewer.num_connections and now_s - viewer.last_seen_s > IDLE_S:
                     self._absent_since.setdefault(viewer.token, now_s - GRACE_S)
-            gone = [(self._tabs[token], now_s - since_s) for token, since_s in self._absent_since.items()]
+            gone = [(self._viewers[token], now_s - since_s) for token, since_s in self._absent_since.items()]
         leaving = [
             viewer for viewer, away_s in gone if away_s >= GRACE_S and (viewer.stream is not None or viewer.place)
         ]
@@ -194,7 +194,7 @@ class SessionRegistry:
             if away_s >= GRACE_S + PARKED_S:
                 self._end(viewer)
         self._begin_waiting()
-        for viewer in self.tabs:
+        for viewer in self.viewers:
             if (stream := viewer.stream) is not None:
                 viewer.history.sample(stream.snapshot(), now_s)
 
@@ -207,7 +207,7 @@ class SessionRegistry:
 
     def _new(self) -> ViewerSession:
         viewer = ViewerSession(self._clock.now_s(), self._folder)
-        self._tabs[viewer.token] = viewer
+        self._viewers[viewer.token] = viewer
         self._absent_since[viewer.token] = self._clock.now_s()
         return viewer
 
@@ -229,7 +229,7 @@ class SessionRegistry:
     def _note_presence(self, viewer: ViewerSession) -> None:
         if viewer.keys or viewer.num_connections:
             self._absent_since.pop(viewer.token, None)
-        elif viewer.token in self._tabs:
+        elif viewer.token in self._viewers:
             self._absent_since.setdefault(viewer.token, self._clock.now_s())
 
     def _claim_place(self, viewer: ViewerSession) -> bool:
@@ -283,7 +283,7 @@ class SessionRegistry:
     def _end(self, viewer: ViewerSession) -> None:
         self.stop(viewer)
         with self._lock:
-            self._tabs.pop(viewer.token, None)
+            self._viewers.pop(viewer.token, None)
             self._absent_since.pop(viewer.token, None)
             for key in list(viewer.keys):
                 self._by_key.pop(key, None)

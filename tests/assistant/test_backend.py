@@ -43,15 +43,15 @@ def test_a_cameras_password_is_opened_with_and_never_shown() -> None:
 
 def test_a_trial_says_what_is_there_and_what_is_wrong() -> None:
     backend = Office().backend
-    good = backend.test(backend.sample("synthetic:3"))
+    good = backend.test_source(backend.sample("synthetic:3"))
     assert good.ok and "448 x 280 pixels" in good.text and "60.0 s long" in good.text
-    bad = backend.test(backend.camera("rtsp://ada:secret@127.0.0.1:1/live"))
+    bad = backend.test_source(backend.camera("rtsp://ada:secret@127.0.0.1:1/live"))
     assert not bad.ok and "refused" in bad.text and "secret" not in bad.text
 
 
 def test_settings_are_kept_for_the_next_stream_and_act_on_this_one() -> None:
     office = Office()
-    viewer = office.backend.tabs.of("a")
+    viewer = office.backend.registry.of("a")
     viewer.tune(talkative=1.5)
     office.backend.instruct(viewer, "Only doors.")
     office.backend.watch(viewer, office.backend.sample("scene"))
@@ -67,7 +67,7 @@ def test_an_instruction_that_the_stream_refuses_is_said_where_it_was_typed_and_n
     from models.errors import SessionError as Refused
 
     office = Office()
-    viewer = office.backend.tabs.of("a")
+    viewer = office.backend.registry.of("a")
     office.backend.instruct(viewer, "Only doors.")
     office.backend.watch(viewer, office.backend.sample("scene"))
     office.streams[0].refuses = Refused("instruction of 900 tokens: at most 512 fit the text window; shorten it")
@@ -83,12 +83,12 @@ def test_an_instruction_that_the_stream_refuses_is_said_where_it_was_typed_and_n
         with pytest.raises(AssistantError, match="from -20 to 20"):
             viewer.tune(talkative=talkative)
         with pytest.raises(AssistantError, match="from -20 to 20"):
-            office.backend.tabs.of("without a stream").tune(talkative=talkative)
+            office.backend.registry.of("without a stream").tune(talkative=talkative)
 
 
 def test_controls_without_a_stream_say_so() -> None:
     backend = Office().backend
-    viewer = backend.tabs.of("a")
+    viewer = backend.registry.of("a")
     for action in (
         lambda: backend.seek(viewer, 1.0),
         lambda: backend.forget(viewer),
@@ -100,7 +100,7 @@ def test_controls_without_a_stream_say_so() -> None:
 
 def test_questions_are_bounded_and_need_something_to_look_at(tmp_path: Path) -> None:
     backend = Office().backend
-    viewer = backend.tabs.of("a")
+    viewer = backend.registry.of("a")
     for text in ("  ", "x" * 2001, "What?"):
         with pytest.raises(AssistantError):
             backend.ask(viewer, text)
@@ -131,13 +131,13 @@ def asking_office(*, ready: bool = True) -> tuple[Backend, Scheduler]:
     host = Scheduler(lambda: Asking(office.clock), clock=office.clock)
     if ready:
         host.open()
-    office.backend.host = host
+    office.backend.scheduler = host
     return office.backend, host
 
 
 def test_a_picture_can_be_asked_about_without_a_stream(picture: tuple[Path, str]) -> None:
     backend, host = asking_office()
-    viewer = backend.tabs.of("a")
+    viewer = backend.registry.of("a")
     item, asked = backend.ask(viewer, "What is this?", [picture])
     turn_until(host, lambda: bool(viewer.feed.items()[0].text))
     growing = viewer.feed.get(item.id)
@@ -162,8 +162,8 @@ def test_what_a_clip_had_to_be_fitted_for_is_said_on_the_page(tmp_path: Path) ->
     office = Office()
     host = Scheduler(lambda: AskingAboutClips(office.clock), clock=office.clock)
     host.open()
-    office.backend.host = host
-    viewer = office.backend.tabs.of("a")
+    office.backend.scheduler = host
+    viewer = office.backend.registry.of("a")
     path = write_resized(tmp_path / "x.webm", [(64, 48), (128, 96), (128, 96)], quadrants)
     _, asked = office.backend.ask(viewer, "What is this?", [(path, "call.webm")])
     turn_until(host, asked.future.done)
@@ -178,18 +178,18 @@ def test_a_picture_that_moves_is_asked_about_as_a_clip(tmp_path: Path) -> None:
     office = Office()
     host = Scheduler(lambda: AskingAboutClips(office.clock), clock=office.clock)
     host.open()
-    office.backend.host = host
+    office.backend.scheduler = host
     path = tmp_path / "a.gif"
     pictures = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue", "green")]
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=1000)
-    _, asked = office.backend.ask(office.backend.tabs.of("a"), "What is this?", [(path, "a.gif")])
+    _, asked = office.backend.ask(office.backend.registry.of("a"), "What is this?", [(path, "a.gif")])
     turn_until(host, asked.future.done)
     assert asked.future.result(1).text == "3 of (48, 64, 3)"
 
 
 def test_a_question_about_a_picture_alone_can_be_stopped(picture: tuple[Path, str]) -> None:
     backend, host = asking_office()
-    viewer = backend.tabs.of("a")
+    viewer = backend.registry.of("a")
     item, asked = backend.ask(viewer, "What is this?", [picture])
     turn_until(host, lambda: bool(viewer.feed.items()[0].text))
     assert viewer.stop_answers() == 1
@@ -201,7 +201,7 @@ def test_a_question_about_a_picture_alone_can_be_stopped(picture: tuple[Path, st
 
 def test_a_question_that_waits_for_the_model_is_stopped_at_once(picture: tuple[Path, str]) -> None:
     backend, host = asking_office(ready=False)
-    viewer = backend.tabs.of("a")
+    viewer = backend.registry.of("a")
     item, _ = backend.ask(viewer, "What is this?", [picture])
     assert viewer.stop_answers() == 1
     ended = viewer.feed.get(item.id)
@@ -215,7 +215,7 @@ def test_a_question_that_waits_for_the_model_is_stopped_at_once(picture: tuple[P
 def test_a_question_that_no_model_will_answer_is_told_so(picture: tuple[Path, str]) -> None:
     backend, host = asking_office()
     host.stop()
-    viewer = backend.tabs.of("a")
+    viewer = backend.registry.of("a")
     with pytest.raises(AssistantError, match="stopped"):
         backend.ask(viewer, "What is this?", [picture])
     (item,) = viewer.feed.items()
@@ -225,23 +225,23 @@ def test_a_question_that_no_model_will_answer_is_told_so(picture: tuple[Path, st
 def test_what_becomes_of_the_model_is_said_in_words() -> None:
     office = Office()
     office.host.state = ModelState.LOADING
-    office.backend.begin_loading()
-    office.backend.begin_loading()
+    office.backend.model.begin_loading()
+    office.backend.model.begin_loading()
     office.clock.advance(3.0)
-    news = office.backend.model_news()
+    news = office.backend.model.news()
     assert (news.state, news.text, news.seconds) == ("loading", "Loading embedded", 3.0) and office.host.started == 1
-    office.backend.note_loading(Loading("reading the weights, 1 of 10 MiB", 0.75))
-    news = office.backend.model_news()
+    office.backend.model.note_loading(Loading("reading the weights, 1 of 10 MiB", 0.75))
+    news = office.backend.model.news()
     assert (news.text, news.share) == ("Loading embedded: reading the weights, 1 of 10 MiB", 0.75)
-    assert "embedded" in office.backend.about().title
+    assert "embedded" in office.backend.model.about().title
     office.host.state, office.host.failure = ModelState.FAILED, RuntimeError("no weights at http://u:secret@hub/x")
-    failed = office.backend.model_news().text
+    failed = office.backend.model.news().text
     assert "no weights" in failed and "secret" not in failed
 
 
 def test_what_is_no_picture_is_not_pushed() -> None:
     office = Office()
-    viewer = office.backend.tabs.of("a")
+    viewer = office.backend.registry.of("a")
     office.backend.watch(viewer, office.backend.webcam())
     stream = office.streams[0]
     office.backend.push(stream, b"junk", 1.0)
@@ -256,7 +256,7 @@ def test_events_of_a_tab_can_be_found_and_exported() -> None:
     from assistant.viewers.event_browser import EventSearch, export_file, find
 
     office = Office()
-    viewer = office.backend.tabs.of("a")
+    viewer = office.backend.registry.of("a")
     assert (
         office.backend.timeline(viewer, of_cameras=False) is None
         and office.backend.timeline(viewer, of_cameras=True) is None

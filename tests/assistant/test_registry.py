@@ -22,7 +22,7 @@ class Backend:
         self.opened: list[FakeStream] = []
         self.door = FakeStream()
         self.failure: Exception | None = None
-        self.tabs = SessionRegistry(self.open, clock=self.clock, max_sessions=max_sessions)
+        self.registry = SessionRegistry(self.open, clock=self.clock, max_sessions=max_sessions)
 
     def open(self, viewer: ViewerSession, wanted: WatchRequest) -> tuple[FakeStream, bool]:
         if wanted.kind == "shared":
@@ -32,23 +32,23 @@ class Backend:
 
     def entered(self, key: str) -> ViewerSession:
         """A tab with its page and its picture connection."""
-        viewer = self.tabs.enter(None, key)
-        self.tabs.connect(viewer.token)
+        viewer = self.registry.enter(None, key)
+        self.registry.connect(viewer.token)
         return viewer
 
     def close_page(self, viewer: ViewerSession, key: str) -> None:
-        self.tabs.disconnect(viewer)
-        self.tabs.end_key(key)
+        self.registry.disconnect(viewer)
+        self.registry.end_key(key)
 
     def wait(self, seconds: float) -> None:
         self.clock.advance(seconds)
-        self.tabs.sweep()
+        self.registry.sweep()
 
 
 def test_a_closed_tab_frees_its_stream_within_ten_seconds() -> None:
     backend = Backend()
     viewer = backend.entered("a")
-    backend.tabs.watch(viewer, SCENE)
+    backend.registry.watch(viewer, SCENE)
     folder = viewer.folder
     backend.close_page(viewer, "a")
     backend.wait(GRACE_S - 0.5)
@@ -56,18 +56,18 @@ def test_a_closed_tab_frees_its_stream_within_ten_seconds() -> None:
     backend.wait(1.0)
     assert backend.opened[0].calls == ["start", "stop"] and GRACE_S + 1.0 < 10
     backend.wait(PARKED_S)
-    assert not backend.tabs.tabs and not folder.exists()
+    assert not backend.registry.viewers and not folder.exists()
 
 
 def test_a_reload_finds_its_session_and_its_running_stream() -> None:
     backend = Backend()
     viewer = backend.entered("a")
-    backend.tabs.watch(viewer, SCENE)
+    backend.registry.watch(viewer, SCENE)
     backend.opened[0].happen(remark("A circle enters."))
     backend.close_page(viewer, "a")
     backend.wait(5.0)
-    again = backend.tabs.enter(viewer.token, "b")
-    backend.tabs.connect(again.token)
+    again = backend.registry.enter(viewer.token, "b")
+    backend.registry.connect(again.token)
     backend.wait(60.0)
     assert again is viewer and backend.opened[0].calls == ["start"]
     assert [item.text for item in again.feed.items()] == ["A circle enters."]
@@ -76,11 +76,11 @@ def test_a_reload_finds_its_session_and_its_running_stream() -> None:
 def test_a_page_that_comes_back_later_finds_its_feed_though_the_stream_is_gone() -> None:
     backend = Backend()
     viewer = backend.entered("a")
-    backend.tabs.watch(viewer, SCENE)
+    backend.registry.watch(viewer, SCENE)
     backend.opened[0].happen(remark("A circle enters."))
     backend.close_page(viewer, "a")
     backend.wait(9.9)
-    again = backend.tabs.enter(viewer.token, "b")
+    again = backend.registry.enter(viewer.token, "b")
     assert again is viewer and again.stream is None
     assert [item.text for item in again.feed.items()][0] == "A circle enters."
 
@@ -88,37 +88,37 @@ def test_a_page_that_comes_back_later_finds_its_feed_though_the_stream_is_gone()
 def test_a_duplicated_tab_gets_a_session_of_its_own() -> None:
     backend = Backend()
     viewer = backend.entered("a")
-    assert backend.tabs.enter(viewer.token, "b") is not viewer
+    assert backend.registry.enter(viewer.token, "b") is not viewer
 
 
 def test_what_is_clicked_before_the_page_is_ready_is_not_lost() -> None:
     backend = Backend()
-    early = backend.tabs.of("a")
-    backend.tabs.watch(early, SCENE)
-    assert backend.tabs.enter(None, "a") is early
-    other = backend.tabs.of("b")
-    assert backend.tabs.enter(early.token, "b") is early and not other.keys
+    early = backend.registry.of("a")
+    backend.registry.watch(early, SCENE)
+    assert backend.registry.enter(None, "a") is early
+    other = backend.registry.of("b")
+    assert backend.registry.enter(early.token, "b") is early and not other.keys
 
 
 def test_tabs_do_not_see_each_other() -> None:
     backend = Backend()
     one, two = backend.entered("a"), backend.entered("b")
     for viewer in (one, two):
-        backend.tabs.watch(viewer, SCENE)
+        backend.registry.watch(viewer, SCENE)
     backend.opened[0].happen(remark("only for one"))
     one.offer_file("secret.txt", b"x")
     assert one.token != two.token and not two.feed.items()
     assert two.offered(next(iter(path.name for path in one.folder.iterdir()))) is None
-    backend.tabs.stop(one)
+    backend.registry.stop(one)
     assert backend.opened[1].calls == ["start"]
 
 
 def test_who_comes_too_late_waits_in_order_and_begins_by_itself() -> None:
     backend = Backend(max_sessions=1)
     tabs = [backend.entered(key) for key in "abc"]
-    assert [backend.tabs.watch(viewer, SCENE) for viewer in tabs] == [0, 1, 2]
-    backend.tabs.stop(tabs[0])
-    backend.tabs.sweep()
+    assert [backend.registry.watch(viewer, SCENE) for viewer in tabs] == [0, 1, 2]
+    backend.registry.stop(tabs[0])
+    backend.registry.sweep()
     assert tabs[1].stream is not None and [viewer.place for viewer in tabs] == [0, 0, 1]
     backend.close_page(tabs[1], "b")
     backend.wait(GRACE_S + 0.1)
@@ -130,26 +130,26 @@ def test_a_place_is_given_back_where_a_stream_cannot_start() -> None:
     viewer = backend.entered("a")
     backend.failure = AssistantError("no room")
     with pytest.raises(AssistantError, match="no room"):
-        backend.tabs.watch(viewer, SCENE)
+        backend.registry.watch(viewer, SCENE)
     backend.failure = None
-    assert viewer.stream is None and backend.tabs.watch(backend.entered("b"), SCENE) == 0
+    assert viewer.stream is None and backend.registry.watch(backend.entered("b"), SCENE) == 0
 
 
 def test_another_source_replaces_the_one_before_and_keeps_the_place() -> None:
     backend = Backend(max_sessions=1)
     viewer = backend.entered("a")
-    backend.tabs.watch(viewer, SCENE)
-    assert backend.tabs.watch(viewer, SCENE) == 0
+    backend.registry.watch(viewer, SCENE)
+    assert backend.registry.watch(viewer, SCENE) == 0
     assert backend.opened[0].calls == ["start", "stop"] and backend.opened[1].calls == ["start"]
-    assert backend.tabs.num_watching == 1
+    assert backend.registry.num_watching == 1
 
 
 def test_a_client_without_a_page_is_let_go_after_long_silence() -> None:
     backend = Backend()
-    viewer = backend.tabs.of("client")
-    backend.tabs.watch(viewer, SCENE)
+    viewer = backend.registry.of("client")
+    backend.registry.watch(viewer, SCENE)
     backend.wait(IDLE_S - 1)
-    assert backend.tabs.of("client") is viewer
+    assert backend.registry.of("client") is viewer
     backend.wait(IDLE_S + 1)
     assert backend.opened[0].calls == ["start", "stop"]
 
@@ -158,14 +158,14 @@ def test_viewers_of_one_camera_share_it_ask_aside_and_cannot_change_it() -> None
     backend = Backend(max_sessions=1)
     one, two = backend.entered("a"), backend.entered("b")
     for viewer in (one, two):
-        assert backend.tabs.watch(viewer, DOOR) == 0
+        assert backend.registry.watch(viewer, DOOR) == 0
     one.ask("Who is there?")
     backend.door.asked[0].answer("Nobody.")
     assert backend.door.asked[0].aside
     assert [item.text for item in one.feed.items()] == ["Nobody."] and not two.feed.items()
     with pytest.raises(ViewerSessionError, match="others"):
         two.tune(talkative=1.0)
-    backend.tabs.stop(one)
+    backend.registry.stop(one)
     assert "stop" not in backend.door.calls and len(backend.door.subscribers) == 1
 
 
@@ -173,7 +173,7 @@ def test_who_joins_a_camera_is_shown_what_happened_before() -> None:
     backend = Backend()
     backend.door.happen(remark("Someone comes in."))
     viewer = backend.entered("a")
-    backend.tabs.watch(viewer, DOOR)
+    backend.registry.watch(viewer, DOOR)
     backend.door.happen(remark("Someone leaves."))
     assert [item.text for item in viewer.feed.items()] == ["Someone comes in.", "Someone leaves."]
 
@@ -181,7 +181,7 @@ def test_who_joins_a_camera_is_shown_what_happened_before() -> None:
 def test_stopping_answers_reaches_the_question() -> None:
     backend = Backend()
     viewer = backend.entered("a")
-    backend.tabs.watch(viewer, SCENE)
+    backend.registry.watch(viewer, SCENE)
     viewer.ask("What?")
     assert viewer.stop_answers() == 1 and backend.opened[0].asked[0].is_cancelled
 

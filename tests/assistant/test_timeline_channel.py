@@ -142,7 +142,7 @@ def page(tmp_path: Path) -> Iterator[tuple[Backend, Scheduler]]:
 
 def test_a_stream_of_the_page_is_answered_from_its_own_timeline(page: tuple[Backend, Scheduler]) -> None:
     backend, host = page
-    viewer = backend.tabs.of("a")
+    viewer = backend.registry.of("a")
     backend.watch(viewer, backend.sample("synthetic:3"))
     turn_until(host, lambda: viewer.stream is not None and viewer.stream.snapshot().counts.num_sampled > 0)
 

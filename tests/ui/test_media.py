@@ -52,7 +52,7 @@ def next_picture(socket: Any) -> tuple[float, int, np.ndarray]:
 
 def test_a_tab_gets_its_pictures_at_their_own_times_and_its_state() -> None:
     office = Office()
-    viewer = office.backend.tabs.enter(None, "a")
+    viewer = office.backend.registry.enter(None, "a")
     office.backend.watch(viewer, SCENE)
     with client_of(office).websocket_connect("/sva/ws") as socket:
         socket.send_json({"token": viewer.token})
@@ -67,7 +67,7 @@ def test_a_tab_gets_its_pictures_at_their_own_times_and_its_state() -> None:
 
 def test_on_a_slow_line_the_newest_picture_wins() -> None:
     office = Office()
-    viewer = office.backend.tabs.enter(None, "a")
+    viewer = office.backend.registry.enter(None, "a")
     office.backend.watch(viewer, SCENE)
     with client_of(office).websocket_connect("/sva/ws") as socket:
         socket.send_json({"token": viewer.token})
@@ -87,7 +87,7 @@ def test_on_a_slow_line_the_newest_picture_wins() -> None:
 
 def test_a_hidden_page_is_sent_no_pictures() -> None:
     office = Office()
-    viewer = office.backend.tabs.enter(None, "a")
+    viewer = office.backend.registry.enter(None, "a")
     office.backend.watch(viewer, SCENE)
     with client_of(office).websocket_connect("/sva/ws") as socket:
         socket.send_json({"token": viewer.token, "shown": False})
@@ -100,7 +100,7 @@ def test_a_hidden_page_is_sent_no_pictures() -> None:
 
 def test_webcam_pictures_reach_the_stream_with_the_browsers_time() -> None:
     office = Office()
-    viewer = office.backend.tabs.enter(None, "a")
+    viewer = office.backend.registry.enter(None, "a")
     office.backend.watch(viewer, WEBCAM)
     with client_of(office).websocket_connect("/sva/ws") as socket:
         socket.send_json({"token": viewer.token})
@@ -115,7 +115,7 @@ def test_webcam_pictures_reach_the_stream_with_the_browsers_time() -> None:
 
 def test_pictures_are_not_pushed_into_other_streams() -> None:
     office = Office()
-    viewer = office.backend.tabs.enter(None, "a")
+    viewer = office.backend.registry.enter(None, "a")
     office.backend.watch(viewer, SCENE)
     with client_of(office).websocket_connect("/sva/ws") as socket:
         socket.send_json({"token": viewer.token})
@@ -127,7 +127,7 @@ def test_pictures_are_not_pushed_into_other_streams() -> None:
 
 def test_seeking_and_evidence_go_over_the_same_connection() -> None:
     office = Office()
-    viewer = office.backend.tabs.enter(None, "a")
+    viewer = office.backend.registry.enter(None, "a")
     office.backend.watch(viewer, SCENE)
     item = viewer.feed.add(remark("A circle enters."))
     with client_of(office).websocket_connect("/sva/ws") as socket:
@@ -142,7 +142,7 @@ def test_seeking_and_evidence_go_over_the_same_connection() -> None:
 
 def test_a_shared_camera_is_not_sought_and_the_page_hears_why() -> None:
     office = Office()
-    viewer = office.backend.tabs.enter(None, "a")
+    viewer = office.backend.registry.enter(None, "a")
     with client_of(office).websocket_connect("/sva/ws") as socket:
         socket.send_json({"token": viewer.token})
         socket.send_json({"seek": 30.0})
@@ -152,7 +152,7 @@ def test_a_shared_camera_is_not_sought_and_the_page_hears_why() -> None:
 @pytest.mark.parametrize("hello", [{"token": "guess"}, {"token": None}, {}, []])
 def test_nobody_gets_in_without_a_token(hello: Any) -> None:
     office = Office()
-    office.backend.tabs.enter(None, "a")
+    office.backend.registry.enter(None, "a")
     with client_of(office).websocket_connect("/sva/ws") as socket:
         socket.send_json(hello)
         assert socket.receive_json() == {"type": "gone"}
@@ -172,7 +172,7 @@ def test_pages_of_other_sites_are_refused() -> None:
 
 def test_junk_on_the_connection_changes_nothing() -> None:
     office = Office()
-    viewer = office.backend.tabs.enter(None, "a")
+    viewer = office.backend.registry.enter(None, "a")
     office.backend.watch(viewer, WEBCAM)
     with client_of(office).websocket_connect("/sva/ws") as socket:
         socket.send_json({"token": viewer.token})
@@ -185,7 +185,7 @@ def test_junk_on_the_connection_changes_nothing() -> None:
 
 def test_a_file_is_served_to_its_own_tab_alone() -> None:
     office = Office()
-    viewer, other = office.backend.tabs.enter(None, "a"), office.backend.tabs.enter(None, "b")
+    viewer, other = office.backend.registry.enter(None, "a"), office.backend.registry.enter(None, "b")
     name = viewer.offer_file("events.jsonl", b"{}\n")
     client = client_of(office)
     got = client.get(f"/sva/files/{viewer.token}/{name}")
@@ -208,7 +208,7 @@ def test_the_grid_of_cameras_is_sent_while_it_is_seen() -> None:
             return [CameraCard("door", "live", "", "ok", True, "Someone comes in.", b"jpeg", (mask,))]
 
     office = Office(views=Cameras())
-    viewer = office.backend.tabs.enter(None, "a")
+    viewer = office.backend.registry.enter(None, "a")
     with client_of(office).websocket_connect("/sva/ws") as socket:
         socket.send_json({"token": viewer.token})
         socket.send_json({"grid": True})
@@ -219,7 +219,7 @@ def test_the_grid_of_cameras_is_sent_while_it_is_seen() -> None:
 
 def test_the_model_news_reach_the_page() -> None:
     office = Office()
-    viewer = office.backend.tabs.enter(None, "a")
+    viewer = office.backend.registry.enter(None, "a")
     with client_of(office).websocket_connect("/sva/ws") as socket:
         socket.send_json({"token": viewer.token})
         pulse = until(socket, "pulse")

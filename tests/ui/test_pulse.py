@@ -20,40 +20,40 @@ SCENE = WatchRequest("sample", "synthetic:3", "Synthetic scene")
 
 def test_an_idle_tab_says_so() -> None:
     office = Office()
-    viewer = office.backend.tabs.of("a")
-    pulse = pulse_of(viewer, office.backend.model_news(), SentState())
+    viewer = office.backend.registry.of("a")
+    pulse = pulse_of(viewer, office.backend.model.news(), SentState())
     assert (pulse["state"], pulse["watching"], pulse["title"]) == ("IDLE", False, "")
     json.dumps(pulse, allow_nan=False)
 
 
 def test_a_watched_stream_shows_its_state_its_age_and_its_cells() -> None:
     office = Office()
-    viewer = office.backend.tabs.of("a")
+    viewer = office.backend.registry.of("a")
     office.backend.watch(viewer, SCENE)
     stream = office.streams[0]
     stream.shown = replace(stream.shown, last_comment=remark("A circle enters."))
-    pulse = pulse_of(viewer, office.backend.model_news(), SentState())
+    pulse = pulse_of(viewer, office.backend.model.news(), SentState())
     assert (pulse["state"], pulse["age_s"], pulse["rows"], pulse["cols"]) == ("REPLAY", 0.2, 2, 4)
     assert pulse["caption"] == {"time_s": 2.5, "text": "A circle enters."}
     assert pulse["duration_s"] == 60.0 and pulse["push_fps"] == 8.0
     assert base64.b64decode(pulse["kept"]) == bytes([0b10000001])
     json.dumps(pulse, allow_nan=False)
     stream.pause()
-    assert pulse_of(viewer, office.backend.model_news(), SentState())["state"] == "PAUSED"
+    assert pulse_of(viewer, office.backend.model.news(), SentState())["state"] == "PAUSED"
     stream.shown = replace(
         stream.shown,
         source=replace(stream.shown.source, is_paused=False, is_live=True),
         state=ChannelState.RECONNECTING,
     )
-    pulse = pulse_of(viewer, office.backend.model_news(), SentState())
+    pulse = pulse_of(viewer, office.backend.model.news(), SentState())
     assert (pulse["state"], pulse["duration_s"]) == ("RECONNECTING", None)
 
 
 def test_curve_and_marks_are_told_once_and_anew_for_another_stream() -> None:
     office = Office()
-    viewer, told = office.backend.tabs.of("a"), SentState()
+    viewer, told = office.backend.registry.of("a"), SentState()
     office.backend.watch(viewer, SCENE)
-    stream, news = office.streams[0], office.backend.model_news()
+    stream, news = office.streams[0], office.backend.model.news()
     stream.curve += [decision(1.0), decision(1.5, None), decision(2.5, 2.0, speak=True)]
     stream.happen(remark("A circle enters."))
     stream.happen(StatusEvent(source="s", time_s=3.0, text="evicted", kind=StatusKind.EVICTED))
@@ -72,9 +72,9 @@ def test_curve_and_marks_are_told_once_and_anew_for_another_stream() -> None:
 
 def test_an_answer_is_marked_once_it_has_ended() -> None:
     office = Office()
-    viewer, told = office.backend.tabs.of("a"), SentState()
+    viewer, told = office.backend.registry.of("a"), SentState()
     office.backend.watch(viewer, SCENE)
-    news = office.backend.model_news()
+    news = office.backend.model.news()
     office.backend.ask(viewer, "What?")
     office.streams[0].happen(remark("Meanwhile."))
     before = pulse_of(viewer, news, told)
@@ -86,7 +86,7 @@ def test_an_answer_is_marked_once_it_has_ended() -> None:
 
 def test_evidence_has_the_frames_with_their_cells_and_why() -> None:
     office = Office()
-    viewer = office.backend.tabs.of("a")
+    viewer = office.backend.registry.of("a")
     office.backend.watch(viewer, SCENE)
     kept = np.array([1, 0, 0, 1], bool)
     frame = EvidenceFrame(62, 2.5, 1_700_000_000.0, Jpeg(b"jpeg", 4, 2), 2, 2, kept, np.zeros(4, bool))
@@ -100,7 +100,7 @@ def test_evidence_has_the_frames_with_their_cells_and_why() -> None:
 
 def test_frames_of_one_stream_are_never_shown_for_anothers_events() -> None:
     office = Office()
-    viewer = office.backend.tabs.of("a")
+    viewer = office.backend.registry.of("a")
     office.backend.watch(viewer, SCENE)
     item = viewer.feed.add(remark("A circle enters."))
     frame = EvidenceFrame(62, 2.5, 0.0, Jpeg(b"jpeg", 4, 2), 0, 0, np.zeros(0, bool), np.zeros(0, bool))
@@ -113,7 +113,7 @@ def test_frames_of_one_stream_are_never_shown_for_anothers_events() -> None:
 
 def test_an_answer_of_others_never_reaches_the_feed() -> None:
     office = Office()
-    viewer = office.backend.tabs.of("a")
+    viewer = office.backend.registry.of("a")
     office.backend.watch(viewer, SCENE)
     office.streams[0].happen(Answer(source="s", time_s=1.0, text="secret", question="?", asked_at_s=1.0))
     assert viewer.feed.items() == []
