@@ -375,6 +375,33 @@ def evaluate(
 
 
 @app.command()
+def bench(
+    rows: Annotated[str, typer.Option(help="Rows to measure, separated by commas; all by default.")] = "all",
+    rounds: Annotated[int, typer.Option(help="How often a row and its baseline take turns.")] = 5,
+    seconds: Annotated[float, typer.Option(help="About how long each row may measure, seconds.")] = 20.0,
+    clips: Annotated[
+        Path | None, typer.Option(help="Folder of more clips to measure on; the variable CLIPS_DIR by default.")
+    ] = None,
+    random_weights: Annotated[
+        str | None,
+        typer.Option(help="Measure random weights of a released size on CUDA instead: 2b or 7b; tiny on any machine."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="With --random-weights: auto, cpu, cuda or cuda:1.")] = "auto",
+    plots: Annotated[
+        Path | None, typer.Option(help="Folder for plots: a frame against cameras, against frames seen, in parts.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON list with one object for each row.")] = False,
+) -> None:
+    """Measure how fast this machine runs the assistant, each figure against a baseline from the same run."""
+    with clear_errors():
+        from assistant.commands.bench import run_bench
+        from assistant.speed.workbench import BenchSettings
+
+        settings = BenchSettings(rounds, seconds, device, clips, random_weights)
+        run_bench(rows, settings, plots, as_json=json)
+
+
+@app.command()
 def calibrate(
     folder: Annotated[
         Path, typer.Argument(help="A checkpoint folder; the calibration is written to its stream_config.json.")

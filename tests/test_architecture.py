@@ -25,9 +25,9 @@ UI_OF_STREAMING = {"streaming.types"}
 
 SUB_ROOMS: dict[str, tuple[str, ...]] = {
     "assistant": (
-        "commands", "viewers", "cameras", "serving", "evaluation", "config", "inputs", "stream", "timeline",
+        "commands", "speed", "viewers", "cameras", "serving", "evaluation", "config", "inputs", "stream", "timeline",
     ),
-    "models": ("verify", "decision", "training", "groundtruth", "engine", "session", "checkpoint"),
+    "models": ("verify", "decision", "speed", "training", "groundtruth", "engine", "session", "checkpoint"),
     "streaming": ("open_source", "capture", "scenes", "sources", "difffp"),
     "ui": (
         "serve", "launch", "build", "callbacks", "api", "parts", "events_tab", "health", "handlers", "media", "pulse",

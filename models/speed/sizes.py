@@ -101,4 +101,5 @@ def _random_model(
     model.load_state_dict(tensors, strict=False, assign=True)
     model.tie_weights()
     fill_buffers(model, device)
-    return model.requires_grad_(False).eval()
+    model.requires_grad_(False).eval()
+    return model
