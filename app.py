@@ -428,8 +428,7 @@ def calibrate(
         try:
             platt, curve, reason = run_calibration(engine, chosen_seeds(seeds), settings)
         except NotTrained as error:
-            write_refusal(engine.checkpoint.folder, str(error))
-            raise
+            raise write_refusal(engine.checkpoint.folder, str(error)) from None
         write_calibration(engine.checkpoint.folder, platt, reason)
         print(f"trained: {reason}")
         print(f"scale {platt.scale:.3f}, shift {platt.shift:.3f}\n{reliability_as_table(curve)}")

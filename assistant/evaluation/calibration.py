@@ -9,7 +9,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assistant.errors import AssistantError
+from assistant.errors import AssistantError, ConfigError
 from assistant.evaluation.watching import clip_pictures, decision_labels, scene_pictures, watch
 from assistant.inputs.sample_clips import SAMPLES, resolve_sample
 from models.checkpoint.settings import STREAM_CONFIG_NAME
@@ -46,7 +46,8 @@ def measure(engine: Engine) -> DecisionMass:
 def calibrate(engine: Engine, seeds: Sequence[int], settings: SceneSettings) -> tuple[Platt, list[Reliability], str]:
     """Watch scenes and fit the scale and shift of the score to when remarks were owed; with what was measured in words.
 
-    Raises `NotTrained` where the decision has too little of the probability, or is no likelier at events than in quiet.
+    Raises `NotTrained` where the decision has too little of the probability, or is no likelier at events than in quiet,
+    and `ConfigError` where the scenes have no events, or no quiet, to compare.
     """
     mass = measure(engine)
     if (problem := mass.problem()) is not None:
@@ -59,6 +60,10 @@ def calibrate(engine: Engine, seeds: Sequence[int], settings: SceneSettings) -> 
         found = decision_labels(scene, watched, settings.fps)
         scores += found[0]
         owed += found[1]
+    if not 0 < sum(owed) < len(owed):
+        given = f"{len(seeds)} scene{'s' * (len(seeds) != 1)} of {settings.duration_s:g} s"
+        rule = f"a remark is due at {sum(owed)} of {len(owed)} decisions, and both kinds are compared"
+        raise ConfigError(f"{given}: {rule}; give more --seeds, or more --seconds")
     platt = fit_platt(scores, owed)
     reason = f"the decision has {mass.live:.4f} of the probability after a frame{_rise(scores, owed)}"
     return platt, reliability(scores, owed, platt), reason
@@ -81,9 +86,14 @@ def write_calibration(folder: Path, platt: Platt, reason: str) -> None:
     _write_speaking(folder, decision="trained", decision_reason=reason, **scaled)
 
 
-def write_refusal(folder: Path, reason: str) -> None:
-    """Write into a checkpoint folder's stream settings that the stand-in rule decides when to speak, and why."""
+def write_refusal(folder: Path, reason: str) -> NotTrained:
+    """Write into a checkpoint folder's stream settings that the stand-in rule decides when to speak, and why.
+
+    Returns the error that tells so.
+    """
     _write_speaking(folder, decision="stand_in", decision_reason=reason)
+    remedy = f"its {STREAM_CONFIG_NAME} now says stand_in: a simple rule decides when it speaks"
+    return NotTrained(f"{folder}: {reason}; {remedy}")
 
 
 def _write_speaking(folder: Path, **changes: Any) -> None:
@@ -91,7 +101,14 @@ def _write_speaking(folder: Path, **changes: Any) -> None:
 
     settings = StreamSettings.of_checkpoint(folder)
     values = replace(settings, speaking=replace(settings.speaking, **changes)).to_dict()
-    (folder / STREAM_CONFIG_NAME).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    path = folder / STREAM_CONFIG_NAME
+    try:
+        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        reason = f"what was measured ({values['speaking']['decision_reason']}) is written there"
+        raise AssistantError(
+            f"{path}: {error.strerror}; {reason}; copy the checkpoint to a folder that can be written"
+        ) from error
 
 
 def reliability_as_table(curve: Sequence[Reliability]) -> str:
