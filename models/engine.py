@@ -21,12 +21,14 @@ from models.session.context import Chunks
 from models.session.frame_encoder import PruningMode
 from models.session.media_turns import Attachment, Clip
 from models.session.memory import (
+    ask_working_bytes,
     cache_bytes,
     default_limit,
     embedding_bytes,
     model_info,
     question_tokens,
     session_bytes,
+    session_working_bytes,
 )
 from models.session.runtime import Runtime
 from models.session.session import Session
@@ -74,6 +76,23 @@ class Engine:
     def session_bytes(self, settings: StreamSettings) -> int:
         """Upper bound of the memory of a session with these settings, in bytes."""
         return session_bytes(self.checkpoint, settings)
+
+    def working_bytes(self, settings: StreamSettings) -> int:
+        """Upper bound of what a step of a session with these settings takes beside `session_bytes`, in bytes.
+
+        The engine takes one step at a time, so of several sessions the largest bound counts.
+        """
+        return session_working_bytes(self.checkpoint, settings)
+
+    def ask_working_bytes(
+        self, question: str, images: Sequence[np.ndarray] = (), clips: Sequence[ClipParts] = ()
+    ) -> int:
+        """The same for `ask`, beside `ask_bytes`."""
+        vision, frames = self.checkpoint.vision, [frame for frames, _ in clips for frame in frames]
+        sizes = [((image.shape[1], image.shape[0]), vision.image_merge) for image in images]
+        sizes += [((frame.shape[1], frame.shape[0]), vision.video_merge) for frame in frames]
+        num_tokens = self._ask_tokens(question, len(sizes), None)
+        return ask_working_bytes(self.checkpoint, num_tokens, sizes, MAX_ASK_TOKENS // max(1, len(sizes)))
 
     def ask_bytes(self, question: str, images: Sequence[np.ndarray] = (), clips: Sequence[ClipParts] = ()) -> int:
         """Upper bound of the memory of `ask`, in bytes; on a CPU the pictures themselves are included."""

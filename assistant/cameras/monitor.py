@@ -123,7 +123,9 @@ class _Facts(Collector):
             model.add_metric([state.value], float(self._host.state is state))
         yield model
         yield CounterMetricFamily(PREFIX + "busy_seconds", "Time spent in steps of the model.", self._host.busy_s)
-        yield GaugeMetricFamily(PREFIX + "reserved_bytes", "Memory reserved for all caches.", self._host.reserved_bytes)
+        yield GaugeMetricFamily(
+            PREFIX + "reserved_bytes", "Memory reserved for all caches and one step.", self._host.reserved_bytes
+        )
         waiting = "Number of configuration keys that take effect only when the program is restarted."
         yield GaugeMetricFamily(PREFIX + "restart_needed", waiting, len(self._watched.restart_needed))
         timeline = self._timeline

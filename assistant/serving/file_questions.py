@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
+from assistant.serving.memory_budget import MemoryNeed
 from assistant.stream.question_queue import PendingQuestion, Unanswered
 from assistant.stream.spoken_turns import SpokenTurn, TurnStream
 from models.session.steps import StepGenerator, as_steps
@@ -56,6 +57,10 @@ class FileQuestions:
             elif (said := future.result()) is not None:
                 asked.answered(said.as_answer(text))
 
-        submitted = self._host.submit(steps, size=lambda engine: engine.ask_bytes(text, pictures, clips))
+        def size(engine: Any) -> MemoryNeed:
+            kept, working = engine.ask_bytes(text, pictures, clips), engine.ask_working_bytes(text, pictures, clips)
+            return MemoryNeed(kept, working)
+
+        submitted = self._host.submit(steps, size=size)
         submitted.add_done_callback(on_done)
         return asked

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from assistant.serving.contracts import CapacityExceeded, ModelEngine, ModelState, ModelUnavailable, ServedStream
 from assistant.serving.load_watch import LOOK_S, LoadWatch
-from assistant.serving.memory_budget import MemoryBudget
+from assistant.serving.memory_budget import MemoryBudget, MemoryNeed, total_bytes
 from assistant.serving.model_faults import MOST_IN_A_ROW, FaultCount, ModelBroken
 from assistant.serving.rate_control import RateChange
 from assistant.serving.stall_watch import STALLED_S, StallWatch
@@ -43,7 +43,7 @@ class _Served:
     """A stream with the job it has under way."""
 
     stream: ServedStream
-    num_bytes: int | None = None
+    need: MemoryNeed | None = None
     """The most memory that its session may come to take; None before it was admitted."""
     job: Job[Any] | None = None
 
@@ -61,7 +61,8 @@ class Scheduler:
         stalled_s: float = STALLED_S,
         most_faults: int = MOST_IN_A_ROW,
     ) -> None:
-        """`load` runs on the engine's thread. `max_memory_bytes` bounds what all caches together may come to take.
+        """`load` runs on the engine's thread. `max_memory_bytes` bounds what all caches together, and the largest
+        step beside them, may come to take.
 
         most_faults: faults of the model in a row, over all channels, after which it is given up.
         """
@@ -110,9 +111,8 @@ class Scheduler:
 
     @property
     def reserved_bytes(self) -> int:
-        """The most memory that open sessions and work under way may come to take."""
-        with self._changed:
-            return self._work.reserved_bytes + sum(served.num_bytes or 0 for served in self._served)
+        """The most memory that open sessions and work under way may come to take, and one step of the model."""
+        return total_bytes(self._needs())
 
     def describe(self) -> ModelInfo:
         """Facts about the model. Raises `ModelUnavailable` where it is not loaded."""
@@ -168,7 +168,7 @@ class Scheduler:
             served = next((served for served in self._served if served.stream is stream), None)
             if served is None:
                 return True
-            is_served = self._state is ModelState.READY and served.num_bytes is not None
+            is_served = self._state is ModelState.READY and served.need is not None
             left = is_served and self._changed.wait_for(lambda: served not in self._served, timeout_s)
             if not left and served in self._served:
                 self._served.remove(served)
@@ -182,22 +182,22 @@ class Scheduler:
         Raises `CapacityExceeded`.
         """
         served = next((served for served in self._served if served.stream is stream), None)
-        if self._engine is None or served is None or served.num_bytes is None:
+        if self._engine is None or served is None or served.need is None:
             return
-        num_bytes = self._engine.session_bytes(settings)
-        self._budget.check(stream.name, num_bytes, beside=self.reserved_bytes - served.num_bytes)
+        need = _need_of(self._engine, settings)
+        self._budget.check(stream.name, need, beside=self._needs(but=served))
         with self._changed:
-            served.num_bytes = num_bytes
+            served.need = need
 
     def submit(
         self,
         make: Callable[[Any], Steps[T]],
         on_piece: Callable[[str], None] | None = None,
-        size: Callable[[Any], int] = lambda engine: 0,
+        size: Callable[[Any], MemoryNeed] = lambda engine: MemoryNeed(),
     ) -> Future[T]:
         """Do work once beside the streams: the steps that `make` gets from the engine. Pieces come on its thread.
 
-        size: the most memory that it may come to take, in bytes; where that does not fit, the future raises
+        size: the most memory that it may come to take; where that does not fit, the future raises
         `CapacityExceeded`.
         Raises `TooManyQuestions` where too much waits.
         """
@@ -276,7 +276,7 @@ class Scheduler:
 
     def _serve_stream(self, engine: ModelEngine, served: _Served) -> bool:
         stream = served.stream
-        if served.num_bytes is None and not self._admit(engine, served):
+        if served.need is None and not self._admit(engine, served):
             return False
         if served.job is None:
             served.job = stream.next_job()
@@ -310,21 +310,27 @@ class Scheduler:
         stream = served.stream
         try:
             settings = stream.settings(engine.stream)
-            num_bytes = engine.session_bytes(settings)
-            self._budget.check(stream.name, num_bytes, beside=self.reserved_bytes)
+            need = _need_of(engine, settings)
+            self._budget.check(stream.name, need, beside=self._needs())
             stream.open(engine, settings)
         except Exception as error:  # a bad setting of one channel is not the others' business
             self._dismiss(served, error)
             self._note_fault(error)
             return False
         with self._changed:
-            served.num_bytes = num_bytes
+            served.need = need
         if self._load_watch.factor < 1:
             stream.set_rate(RateChange(self._load_watch.factor, "there is too much to do already"))
         return True
 
-    def _check_room_for_files(self, num_bytes: int) -> None:
-        self._budget.check("a question about files", num_bytes, beside=self.reserved_bytes)
+    def _needs(self, but: _Served | None = None) -> list[MemoryNeed]:
+        """What each stream, `but` one, and each piece of work may come to take."""
+        with self._changed:
+            of_streams = [served.need for served in self._served if served is not but and served.need is not None]
+            return of_streams + self._work.needs
+
+    def _check_room_for_files(self, need: MemoryNeed) -> None:
+        self._budget.check("a question about files", need, beside=self._needs())
 
     def _dismiss(self, served: _Served, error: BaseException | None = None) -> None:
         with self._changed:
@@ -397,3 +403,7 @@ class Scheduler:
                 self._guard.tell(entry.stream.fail, error)
             self._guard.tell(entry.stream.detach)
         self._work.close(error)
+
+
+def _need_of(engine: ModelEngine, settings: StreamSettings) -> MemoryNeed:
+    return MemoryNeed(engine.session_bytes(settings), engine.working_bytes(settings))

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from assistant.serving.memory_budget import MemoryNeed
 from assistant.stream.question_queue import TooManyQuestions
 from models.session.steps import Job, Steps
 
@@ -32,18 +33,18 @@ class _Work:
     make: Callable[[Any], Steps[Any]]
     future: Future[Any]
     on_piece: Callable[[str], None]
-    size: Callable[[Any], int]
+    size: Callable[[Any], MemoryNeed]
     """The most memory that it may come to take."""
-    num_bytes: int = 0
-    """The same in bytes, once it has begun."""
+    need: MemoryNeed = MemoryNeed()
+    """The same, once it has begun."""
     job: Job[Any] | None = None
 
 
 class WorkQueue:
     """Does its work in the order in which it was added."""
 
-    def __init__(self, check_room: Callable[[int], None], guard: ListenerGuard) -> None:
-        """check_room: raises `CapacityExceeded` where so many bytes do not fit. guard: for those told of pieces."""
+    def __init__(self, check_room: Callable[[MemoryNeed], None], guard: ListenerGuard) -> None:
+        """check_room: raises `CapacityExceeded` where so much does not fit. guard: for those told of pieces."""
         self._check_room = check_room
         self._guard = guard
         self._lock = threading.Lock()
@@ -53,13 +54,13 @@ class WorkQueue:
         return len(self._waiting)
 
     @property
-    def reserved_bytes(self) -> int:
-        """The most memory that work under way may come to take."""
+    def needs(self) -> list[MemoryNeed]:
+        """The most memory that each piece of work under way may come to take."""
         with self._lock:
-            return sum(work.num_bytes for work in self._waiting)
+            return [work.need for work in self._waiting]
 
     def add(
-        self, make: Callable[[Any], Steps[T]], on_piece: Callable[[str], None] | None, size: Callable[[Any], int]
+        self, make: Callable[[Any], Steps[T]], on_piece: Callable[[str], None] | None, size: Callable[[Any], MemoryNeed]
     ) -> Future[T]:
         """Put work at the end, as `Scheduler.submit` takes it. Raises `TooManyQuestions`."""
         work = _Work(make, Future(), on_piece or (lambda piece: None), size)
@@ -105,10 +106,10 @@ class WorkQueue:
                 work.future.set_exception(error)
 
     def _set_aside(self, engine: ModelEngine, work: _Work) -> None:
-        num_bytes = work.size(engine)
-        if num_bytes:
-            self._check_room(num_bytes)
-        work.num_bytes = num_bytes
+        need = work.size(engine)
+        if need.kept:
+            self._check_room(need)
+        work.need = need
 
     def _drop_first(self) -> None:
         with self._lock:

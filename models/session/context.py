@@ -202,7 +202,9 @@ class Context:
                 parts.append(self.embeddings(span))
             start += len(span)
         if parts:
-            yield from self.extend(torch.cat(parts))
+            joined = torch.cat(parts)
+            parts.clear()  # else they would be kept twice while it is prefilled
+            yield from self.extend(joined)
         self._valid = None
 
     def embeddings(self, span: Span) -> torch.Tensor:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from models.checkpoint.devices import free_bytes
 from models.checkpoint.types import ModelInfo
+from models.errors import VisionError
 from models.eviction import window_tokens
+from models.session.working_memory import pass_bytes, picture_bytes
 
 if TYPE_CHECKING:
     from models.checkpoint.loader import Checkpoint
     from models.checkpoint.settings import StreamSettings
+    from models.eviction import WindowSettings
 
 MOST_AHEAD = 18
 """Most questions with pictures that are encoded but not answered: 16 queued, one being asked, one being encoded."""
 FREE_SHARE = 0.8
-"""Default limit of all caches, as a share of a GPU's free memory; the rest is for the forward passes."""
+"""Default limit of all reserved memory, as a share of what a GPU has free; the rest is for what libraries take."""
 WORDS_A_PICTURE = 16
 """Most text tokens per picture of a question: its time and its marks."""
 WORDS_A_QUESTION = 1024
@@ -57,14 +61,47 @@ def session_bytes(checkpoint: Checkpoint, settings: StreamSettings) -> int:
     Counts the cache's buffers, the embeddings of visual tokens, which a session keeps to rebuild its cache, and the
     embeddings of queued questions.
     """
+    window = _largest_window(settings)
+    num_kept = window.vision_high + settings.max_cells + MOST_AHEAD * (window.vision_low // 4)
+    return cache_bytes(checkpoint, window_tokens(window, settings.max_cells)) + num_kept * embedding_bytes(checkpoint)
+
+
+def session_working_bytes(checkpoint: Checkpoint, settings: StreamSettings) -> int:
+    """Upper bound of what a step of a session with these settings takes beside `session_bytes`, in bytes.
+
+    A forward pass over its largest context while the largest picture of a question, or a frame, is being encoded. The
+    engine takes one step at a time, so the largest bound of its sessions counts, not their sum.
+    """
+    window = _largest_window(settings)
+    num_patches = max(settings.max_cells, window.vision_low // 4) * checkpoint.vision.video_merge**2
+    return pass_bytes(checkpoint, window_tokens(window, settings.max_cells)) + picture_bytes(checkpoint, num_patches)
+
+
+def ask_working_bytes(
+    checkpoint: Checkpoint, num_tokens: int, pictures: Sequence[tuple[tuple[int, int], int]], share: int
+) -> int:
+    """The same for a question outside any session, of `num_tokens`.
+
+    pictures: width and height of each, with its merge size. share: most visual tokens of one.
+    """
+    most = 0
+    for (width_px, height_px), merge in set(pictures):
+        try:
+            grid = checkpoint.vision.fit_grid(width_px, height_px, max_cells=share, merge=merge)
+        except VisionError:  # the question is refused for it before anything is encoded
+            continue
+        most = max(most, grid.num_patches)
+    return pass_bytes(checkpoint, num_tokens) + picture_bytes(checkpoint, most)
+
+
+def _largest_window(settings: StreamSettings) -> WindowSettings:
+    """The windows for the largest grid."""
     widened = settings.fitted(settings.max_cells, settings.fps).window
-    window = replace(
+    return replace(
         widened,
         vision_low=max(widened.vision_low, settings.window.vision_low),
         vision_high=max(widened.vision_high, settings.window.vision_high),
     )
-    num_kept = window.vision_high + settings.max_cells + MOST_AHEAD * (window.vision_low // 4)
-    return cache_bytes(checkpoint, window_tokens(window, settings.max_cells)) + num_kept * embedding_bytes(checkpoint)
 
 
 def cache_bytes(checkpoint: Checkpoint, num_tokens: int) -> int:
@@ -90,6 +127,6 @@ def question_tokens(question: str, num_pictures: int, most_visual: int, max_answ
 
 
 def default_limit(checkpoint: Checkpoint) -> int | None:
-    """Default limit of all caches in bytes: a share of a GPU's free memory; `None`, for no limit, on a CPU."""
+    """Default limit of all reserved memory in bytes: a share of what a GPU has free; `None`, for no limit, on a CPU."""
     free = free_bytes(checkpoint.device)
     return None if free is None else int(FREE_SHARE * free)

@@ -36,6 +36,7 @@ class FakeModelEngine:
     on_step: Callable[[], None] = lambda: None
     is_closed: bool = False
     bytes_a_session: int = SESSION_BYTES
+    bytes_a_step: int = 0
     stream: StreamSettings = field(
         default_factory=lambda: StreamSettings(speaking=SpeakingSettings(decision="trained"))
     )
@@ -44,6 +45,12 @@ class FakeModelEngine:
 
     def ask_bytes(self, *given: Any) -> int:
         return self.bytes_a_session
+
+    def ask_working_bytes(self, *given: Any) -> int:
+        return self.bytes_a_step
+
+    def working_bytes(self, settings: StreamSettings) -> int:
+        return self.bytes_a_step
 
     def step(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
         for job in jobs:

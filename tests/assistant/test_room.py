@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from assistant.serving.contracts import CapacityExceeded
+from assistant.serving.memory_budget import MemoryNeed
 from assistant.serving.scheduler import Scheduler
 from assistant.serving.work_queue import MOST_WORK
 from assistant.stream.question_queue import TooManyQuestions
@@ -17,7 +18,9 @@ def test_a_question_about_files_is_counted_while_it_is_answered() -> None:
     seat = FakeServedStream("camera")
     stage = Stage(seat, max_memory_bytes=2 * SESSION_BYTES)
     stage.turns(1)
-    future = stage.host.submit(lambda engine: passes(3, "done"), size=lambda engine: engine.ask_bytes("What?"))
+    future = stage.host.submit(
+        lambda engine: passes(3, "done"), size=lambda engine: MemoryNeed(engine.ask_bytes("What?"))
+    )
     stage.turns(1)
     assert stage.host.reserved_bytes == 2 * SESSION_BYTES
     late = FakeServedStream("late")
@@ -28,10 +31,29 @@ def test_a_question_about_files_is_counted_while_it_is_answered() -> None:
     assert future.result(0) == "done" and stage.host.reserved_bytes == SESSION_BYTES
 
 
+def test_the_largest_step_is_counted_once_beside_what_all_keep() -> None:
+    engine = FakeModelEngine(FakeClock(), bytes_a_step=SESSION_BYTES // 2)
+    host = Scheduler(lambda: engine, clock=engine.clock, max_memory_bytes=3 * SESSION_BYTES)
+    seats = [FakeServedStream(name) for name in "abc"]
+    for seat in seats:
+        host.attach(seat)
+    host.open()
+    host.turn()
+    assert host.reserved_bytes == 2 * SESSION_BYTES + SESSION_BYTES // 2
+    assert [seat.name for seat in seats if seat.failure is not None] == ["c"]
+    assert "5.0 MiB of 30.0 MiB are free, and 5.0 MiB are set aside for a step of the model" in str(seats[2].failure)
+    assert "2 such streams fit in all, 0 beside those that run" in str(seats[2].failure)
+    larger = MemoryNeed(SESSION_BYTES // 4, SESSION_BYTES)
+    refused = host.submit(lambda engine: passes(1), size=lambda engine: larger)
+    host.turn()
+    with pytest.raises(CapacityExceeded, match="10.0 MiB are set aside"):
+        refused.result(0)
+
+
 def test_a_question_that_does_not_fit_is_refused_with_what_is_free() -> None:
     stage = Stage(FakeServedStream("camera"), max_memory_bytes=SESSION_BYTES + 5)
     stage.turns(1)
-    future = stage.host.submit(lambda engine: passes(1), size=lambda engine: SESSION_BYTES)
+    future = stage.host.submit(lambda engine: passes(1), size=lambda engine: MemoryNeed(SESSION_BYTES))
     after = stage.host.submit(lambda engine: passes(1, "small"))
     stage.turns(3)
     with pytest.raises(CapacityExceeded, match="a question about files: .* 10.0 MiB, and 0.0 MiB of 10.0 MiB are free"):
