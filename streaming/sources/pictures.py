@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -175,15 +176,38 @@ class Orientation:
 
 
 UPRIGHT = Orientation(mirrored=False, quarter_turns=0)
+_EXIF_ORIENTATION = 0x0112
+_OF_EXIF = {
+    number: Orientation(mirrored, quarter_turns)
+    for number, (mirrored, quarter_turns) in enumerate(
+        [(False, 0), (True, 0), (False, 2), (True, 2), (True, 1), (False, 3), (True, 3), (False, 1)], start=1
+    )
+}
+"""By Exif's numbers: 3 and 4 upside down, 5 to 8 on a side, 2, 4, 5 and 7 mirrored (CIPA DC-008, 4.6.5)."""
 
 
-def orientation_of(frame: VideoFrame) -> Orientation:
-    """How to rotate `frame`, from the display matrix that its container or codec attached."""
+def orientation_of(frame: VideoFrame, data: bytes = b"") -> Orientation:
+    """How to rotate and mirror `frame`, from the display matrix that its container or codec attached.
+
+    data: the packet that holds the picture, whose Exif is read where PyAV cannot read what FFmpeg attached.
+    """
     try:
         matrix = cast("SideData | None", frame.side_data.get(_MATRIX))
     except ValueError:  # PyAV 18.1 fails on side data that it does not know, such as a photograph's Exif
-        return Orientation(mirrored=False, quarter_turns=round(frame.rotation / 90) % 4)
+        found = orientation_from_exif(data)
+        return found or Orientation(mirrored=False, quarter_turns=round(frame.rotation / 90) % 4)
     return UPRIGHT if matrix is None else orientation_from_matrix(bytes(matrix))
+
+
+def orientation_from_exif(data: bytes) -> Orientation | None:
+    """The orientation that the Exif of a picture file declares (tag 0x0112); None if there is none."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP", "TIFF")) as opened:
+            return _OF_EXIF.get(opened.getexif().get(_EXIF_ORIENTATION, 0))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
 
 
 def orientation_from_matrix(matrix: bytes) -> Orientation:

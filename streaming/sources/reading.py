@@ -77,6 +77,8 @@ _FORMATS_WITHOUT_TIME = frozenset(
 # A graphics card that has decoded no picture and fails at this many packets in a row cannot decode the stream.
 _MAX_REFUSED_BY_HARDWARE = 5
 
+_PICTURE_FILES = frozenset({"mjpeg", "png", "webp", "tiff"})
+
 # FFmpeg's own decoders of these codecs ignore transparency, which WebM stores beside the picture.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
@@ -145,6 +147,8 @@ class VideoReader:
         self._converter = PictureConverter(gamma_by_colour=by_colour)
         self._oriented_kind: tuple[int, int, int] | None = None
         self._orientation = UPRIGHT
+        self._still: Packet[Stream] | None = None
+        """The last packet of a codec whose packets are picture files, which may have Exif."""
 
     @property
     def codec(self) -> str:
@@ -344,6 +348,8 @@ class VideoReader:
     def _decode(self, packet: Packet[Stream] | None) -> Iterator[Event]:
         """The events from decoding `packet`; None or an empty packet flushes the decoder."""
         self._awaits_key = self._awaits_key and not (packet is not None and packet.is_keyframe)
+        if packet is not None and packet.size and self._codec in _PICTURE_FILES:
+            self._still = packet
         try:
             frames = self._context.decode(packet if packet is not None and packet.size else None)
         except av.EOFError:
@@ -391,7 +397,8 @@ class VideoReader:
         """
         kind = (frame.rotation, frame.width, frame.height)
         if kind != self._oriented_kind:
-            self._oriented_kind, self._orientation = kind, orientation_of(frame)
+            data = b"" if self._still is None else bytes(self._still)
+            self._oriented_kind, self._orientation = kind, orientation_of(frame, data)
         return self._orientation
 
 

@@ -100,12 +100,12 @@ def test_what_png_says_of_nothing_changes_nothing(tmp_path: Path) -> None:
     assert saved(tmp_path / "a.png", Image.fromarray(quadrants(0, 64, 48)), pnginfo=info).shape == (48, 64, 3)
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_photograph_with_exif_is_upright_as_a_recording_too(tmp_path: Path, name: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     still = saved(tmp_path / name, Image.fromarray(quadrants(0, 64, 48)), exif=exif)
     size, (film, *_), _ = replayed(tmp_path / name)
     assert film.shape == still.shape == (size[1], size[0], 3)
-    assert np.abs(film[4, 4].astype(int) - still[4, 4]).max() < 8
+    assert all(np.abs(film[y, x].astype(int) - still[y, x]).max() < 12 for y in (8, -8) for x in (8, -8))
