@@ -11,6 +11,8 @@ from streaming.sources.base import Source, SourceOptions
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
 _NUMBERED = re.compile(r"(webcam|synthetic):(.*)", re.DOTALL)
+_SENT = frozenset({"udp", "rtp", "srtp", "srt", "rist", "rtmp", "rtmps", "rtmpt", "tcp", "unix", "whip", "webrtc"})
+_SERVED = "its rtsp:// or http:// address"
 _KINDS = "a path, rtsp://, rtsps://, http://, https://, webcam:0 or synthetic:1"
 
 
@@ -40,6 +42,9 @@ def _make(spec: str, options: SourceOptions, clock: Clock | None) -> Source:
         from streaming.sources.network import network_source
 
         return network_source(spec, options, clock)
+    if scheme in _SENT:
+        rule = f"{scheme}:// is not read by this program, only served addresses are"
+        raise OptionError(redact_url(spec), rule, f"let a server such as MediaMTX take it, and give {_SERVED}")
     if scheme and scheme != "file":
         raise OptionError(redact_url(spec), f"{scheme}:// is not a kind of source", f"give {_KINDS}")
     from streaming.sources.recordings import ReplaySource

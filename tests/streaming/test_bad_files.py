@@ -142,6 +142,9 @@ def test_a_playlist_may_name_other_files_but_no_network(tmp_path: Path) -> None:
         ("synthetic:-1", "whole number"),
         ("synthetic:1.5", "whole number"),
         ("ftp://user:hunter22@host/clip.mp4", "not a kind of source"),
+        ("udp://@239.0.0.1:1234", "udp:// is not read .* MediaMTX take it, and give its rtsp:// or http:// address"),
+        ("RTP://user:hunter22@127.0.0.1:5004", "rtp:// is not read"),
+        ("srt://127.0.0.1:9000?passphrase=hunter22", "srt:// is not read"),
     ],
 )
 def test_a_source_that_is_none_is_refused(spec: str, rule: str) -> None:
