@@ -16,7 +16,8 @@ class DamageReport:
         self._first_jump: Notice | None = None
         self._first_late: Notice | None = None
         self._num_leaps = 0
-        self._first_leap: Notice | None = None
+        self._first_leaps: list[Notice] = []
+        """The first two: the first may turn out to be the interval of a time-lapse."""
         self._num_long = 0
         self._first_long: Notice | None = None
         self._unwatched = ""
@@ -33,6 +34,8 @@ class DamageReport:
     def note(self, notice: Notice) -> None:
         """Take the next notice."""
         details = notice.details
+        if notice.kind is NoticeKind.ENDED:
+            self._withdraw(details.get("interval_from_s"))
         if notice.kind is NoticeKind.ENDED and details.get("broken"):
             self._broken = notice.reason
         elif notice.kind is NoticeKind.DAMAGED and not details.get("broken"):
@@ -43,7 +46,7 @@ class DamageReport:
             self._first_jump = self._first_jump or notice
         elif notice.kind is NoticeKind.GAP and float(details.get("jump_s", 0.0)) > 0:
             self._num_leaps += 1
-            self._first_leap = self._first_leap or notice
+            self._first_leaps = [*self._first_leaps, notice][:2]
         elif notice.kind is NoticeKind.GAP and float(details.get("stood_s", 0.0)) > 0:
             self._num_long += 1
             self._first_long = self._first_long or notice
@@ -51,6 +54,12 @@ class DamageReport:
             self._unwatched = str(details.get("unwatched", ""))
         elif notice.kind is NoticeKind.GAP and float(details.get("late_s", 0.0)) > 0:
             self._first_late = self._first_late or notice
+
+    def _withdraw(self, at_s: float | int | str | bool | None) -> None:
+        """Count the leap ahead that was reported at media time `at_s` no more; None for none."""
+        if at_s is not None:
+            self._num_leaps -= 1
+            self._first_leaps = [leap for leap in self._first_leaps if leap.pts_s != at_s]
 
     def warnings(self) -> list[str]:
         """One sentence for each kind of harm."""
@@ -68,7 +77,8 @@ class DamageReport:
                 f"its timestamps jump back {jumps}, first at {self._first_jump.pts_s:.2f} s; media time went on "
                 "from the frame before, so later times are not the file's own"
             )
-        if (leap := self._first_leap) is not None:
+        if self._num_leaps > 0 and self._first_leaps:
+            leap = self._first_leaps[0]
             leaps = "once" if self._num_leaps == 1 else f"{self._num_leaps} times"
             found.append(
                 f"its timestamps leap ahead {leaps}, first by {float(leap.details['jump_s']):.1f} s after "

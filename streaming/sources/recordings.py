@@ -85,6 +85,10 @@ class ReplaySource(BaseSource):
         """Whether the timestamps are known to jump back; the header's length and seeking are then unreliable."""
         self._has_longer = False
         """Whether pictures are known to lie after the end that the header declares."""
+        self._leapt_at_s: float | None = None
+        """Media time of the last notice of a leap ahead."""
+        self._interval_from_s: float | None = None
+        """The same of a leap that turned out to be the interval of a time-lapse."""
         self._read_s = self._used_s = 0.0
         """Seconds that the last frames took to be read, and to be used; older ones count less."""
 
@@ -98,6 +102,7 @@ class ReplaySource(BaseSource):
         self._file_starts_s = 0.0
         self._num_unstamped = self._num_late = self._num_spread = 0
         self._has_longer = False
+        self._leapt_at_s = self._interval_from_s = None
         return self._open_with(self._enter)
 
     def frames(self) -> Iterator[Item]:
@@ -344,11 +349,13 @@ class ReplaySource(BaseSource):
     def _time_notices(self, event: TimedPicture) -> Iterator[Notice]:
         """The notices about a picture's timestamp."""
         jump_s = event.placed.jump_s
+        if event.placed.is_learnt:
+            self._interval_from_s, self._leapt_at_s = self._leapt_at_s, None
         if jump_s < 0:
             reason = f"timestamps jumped back by {-jump_s:.3f} s; media time goes on from the frame before"
             yield self._notice(NoticeKind.GAP, reason, jump_s=jump_s)
         elif jump_s > 0:
-            hole_s = event.placed.hole_s
+            hole_s, self._leapt_at_s = event.placed.hole_s, self._last_pts_s
             yield self._notice(NoticeKind.GAP, f"no frames for {hole_s:.1f} s", gap_s=hole_s, jump_s=jump_s)
         elif event.placed.late_s:
             self._num_late += 1
@@ -398,6 +405,7 @@ class ReplaySource(BaseSource):
 
     def _ended(self, broken: str, pacer: Pacer) -> Notice:
         num_frames, num_lost = self._num_decoded, self._damage.num_lost
+        learnt = {} if self._interval_from_s is None else {"interval_from_s": self._interval_from_s}
         reason = f"{num_frames} frame{'s' * (num_frames != 1)} read"
         if num_lost:
             reason += f", {num_lost} lost"
@@ -414,4 +422,5 @@ class ReplaySource(BaseSource):
             num_late=self._num_late,
             num_spread=self._num_spread,
             slowed_s=pacer.total_slowed_s,
+            **learnt,
         )

@@ -11,10 +11,18 @@ from streaming.sources.pictures import over_white, square_pixel_size
 from streaming.sources.reading import MAX_PIXELS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from PIL.Image import Image
 
 _ORIENTATION, _ON_ITS_SIDE = 0x0112, range(5, 9)  # Exif
 
+_HEAD_BYTES = 65_536
+_FILES_OF = {b"colrnclx": b"ftyp", b"cICP": b"\x89PNG\r\n\x1a\n"}
+_HDR_TRANSFERS = (16, 18)
+"""PQ and HLG."""
+_WIDE_PRIMARIES = (9, 11, 12)
+"""BT.2020, DCI-P3 and Display P3."""
 _MOST_UNEVEN = 10.0
 """Largest plausible aspect ratio of a pixel; a file that declares more is wrong."""
 
@@ -32,6 +40,22 @@ def photo_to_rgb(opened: Image) -> np.ndarray:
     if opened.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE:
         aspect = 1 / aspect
     return _squared(_rgb(upright), aspect)
+
+
+def is_high_range(path: Path) -> bool:
+    """Whether an AVIF or PNG declares the colours of HDR (PQ, HLG) or wide ones, which Pillow takes for sRGB.
+
+    By the code points (ITU-T H.273) of its `colr` box (ISO/IEC 23000-22) or `cICP` chunk (PNG, third edition).
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    for mark, num_bytes in ((b"colrnclx", 2), (b"cICP", 1)):
+        at = head.find(mark)
+        if at >= 0 and head[:8].endswith(_FILES_OF[mark]):
+            codes = head[at + len(mark) :]
+            primaries, transfer = int.from_bytes(codes[:num_bytes]), int.from_bytes(codes[num_bytes : 2 * num_bytes])
+            return transfer in _HDR_TRANSFERS or primaries in _WIDE_PRIMARIES
+    return False
 
 
 def is_deep(opened: Image) -> bool:

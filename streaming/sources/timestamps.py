@@ -53,6 +53,8 @@ class Placed:
     """Time before this frame in which nothing was shown. 0: the previous frame is shown until this one."""
     stood_s: float = 0.0
     """The previous frame is shown for this long, far longer than any before it, which is reported. 0: it is not."""
+    is_learnt: bool = False
+    """This step is like the last jump ahead, which therefore was the interval of a time-lapse, not a leap."""
 
 
 class FrameIntervals:
@@ -63,6 +65,8 @@ class FrameIntervals:
         self._recent_s: deque[float] = deque(maxlen=_NUM_INTERVALS)
         self._longest_s = self._declared_s
         self._leap_s = 0.0
+        self.is_learnt = False
+        """Whether the last step was far longer than any interval, and like the one before, hence the interval."""
 
     def add(self, interval_s: float) -> None:
         """Add the time between the last two frames."""
@@ -72,10 +76,12 @@ class FrameIntervals:
 
     def is_leap(self, step_s: float) -> bool:
         """Whether `step_s` is far longer than any interval so far. A second step of similar length is not a leap."""
+        self.is_learnt = False
         if step_s <= FORWARD_GAP_S or step_s <= _FORWARD_GAP_INTERVALS * self._longest_s:
             return False
         before_s, self._leap_s = self._leap_s, step_s
-        return abs(step_s - before_s) > _ALIKE * step_s
+        self.is_learnt = abs(step_s - before_s) <= _ALIKE * step_s
+        return not self.is_learnt
 
     @property
     def are_steady(self) -> bool:
@@ -135,13 +141,14 @@ class RecordingTimeline:
         step_s = stamp_s + self._offset_s - self._last_s
         if step_s < 0:
             return self._place_earlier(step_s)
-        self._is_holding = False
+        self._is_holding = self._intervals.is_learnt = False
         hole_s = self._hole_s(step_s, before_s)
         stood_s = step_s if not hole_s and self._is_suspect(step_s) else 0.0
         if not hole_s:
             self._intervals.add(step_s)
         self._last_s += step_s
-        return Placed(self._last_s, step_s if hole_s else 0.0, hole_s=hole_s, stood_s=stood_s)
+        is_learnt = self._has_holes and self._intervals.is_learnt
+        return Placed(self._last_s, step_s if hole_s else 0.0, hole_s=hole_s, stood_s=stood_s, is_learnt=is_learnt)
 
     def _is_suspect(self, step_s: float) -> bool:
         """Whether a container without holes has a leap that is perhaps a clock's, not a picture that stood."""

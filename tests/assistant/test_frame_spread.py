@@ -9,8 +9,9 @@ import pytest
 
 from assistant.inputs import attachments
 from assistant.inputs.attachments import BadPicture, read_clip
+from streaming.clock import FakeClock
 from tests.clips import number_of, write_clip
-from tests.streaming.odd_server import OddServer, jpegs, series
+from tests.streaming.odd_server import OddServer, Request, jpegs, series
 
 
 @pytest.mark.parametrize("name", ["leap.mkv", "leap.mp4"])
@@ -49,6 +50,16 @@ def test_a_clock_that_may_have_leapt_is_told_where_each_picture_stands_until_the
     assert not told
 
 
+@pytest.mark.parametrize(("leap_s", "is_told"), [(0.0, False), (3600.0, True)])
+def test_the_interval_of_a_time_lapse_is_no_leap_in_the_end(tmp_path: Path, leap_s: float, is_told: bool) -> None:
+    stamps_s = [20.0 * index + leap_s * (index >= 6) for index in range(12)]
+    told: list[str] = []
+    read_clip(str(write_clip(tmp_path / "lapse.mkv", stamps_s=stamps_s)), 1.0, told.append)
+    leaps = [line for line in told if "leap ahead" in line]
+    assert len(leaps) == is_told
+    assert not leaps or "leap ahead once, first by 3620.0 s" in leaps[0]
+
+
 PART = b"--frame\r\nContent-Type: image/jpeg\r\n\r\n"
 
 
@@ -58,3 +69,21 @@ def test_a_live_answer_of_a_web_server_is_no_clip() -> None:
         pytest.raises(BadPicture, match="it is live, so it has no end"),
     ):
         read_clip(server.url("live"), 1.0)
+
+
+def test_a_clip_behind_a_url_whose_end_does_not_come_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A web server that repeats the clip for ever, as fast as it is read, in place of a recording."""
+    clip = write_clip(tmp_path / "clip.ts", num_frames=50, codec="mpeg2video", size_px=(320, 240)).read_bytes()
+    clock = FakeClock()
+
+    def endless(request: Request) -> None:
+        request.begin(("Content-Type", "video/mp2t"), ("Transfer-Encoding", "chunked"), ("ETag", '"1"'))
+        while not request.server.closing.is_set():
+            request.wfile.write(b"%x\r\n" % len(clip) + clip + b"\r\n")
+            clock.advance(30.0)
+
+    rule = "it was read for 600 s and its end did not come.*download it and give the file"
+    with OddServer({"clip": endless}) as server, pytest.raises(BadPicture, match=rule):
+        read_clip(server.url("clip"), 1.0, clock=clock)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from assistant.config.app import parse_mask
 from assistant.errors import ConfigError
@@ -22,6 +24,8 @@ from assistant.stream.speaking import Reason
 from assistant.stream.stats import NUM_TIMED, StreamStats, peak_memory_bytes
 from streaming.errors import SourceNotFound
 from streaming.masks import MaskRegion, Masks
+from streaming.open_source import open_source
+from streaming.types import Frame
 from tests.clips import QUADRANTS, quadrants, write_clip, write_joined, write_resized
 
 
@@ -48,6 +52,33 @@ def test_other_sources_stay_as_they_are_and_unknown_samples_are_named() -> None:
     assert resolve_sample("rtsp://camera/1") == "rtsp://camera/1"
     with pytest.raises(ConfigError, match="sample:world"):
         resolve_sample("sample:moon")
+
+
+@pytest.mark.parametrize("codes", [(9, 16), (9, 18), (12, 13), (1, 13)], ids=["PQ", "HLG", "Display P3", "sRGB"])
+@pytest.mark.parametrize("name", ["a.png", "a.avif"])
+def test_an_attachments_hdr_and_wide_colours_are_converted_as_a_recordings(
+    tmp_path: Path, name: str, codes: tuple[int, int]
+) -> None:
+    primaries, transfer = codes
+    path, info = tmp_path / name, PngInfo()
+    info.add(b"cICP", bytes([primaries, transfer, 0, 1]))
+    plain = np.full((96, 128, 3), (180, 90, 60), np.uint8)
+    if name == "a.png":
+        Image.fromarray(plain).save(path, pnginfo=info)
+    else:
+        with av.open(str(path), "w", format="avif") as container:
+            stream = container.add_stream("libsvtav1", rate=1, options={"preset": "12"})
+            stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+            context = stream.codec_context
+            context.color_primaries, context.color_trc, context.colorspace = primaries, transfer, 1
+            container.mux([*stream.encode(av.VideoFrame.from_ndarray(plain)), *stream.encode(None)])
+    with open_source(str(path)) as source:
+        source.open()
+        (played,) = (item.image for item in source.frames() if isinstance(item, Frame))
+    attached = read_picture(path)
+    assert np.abs(attached[48, 64].astype(int) - played[48, 64]).max() <= 6
+    is_changed = np.abs(attached[48, 64].astype(int) - (180, 90, 60)).max() > 8
+    assert is_changed == (codes != (1, 13))
 
 
 def test_pictures_are_upright_and_opaque(tmp_path: Path) -> None:
