@@ -15,7 +15,6 @@ import runpy
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -57,15 +56,21 @@ def alert(name: str, text: str) -> None:
         channel.served.submit(say)
 
 
+_speed_changed = threading.Event()
+
+
 def slow_down(pass_s: float) -> None:
-    """From now on each forward pass takes so much longer; 0 ends that."""
+    """From now on each forward pass takes so much longer, until the next call; 0 ends that."""
+    global _speed_changed
     from models.engine import Engine
 
     own = inspect.unwrap(Engine.step)
+    _speed_changed.set()
+    changed = _speed_changed = threading.Event()
 
     @functools.wraps(own)
     def step(self: Engine, jobs: Any) -> Any:
-        time.sleep(pass_s)
+        changed.wait(pass_s)
         return own(self, jobs)
 
     Engine.step = step if pass_s else own  # type: ignore[method-assign]

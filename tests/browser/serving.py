@@ -15,9 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
+
+if TYPE_CHECKING:
+    from gradio_client import Client
 
 ROOT = Path(__file__).parent.parent.parent
 _READY = re.compile(r"(https?://\S+)")
@@ -62,6 +65,7 @@ class Served:
         self._began_s = 0.0
         self._url = ""
         self._up_s = 0.0
+        self._pass_s = 0.0
 
     @property
     def url(self) -> str:
@@ -128,12 +132,14 @@ class Served:
 
     @contextmanager
     def slowed(self, pass_s: float) -> Iterator[None]:
-        """Inside, each forward pass of its model takes so much longer."""
+        """Inside, each forward pass of its model takes so much longer; afterwards as long as before."""
+        before_s, self._pass_s = self._pass_s, pass_s
         self._order("slow_down", pass_s=pass_s)
         try:
             yield
         finally:
-            self._order("slow_down", pass_s=0.0)
+            self._pass_s = before_s
+            self._order("slow_down", pass_s=before_s)
 
     def _order(self, what: str, **values: Any) -> None:
         path = self._report.with_name("order.json")
@@ -202,6 +208,30 @@ def app_served(folder: Path, *options: str, observed: bool = False) -> Served:
 def empty_served(folder: Path, port: int) -> Served:
     """A Gradio app with nothing in it."""
     return Served([sys.executable, "-c", EMPTY_APP, str(port)], folder)
+
+
+def connect(url: str, folder: Path) -> Client:
+    """A client of the page at `url`; `folder` is for what it downloads."""
+    from gradio_client import Client
+
+    return Client(url, verbose=False, download_files=str(folder), analytics_enabled=False)
+
+
+def disconnect(client: Client) -> None:
+    """Close a client, and end the threads of its pools, which its own `close` leaves."""
+    client.close()
+    for pool in (client.executor, client.helper_executor, client.stream_executor):
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def connected(url: str, folder: Path) -> Iterator[Client]:
+    """Inside, a client of the page at `url`."""
+    client = connect(url, folder)
+    try:
+        yield client
+    finally:
+        disconnect(client)
 
 
 def wait_until(is_so: Callable[[], bool], within_s: float, what: str) -> float:

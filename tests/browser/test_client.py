@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.browser.serving import Served, wait_until
+from tests.browser.serving import Served, connected, wait_until
 from tests.clips import write_clip
 
 if TYPE_CHECKING:
@@ -21,22 +21,12 @@ ACTIONS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def connected(app: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    from gradio_client import Client
-
-    folder = tmp_path_factory.mktemp("downloads")
-    opened = Client(app.url, verbose=False, download_files=str(folder), analytics_enabled=False)
-    yield opened
-    opened.close()
-
-
 @pytest.fixture
-def client(connected: Client) -> Iterator[Client]:
+def client(app: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """With a session of its own."""
-    connected.reset_session()
-    yield connected
-    connected.predict(api_name="/stop")
+    with connected(app.url, tmp_path_factory.mktemp("downloads")) as client:
+        yield client
+        client.predict(api_name="/stop")
 
 
 def call(client: Client, name: str, *values: Any, **named: Any) -> Any:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from tests.browser.chromium import open_context
-from tests.browser.conftest import pytest_cmdline_main
 from tests.browser.fake_camera import READ_TIME_JS, Film, paint_time, patches_of, read_time
 from tests.browser.pictures import NAMES
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Locator
 
+NUM_TRIES = 3
 DOCS = Path(__file__).parent.parent.parent / "docs"
 PLAYER = """
 <video muted playsinline></video><script>
@@ -42,20 +41,6 @@ def test_every_picture_of_the_documentation_can_be_taken_anew() -> None:
     assert sorted(shown) == sorted(NAMES) == sorted(path.stem for path in (DOCS / "browser").glob("*.png"))
 
 
-@pytest.mark.parametrize(
-    ("args", "inside", "processes"),
-    [([""], {}, 2), ([""], {"workerinput": {}}, None), (["test_tabs.py"], {}, None), (["", "../ui"], {}, None)],
-)
-def test_all_browser_tests_run_in_two_processes_which_start_none(
-    args: list[str], inside: dict[str, object], processes: int | None
-) -> None:
-    option = SimpleNamespace(numprocesses=None, dist="no", usepdb=False, collectonly=False, capture="fd")
-    invocation = SimpleNamespace(dir=Path(__file__).parent)
-    config = SimpleNamespace(option=option, args=args, invocation_params=invocation, **inside)
-    pytest_cmdline_main(cast(pytest.Config, config))
-    assert option.numprocesses == processes
-
-
 @pytest.mark.needs_browser
 def test_the_browsers_camera_plays_the_film_at_its_own_pace(browser: Browser, film: Film) -> None:
     url = "http://127.0.0.1:9/player"
@@ -64,11 +49,20 @@ def test_the_browsers_camera_plays_the_film_at_its_own_pace(browser: Browser, fi
         page.route("**/*", lambda route: route.fulfill(body=PLAYER, content_type="text/html"))
         page.goto(url)
         page.wait_for_function("document.title === 'playing'")
-        video = page.locator("video")
-        read = []
-        for _ in range(40):  # pictures
-            read.append((read_time(video.evaluate(READ_TIME_JS)), time.monotonic()))
-            video.evaluate("(video) => new Promise((done) => video.requestVideoFrameCallback(done))")
+        spans: list[tuple[float, float]] = []
+        # Chromium's camera falls behind while the processor is taken, and does not make up for it.
+        while not spans or (spans[-1][0] != pytest.approx(spans[-1][1], abs=0.35) and len(spans) < NUM_TRIES):
+            spans.append(_played_and_passed_s(page.locator("video"), film))
+    played_s, passed_s = spans[-1]
+    assert played_s == pytest.approx(passed_s, abs=0.35), spans
+
+
+def _played_and_passed_s(video: Locator, film: Film) -> tuple[float, float]:
+    """Seconds of the film in forty pictures, and seconds of the clock."""
+    read = []
+    for _ in range(40):  # pictures
+        read.append((read_time(video.evaluate(READ_TIME_JS)), time.monotonic()))
+        video.evaluate("(video) => new Promise((done) => video.requestVideoFrameCallback(done))")
     (first, began_s), *_, (last, ended_s) = read
     assert first is not None and last is not None
-    assert ((last - first) % film.duration_s) == pytest.approx(ended_s - began_s, abs=0.35)
+    return (last - first) % film.duration_s, ended_s - began_s

@@ -124,8 +124,9 @@ def test_stop_ends_an_answer_as_it_comes_and_nothing_else(screen: Screen, app: S
     with app.slowed(0.25):
         screen.ask("What happened last?")
         begun = screen.wait_begun_answer()
-        screen.question.press_sequentially("How many ", delay=20)
-        screen.press("Stop answer")
+        with app.slowed(20.0):  # it is not over before the button is pressed
+            screen.question.press_sequentially("How many ", delay=20)
+            screen.press("Stop answer")
         screen.wait_answered()
         (answer,) = screen.lines("Answer")
         assert answer.text.startswith(begun.strip()) and answer.text.endswith("stopped"), "its words so far stay"

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from tests.browser.chromium import open_context
 from tests.browser.conftest import MAX_SESSIONS
 from tests.browser.screen import Screen, all_opened, opened
-from tests.browser.serving import Served, wait_until
+from tests.browser.serving import Served, connect, disconnect, wait_until
 
 if TYPE_CHECKING:
+    from gradio_client import Client
     from playwright.sync_api import Browser, BrowserContext
 
 GONE_S = 10.0
@@ -45,8 +46,6 @@ def test_four_tabs_watch_their_own_and_never_see_another(browser: Browser, app: 
 def test_closed_tabs_and_a_client_that_went_away_free_their_threads_and_memory(
     window: BrowserContext, app: Served, tmp_path: Path
 ) -> None:
-    from gradio_client import Client
-
     with opened(window) as warm:
         warm.wait_model()
         warm.start_sample(speed="4×")
@@ -54,7 +53,7 @@ def test_closed_tabs_and_a_client_that_went_away_free_their_threads_and_memory(
     tabs = [Screen(window.new_page()) for _ in range(2)]
     for viewer in tabs:
         viewer.begin()
-    client = Client(app.url, verbose=False, download_files=str(tmp_path), analytics_enabled=False)
+    client = connect(app.url, tmp_path)
     for viewer in tabs:
         viewer.wait_ready()
     wait_until(lambda: not app.look_inside().streams, GONE_S + 5, "streams of earlier tabs have ended")
@@ -66,7 +65,7 @@ def test_closed_tabs_and_a_client_that_went_away_free_their_threads_and_memory(
     for viewer in tabs:
         viewer.wait_lines(1)
     assert len(app.look_inside().streams) >= 3 and app.num_sessions() >= 3
-    client.close()
+    disconnect(client)
     for viewer in tabs:
         viewer.page.close()
     wait_until(lambda: not app.look_inside().streams, GONE_S, "threads of closed tabs and clients end")
@@ -97,19 +96,17 @@ def test_a_reload_finds_its_session_again(screen: Screen) -> None:
 
 
 def test_a_place_in_the_queue_is_shown_and_comes_up(screen: Screen, app: Served, tmp_path: Path) -> None:
-    from gradio_client import Client
-
     screen.wait_model()
 
     def watching(_: int) -> Client:
-        client = Client(app.url, verbose=False, download_files=str(tmp_path), analytics_enabled=False)
+        client = connect(app.url, tmp_path)
         client.predict("synthetic:3", api_name="/watch")
         client.predict(api_name="/pause")  # its place is all that counts
         return client
 
     def leave(client: Client) -> None:
         client.predict(api_name="/stop")
-        client.close()
+        disconnect(client)
 
     with ThreadPoolExecutor(MAX_SESSIONS) as pool:
         clients = list(pool.map(watching, range(MAX_SESSIONS)))
