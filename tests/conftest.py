@@ -1,4 +1,5 @@
-"""What all tests share: no example has a deadline, and skips that CI could have avoided are failures there."""
+"""What all tests share: no example has a deadline, no test leaves a thread behind, and skips that CI could have avoided
+are failures there."""
 
 from __future__ import annotations
 
@@ -8,12 +9,30 @@ from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
+from tqdm import tqdm
+
+from tests.threads import left_behind, note_starters, running
 
 settings.register_profile("no test asserts a time", deadline=None)
 settings.load_profile("no test asserts a time")
 
+note_starters()
+tqdm.monitor_interval = 0  # its thread would live as long as the process
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # so would that of huggingface_hub, which Gradio's client starts
+
+MAX_END_S = 5.0
+"""How long the threads of a test may take to end after it."""
 EXCUSED = ("needs_clips", "needs_gpu")
 """Markers of tests that need what no package manager can install."""
+
+
+@pytest.fixture(autouse=True)
+def _no_leaked_thread() -> Iterator[None]:
+    """Fail a test that leaves a thread running; those of its module's or the session's fixtures were there before."""
+    before = running()
+    yield
+    leaked = left_behind(before, MAX_END_S)
+    assert not leaked, f"threads left behind: {leaked}"
 
 
 @pytest.fixture(autouse=True)
