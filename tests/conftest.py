@@ -19,11 +19,30 @@ settings.load_profile("no test asserts a time")
 note_starters()
 tqdm.monitor_interval = 0  # its thread would live as long as the process
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # so would that of huggingface_hub, which Gradio's client starts
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch is imported, which would start a thread a core in each of the processes.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+NUM_PROCESSES = 2
 MAX_END_S = 5.0
 """How long the threads of a test may take to end after it."""
 EXCUSED = ("needs_clips", "needs_gpu")
 """Markers of tests that need what no package manager can install."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Where whole folders are run, run two files at a time; `-n 0` runs one after the other.
+
+    In their order, which keeps the browser tests together: the first of them in each process waits for app and browser.
+    """
+    if hasattr(config, "workerinput"):
+        return  # one of the two, which start nobody
+    option = config.option
+    whole = all((config.invocation_params.dir / argument).is_dir() for argument in config.args)
+    looked_into = option.usepdb or option.collectonly or option.capture == "no"
+    if whole and not looked_into and getattr(option, "numprocesses", 0) is None:
+        option.numprocesses, option.dist, option.loadscopereorder = NUM_PROCESSES, "loadfile", False
 
 
 @pytest.fixture(autouse=True)

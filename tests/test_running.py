@@ -1,11 +1,40 @@
-"""Tests of how the tests run: no thread is left behind."""
+"""Tests of how the tests run: whole folders two files at a time, and no thread is left behind."""
 
 from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import pytest
+
+from tests.conftest import NUM_PROCESSES, pytest_cmdline_main
 from tests.threads import left_behind, running
+
+
+@pytest.mark.parametrize(
+    ("args", "inside", "processes"),
+    [
+        (["tests", "assistant"], {}, NUM_PROCESSES),
+        (["tests/browser"], {}, NUM_PROCESSES),
+        (["tests"], {"workerinput": {}}, None),
+        (["tests/test_app.py"], {}, None),
+        (["tests/ui", "tests/test_app.py::test_help"], {}, None),
+    ],
+)
+def test_whole_folders_run_in_two_processes_which_start_none(
+    args: list[str], inside: dict[str, object], processes: int | None
+) -> None:
+    option = SimpleNamespace(
+        numprocesses=None, dist="no", usepdb=False, collectonly=False, capture="fd", loadscopereorder=True
+    )
+    invocation = SimpleNamespace(dir=Path(__file__).parent.parent)
+    config = SimpleNamespace(option=option, args=args, invocation_params=invocation, **inside)
+    pytest_cmdline_main(cast(pytest.Config, config))
+    assert option.numprocesses == processes
+    assert option.loadscopereorder == (processes is None), "the browser tests stay together"
 
 
 def test_a_thread_that_was_left_behind_is_named() -> None:

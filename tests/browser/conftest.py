@@ -23,21 +23,6 @@ MAX_SESSIONS = 4
 HERE = Path(__file__).parent
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Where all these tests are run and no others, two files are at a time, each with an app and a browser of its own.
-
-    Most of what they do is to wait. `-n 0` runs one after the other.
-    """
-    if hasattr(config, "workerinput"):
-        return  # one of the two, which start nobody
-    option = config.option
-    alone = all(config.invocation_params.dir / argument == HERE for argument in config.args)
-    looked_into = option.usepdb or option.collectonly or option.capture == "no"
-    if alone and not looked_into and getattr(option, "numprocesses", 0) is None:
-        option.numprocesses, option.dist = 2, "loadfile"
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents and item.path.name != "test_harness.py":
