@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -112,9 +113,15 @@ def read_imports(source: str, file: str) -> list[Import]:
     return reader.found
 
 
+@cache
+def imports_of(path: Path) -> list[Import]:
+    """The imports of one file of ours, read once."""
+    return read_imports(path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix())
+
+
 def our_imports() -> Iterator[Import]:
     for path in [ROOT / "app.py", *(path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py")))]:
-        yield from read_imports(path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix())
+        yield from imports_of(path)
 
 
 def breaks_the_room_rule(found: Import) -> bool:
@@ -163,8 +170,7 @@ def import_graph() -> dict[str, set[str]]:
     names = {path.with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path for path in paths}
     graph: dict[str, set[str]] = {}
     for name, path in names.items():
-        imports = read_imports((ROOT / path).read_text(encoding="utf-8"), path.as_posix())
-        wanted = {part for found in imports for part in (found.module, *found.submodules)}
+        wanted = {part for found in imports_of(ROOT / path) for part in (found.module, *found.submodules)}
         graph[name] = wanted & names.keys() - {name}
     return graph
 

@@ -142,6 +142,7 @@ def test_the_page_says_who_decides_and_why() -> None:
     assert "its settings say" in decision_in_words("trained", "")
 
 
+@pytest.mark.slow
 def test_packaged_clips_show_that_untrained_weights_were_not_trained_to_decide(tmp_path: Path) -> None:
     pytest.importorskip("gradio")
     mass = measure(Engine(load_checkpoint(make_checkpoint(tmp_path / "made"), progress=False)))

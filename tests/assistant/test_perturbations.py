@@ -67,6 +67,7 @@ def test_an_oracle_scores_one_and_events_lie_at_frames_that_show_a_quarter() -> 
     assert dark.share(first) >= 0.25 > dark.share(first - 0.5)
 
 
+@pytest.mark.slow
 def test_clips_of_a_folder_are_watched_and_short_ones_left_out(tmp_path: Path) -> None:
     engine = Engine(load_checkpoint(progress=False))
     with pytest.raises(AssistantError, match="holds no clip"):

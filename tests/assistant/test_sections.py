@@ -153,6 +153,7 @@ def test_questions_come_with_an_image_two_images_a_clip_and_both() -> None:
     assert set(kinds) == {"image", "two images", "clip", "clip and image"}
 
 
+@pytest.mark.slow
 def test_everything_at_once_gives_the_names_that_readers_of_the_json_rely_on(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +171,7 @@ def test_everything_at_once_gives_the_names_that_readers_of_the_json_rely_on(
     assert set(some) == {"yes_no", "obedience"} and some["obedience"] == values["obedience"]
 
 
+@pytest.mark.slow
 def test_a_quiet_scene_counts_every_remark_by_what_disturbs_it(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("assistant.evaluation.sections.QUIET_SCENE_S", 6.0)
     quiet = QuietSection(engine, SETTINGS)

@@ -60,6 +60,7 @@ def until(timeline: Timeline, num_waiting: int = 0) -> None:
     raise AssertionError(f"{timeline.num_waiting} still wait: {timeline.trouble}")
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
 @given(st.lists(events, max_size=6))
 def test_what_was_appended_is_read_back(

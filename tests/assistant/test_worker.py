@@ -55,6 +55,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(make_checkpoint(tmp_path_factory.mktemp("watch") / "fake", stream=stream))
 
 
+@pytest.mark.slow
 def test_cameras_are_watched_reloaded_and_ended_by_signals(tmp_path: Path, checkpoint: str) -> None:
     away = "yard: {url: 'rtsp://127.0.0.1:9/live', user: me, password_env: YARD_PASSWORD}"
     config = tmp_path / "cameras.yaml"

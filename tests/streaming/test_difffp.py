@@ -179,6 +179,7 @@ def test_a_burst_of_text_brings_the_refresh_forward() -> None:
     assert decision.kind is Kind.HEARTBEAT and decision.refreshed.all()
 
 
+@pytest.mark.slow
 def test_what_pruning_keeps_does_not_grow_up_to_day_three() -> None:
     rng = np.random.default_rng(4)
     scene, pruner, sizes = textured(GRID, rng), live(GRID), []

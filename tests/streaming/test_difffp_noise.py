@@ -42,6 +42,7 @@ def ground_of(name: str, grid: CellGrid, rng: np.random.Generator) -> np.ndarray
     return ground
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ground", ["flat", "textured"])
 @pytest.mark.parametrize("sigma", [1, 2, 4, 8])
 @pytest.mark.parametrize("grid", GRIDS, ids=["40 cells", "144 cells"])
@@ -69,6 +70,7 @@ def test_the_second_frame_already_knows_the_noise() -> None:
         assert sum(int(decision.changed.sum()) for decision in decisions[1:]) <= 1, sigma
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ground", "sigma", "gop"),
     [("half", 1, 50), ("half", 2, 50), ("half", 4, 50), ("half", 8, 50), ("textured", 4, 50), ("textured", 2, 250)],
@@ -80,6 +82,7 @@ def test_h264_of_a_still_scene_is_not_change(ground: str, sigma: float, gop: int
     assert share_changed(watch(live(GRID), GRID, sampled(pictures))) <= 2 * MOST_CHANGED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["added", "gain"])
 @pytest.mark.parametrize("sigma", [0, 8])
 def test_slow_exposure_is_not_change_and_its_tokens_stay_fresh(kind: str, sigma: float) -> None:
@@ -160,6 +163,7 @@ def hits_and_trials(
     return hits, trials
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ground", ["flat", "textured"])
 @pytest.mark.parametrize("sigma", [0, 2, 4])
 def test_an_object_that_moved_by_4_px_is_seen(ground: str, sigma: float) -> None:
@@ -188,6 +192,7 @@ def test_an_object_that_creeps_is_seen_by_the_time_it_moved_4_px() -> None:
     assert trials - hits <= 2
 
 
+@pytest.mark.slow
 def test_an_object_that_moves_is_seen_through_h264() -> None:
     rng = np.random.default_rng(20)
     scene = textured(GRID, rng, contrast=40)
@@ -232,6 +237,7 @@ def test_cuts_and_a_covered_lens_do_not_raise_the_floor() -> None:
     assert pruner.noise_levels == pytest.approx(2, rel=0.2)
 
 
+@pytest.mark.slow
 def test_the_floor_sinks_again_when_the_noise_does() -> None:
     rng = np.random.default_rng(23)
     scene, pruner = textured(GRID, rng), live(GRID)

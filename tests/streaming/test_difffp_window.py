@@ -78,6 +78,7 @@ def staleness(now: torch.Tensor, then: torch.Tensor) -> tuple[float, float]:
     return float(mean.abs().max()), float((difference - mean).square().mean(dim=1).sqrt().max())
 
 
+@pytest.mark.slow
 @given(scenario=scenarios)
 @settings(max_examples=12, deadline=None)
 def test_every_cell_has_a_true_token_at_every_frame(scenario: Scenario) -> None:

@@ -93,6 +93,7 @@ def test_an_exposure_is_followed_by_the_steady_part_alone_and_not_at_all_by_too_
         assert not stands.expected.any()
 
 
+@pytest.mark.slow
 def test_an_exposure_stays_bounded_and_finds_home_however_long_it_wanders() -> None:
     rng = np.random.default_rng(36)
     num = 160

@@ -52,6 +52,7 @@ def test_a_still_scene_under_noise_is_not_frozen() -> None:
     assert first_change(watch, (noisy(0.5) for _ in range(400)), 0.0) is None
 
 
+@pytest.mark.slow
 def test_a_still_scene_under_noise_is_not_frozen_behind_an_encoder() -> None:
     pictures = through_h264([noisy(1.0) for _ in range(240)], fps=2.0, crf=32, gop=20)
     assert first_change(FreezeDetector(after_s=20.0), iter(pictures), 0.0) is None
@@ -183,6 +184,7 @@ def test_a_frozen_camera_is_said_connected_anew_and_its_thaw_is_a_gap() -> None:
     assert 6 <= told[-1].count <= 12, "new connections, 5 to 60 s apart"
 
 
+@pytest.mark.slow
 def test_a_camera_that_stays_frozen_is_not_told_every_minute() -> None:
     clock = FakeClock()
     told = notices(play(clock, (10.0, 1e9), 9_000.0))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+import pytest
+
 from streaming.scenes.scenario import ACTS, EventKind, Family, SceneSettings
 from streaming.scenes.source import Scene
 
@@ -13,6 +15,7 @@ def _happenings(settings: SceneSettings) -> Counter[str]:
     return Counter(event.kind for seed in range(20) for event in Scene(seed, settings).truth)
 
 
+@pytest.mark.slow
 def test_odds_make_things_happen_oftener_or_never() -> None:
     usual = SceneSettings(still_probability=0.0)
     often = replace(usual, odds={"shape_turns": 6.0, "cut": 0.0})

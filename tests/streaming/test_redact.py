@@ -75,6 +75,7 @@ def test_what_tells_cameras_apart_stays() -> None:
     assert redact_url("clips/a@b.mp4") == "clips/a@b.mp4"
 
 
+@pytest.mark.slow
 @given(url=st.text(max_size=60).map(lambda text: "rtsp://" + text))
 def test_redacting_twice_changes_nothing(url: str) -> None:
     assert redact_url(redact_url(url)) == redact_url(url)
