@@ -1,14 +1,9 @@
-"""A channel from its source to those who listen, look and ask: on a fake model, and on the embedded one."""
+"""A channel from its source to those who listen and look: on a fake model, and on the embedded one."""
 
 from __future__ import annotations
 
-import gc
 import threading
-import time
-import weakref
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,79 +13,16 @@ import pytest
 
 from assistant.errors import ConfigError
 from assistant.events import Comment, StatusEvent, StatusKind, StreamEvent
-from assistant.evidence import EvidenceKeeper
 from assistant.serving.channel import Channel
-from assistant.serving.channel_types import ChannelConfig, ChannelSnapshot, ChannelState
-from assistant.serving.contracts import CapacityExceeded
+from assistant.serving.channel_types import ChannelConfig, ChannelState
 from assistant.serving.player import NotPlaying, Player
 from assistant.serving.scheduler import Scheduler
-from assistant.stream.question_queue import PendingQuestion, Unanswered
-from assistant.stream.stream_session import LOOK_FIRST_S
-from models.errors import SessionError
-from streaming.clock import FakeClock, SystemClock
 from streaming.errors import SourceError
 from streaming.masks import MID_GREY, MaskRegion
 from streaming.types import Frame
-from tests.assistant.fakes import FakeModel, FakeSink, Look
-from tests.assistant.host_fakes import FakeModelEngine, turn_until
+from tests.assistant.channel_stage import PUSHED
+from tests.assistant.fakes import FakeModel, Look
 from tests.clips import write_clip
-
-
-class Stage:
-    """A host and a channel on it, driven by the test."""
-
-    def __init__(
-        self, config: ChannelConfig, *models: FakeModel, ready: bool = True, real: bool = False, **options: Any
-    ) -> None:
-        """real: on the machine's clock, for what must wait in threads of its own."""
-        self.clock = FakeClock()
-        clock = SystemClock() if real else self.clock
-        self.engine = FakeModelEngine(self.clock, 0.0, list(models))
-        self.host = Scheduler(lambda: self.engine, clock=clock, **options)
-        self.sink = FakeSink()
-        self.channel = Channel(config, self.host, clock=clock, sinks=[self.sink])
-        if ready:
-            self.host.open()
-
-    def until(self, reached: Any) -> None:
-        turn_until(self.host, reached)
-
-    def push(self, number: int) -> None:
-        """One frame a second, each seen before the next comes."""
-        for _ in range(number):
-            before = self.shot.counts.num_sampled
-            self.clock.advance(1.0)
-            picture = np.full((8, 8, 3), before % 256, np.uint8)
-            self.until(lambda picture=picture: self.channel.push(picture))  # its source opens in a thread of its own
-            self.until(lambda before=before: self.shot.counts.num_sampled > before)
-        while self.host.turn():
-            pass
-
-    @property
-    def shot(self) -> ChannelSnapshot:
-        return self.channel.snapshot()
-
-    def kinds(self) -> list[str]:
-        return self.sink.kinds()
-
-
-PUSHED = ChannelConfig("door", "push:cam", fps=30)
-
-
-@pytest.fixture
-def stages() -> Iterator[Any]:
-    """Makes stages, and ends them with no thread left behind."""
-    before, made = set(threading.enumerate()), []
-
-    def make(*args: Any, **options: Any) -> Stage:
-        made.append(Stage(*args, **options))
-        return made[-1]
-
-    yield make
-    for stage in made:
-        assert stage.host.stop()
-        assert stage.channel.stop()
-    assert set(threading.enumerate()) <= before
 
 
 def test_what_is_pushed_is_seen_said_stored_and_then_told(stages: Any) -> None:
@@ -132,53 +64,6 @@ def test_events_and_decisions_are_read_from_where_one_left_off(stages: Any) -> N
     assert [event.text for event in stage.channel.events(at)[1]] == ["paused"]
 
 
-def test_an_answer_comes_in_pieces_and_whole(stages: Any) -> None:
-    model = FakeModel(answers={"What?": "A red ball."})
-    stage = stages(PUSHED, model)
-    stage.channel.start()
-    stage.push(1)
-    pieces: list[str] = []
-    asked = stage.channel.ask("What?", [np.zeros((4, 4, 3), np.uint8)], pieces.append, aside=True)
-    stage.until(lambda: asked.done)
-    assert pieces == ["A", " red", " ball."] and asked.future.result(0).text == "A red ball."
-    assert model.calls[-1] == "answer What? aside with 1"
-    assert [answer.question for answer in stage.sink.answers()] == ["What?"]
-
-
-def test_a_question_to_a_camera_waits_for_a_picture_of_now_but_not_long(stages: Any) -> None:
-    model = FakeModel(answers={"What?": "A blue square."})
-    stage = stages(PUSHED, model)
-    stage.channel.start()
-    stage.push(1)
-    stage.clock.advance(0.1)
-    asked = stage.channel.ask("What?")
-    while stage.host.turn():
-        pass
-    assert not asked.done
-    stage.clock.advance(0.1)
-    assert stage.channel.push(np.full((8, 8, 3), 9, np.uint8))
-    stage.until(lambda: asked.done)
-    assert asked.future.result(0).frame_index == 1 and model.calls[2:] == ["answer What?"]
-    stage.clock.advance(0.1)
-    asked = stage.channel.ask("What?")
-    stage.clock.advance(LOOK_FIRST_S)
-    while stage.host.turn():
-        pass
-    assert asked.done and model.calls[3:] == ["answer What?"]
-
-
-def test_a_question_to_a_camera_that_is_paused_is_answered_at_once(stages: Any) -> None:
-    stage = stages(PUSHED, FakeModel())
-    stage.channel.start()
-    stage.push(1)
-    stage.channel.pause()
-    stage.clock.advance(0.1)
-    asked = stage.channel.ask("What?")
-    while stage.host.turn():
-        pass
-    assert asked.done
-
-
 def test_frames_reach_the_model_scaled_to_its_grid_and_kept_pictures_are_scaled_too(stages: Any) -> None:
     seen: list[Frame] = []
 
@@ -200,70 +85,6 @@ def test_frames_reach_the_model_scaled_to_its_grid_and_kept_pictures_are_scaled_
     assert seen[1].on_grid is not None and seen[1].on_grid.shape == (4, 4, 3)
     assert seen[1].thumbnail is not None and (seen[1].thumbnail.height_px, seen[1].thumbnail.width_px) == (240, 320)
     assert seen[1].image.shape == (600, 800, 3)
-
-
-def test_a_question_that_waits_is_stopped_at_once_and_never_asked(stages: Any) -> None:
-    model = FakeModel(answers={"What?": "one", "Who?": "two"})
-    stage = stages(PUSHED, model, ready=False)
-    stage.channel.start()
-    early = stage.channel.ask("What?")
-    early.cancel()
-    assert early.done
-    stage.host.open()
-    stage.host.turn()
-    unseen = stage.channel.ask("Who?")
-    unseen.cancel()
-    assert unseen.done, "nothing was seen yet that it could be asked about"
-    stage.push(1)
-    with pytest.raises(Unanswered, match="stopped"):
-        unseen.future.result(0)
-    assert not any("?" in call for call in model.calls)
-
-
-def test_an_answer_can_be_stopped_and_keeps_what_was_said(stages: Any) -> None:
-    stage = stages(PUSHED, FakeModel(answers={"What?": "one two three four five six"}))
-    stage.channel.start()
-    stage.push(1)
-
-    def stop_at_two(piece: str) -> None:
-        if piece == " two":
-            asked.cancel()
-
-    asked: PendingQuestion = stage.channel.ask("What?", on_piece=stop_at_two)
-    waiting = stage.channel.ask("And then?")
-    waiting.cancel()
-    stage.until(lambda: asked.done and waiting.done)
-    assert (asked.future.result(0).text, asked.future.result(0).reason) == ("one two", "cut_short")
-    assert isinstance(waiting.future.exception(0), Unanswered)
-    assert stage.engine.models == [] and stage.sink.answers()[0].text == "one two"
-    stage.push(1)
-
-
-def test_a_question_waits_for_the_model_and_for_a_frame(stages: Any) -> None:
-    stage = stages(PUSHED, ready=False)
-    stage.channel.start()
-    asked = stage.channel.ask("Hello?")
-    assert "being opened" in stage.shot.state_reason or "loaded" in stage.shot.state_reason
-    stage.host.open()
-    stage.push(1)
-    stage.until(lambda: asked.done)
-    assert asked.future.result(0).text == "Yes."
-
-
-def test_a_question_the_model_refuses_is_told_to_who_asked(stages: Any) -> None:
-    class Strict(FakeModel):
-        def answer(self, question: str, attachments: Any = (), *, aside: bool = False) -> Any:
-            raise SessionError("question of 900 tokens: at most 300 fit; shorten it")
-
-    stage = stages(PUSHED, Strict())
-    stage.channel.start()
-    stage.push(1)
-    asked = stage.channel.ask("A very long one")
-    stage.until(lambda: asked.done)
-    assert isinstance(asked.future.exception(0), SessionError)
-    assert stage.sink.statuses()[-1].kind is StatusKind.UNASKED
-    stage.push(1)
-    assert stage.shot.counts.num_faults == 0
 
 
 def test_a_paused_camera_is_seen_by_people_alone_and_the_model_is_told(stages: Any) -> None:
@@ -302,79 +123,6 @@ def test_what_a_person_sets_acts_on_the_running_session(stages: Any) -> None:
     assert (stage.shot.talkative, stage.shot.instruct) == (10.0, "Tell me of balls.")
     with pytest.raises(ConfigError, match="from -20 to 20"):
         stage.channel.set_talkative(21)
-
-
-def test_a_step_that_raises_is_told_and_the_memory_is_given_up_after_three(stages: Any) -> None:
-    first, second = FakeModel(), FakeModel()
-    stage = stages(PUSHED, first, second)
-    stage.channel.start()
-    stage.push(1)
-    for number in range(1, 4):
-        stage.engine.failing.append(MemoryError("no room"))
-        stage.clock.advance(1.0)
-        stage.channel.push(np.zeros((8, 8, 3), np.uint8))
-        stage.until(lambda number=number: stage.shot.counts.num_faults == number)
-        assert stage.shot.health != "ok"
-        stage.clock.advance(60)
-    texts = [status.text for status in stage.sink.statuses() if status.kind is StatusKind.FAULT]
-    assert ["given up" in text for text in texts] == [False, False, True] and "MemoryError" in texts[0]
-    stage.push(2)
-    assert len(second.calls) == 2 and stage.shot.health == "ok"
-
-
-def test_a_fault_is_followed_by_a_pause(stages: Any) -> None:
-    stage = stages(PUSHED)
-    stage.channel.start()
-    stage.push(1)
-    stage.engine.failing.append(MemoryError("no room"))
-    stage.clock.advance(1.0)
-    stage.channel.push(np.zeros((8, 8, 3), np.uint8))
-    stage.until(lambda: stage.shot.counts.num_faults == 1)
-    future: Future[None] = stage.channel.forget()
-    for _ in range(50):
-        stage.host.turn()
-    assert not future.done()
-    stage.clock.advance(0.6)
-    stage.until(future.done)
-
-
-def test_stop_ends_threads_memory_and_questions(stages: Any) -> None:
-    model = FakeModel()
-    memory = weakref.ref(model)
-    stage = stages(PUSHED, model, ready=False, real=True)
-    stage.host.start()
-    stage.channel.start()
-    del model
-    while "opened" not in stage.kinds():
-        time.sleep(0.01)
-    asked = stage.channel.ask("Never?")
-    assert stage.channel.stop()
-    assert isinstance(asked.future.exception(5), Unanswered)
-    assert "ended" in stage.kinds() and stage.shot.state is ChannelState.ENDED and stage.host.streams == ()
-    stage.engine.models.clear()
-    gc.collect()
-    assert memory() is None
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("capture")]
-    late = stage.channel.ask("Still there?")
-    assert isinstance(late.future.exception(0), Unanswered) and not stage.channel.push(np.zeros((8, 8, 3), np.uint8))
-
-
-def test_a_source_that_is_not_there_says_so_and_hides_its_password(stages: Any) -> None:
-    config = ChannelConfig("door", "rtsp://me:s3cret@127.0.0.1:9/live")
-    stage = stages(config)
-    stage.channel.start()
-    stage.until(lambda: stage.channel.failure is not None)
-    shot = stage.shot
-    assert shot.state is ChannelState.FAILED and "cannot be reached" in shot.state_reason and shot.health == "down"
-    assert "s3cret" not in f"{config} {shot} {stage.sink.events} {stage.channel.failure!r}"
-    assert stage.kinds() == ["broken"]
-
-
-def test_one_channel_too_many_fails_with_what_would_fit(stages: Any) -> None:
-    stage = stages(PUSHED, max_memory_bytes=1000)
-    stage.channel.start()
-    stage.host.turn()
-    assert isinstance(stage.channel.failure, CapacityExceeded) and stage.shot.state is ChannelState.FAILED
 
 
 @pytest.fixture(scope="module")
@@ -522,55 +270,7 @@ def test_what_a_session_cannot_change_is_refused(stages: Any) -> None:
     assert stage.channel.config == PUSHED
 
 
-def test_a_sink_that_fails_is_counted_and_stops_nobody(stages: Any) -> None:
-    class Full(FakeSink):
-        def append(self, event: StreamEvent) -> None:
-            raise OSError("no space left on device")
-
-    stage = stages(PUSHED)
-    stage.channel = Channel(PUSHED, stage.host, clock=stage.clock, sinks=[Full(), stage.sink])
-    stage.channel.subscribe(lambda event: 1 / 0)
-    stage.channel.start()
-    stage.push(1)
-    assert stage.shot.counts.num_unstored == len(stage.sink.events) > 0
-
-
-def test_listeners_that_raise_are_counted_as_themselves_and_cost_no_memory(stages: Any) -> None:
-    class Blind(EvidenceKeeper):
-        def add(self, *args: Any, **kwargs: Any) -> None:
-            raise OSError("no thumbnail")
-
-    stage = stages(PUSHED, FakeModel(answers={"What?": "A red ball."}))
-    stage.channel = Channel(PUSHED, stage.host, clock=stage.clock, sinks=[stage.sink], evidence=Blind())
-    stage.channel.add_viewer(lambda frame: 1 / 0)
-    stage.channel.start()
-    stage.push(2)
-    for _ in range(4):
-        asked = stage.channel.ask("What?", on_piece=lambda piece: 1 / 0)
-        stage.until(lambda asked=asked: asked.done)
-        assert asked.future.result(0).text == "A red ball.", "the answer is there, though nobody heard its words"
-    stage.push(1)
-    assert "fault" not in stage.kinds() and len(stage.engine.opened) == 1
-    assert stage.shot.counts.num_faults == 0 and stage.shot.health == "ok"
-    assert stage.shot.counts.num_listener_faults == 4 * 3 + 2 * 3, "each word; each frame for the keeper and the viewer"
-
-
-def test_a_timeline_that_cannot_be_looked_up_in_leaves_the_question_to_the_model(stages: Any) -> None:
-    class Torn:
-        def answer(self, question: str, **times: Any) -> None:
-            raise RuntimeError("a page of the database is torn")
-
-    recall: Any = Torn()
-    stage = stages(PUSHED)
-    stage.channel = Channel(PUSHED, stage.host, clock=stage.clock, sinks=[stage.sink], recall=recall)
-    stage.channel.start()
-    stage.push(1)
-    asked = stage.channel.ask("What was there yesterday?")
-    stage.until(lambda: asked.done)
-    assert asked.future.result(0).text == "Yes." and stage.shot.counts.num_faults == 0
-    assert "torn" in next(status.text for status in stage.sink.statuses() if status.kind is StatusKind.STORE)
-
-
+@pytest.mark.slow
 def test_the_embedded_model_watches_a_scene_on_threads_of_its_own(stages: Any) -> None:
     from models.checkpoint.loader import load_checkpoint
     from models.engine import Engine

@@ -12,9 +12,9 @@ import pytest
 from assistant.stream.question_queue import Unanswered
 from models.errors import SessionError
 from models.session.steps import Pause
+from tests.assistant.channel_stage import PUSHED, Stage
 from tests.assistant.fakes import FakeModel
 from tests.assistant.host_fakes import FakeServedStream, passes
-from tests.assistant.test_channel import PUSHED, Stage
 from tests.assistant.test_scheduler import Stage as Seats
 
 PICTURES = [np.zeros((4, 4, 3), np.uint8)] * 40

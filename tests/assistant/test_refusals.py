@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import tests.assistant.test_channel as channel_tests
 from assistant.cameras.cameras import Cameras
 from assistant.config.app import AppConfig, load_config
 from assistant.errors import AssistantError, ConfigError
@@ -27,14 +26,14 @@ from assistant.stream.stream_session import StreamSession
 from models.checkpoint.fake import make_checkpoint
 from models.engine import Engine
 from models.errors import SessionError, SettingsError, VisionError
+from streaming.clock import FakeClock
 from streaming.errors import StreamingError
 from streaming.masks import MaskRegion
+from tests.assistant.channel_stage import PUSHED
 from tests.assistant.fakes import FakeModel
 from tests.assistant.host_fakes import FakeModelEngine, FakeServedStream, turn_until
 from tests.clips import write_clip
 
-stages = channel_tests.stages
-PUSHED = channel_tests.PUSHED
 LONG = "Tell me of everything that you can see. " * 40 + "Now."
 OUTSIDE = MaskRegion(((900.0, 900.0), (950.0, 900.0), (950.0, 950.0)), units="pixels")
 
@@ -123,7 +122,7 @@ def test_one_camera_that_refuses_its_new_configuration_keeps_the_others_from_not
 ) -> None:
     clip = str(write_clip(tmp_path / "clip.mp4", num_frames=50))
     models = [FakeModel() for _ in range(3)]
-    host = Scheduler(lambda: FakeModelEngine(channel_tests.FakeClock(), 0.0, models))
+    host = Scheduler(lambda: FakeModelEngine(FakeClock(), 0.0, models))
     cameras = Cameras(host)
     host.open()
 
