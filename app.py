@@ -16,10 +16,10 @@ from assistant.commands.terminal import (
     INTERRUPTED,
     as_json_line,
     clear_errors,
-    each,
-    given,
     is_terminal,
-    named_value,
+    options_given,
+    parse_each,
+    usage_error_message,
 )
 from assistant.commands.timeline import timeline_app
 from assistant.errors import ConfigError
@@ -78,9 +78,9 @@ def ui(
         from ui.launch import Serving
 
         overrides: dict[str, Any] = {
-            "model": given(name=model, device=device, dtype=dtype),
-            "page": given(max_sessions=max_sessions),
-            "timeline": given(folder=data),
+            "model": options_given(name=model, device=device, dtype=dtype),
+            "page": options_given(max_sessions=max_sessions),
+            "timeline": options_given(folder=data),
         }
         serving = Serving(host, port, auth_file, open_to_all, ssl_certfile, ssl_keyfile, ssl_self_signed, public_url)
         serving.check()
@@ -139,22 +139,22 @@ def replay(
         from assistant.config.app import load_config, parse_mask, parse_question
 
         overrides: dict[str, Any] = {
-            "source": given(
+            "source": options_given(
                 fps=fps,
                 speed=speed,
                 start_s=start,
                 end_s=end,
                 loop=loop,
                 jumps=jumps,
-                masks=each(parse_mask, mask),
+                masks=parse_each(parse_mask, mask),
                 open_timeout_s=open_timeout,
                 read_timeout_s=read_timeout,
                 picture_timeout_s=picture_timeout,
             ),
-            "model": given(name=model, device=device, dtype=dtype, threads=threads),
-            "speaking": given(talkative=talkative, instruct=instruct),
-            "output": given(events=out, vtt=vtt, srt=srt),
-            "questions": each(parse_question, ask),
+            "model": options_given(name=model, device=device, dtype=dtype, threads=threads),
+            "speaking": options_given(talkative=talkative, instruct=instruct),
+            "output": options_given(events=out, vtt=vtt, srt=srt),
+            "questions": parse_each(parse_question, ask),
         }
         replay_source(source, load_config(config, overrides), as_json=json)
 
@@ -212,11 +212,11 @@ def watch(
             raise ConfigError("watch: cameras come from the command line or from --config; give one of the two")
         named = {"camera" if len(sources or ()) == 1 else f"camera {n}": url for n, url in enumerate(sources or (), 1)}
         overrides: dict[str, Any] = {
-            "model": given(name=model, device=device, dtype=dtype, threads=threads),
-            "speaking": given(talkative=talkative, instruct=instruct),
-            "timeline": given(folder=data, keep_clips_s=keep_clips),
-            "monitor": given(port=metrics_port, host=metrics_host),
-            "cameras": {name: given(url=url, fps=fps) for name, url in named.items()},
+            "model": options_given(name=model, device=device, dtype=dtype, threads=threads),
+            "speaking": options_given(talkative=talkative, instruct=instruct),
+            "timeline": options_given(folder=data, keep_clips_s=keep_clips),
+            "monitor": options_given(port=metrics_port, host=metrics_host),
+            "cameras": {name: options_given(url=url, fps=fps) for name, url in named.items()},
         }
         read = partial(load_config, config, overrides)
         watch_cameras(read, max_memory_gib=max_memory, as_json=json, log_level=log_level)
@@ -240,7 +240,7 @@ def ask(
         from assistant.config.app import load_config
 
         wanted = {
-            "model": given(name=model, device=device, dtype=dtype, threads=threads),
+            "model": options_given(name=model, device=device, dtype=dtype, threads=threads),
             "source": {"fps": fps, "jumps": jumps},
         }
         answer_question(question, load_config(None, wanted), image or [], video or [])
@@ -361,7 +361,7 @@ def evaluate(
         scenes = ScenePlan(chosen_seeds(seeds), settings, chosen_sections(what), quiet_hours, talkative, plot)
         if task is not None:
             task_named(task)
-        wanted = load_config(None, {"model": given(name=model, device=device, dtype=dtype, threads=threads)})
+        wanted = load_config(None, {"model": options_given(name=model, device=device, dtype=dtype, threads=threads)})
         engine = engine_of(wanted.model)
         if task is not None and data is not None:
             values, table = run_task(engine, task, data, limit=limit, progress=is_terminal())
@@ -423,7 +423,9 @@ def calibrate(
         from assistant.evaluation.report import chosen_seeds, scene_settings
 
         settings = scene_settings("shapes,motion,light,view", None, seconds)
-        wanted = load_config(None, {"model": given(name=str(folder), device=device, dtype=dtype, threads=threads)})
+        wanted = load_config(
+            None, {"model": options_given(name=str(folder), device=device, dtype=dtype, threads=threads)}
+        )
         engine = engine_of(wanted.model)
         try:
             platt, curve, reason = run_calibration(engine, chosen_seeds(seeds), settings)
@@ -493,7 +495,7 @@ def run(arguments: list[str] | None = None) -> int:
     except TyperException as error:
         from streaming.redact import redact_text
 
-        message = named_value(error, sys.argv[1:] if arguments is None else arguments)
+        message = usage_error_message(error, sys.argv[1:] if arguments is None else arguments)
         print(f"error: {redact_text(message)}; see {called_as()} --help", file=sys.stderr)
         return BAD_INPUT
     except typer.Abort:

@@ -51,12 +51,12 @@ def _fail(message: str, code: int) -> None:
     raise typer.Exit(code) from None
 
 
-def given(**values: Any) -> dict[str, Any]:
+def options_given(**values: Any) -> dict[str, Any]:
     """The options that were given, those of value None left out."""
     return {name: value for name, value in values.items() if value is not None}
 
 
-def each(parse: Any, values: list[str] | None) -> list[Any] | None:
+def parse_each(parse: Any, values: list[str] | None) -> list[Any] | None:
     """Each value of a repeatable option, parsed; None if the option was not given."""
     return [parse(value) for value in values] if values else None
 
@@ -71,7 +71,7 @@ def is_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def named_value(error: Exception, arguments: list[str]) -> str:
+def usage_error_message(error: Exception, arguments: list[str]) -> str:
     """The message of a command-line error, with the wrong option and its value."""
     message = " ".join(getattr(error, "format_message", error.__str__)().split()).rstrip(".")
     for name in getattr(getattr(error, "param", None), "opts", ()):
