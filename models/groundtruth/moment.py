@@ -11,9 +11,10 @@ import numpy as np
 
 from models.groundtruth.remarks import a, remark_of
 from models.groundtruth.wording import NAMED_TEMPLATES, TEMPLATES, YES_NO_SUFFIX, named, timed
-from streaming.scenes.scenario import EventKind, SceneState, ThingState, TruthEvent
+from streaming.scenes.scenario import EventKind, TruthEvent
 from streaming.scenes.scenery import COLOURS, SHAPES
 from streaming.scenes.source import Scene
+from streaming.scenes.state import SceneState, ThingState
 
 Look = tuple[str, str]
 """A colour and a shape."""

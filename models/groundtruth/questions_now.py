@@ -8,8 +8,9 @@ from models.groundtruth.moment import Pair, SceneMoment
 from models.groundtruth.remarks import SIDE_PHRASES, a, capitalised
 from models.groundtruth.wording import NUMBERS, WHICH_WAY, listed, named
 from streaming.scenes.object_names import NAMES, PLURALS
-from streaming.scenes.scenario import EventKind, Family, ThingState
+from streaming.scenes.scenario import EventKind, Family
 from streaming.scenes.scenery import COLOURS, SHAPES
+from streaming.scenes.state import ThingState
 
 _ASK_COUNT = (0.2, 0.6, 1.0, 1.0, 1.0, 1.0)
 """Probability of asking where the count is 0, 1, 2, …, chosen so that no answer is much more frequent than another."""

@@ -16,18 +16,8 @@ from streaming.clock import Clock
 from streaming.errors import OptionError, SourceError
 from streaming.scenes.planning import plan
 from streaming.scenes.rendering import Renderer
-from streaming.scenes.scenario import (
-    EventKind,
-    Family,
-    Scenario,
-    SceneSettings,
-    SceneState,
-    Thing,
-    ThingState,
-    TruthEvent,
-    third,
-    third_is_sure,
-)
+from streaming.scenes.scenario import EventKind, Family, Scenario, SceneSettings, Thing, TruthEvent
+from streaming.scenes.state import SceneState, ThingState, third, third_is_sure
 from streaming.sources.base import BaseSource, FrameChooser, SourceOptions
 from streaming.sources.pacing import Pacer
 from streaming.types import NoticeKind, SourceInfo

@@ -18,18 +18,7 @@ from streaming.scenes.casting import (
     cast_textured,
     crossing_s,
 )
-from streaming.scenes.scenario import (
-    Cover,
-    EventKind,
-    Family,
-    Motion,
-    SceneSettings,
-    Shot,
-    TruthEvent,
-    share_inside,
-    third,
-    third_is_sure,
-)
+from streaming.scenes.scenario import Cover, EventKind, Family, Motion, SceneSettings, Shot, TruthEvent, share_inside
 from streaming.scenes.scenery import (
     DETAILED,
     SHAPES,
@@ -39,6 +28,7 @@ from streaming.scenes.scenery import (
     paint_ground,
     seen_colours,
 )
+from streaming.scenes.state import third, third_is_sure
 
 SPACING_S = 1.25
 """Least time between two events, and between the times from which they are visible."""
