@@ -44,6 +44,8 @@ class StatusKind(StrEnum):
     BROKEN = "broken"
     STORE = "store"
     CLOCK = "clock"
+    AUDIO = "audio"
+    UNSPOKEN = "unspoken"
     ENDED = "ended"
 
 

@@ -26,7 +26,8 @@ UI_OF_STREAMING = {"streaming.types"}
 
 SUB_ROOMS: dict[str, tuple[str, ...]] = {
     "assistant": (
-        "commands", "speed", "viewers", "cameras", "serving", "evaluation", "config", "inputs", "stream", "timeline",
+        "commands", "speed", "viewers", "cameras", "serving", "evaluation", "config", "speech", "inputs", "stream",
+        "timeline",
     ),
     "models": ("verify", "decision", "speed", "training", "groundtruth", "engine", "session", "checkpoint"),
     "streaming": ("open_source", "capture", "scenes", "sources", "difffp"),
@@ -41,6 +42,9 @@ stands below all of them."""
 TORCH_IN_STREAMING = "streaming/difffp/"
 """DiffFP and its parts."""
 
+SPEECH = ("sounddevice", "hibari", "onnxruntime", "faster_whisper", "silero_vad")
+"""Libraries of `assistant/speech/` alone."""
+
 HEAVY: dict[str, set[str]] = {
     "av": {"streaming"},
     "cv2": {"streaming"},
@@ -48,7 +52,7 @@ HEAVY: dict[str, set[str]] = {
     "transformers": {"models"},
     "safetensors": {"models"},
     "tokenizers": {"models"},
-    "sounddevice": {"assistant"},
+    **{name: {"assistant"} for name in SPEECH},
     "gradio": {"ui"},
 }
 
@@ -180,7 +184,7 @@ def breaks_the_library_rule(found: Import) -> bool:
         return False
     if found.top == "torch" and found.room == "streaming":
         return not found.file.startswith(TORCH_IN_STREAMING)
-    if found.top == "sounddevice":
+    if found.top in SPEECH:
         return not found.file.startswith("assistant/speech/")
     return found.room not in HEAVY[found.top]
 

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
     from assistant.stream.runner import ItemSource
 
-QUIET_KINDS = frozenset({StatusKind.EVICTED, StatusKind.REBASED, StatusKind.VETOED, StatusKind.TRUNCATED})
-"""Status events about the model's memory, which the terminal does not show; files and `--json` have them."""
+QUIET_KINDS = frozenset(
+    {StatusKind.EVICTED, StatusKind.REBASED, StatusKind.VETOED, StatusKind.TRUNCATED, StatusKind.UNSPOKEN}
+)
+"""Status events about the model's memory and speech, which the terminal does not show; files and `--json` have them."""
 
 
 class Progress:

