@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from assistant.events import Answer, StatusEvent, StatusKind, StreamEvent
-from streaming.thumbnails import Jpeg, decode_jpeg, encode_jpeg
+from streaming.thumbnails import THUMBNAIL_PX, Jpeg, decode_jpeg, encode_jpeg, reduced
 from streaming.types import Frame
 
 KEPT_S = 180.0
@@ -159,6 +159,12 @@ class EvidenceKeeper:
 
     def _is_old(self, frame: EvidenceFrame) -> bool:
         return abs(self._frames[-1].time_s - frame.time_s) > self._kept_s
+
+
+def with_thumbnail(frame: Frame) -> Frame:
+    """The frame with its thumbnail encoded, as an `EvidenceKeeper` keeps it; for the capture thread."""
+    small = reduced(frame.image, THUMBNAIL_PX, THUMBNAIL_PX)
+    return replace(frame, thumbnail=encode_jpeg(small))
 
 
 def is_about_the_picture(event: StreamEvent) -> bool:

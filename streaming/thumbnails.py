@@ -55,6 +55,22 @@ def scaled_down(image: np.ndarray, max_side_px: int = THUMBNAIL_PX) -> np.ndarra
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
+def reduced(image: np.ndarray, width_px: int, height_px: int) -> np.ndarray:
+    """`image` shrunk by the largest whole number that leaves at least this size; `image` itself where that is 1.
+
+    image: uint8 RGB `[height, width, 3]`. Averages squares of pixels, many times faster than a resampling that is
+    exact; from three times the wanted size on, resampling the result is nearly the same as resampling the original
+    (Pillow's `Image.resize`, on `reducing_gap`).
+    """
+    import cv2
+
+    height, width = image.shape[:2]
+    factor = min(width // width_px, height // height_px)
+    if factor <= 1:
+        return image
+    return cv2.resize(image, (round(width / factor), round(height / factor)), interpolation=cv2.INTER_AREA)
+
+
 def decode_jpeg(data: bytes) -> np.ndarray:
     """Decode a JPEG to uint8 RGB `[height, width, 3]`. Raises `OptionError` if `data` is not a readable JPEG."""
     import cv2

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from assistant.errors import AssistantError
+from assistant.evidence import with_thumbnail
 from assistant.inputs.sample_clips import resolve_sample
 from assistant.inputs.source_names import PUSHED, SourceKind, source_kind
 from assistant.serving.channel_types import ChannelConfig, ChannelState
@@ -24,7 +25,6 @@ from streaming.open_source import open_source
 from streaming.sources.base import WATCH_RETRY, RetryPolicy, Source, SourceOptions
 from streaming.sources.pacing import Playback
 from streaming.tap import Tap, Viewers
-from streaming.thumbnails import encode_jpeg
 from streaming.types import Frame, Notice, NoticeKind, SourceInfo
 
 if TYPE_CHECKING:
@@ -309,7 +309,7 @@ class Player:
 
     def _prepare(self, frame: Frame) -> Frame:
         """Scale a frame for the model and encode it for keeping, on the capture thread, not on the engine's."""
-        frame = replace(frame, thumbnail=encode_jpeg(frame.image))
+        frame = with_thumbnail(frame)
         return self.fit(frame) if self.fit is not None else frame
 
     def _note(self, notice: Notice) -> None:

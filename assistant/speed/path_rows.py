@@ -6,12 +6,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from assistant.evidence import with_thumbnail
 from assistant.serving.channel import Channel
 from assistant.serving.channel_types import ChannelConfig
 from assistant.serving.scheduler import Scheduler
@@ -19,7 +19,6 @@ from assistant.speed.rows import Measured, RowSpec, Target
 from assistant.speed.workbench import read_frames
 from streaming.plain_decoding import decode_alone
 from streaming.recording import encode_clip
-from streaming.thumbnails import encode_jpeg
 from streaming.types import Frame
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def capture(bench: Workbench) -> Measured:
         encode_clip(path, times)
 
         def prepare(frame: Frame) -> Frame:
-            return fit(replace(frame, thumbnail=encode_jpeg(frame.image)))
+            return fit(with_thumbnail(frame))
 
         for _ in bench.rounds():
             began_s = time.perf_counter()

@@ -64,6 +64,8 @@ class Session:
         self._special = runtime.checkpoint.special
         self._widen_window = widen_window
         self._context = Context(runtime, settings.window, settings.max_cells, chunks, most_tokens)
+        self._is_exact = pruning != "live"
+        """Whether pictures are resized as the published processors do, to the pixel."""
         self._view = FrameEncoder(runtime.checkpoint.vision, runtime.encoder, pruning)
         self._sampler = sampler or TokenSampler()
         self._speaker = Speaker(runtime, self._context, self._sampler)
@@ -114,7 +116,7 @@ class Session:
     @property
     def fitter(self) -> Fitter:
         """An object that resizes frames to the grid of `see` in advance, on another thread."""
-        return Fitter(self._runtime.checkpoint.vision, self.settings.max_cells)
+        return Fitter(self._runtime.checkpoint.vision, self.settings.max_cells, is_exact=self._is_exact)
 
     def check_size(self, width_px: int, height_px: int) -> None:
         """Raise `VisionError` or `SettingsError` for a picture size that the session cannot take, before a source

@@ -372,9 +372,11 @@ class VideoReader:
         stamp_s = None
         duration_s = 0.0
         if time_base is not None:
-            duration_s = max(0.0, float(frame.duration * time_base)) if frame.duration else 0.0
+            # Whole numbers: products of fractions take longer than all else that is done for a skipped picture.
+            ticks, unit = time_base.numerator, time_base.denominator
+            duration_s = max(0.0, frame.duration * ticks / unit) if frame.duration else 0.0
             if frame.pts is not None:
-                stamp_s = float(frame.pts * time_base) - self._start_s
+                stamp_s = frame.pts * ticks / unit - self._start_s
         orientation = self._orientation_of(frame)
         width_px, height_px = square = self._square(frame.width, frame.height)
         size_px = (height_px, width_px) if orientation.swaps_sides else square

@@ -1,4 +1,4 @@
-"""Pictures resized to the model's grid in advance are bit-identical to those the session resizes itself."""
+"""Pictures resized to the model's grid in advance: identical to those the session resizes itself, or nearly so live."""
 
 from __future__ import annotations
 
@@ -45,6 +45,26 @@ def test_a_frame_that_was_fitted_gives_the_same_patches_and_is_scaled_no_more(
         view.begin(shown.image, grid, settings)
         patches.append(view.patches(shown.image, shown.on_grid))
     assert torch.equal(*patches)
+
+
+def test_large_pictures_of_live_streams_are_reduced_before_they_are_resized() -> None:
+    resized: list[tuple[int, ...]] = []
+
+    class Noting(VisionSettings):
+        def fitted(self, image: np.ndarray, grid: Any) -> np.ndarray:
+            resized.append(image.shape[:2])
+            return super().fitted(image, grid)
+
+    rows, cols = np.mgrid[:1080, :1920]
+    smooth = np.stack([rows % 256, cols // 8, (rows + cols) // 12], axis=-1).astype(np.uint8)
+    raw = Frame(smooth, 0, 0.0, 0.0, "x")
+    exact, quick = (Fitter(Noting(), 28, is_exact=is_exact)(raw).on_grid for is_exact in (True, False))
+    assert resized == [(1080, 1920), (360, 640)]
+    assert exact is not None and quick is not None and exact.shape == quick.shape
+    assert np.abs(exact[2:-2].astype(int) - quick[2:-2]).mean() < 0.5
+    small = frame(480, 640)
+    exact, quick = (Fitter(VisionSettings(), 28, is_exact=is_exact)(small).on_grid for is_exact in (True, False))
+    assert exact is not None and quick is not None and np.array_equal(exact, quick)
 
 
 def test_a_picture_fitted_to_another_grid_is_scaled_anew() -> None:

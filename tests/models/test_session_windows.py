@@ -235,3 +235,12 @@ def test_windows_that_somebody_chose_are_refused_where_they_break_the_guarantees
     engine.run(widened.see(frame(picture(0), 0, 0.0)))
     assert widened.context.ledger.window.vision_low == 512
     engine.close()
+
+
+def test_only_live_streams_get_pictures_that_are_resized_in_two_steps(checkpoint: Checkpoint) -> None:
+    engine = Engine(checkpoint)
+    assert [engine.open_session(pruning=mode).fitter.is_exact for mode in ("live", "paper", "none")] == [
+        False,
+        True,
+        True,
+    ]
