@@ -28,7 +28,15 @@ _SHORTEST_MS, _USUAL_MS = 10, 100
 
 
 class AnimationReader(VideoReader):
-    """A reader of an animated WebP."""
+    """A reader of an animated WebP, which owns the file of its decoded pictures."""
+
+    def __init__(self, decoded: IO[bytes], name: str) -> None:
+        self._decoded = decoded
+        super().__init__(av.open(decoded, "r", format="mov"), name, is_live=False)
+
+    def close(self) -> None:
+        super().close()
+        self._decoded.close()
 
     @property
     def codec(self) -> str:
@@ -62,7 +70,11 @@ def open_animation(path: Path, name: str) -> VideoReader:
         file.close()
         raise
     file.seek(0)
-    return AnimationReader(av.open(file, "r", format="mov"), name, is_live=False)
+    try:
+        return AnimationReader(file, name)
+    except BaseException:
+        file.close()
+        raise
 
 
 def _check_size(opened: Image, name: str) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.request import urlopen
 
+import httpx
 import pytest
 
 from assistant.cameras.cameras import Cameras, ReloadResult
@@ -187,8 +186,8 @@ def test_health_and_metrics_tell_of_every_camera(stage: Stage, clip: str) -> Non
     yard = stage.cameras.stream("yard")
     turn_until(stage.host, lambda: yard.failure is not None and bool(stage.cameras.cards()[0].jpeg))
     with Monitor(stage.host, stage.cameras, stage.timeline, port=0) as monitor:
-        facts = json.load(urlopen(f"http://127.0.0.1:{monitor.port}/healthz"))
-        text = urlopen(f"http://127.0.0.1:{monitor.port}/metrics").read().decode()
+        facts = httpx.get(f"http://127.0.0.1:{monitor.port}/healthz").json()
+        text = httpx.get(f"http://127.0.0.1:{monitor.port}/metrics").text
     assert facts["status"] == "degraded" and facts["cameras"]["door"]["health"] == "ok"
     assert facts["cameras"]["yard"]["state"] == "failed" and "no such file" in facts["cameras"]["yard"]["reason"]
     assert 'assistant_up{camera="door"} 1.0' in text and 'assistant_up{camera="yard"} 0.0' in text
@@ -197,13 +196,9 @@ def test_health_and_metrics_tell_of_every_camera(stage: Stage, clip: str) -> Non
 
 
 def test_a_model_that_is_gone_is_not_healthy(stage: Stage) -> None:
-    from urllib.error import HTTPError
-
     with Monitor(stage.host, stage.cameras, port=0) as monitor:
         stage.host.stop()
-        with pytest.raises(HTTPError) as caught:
-            urlopen(f"http://127.0.0.1:{monitor.port}/healthz")
-        assert caught.value.code == 503
+        assert httpx.get(f"http://127.0.0.1:{monitor.port}/healthz").status_code == 503
         with pytest.raises(ConfigError, match="free port"):
             Monitor(stage.host, stage.cameras, port=monitor.port)
 

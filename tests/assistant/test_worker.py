@@ -11,8 +11,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from urllib.request import urlopen
 
+import httpx
 import pytest
 
 import app
@@ -65,7 +65,7 @@ def test_cameras_are_watched_reloaded_and_ended_by_signals(tmp_path: Path, check
     try:
         wait_for(lambda: '"opened"' in log.read_text() and "trying again" in log.read_text(), process, tmp_path)
         (address,) = [line.split()[-1] for line in log.read_text().splitlines() if line.startswith("metrics")]
-        facts = json.load(urlopen(f"{address}/healthz", timeout=30))
+        facts = httpx.get(f"{address}/healthz", timeout=30).json()
         assert facts["cameras"]["yard"]["state"] == "reconnecting" and facts["cameras"]["door"]["health"] != "down"
         config.write_text(
             "model: {pruning: paper}\n"
@@ -75,7 +75,7 @@ def test_cameras_are_watched_reloaded_and_ended_by_signals(tmp_path: Path, check
         wait_for(lambda: '"instructed"' in log.read_text(), process, tmp_path)
         wait_for(lambda: log.read_text().count('"opened"') == 2, process, tmp_path)
         wait_for(lambda: "not changed: model.pruning; read only at the start" in log.read_text(), process, tmp_path)
-        assert json.load(urlopen(f"{address}/healthz", timeout=30))["restart_needed"] == ["model.pruning"]
+        assert httpx.get(f"{address}/healthz", timeout=30).json()["restart_needed"] == ["model.pruning"]
         config.write_text("cameras: {door: {url: 'synthetic:3', fsp: 1}}\n")
         process.send_signal(signal.SIGHUP)
         wait_for(lambda: "the previous one stays in force" in log.read_text(), process, tmp_path)
