@@ -129,6 +129,7 @@ def test_a_made_sample_in_the_published_layout_is_scored(name: str, tmp_path: Pa
     assert all(value == 0 for value in silent["metrics"].values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mvbench", "docvqa"])
 def test_a_real_checkpoint_answers_each_question(name: str, tmp_path: Path, engine: Engine) -> None:
     MAKERS[name][0](tmp_path)
@@ -227,6 +228,7 @@ def test_a_long_video_is_spread_over_the_published_number_of_frames(tmp_path: Pa
     assert 150 <= len(frames) <= 180 and times_s[-1] > 380
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["leap.mkv", "leap.mp4"])
 def test_frames_are_spread_over_what_is_there_where_a_length_is_not_true(name: str, tmp_path: Path) -> None:
     stamps_s = [float(second) for second in range(30)] + [20_000.0 + second for second in range(30)]
@@ -343,6 +345,7 @@ def test_mistakes_on_the_command_line_are_one_line(
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_command_line_scores_a_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _make_docvqa(tmp_path)
     assert app.run(["evaluate", "--task", "docvqa", "--data", str(tmp_path), "--json"]) == 0

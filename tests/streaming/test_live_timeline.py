@@ -27,6 +27,7 @@ def test_live_time_counts_from_the_first_frame_and_goes_on_over_connections() ->
     assert (back.pts_s, back.jump_s) == (20.0, 0.0)
 
 
+@pytest.mark.slow
 @given(
     steps=st.lists(
         st.tuples(st.floats(-50, 50), st.floats(0, 2), st.sampled_from(["ok", "none", "again"])), max_size=50
@@ -113,6 +114,7 @@ def test_a_rate_that_changes_from_slow_to_fast_keeps_step_with_our_clock() -> No
     assert placed[-1][1].pts_s == pytest.approx(placed[-1][0], abs=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_a_network_that_jitters_and_stalls_is_no_other_rate(seed: int) -> None:
     rng = random.Random(seed)

@@ -208,6 +208,7 @@ def test_stops_and_starts_are_what_the_places_say(scenes: list[Scene]) -> None:
             assert abs(step[1]) > abs(step[0]) and (step[1] > 0) == (event.direction == "down")
 
 
+@pytest.mark.slow
 def test_the_state_names_the_colour_at_its_place(scenes: list[Scene]) -> None:
     checked = 0
     for scene in scenes:
