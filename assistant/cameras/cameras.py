@@ -93,6 +93,9 @@ class Cameras:
         self._began_with: AppConfig | None = None
         self._restart_needed: tuple[str, ...] = ()
         self._lock = threading.RLock()
+        """Held for moments, where the cameras are looked up or changed."""
+        self._loading = threading.Lock()
+        """Held while a configuration is applied or all are stopped, which waits for cameras to end."""
 
     @property
     def timeline(self) -> Timeline | None:
@@ -125,19 +128,22 @@ class Cameras:
 
         Keys that are read only at the start keep their first values, for cameras added later too.
         """
-        with self._lock:
-            began_with = self._began_with = self._began_with or config
-            self._restart_needed = restart_needed = waiting_for_restart(began_with, config)
+        with self._loading:
+            return self._load(config)
+
+    def _load(self, config: AppConfig) -> ReloadResult:
+        began_with = self._began_with = self._began_with or config
+        self._restart_needed = restart_needed = waiting_for_restart(began_with, config)
         if self._timeline is not None:
             self._timeline.set_retention(config.timeline.retention())
         config = config.model_copy(update={"model": began_with.model, "timeline": began_with.timeline})
         wanted, refused = self._wanted(config)
+        gone = [name for name in self._cameras if name not in config.cameras]
+        over = [name for name in wanted if self._is_over(name)]
+        self._stop([*gone, *over], timeout_s=10.0)
+        added: list[str] = []
+        changed: list[str] = []
         with self._lock:
-            gone = [name for name in self._cameras if name not in config.cameras]
-            over = [name for name in wanted if self._is_over(name)]
-            self._stop([*gone, *over], timeout_s=10.0)
-            added: list[str] = []
-            changed: list[str] = []
             for name, channel in wanted.items():
                 if name not in self._cameras:
                     if self._start(channel, config, refused):
@@ -151,7 +157,7 @@ class Cameras:
 
     def stop(self, timeout_s: float = 9.0) -> bool:
         """Stop all cameras in parallel; return whether each stopped within `timeout_s`."""
-        with self._lock:
+        with self._loading:
             return self._stop(list(self._cameras), timeout_s)
 
     def stream(self, name: str) -> Channel:
@@ -266,7 +272,8 @@ class Cameras:
         return ClipRecorder(self._timeline, name, self._clips, self._clock, keep_s=keep_s)
 
     def _stop(self, names: Sequence[str], timeout_s: float) -> bool:
-        cameras = [self._cameras.pop(name) for name in names if name in self._cameras]
+        with self._lock:
+            cameras = [self._cameras.pop(name) for name in names if name in self._cameras]
         if not cameras:
             return True
         with ThreadPoolExecutor(len(cameras), thread_name_prefix="stopping") as pool:

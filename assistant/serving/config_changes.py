@@ -32,6 +32,16 @@ BY_SESSION = ("fps", "instruct")
 """Fields that the session may refuse: they are set once it has accepted them."""
 
 
+def zone_problems(config: ChannelConfig, width_px: int, height_px: int) -> list[str]:
+    """A sentence for each zone that lies outside a picture of this size."""
+    return [
+        f"{config.name}: zone {name!r}: it lies outside the picture of {width_px} x {height_px}, where nothing can be "
+        "remarked on; use relative coordinates, or pixels of this picture"
+        for name, region in config.zones
+        if not Masks([region]).hidden(width_px, height_px).any()
+    ]
+
+
 class Changes:
     """The configuration of one channel, and the rate that its session was opened for."""
 
@@ -74,12 +84,9 @@ class Changes:
             return
         if config.masks != before.masks:
             Masks(config.masks).check(*size_px)
-        for name, region in config.zones if config.zones != before.zones else ():
-            if not Masks([region]).hidden(*size_px).any():
-                raise ConfigError(
-                    f"{config.name}: zone {name!r}: it lies outside the picture of {size_px[0]} x {size_px[1]}, where "
-                    "nothing can be remarked on; use relative coordinates, or pixels of this picture"
-                )
+        if config.zones != before.zones:
+            for problem in zone_problems(config, *size_px):
+                raise ConfigError(problem)
 
     def settings(self, of_checkpoint: StreamSettings, fps: float | None) -> StreamSettings:
         """The settings of a session at this rate. Raises `ConfigError`."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from assistant.errors import AssistantError
 from assistant.events import Detail, StatusEvent, StatusKind, StreamEvent
 from assistant.evidence import EvidenceKeeper
-from assistant.serving.config_changes import Changes
+from assistant.serving.config_changes import Changes, zone_problems
 from assistant.serving.event_bus import EventBus
 from assistant.serving.player import OpenSource, Player
 from assistant.serving.snapshot import SnapshotBuilder
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from models.session.media_turns import Attachment
     from models.session.results import Sight
     from streaming.clock import Clock
+    from streaming.masks import MaskRegion
     from streaming.types import Frame
 
 MOST_EARLY = 64
@@ -75,6 +76,8 @@ class ServedChannel:
         self._early_questions: list[tuple[PendingQuestion, tuple[Attachment, ...], bool]] = []
         self._early_commands: list[tuple[Command, Future[None]]] = []
         self._failure: BaseException | None = None
+        self._zones_checked: tuple[int, int, tuple[tuple[str, MaskRegion], ...]] | None = None
+        """Size of the picture and the zones that were last compared."""
         self._left = threading.Event()
 
     @property
@@ -335,8 +338,19 @@ class ServedChannel:
 
     def _on_sight(self, frame: Frame, sight: Sight, decision: Decision) -> None:
         """Note a frame that the model has seen, and keep its thumbnail."""
+        self._check_zones(frame)
         taken_at_s = self.worker.taken_at_s if self.worker is not None else frame.captured_at_s
         self.snapshots.on_frame(frame, sight, queue_ms=1000 * (taken_at_s - frame.captured_at_s))
         wall_s = self._clock.wall_s() - (self._clock.now_s() - frame.captured_at_s)
         pruning = sight.pruning
         self.keeper.add(frame, pruning.keep, pruning.refreshed, wall_s, rows=sight.grid.rows, cols=sight.grid.cols)
+
+    def _check_zones(self, frame: Frame) -> None:
+        """Report zones that lie outside the picture, at its first frame and after a change of its size or of zones."""
+        config = self.changes.config
+        checked = (frame.image.shape[1], frame.image.shape[0], config.zones)
+        if checked == self._zones_checked:
+            return
+        self._zones_checked = checked
+        for problem in zone_problems(config, checked[0], checked[1]):
+            self.emit_status(StatusKind.REFUSED, problem, details={"what": "zones"})

@@ -153,26 +153,28 @@ class SessionRegistry:
 
         Raises an `AssistantError` or `StreamingError` if the source fails or memory does not suffice.
         """
-        self._close_stream(viewer)
-        with self._lock:
-            self._waiting = deque(entry for entry in self._waiting if entry[0] is not viewer)
-            viewer.wanted = wanted
-            if wanted.kind != "shared" and not self._claim_place(viewer):
-                self._waiting.append((viewer, wanted))
-                self._number_places()
-                return viewer.place
-            viewer.place = 0
-        self._begin(viewer, wanted)
-        return 0
+        with viewer.switching:
+            self._close_stream(viewer)
+            with self._lock:
+                self._waiting = deque(entry for entry in self._waiting if entry[0] is not viewer)
+                viewer.wanted = wanted
+                if wanted.kind != "shared" and not self._claim_place(viewer):
+                    self._waiting.append((viewer, wanted))
+                    self._number_places()
+                    return viewer.place
+                viewer.place = 0
+            self._begin(viewer, wanted)
+            return 0
 
     def stop(self, viewer: ViewerSession) -> None:
         """Stop the session's stream, or remove the session from the queue."""
-        with self._lock:
-            self._waiting = deque(entry for entry in self._waiting if entry[0] is not viewer)
-            viewer.place = 0
-            self._number_places()
-        self._close_stream(viewer)
-        self._free_place(viewer)
+        with viewer.switching:
+            with self._lock:
+                self._waiting = deque(entry for entry in self._waiting if entry[0] is not viewer)
+                viewer.place = 0
+                self._number_places()
+            self._close_stream(viewer)
+            self._free_place(viewer)
 
     def sweep(self) -> None:
         """Stop streams and end sessions of viewers who left, start queued streams, and sample the figures."""
@@ -269,10 +271,13 @@ class SessionRegistry:
                 viewer, wanted = self._waiting.popleft()
                 viewer.place = 0
                 self._number_places()
-            try:
-                self._begin(viewer, wanted)
-            except (AssistantError, StreamingError) as error:
-                viewer.feed.note(str(error), is_error=True)
+            with viewer.switching:
+                if viewer.wanted is not wanted or viewer.token not in self._holding:
+                    continue  # it was stopped, or wants something else, since it was taken from the queue
+                try:
+                    self._begin(viewer, wanted)
+                except (AssistantError, StreamingError) as error:
+                    viewer.feed.note(str(error), is_error=True)
 
     def _close_stream(self, viewer: ViewerSession) -> None:
         stream = viewer.detach()

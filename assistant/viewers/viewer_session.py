@@ -97,6 +97,8 @@ class ViewerSession:
         """Keys under which the page's requests come."""
         self.num_connections = 0
         self.last_seen_s = now_s
+        self.switching = threading.RLock()
+        """Held while its stream is replaced or stopped, so that requests at one moment do so one after the other."""
         self.run = 0
         """Number of streams started so far."""
         self.first_item = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ from assistant.cameras.views import Region
 from assistant.config.app import AppConfig, load_config
 from assistant.config.cameras import CameraConfig
 from assistant.errors import ConfigError
+from assistant.serving.channel import Channel
 from assistant.serving.channel_types import ChannelState
 from assistant.serving.contracts import ModelState
 from assistant.serving.scheduler import Scheduler
@@ -160,6 +162,31 @@ def _while_turning(host: Scheduler, work: Callable[[], ReloadResult]) -> ReloadR
         future = pool.submit(work)
         turn_until(host, future.done)
         return future.result()
+
+
+def test_others_are_looked_at_while_a_camera_takes_long_to_stop(
+    stage: Stage, clip: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopping, may_end = threading.Event(), threading.Event()
+    stop = Channel.stop
+
+    def slowly(channel: Channel, timeout_s: float = 10.0) -> bool:
+        stopping.set()
+        may_end.wait(30.0)
+        return stop(channel, timeout_s)
+
+    stage.cameras.load(config(door={"url": clip}, yard={"url": clip}))
+    monkeypatch.setattr(Channel, "stop", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        reloading = pool.submit(lambda: stage.cameras.load(config(door={"url": clip})))
+        assert stopping.wait(30.0)
+        try:
+            cards = pool.submit(stage.cameras.cards).result(20.0)
+            assert [card.name for card in cards] == ["door"] and not reloading.done()
+        finally:
+            may_end.set()
+        turn_until(stage.host, reloading.done)
+    assert reloading.result().removed == ("yard",)
 
 
 def test_one_camera_without_its_login_does_not_stop_the_others(stage: Stage, clip: str) -> None:

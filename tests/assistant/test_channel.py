@@ -50,6 +50,24 @@ def test_what_is_pushed_is_seen_said_stored_and_then_told(stages: Any) -> None:
     assert len(stage.channel.evidence(comment)) == 2
 
 
+def test_a_zone_outside_the_picture_is_told_once_the_size_is_known_and_when_it_changes(stages: Any) -> None:
+    far = ("gate", MaskRegion.rectangle(20, 0, 30, 8, units="pixels"))
+    near = ("door", MaskRegion.rectangle(0, 0, 4, 4, units="pixels"))
+    stage = stages(replace(PUSHED, zones=(far, near)))
+    stage.channel.start()
+
+    def told() -> list[str]:
+        return [status.text for status in stage.sink.statuses() if status.kind is StatusKind.REFUSED]
+
+    stage.push(3)
+    (only,) = told()
+    assert "door: zone 'gate': it lies outside the picture of 8 x 8, where nothing can be remarked on" in only
+    stage.clock.advance(0.1)
+    assert stage.channel.push(np.zeros((16, 40, 3), np.uint8))
+    stage.until(lambda: stage.shot.source.width_px == 40 and stage.shot.counts.num_sampled == 4)
+    assert len(told()) == 1, "now it lies within"
+
+
 def test_events_and_decisions_are_read_from_where_one_left_off(stages: Any) -> None:
     stage = stages(PUSHED)
     stage.channel.start()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,26 @@ def test_a_closed_tab_frees_its_stream_within_ten_seconds() -> None:
     assert backend.opened[0].calls == ["start", "stop"] and GRACE_S + 1.0 < 10
     backend.wait(PARKED_S)
     assert not backend.registry.viewers and not folder.exists()
+
+
+def test_two_requests_of_one_tab_at_one_moment_leave_one_stream() -> None:
+    backend, opening, may_open = Backend(), threading.Event(), threading.Event()
+    viewer, open_stream = backend.entered("a"), backend.open
+
+    def slowly(viewer: ViewerSession, wanted: WatchRequest) -> tuple[FakeStream, bool]:
+        opening.set()
+        may_open.wait(30.0)
+        return open_stream(viewer, wanted)
+
+    backend.registry = SessionRegistry(slowly, clock=backend.clock)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(backend.registry.watch, viewer, SCENE)
+        assert opening.wait(30.0)
+        second = pool.submit(backend.registry.watch, viewer, SCENE)
+        may_open.set()
+        assert (first.result(30.0), second.result(30.0)) == (0, 0)
+    assert [stream.calls for stream in backend.opened] == [["start", "stop"], ["start"]]
+    assert viewer.stream is backend.opened[1]
 
 
 def test_a_reload_finds_its_session_and_its_running_stream() -> None:
