@@ -73,7 +73,19 @@ def told(placed: Seen) -> Iterator[tuple[float, LivePlaced]]:
 
 @pytest.mark.parametrize(
     ("rate", "within_s"),
-    [(0.1, 6), (0.4, 6), (0.7, 6), (1.5, 6), (2.5, 6), (4.0, 6), (0.9, 15), (1.15, 15), (0.96, 50)],
+    [
+        (0.1, 6),
+        (0.4, 6),
+        (0.7, 6),
+        (1.5, 6),
+        (2.5, 6),
+        (4.0, 6),
+        (0.9, 9),
+        (1.15, 9),
+        (0.92, 9),
+        (1.05, 17),
+        (0.97, 25),
+    ],
 )
 @pytest.mark.parametrize("fps", [5.0, 10.0, 25.0])
 def test_timestamps_at_another_rate_are_found_within_seconds_and_arrival_is_followed(
@@ -126,6 +138,45 @@ def test_a_network_that_jitters_and_stalls_is_no_other_rate(seed: int) -> None:
     placed = watch(lambda taken_s: taken_s, 600.0, 10.0, late)
     assert not list(told(placed))
     assert all(place.by_stamp for _, place in placed)
+
+
+def _stalls(rng: random.Random) -> Stamp:
+    """Nothing comes for 0.3 to 0.8 s now and then, and then all at once."""
+    begins_s = [15.0 * number + rng.uniform(0.0, 10.0) for number in range(40)]
+    stalls = [(begin_s, begin_s + rng.uniform(0.3, 0.8)) for begin_s in begins_s]
+    return lambda taken_s: next((end_s - taken_s for begin_s, end_s in stalls if begin_s <= taken_s < end_s), 0.0)
+
+
+def _waves(rng: random.Random) -> Stamp:
+    """A queue that grows and shrinks at random, within some seconds by some tenths."""
+    queue_s = 0.0
+
+    def late(taken_s: float) -> float:
+        nonlocal queue_s
+        queue_s += -queue_s / 50 + rng.gauss(0.0, 0.1 * (2 / 50) ** 0.5)
+        return max(0.0, 0.2 + queue_s) + rng.uniform(0.0, 0.03)
+
+    return late
+
+
+def _bursts(rng: random.Random) -> Stamp:
+    """Pictures are sent twice a second, all that there are."""
+    return lambda taken_s: -taken_s % 0.5 + rng.uniform(0.0, 0.03)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("network", [_stalls, _waves, _bursts])
+def test_bursts_short_stalls_and_queues_are_no_other_rate(network: Callable[[random.Random], Stamp], seed: int) -> None:
+    assert not list(told(watch(lambda taken_s: taken_s, 300.0, late=network(random.Random(seed)))))
+
+
+@pytest.mark.parametrize("network", [_stalls, _bursts])
+@pytest.mark.parametrize(("rate", "within_s"), [(0.92, 14), (1.08, 14), (0.97, 34)])
+def test_a_rate_that_is_off_by_a_little_is_found_behind_such_networks(
+    network: Callable[[random.Random], Stamp], rate: float, within_s: float
+) -> None:
+    found = list(told(watch(lambda taken_s: rate * taken_s, 60.0, late=network(random.Random(1)))))
+    assert found and found[0][0] <= within_s and found[0][1].rate == pytest.approx(rate, abs=0.01)
 
 
 def test_a_way_that_takes_longer_from_a_moment_on_is_no_other_rate() -> None:
