@@ -59,16 +59,13 @@ class PacketsAhead:
 
     @property
     def digest(self) -> bytes | None:
-        """Hash of the first three packets that were read ahead; None if there were fewer."""
+        """Hash of the first three packets; None if fewer were read so far."""
         return self._digest.digest() if self._num_digested == _NUM_DIGESTED else None
 
     def read_ahead(self) -> Iterator[Packet[Stream]]:
         """Read packets up to the end or an error, yield them, and keep them for the iteration."""
         while self._failure is None and (packet := self._read()) is not None:
             self._kept.append(packet)
-            if self._num_digested < _NUM_DIGESTED:
-                self._num_digested += 1
-                self._digest.update(b"%d %a %d " % (packet.stream.index, packet.pts, packet.size) + bytes(packet))
             yield packet
 
     def clear(self) -> None:
@@ -90,13 +87,20 @@ class PacketsAhead:
             packet = next(self._source, None)
             if packet is None:
                 return
-            yield packet
+            yield self._noted(packet)
+
+    def _noted(self, packet: Packet[Stream]) -> Packet[Stream]:
+        if self._num_digested < _NUM_DIGESTED:
+            self._num_digested += 1
+            self._digest.update(b"%d %a %d " % (packet.stream.index, packet.pts, packet.size) + bytes(packet))
+        return packet
 
     def _read(self) -> Packet[Stream] | None:
         if self._source is None:
             self._source = self._demux()
         try:
-            return next(self._source, None)
+            packet = next(self._source, None)
+            return None if packet is None else self._noted(packet)
         except av.EOFError:
             return None
         except av.FFmpegError as error:

@@ -68,7 +68,8 @@ class HttpSource:
         self._clock = clock
         self._connect = _connector(url, options)
         self._inner: ReplaySource | LiveSource | None = None
-        self._digest: bytes | None = None
+        self._first: VideoReader | None = None
+        """The first connection, whose first packets tell whether a later one begins with the same."""
         self._closed = threading.Event()
 
     @property
@@ -89,7 +90,7 @@ class HttpSource:
         self.close()
         self._closed = closed = threading.Event()
         options, retry = self._options, self._options.retry
-        self._digest = None
+        self._first = None
         try:
             reader = self._connect()
         except SourceError as error:
@@ -97,7 +98,7 @@ class HttpSource:
                 raise
             self._inner = LiveSource(self._name, _raise_then(error, self._connect_again), options, self._clock)
             return self._inner.open()
-        self._digest = reader.digest
+        self._first = reader
         try:
             if reader.is_finite:
                 self._inner = ReplaySource(self._name, options, self._clock, _first_then(reader, self._connect))
@@ -137,10 +138,12 @@ class HttpSource:
     def _connect_again(self) -> VideoReader:
         """A new connection; raises `PlayedBefore` if it starts with the same data as the first one."""
         reader = self._connect()
-        if reader.digest is not None and reader.digest == self._digest:
+        known = self._first.digest if self._first is not None else None
+        if known is not None and reader.read_digest() == known:
             reader.close()
             raise PlayedBefore(self._name, "it ended, and the server sends the same again", "it is a recording")
-        self._digest = self._digest or reader.digest
+        if known is None:
+            self._first = reader
         return reader
 
 

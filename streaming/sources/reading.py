@@ -298,8 +298,15 @@ class VideoReader:
 
     @property
     def digest(self) -> bytes | None:
-        """Hash of its first packets if they were read ahead, to recognise the same recording; else None."""
+        """Hash of its first three packets, to recognise the same recording; None if fewer were read so far."""
         return self._packets.digest
+
+    def read_digest(self) -> bytes | None:
+        """The same, after reading as many packets ahead as it needs; None if there are fewer."""
+        packets = self._packets.read_ahead()
+        while self.digest is None and next(packets, None) is not None:
+            pass
+        return self.digest
 
     def close(self) -> None:
         """Close the container; calling it again does nothing."""

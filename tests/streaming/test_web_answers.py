@@ -180,8 +180,14 @@ def test_a_stored_file_is_a_recording_however_slowly_it_comes(
     assert numbers(items) == list(range(NUM)) and ended(items).details["broken"] is False
 
 
-@pytest.mark.usefixtures("comes_slowly")
-def test_what_ended_and_begins_again_the_same_is_over(clips: dict[str, bytes]) -> None:
+@pytest.mark.parametrize("num_peeked", [0, 1, 5])
+def test_what_ended_and_begins_again_the_same_is_over(
+    clips: dict[str, bytes], num_peeked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def looks_live(glimpses: Iterable[PeekedPacket], now_s: Callable[[], float]) -> bool:
+        return not [*itertools.islice(glimpses, num_peeked), None]
+
+    monkeypatch.setattr("streaming.sources.reading.is_recording", looks_live)
     with OddServer({"clip": chunked(clips["ts"])}) as server:
         info, items = play(server.url("clip"))
     assert info.is_live and numbers(items) == list(range(NUM))
