@@ -1,5 +1,4 @@
-"""The engine: owns the model on one thread and advances the jobs of N sessions, one forward pass of each job at a
-time."""
+"""The engine: owns the model on one thread and answers what the jobs of N sessions wait for, in packed passes."""
 
 from __future__ import annotations
 
@@ -16,8 +15,11 @@ from models.checkpoint.settings import StreamSettings
 from models.checkpoint.types import ModelInfo
 from models.errors import LogitsError
 from models.eviction import WindowSettings
-from models.session.cache import KeyTap
-from models.session.context import Chunks
+from models.network.decoder import Segment
+from models.network.network import ModelNetwork, Network
+from models.network.tower import FrameBatch
+from models.network.work import part_cost
+from models.session.context import Chunks, pass_tokens
 from models.session.frame_encoder import PruningMode
 from models.session.media_turns import Attachment, Clip
 from models.session.memory import (
@@ -32,11 +34,22 @@ from models.session.memory import (
 )
 from models.session.runtime import Runtime
 from models.session.session import Session
-from models.session.steps import Forward, Job, Output, Pause, StepGenerator, Steps, as_steps
+from models.session.steps import (
+    Encode,
+    EncodeOutput,
+    Forward,
+    Job,
+    Output,
+    Pause,
+    Reply,
+    Request,
+    StepGenerator,
+    Steps,
+    as_steps,
+)
 from models.session.token_sampling import TokenSampler
 from models.session.tokenizer import StreamTokenizer
 from models.session.turns import Utterance
-from models.vision import VisionEncoder
 
 if TYPE_CHECKING:
     from models.checkpoint.loader import Checkpoint
@@ -52,16 +65,26 @@ MAX_ASK_TOKENS = 12288
 class Engine:
     """Runs the model. The engine and everything it creates are used from one thread."""
 
-    def __init__(self, checkpoint: Checkpoint, *, now: Callable[[], float] = time.monotonic) -> None:
-        """now: wall clock of the process in seconds, for timings and `first_token_at`."""
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        network: ModelNetwork | None = None,
+    ) -> None:
+        """now: wall clock of the process in seconds, for timings and `first_token_at`.
+
+        network: what computes the passes, for comparisons with `models.network.reference`; the checkpoint's own
+        `Network` where `None`.
+        """
         self.checkpoint = checkpoint
         self._now = now
-        self._tap = KeyTap(checkpoint.model)
-        self._runtime = Runtime(checkpoint, VisionEncoder(checkpoint.model), StreamTokenizer(checkpoint), now)
+        self._network = network or Network(checkpoint.model)
+        self._runtime = Runtime(checkpoint, self._network, StreamTokenizer(checkpoint), now)
 
     def close(self) -> None:
-        """Remove the engine's hooks from the checkpoint's model."""
-        self._tap.remove()
+        """Give the checkpoint's model back as it was."""
+        self._network.close()
 
     @property
     def info(self) -> ModelInfo:
@@ -141,15 +164,23 @@ class Engine:
         )
 
     def step(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
-        """Advance each unfinished job by one forward pass, or one part of other work; returns the jobs still
+        """Answer what the unfinished jobs wait for: one batch of frames, then one packed pass; returns the jobs still
         unfinished.
 
-        An error inside a job is kept in that job.
+        Where not all requests fit a pass, those that waited longest go first, so none waits for more steps than there
+        are other jobs. An error inside a job is kept in that job.
         """
         with torch.inference_mode():
-            for job in jobs:
-                if not job.done:
-                    self._advance(job)
+            waiting = [job for job in jobs if not job.done]
+            pausing = [job for job in waiting if isinstance(job.request, Pause)]
+            for job in waiting:
+                if job.request is None:
+                    job.begin()
+            self._answer(self._fitting(waiting, Encode, part_cost(self.checkpoint.device)))
+            self._answer(self._fitting(waiting, Forward, pass_tokens(self.checkpoint.device)))
+            for job in pausing:
+                job.resume(None)
+            self._await_device(waiting)
         return [job for job in jobs if not job.done]
 
     def run(self, steps: Steps[T], on_piece: Callable[[str], None] | None = None) -> T:
@@ -194,50 +225,112 @@ class Engine:
         limit = max_answer or self.checkpoint.stream.speaking.max_answer_tokens
         return question_tokens(question, num_pictures, MAX_ASK_TOKENS, limit)
 
-    def _advance(self, job: Job[Any]) -> None:
-        """Run one step of a job and wait for the device, so that measured times include the work that was launched."""
-        if isinstance(job.request, Pause):
-            job.resume(None)
-        else:
-            if job.request is None:
-                job.begin()
-            if isinstance(job.request, Forward):
-                self._serve(job, job.request)
+    def _fitting(self, jobs: Sequence[Job[Any]], kind: type[Request], most: int) -> list[Job[Any]]:
+        """The jobs whose requests of this kind fit one pass of `most` rows, at least one; the others wait."""
+        asking = sorted((job for job in jobs if isinstance(job.request, kind)), key=lambda job: -job.num_waited)
+        taken: list[Job[Any]] = []
+        slots: set[int] = set()
+        num_rows = 0
+        for job in asking:
+            assert isinstance(job.request, Forward | Encode)
+            slot = id(job.request.cache) if isinstance(job.request, Forward) else id(job)
+            if slot in slots or (taken and num_rows + _num_rows(job.request) > most):
+                job.num_waited += 1
+                continue
+            num_rows += _num_rows(job.request)
+            slots.add(slot)
+            taken.append(job)
+        return taken
+
+    def _answer(self, jobs: Sequence[Job[Any]]) -> None:
+        """Serve the jobs' requests, which are of one kind, and resume the jobs."""
+        replies = self.serve([job.request for job in jobs if job.request is not None]) if jobs else []
+        for job, reply in zip(jobs, replies, strict=True):
+            if isinstance(reply, Exception):
+                job.fail(reply)
+            else:
+                job.resume(reply)
+
+    def serve(self, requests: Sequence[Request]) -> list[Reply | Exception]:
+        """Serve requests of one kind in one pass: a reply or an error for each.
+
+        A pass that fails is tried again request by request, so that only the one that fails has the error.
+        """
+        try:
+            return self._serve_together(requests)
+        except Exception as error:  # out of memory, for example; the job's owner raises it
+            if len(requests) == 1:
+                return [error]
+        return [reply for request in requests for reply in self.serve([request])]
+
+    def _serve_together(self, requests: Sequence[Request]) -> list[Reply | Exception]:
+        if isinstance(requests[0], Encode):
+            return self._encode([request for request in requests if isinstance(request, Encode)])
+        return self._forward([request for request in requests if isinstance(request, Forward)])
+
+    def _encode(self, requests: Sequence[Encode]) -> list[Reply | Exception]:
+        started_at = self._runtime.now_done()
+        batch = [FrameBatch(request.patches, request.grid) for request in requests]
+        tokens = self._network.encoder.encode_batch(batch)
+        elapsed_ms = 1e3 * (self._runtime.now_done() - started_at)
+        return [EncodeOutput(part, elapsed_ms) for part in tokens]
+
+    def _forward(self, requests: Sequence[Forward]) -> list[Reply | Exception]:
+        started_at = self._runtime.now_done()
+        before = [request.cache.length for request in requests]
+        try:
+            rows = self._network.logits([_segment(request) for request in requests])
+        except BaseException:
+            for request, length in zip(requests, before, strict=True):
+                request.cache.truncate(length)
+            raise
+        elapsed_ms = 1e3 * (self._runtime.now_done() - started_at)
+        replies: list[Reply | Exception] = []
+        for request, logits, length in zip(requests, rows, before, strict=True):
+            try:
+                check_numbers(logits)
+                replies.append(_output(request, logits, elapsed_ms))
+            except LogitsError as error:
+                request.cache.truncate(length)
+                replies.append(error)
+        return replies
+
+    def _await_device(self, jobs: Sequence[Job[Any]]) -> None:
+        """Wait for the device, so that measured times include the work that was launched."""
         try:
             wait_for(self.checkpoint.device)
         except Exception as error:  # the launched work failed on the device
-            job.fail(error)
+            for job in jobs:
+                if not job.done:
+                    job.fail(error)
 
-    def _serve(self, job: Job[Any], request: Forward) -> None:
-        before = request.cache.length
-        try:
-            output = self._forward(request)
-        except Exception as error:  # out of memory, for example; the job's owner raises it
-            request.cache.truncate(before)
-            job.fail(error)
-            return
-        job.resume(output)
 
-    def _forward(self, request: Forward) -> Output:
-        started_at = self._runtime.now_done()
-        model, cache = self.checkpoint.model, request.cache
-        num_tokens = len(request.embeddings)
-        positions = torch.arange(cache.length, cache.length + num_tokens, device=request.embeddings.device)
-        with self._tap.feeding(cache):
-            hidden = model.model.language_model(
-                inputs_embeds=request.embeddings[None],
-                position_ids=positions[None],
-                past_key_values=cache,
-                use_cache=True,
-            ).last_hidden_state[0]
-        if cache.is_torn:
-            raise RuntimeError(
-                f"a forward pass updated only some layers of its cache: its {num_tokens} tokens are removed again"
-            )
-        rows = {"none": hidden[:0], "last": hidden[-1:], "all": hidden}[request.logits]
-        logits = model.lm_head(rows)
-        check_numbers(logits)
-        return Output(logits, 1e3 * (self._runtime.now_done() - started_at))
+def _num_rows(request: Forward | Encode) -> int:
+    return request.num_rows if isinstance(request, Forward) else len(request.patches)
+
+
+def _segment(request: Forward) -> Segment:
+    """A request as a segment of a packed pass."""
+    num_trunk = len(request.embeddings)
+    wanted = {
+        "none": [],
+        "last": [num_trunk - 1] if num_trunk else [],
+        "all": [*range(num_trunk)],
+    }[request.logits]
+    start = num_trunk
+    for branch in request.branches:
+        rows = range(start, start + len(branch))
+        wanted += rows if request.branch_logits == "all" else rows[-1:]
+        start += len(branch)
+    embeddings = torch.cat([request.embeddings, *request.branches]) if request.branches else request.embeddings
+    return Segment(request.cache, embeddings, tuple(wanted), tuple(map(len, request.branches)))
+
+
+def _output(request: Forward, rows: torch.Tensor, elapsed_ms: float) -> Output:
+    """A segment's logits, parted into those of the trunk and of each branch."""
+    sizes = [len(branch) if request.branch_logits == "all" else 1 for branch in request.branches]
+    trunk, *branches = rows.split([len(rows) - sum(sizes), *sizes])
+    return Output(trunk, elapsed_ms, tuple(branches))
 
 
 def check_numbers(logits: torch.Tensor) -> None:

@@ -1,24 +1,19 @@
-"""Any-resolution tokenization (AVT): pictures to grids, patches and visual tokens.
+"""Any-resolution tokenization (AVT): pictures to grids and patches. Pure functions; any thread may call.
 
-Preprocessing is pure and runs in any thread; `VisionEncoder` belongs to the engine's thread. Source of the grid rule
-and the patch order: VideoLLaMA 3 (arXiv 2501.13106, section 2.1) and its published image processor.
+Source of the grid rule and the patch order: VideoLLaMA 3 (arXiv 2501.13106, section 2.1) and its published image
+processor.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from models.errors import VisionError
 from streaming.difffp.live import CellGrid
-
-if TYPE_CHECKING:
-    from transformers import VideoLlama3ForConditionalGeneration
 
 MAX_ASPECT = 200.0
 """Largest ratio of sides that the published processors accept."""
@@ -113,44 +108,6 @@ class VisionSettings:
         cells = values.view(*image.shape[:-3], grid.rows, merge, patch, grid.cols, merge, patch, 3)
         ordered = cells.movedim((-7, -4, -6, -3, -1, -5, -2), (-7, -6, -5, -4, -3, -2, -1))
         return ordered.reshape(*image.shape[:-3], grid.num_patches, 3 * patch * patch)
-
-
-class VisionEncoder:
-    """The checkpoint's vision tower and projector. Used from the engine's thread only."""
-
-    def __init__(self, model: VideoLlama3ForConditionalGeneration) -> None:
-        self._model = model.model
-        parameter = next(model.parameters())
-        self._device, self._dtype = parameter.device, parameter.dtype
-
-    def encode(self, patches: torch.Tensor, grid: CellGrid, num_frames: int = 1) -> torch.Tensor:
-        """Visual tokens of frames of one grid: `[num_frames * num_patches, values]` → `[num_frames * num_cells,
-        hidden]`.
-
-        Frames do not attend to each other, so encoding them one by one gives the same tokens.
-        """
-        rows, cols = grid.rows * grid.merge, grid.cols * grid.merge
-        vision = self._model.vision_model(
-            pixel_values=patches.to(self._device, self._dtype),
-            grid_thw=torch.tensor([[num_frames, rows, cols]], device=self._device),
-            merge_sizes=torch.tensor([grid.merge], device=self._device),
-            return_dict=True,
-        )
-        projected: torch.Tensor = self._model.projector(vision.last_hidden_state)
-        return projected
-
-    def pieces(self, patches: torch.Tensor, grid: CellGrid, most: float) -> Generator[float, None, torch.Tensor]:
-        """Encode one picture in pieces of at most `most` patches of work; yields the work of each piece before it runs.
-
-        A picture with no more work than that is one piece.
-        """
-        from models.staged_encoding import picture_cost, pieces_of
-
-        cost = picture_cost(len(patches), self._model.vision_model.config.hidden_size)
-        if cost > most:
-            return (yield from pieces_of(self._model, patches.to(self._device, self._dtype), grid, most))
-        yield cost
-        return self.encode(patches, grid)
 
 
 def _resize(image: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""The vision tower as plain differentiable functions over its modules: many frames of one grid in one batch."""
+"""The vision tower as differentiable functions over transformers' modules, for training: many frames of one grid in one
+batch."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 def encode_frames(
     model: VideoLlama3Model, patches: torch.Tensor, grid: CellGrid, *, frozen: bool = False
 ) -> torch.Tensor:
-    """`VisionEncoder.encode` for many frames of one grid in one batch: the same values in fewer and larger products.
+    """Visual tokens of many frames of one grid in one batch, with gradients: the values of
+    `models.network.tower.encode`.
 
     patches: `[num_frames, num_patches, values]`. Returns `[num_frames, num_cells, hidden]`. Gradients always reach the
     projector, and the vision tower unless `frozen`.
@@ -47,7 +49,7 @@ def finished_features(model: VideoLlama3Model, hidden: torch.Tensor, grid: CellG
     hidden = _through_layers(model, hidden, grid, range(num_layers, len(tower.encoder.layers)))
     hidden = tower.post_layernorm(hidden)
     if grid.merge > 2:
-        raise VisionError(f"merge size {grid.merge}: the batched path supports 1 and 2; use VisionEncoder.encode")
+        raise VisionError(f"merge size {grid.merge}: the batched path supports 1 and 2")
     return hidden.view(len(hidden), grid.num_cells, grid.merge**2, -1).mean(dim=2)
 
 

@@ -29,7 +29,7 @@ SUB_ROOMS: dict[str, tuple[str, ...]] = {
         "commands", "speed", "viewers", "cameras", "serving", "evaluation", "config", "speech", "inputs", "stream",
         "timeline",
     ),
-    "models": ("verify", "decision", "speed", "training", "groundtruth", "engine", "session", "checkpoint"),
+    "models": ("verify", "decision", "speed", "training", "groundtruth", "engine", "session", "network", "checkpoint"),
     "streaming": ("open_source", "capture", "scenes", "sources", "difffp"),
     "ui": (
         "serve", "launch", "build", "callbacks", "api", "parts", "events_tab", "health", "handlers", "media", "pulse",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from assistant.events import Answer
 from assistant.stream.speaking import Reason
-from models.session.steps import Output, StepGenerator, Steps, TextPiece, as_steps
+from models.session.steps import Reply, StepGenerator, Steps, TextPiece, as_steps
 
 if TYPE_CHECKING:
     from assistant.stream.model_session import ModelSession
@@ -79,7 +79,7 @@ class TurnStream:
     @as_steps
     def left_off(self, steps: Steps[T], stop: Callable[[], bool]) -> StepGenerator[T | None]:
         """Run `steps` to their end. Returns None where `stop` ended them between two forward passes."""
-        output: Output | None = None
+        output: Reply = None
         try:
             while True:
                 request = steps.send(output)

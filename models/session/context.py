@@ -44,9 +44,14 @@ def even_chunks(num_tokens: int, most: int = PREFILL_TOKENS) -> list[int]:
     return [most] * full + [rest] * (rest > 0)
 
 
+def pass_tokens(device: torch.device) -> int:
+    """Most tokens of one forward pass, of all sessions together."""
+    return PREFILL_TOKENS_CPU if device.type == "cpu" else PREFILL_TOKENS
+
+
 def chunks_on(device: torch.device) -> Chunks:
     """Even chunks of a size that suits the device."""
-    return partial(even_chunks, most=PREFILL_TOKENS_CPU if device.type == "cpu" else PREFILL_TOKENS)
+    return partial(even_chunks, most=pass_tokens(device))
 
 
 class Context:
@@ -89,11 +94,11 @@ class Context:
         return self._valid is not None
 
     def check(self, num_open: int) -> None:
-        """Mark the cache stale where a layer does not hold the ledger's tokens and `num_open` more."""
+        """Mark the cache stale where it does not hold the ledger's tokens and `num_open` more."""
         expected = len(self.ledger) + num_open
-        if self._valid is None and (self.cache.is_torn or self.cache.length != expected):
-            held = sorted({layer.length for layer in self.cache.layers})
-            logger.error("a session's cache held %s tokens where %d belong; it is prefilled anew", held, expected)
+        if self._valid is None and self.cache.length != expected:
+            held = self.cache.length
+            logger.error("a session's cache held %d tokens where %d belong; it is prefilled anew", held, expected)
             self._valid, self.last_logits = 0, None
 
     def set_window(self, window: WindowSettings) -> None:
@@ -107,30 +112,76 @@ class Context:
 
         Raises `SessionError` where the cache would exceed its capacity.
         """
-        mark, most = self.cache.length, self.cache.capacity
-        if mark + len(embeddings) > most:
-            raise SessionError(
-                f"{len(embeddings)} tokens behind {mark}: a session of these windows holds {most} at most; "
-                "shorten the text, attach fewer pictures, or widen the windows"
-            )
-        rows: list[torch.Tensor] = []
+        return (yield from self.extend_and_try(embeddings, None, logits))[0]
+
+    @as_steps
+    def extend_and_try(
+        self, embeddings: torch.Tensor, ahead: torch.Tensor | None, logits: Literal["last", "all"] = "last"
+    ) -> StepGenerator[tuple[torch.Tensor, torch.Tensor | None]]:
+        """`extend`, and in its last pass a continuation `ahead` `[m, hidden]` that leaves no trace.
+
+        Also returns the continuation's logits, `[m, vocab]`, at each of its tokens.
+        """
+        mark, rows, tried = self.cache.length, [], None
+        self._check_room(len(embeddings) + (0 if ahead is None else len(ahead)))
         sizes = list(self._chunks(len(embeddings)))
         try:
             for number, part in enumerate(torch.split(embeddings, sizes)):
-                wanted: Literal["none", "last", "all"] = logits
-                if logits == "last" and number < len(sizes) - 1:
-                    wanted = "none"
-                output = yield Forward(self.cache, part, wanted)
-                assert isinstance(output, Output)
-                self.elapsed_ms += output.elapsed_ms
+                is_last = number == len(sizes) - 1
+                wanted: Literal["none", "last", "all"] = logits if is_last or logits == "all" else "none"
+                branches = (ahead,) if is_last and ahead is not None else ()
+                output = yield from self._pass(Forward(self.cache, part, wanted, branches, "all"))
                 rows.append(output.logits)
+                tried = output.branches[0] if output.branches else None
         except BaseException:
             self.cache.truncate(mark)
             raise
         gathered = rows[-1] if logits == "last" else torch.cat(rows)
         if not self._on_fork:
             self.last_logits = gathered[-1:]
-        return gathered
+        return gathered, tried
+
+    @as_steps
+    def try_all(self, branches: Sequence[torch.Tensor]) -> StepGenerator[list[torch.Tensor]]:
+        """Logits `[1, vocab]` at the end of each continuation `[n, hidden]` of the memory, which stays as it is.
+
+        Continuations share passes as far as they fit, and are blind to each other. Raises `SessionError` where one does
+        not fit the cache.
+        """
+        self._check_room(max(map(len, branches), default=0))
+        (most, *_) = [*self._chunks(sum(map(len, branches))), 1]
+        most = min(most, self.cache.capacity - self.cache.length)
+        found: list[torch.Tensor] = []
+        waiting = list(branches)
+        while waiting:
+            taken, num_rows = [waiting.pop(0)], 0
+            if len(taken[0]) > most:
+                with self.fork():
+                    found.append((yield from self.extend(taken[0])))
+                continue
+            num_rows = len(taken[0])
+            while waiting and num_rows + len(waiting[0]) <= most:
+                num_rows += len(waiting[0])
+                taken.append(waiting.pop(0))
+            output = yield from self._pass(Forward(self.cache, taken[0][:0], "none", tuple(taken)))
+            found += output.branches
+        return found
+
+    @as_steps
+    def _pass(self, request: Forward) -> StepGenerator[Output]:
+        output = yield request
+        assert isinstance(output, Output)
+        self.elapsed_ms += output.elapsed_ms
+        return output
+
+    def _check_room(self, num_tokens: int) -> None:
+        """Raise `SessionError` where the cache has no room for so many more tokens."""
+        mark, most = self.cache.length, self.cache.capacity
+        if mark + num_tokens > most:
+            raise SessionError(
+                f"{num_tokens} tokens behind {mark}: a session of these windows holds {most} at most; "
+                "shorten the text, attach fewer pictures, or widen the windows"
+            )
 
     def enter(self, span: Span) -> None:
         """Add a unit to the ledger whose tokens were just appended to the cache."""

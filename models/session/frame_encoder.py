@@ -13,7 +13,8 @@ import torch
 from models.checkpoint.settings import StreamSettings
 from models.checkpoint.types import VisualTokens
 from models.errors import SettingsError
-from models.vision import VisionEncoder, VisionSettings
+from models.session.steps import Encode, EncodeOutput, StepGenerator, as_steps
+from models.vision import VisionSettings
 from streaming.difffp.live import CellGrid, Kind, LiveDiffFP, PaperDiffFP, Pruning
 
 PruningMode = Literal["live", "paper", "none"]
@@ -22,11 +23,10 @@ PruningMode = Literal["live", "paper", "none"]
 class FrameEncoder:
     """Grid, pruning and encoding of one stream."""
 
-    def __init__(self, vision: VisionSettings, encoder: VisionEncoder, mode: PruningMode) -> None:
+    def __init__(self, vision: VisionSettings, mode: PruningMode) -> None:
         if mode not in ("live", "paper", "none"):
             raise SettingsError(f"pruning {mode!r}: live, paper or none; live suits cameras")
         self._vision = vision
-        self._encoder = encoder
         self._mode = mode
         self._size: tuple[int, int] | None = None
         self._grid: CellGrid | None = None
@@ -38,6 +38,8 @@ class FrameEncoder:
         """The last pruned patches; only a repeated picture gives the same tensor again."""
         self._encoded: tuple[torch.Tensor, torch.Tensor] | None = None
         """The last encoded patches, and the tokens of all their cells."""
+        self.elapsed_ms = 0.0
+        """Total time spent encoding."""
 
     @property
     def grid(self) -> CellGrid | None:
@@ -102,7 +104,8 @@ class FrameEncoder:
         kind = Kind.WHOLE if keep.all() else Kind.CHANGED
         return Pruning(keep=keep, changed=changed, refreshed=keep & ~changed, kind=kind, noise_levels=0.0)
 
-    def encode(self, patches: torch.Tensor, keep: np.ndarray, time_s: float) -> VisualTokens:
+    @as_steps
+    def encode(self, patches: torch.Tensor, keep: np.ndarray, time_s: float) -> StepGenerator[VisualTokens]:
         """Encode the whole frame, because its patches attend to each other; returns the visual tokens of the kept
         cells.
 
@@ -110,7 +113,10 @@ class FrameEncoder:
         """
         assert self._grid is not None, "encode before begin"
         if self._encoded is None or self._encoded[0] is not patches:
-            self._encoded = patches, self._encoder.encode(patches, self._grid)
+            output = yield Encode(patches, self._grid)
+            assert isinstance(output, EncodeOutput)
+            self.elapsed_ms += output.elapsed_ms
+            self._encoded = patches, output.tokens
         tokens = self._encoded[1]
         kept = torch.from_numpy(np.flatnonzero(keep)).to(tokens.device)
         return VisualTokens(embeddings=tokens[kept], keep_mask=keep, grid=self._grid, pts_s=time_s)

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from models.errors import SessionError
+from models.network.work import part_cost
 from models.prompt import IMAGE_TOKEN
 from models.session.runtime import Runtime
 from models.session.steps import Pause, StepGenerator, as_steps
 from models.session.tokenizer import StreamTokenizer
 from models.spans import Span, SpanKind
-from models.staged_encoding import part_cost
 from models.vision import VisionSettings
 from streaming.difffp.live import CellGrid, PaperDiffFP
 

@@ -41,21 +41,27 @@ class Probes:
         calibrated = speaking.platt_scale * score + speaking.platt_shift
         return speaking.decision == "trained" and calibrated > NEAR_SPEAKING
 
-    @as_steps
-    def log_p_assistant(self) -> StepGenerator[float]:
-        """log P of the word `assistant` after `<|im_start|>`, measured on a fork."""
-        word = self._runtime.codec.assistant
-        opening = [self._runtime.checkpoint.special.im_start, *word[:-1]]
-        with self._context.fork():
-            logits = yield from self._context.extend(self._runtime.embed(opening), "all")
-        chosen = torch.tensor(word, device=logits.device)[:, None]
+    def opening(self, speak_above: float | None) -> torch.Tensor | None:
+        """Embeddings of the start of a remark, to be tried in the frame's own pass; `None` where `might_speak` never
+        asks."""
+        if speak_above is None and self._speaking.decision != "trained":
+            return None
+        return self._runtime.embed([self._runtime.checkpoint.special.im_start, *self._runtime.codec.assistant[:-1]])
+
+    def log_p_assistant(self, logits: torch.Tensor) -> float:
+        """log P of the word `assistant` after `<|im_start|>`, from logits `[n, vocab]` at the tokens of `opening`."""
+        chosen = torch.tensor(self._runtime.codec.assistant, device=logits.device)[:, None]
         return float(logits.float().log_softmax(-1).gather(1, chosen).sum())
 
     @as_steps
-    def yes_or_no(self, ids: Sequence[int], yes: Sequence[int], no: Sequence[int]) -> StepGenerator[Check]:
-        """The probability of two sets of tokens after `ids`, compared on a fork."""
-        with self._context.fork():
-            logits = yield from self._context.extend(self._runtime.embed(ids))
-        row = logits[-1].float()
-        log_odds = float(row[list(yes)].logsumexp(-1) - row[list(no)].logsumexp(-1))
-        return Check(yes=log_odds > 0, log_odds=log_odds)
+    def yes_or_no(
+        self, questions: Sequence[Sequence[int]], yes: Sequence[int], no: Sequence[int]
+    ) -> StepGenerator[list[Check]]:
+        """The probability of two sets of tokens after the ids of each question, compared; memory stays as it is."""
+        found = yield from self._context.try_all([self._runtime.embed(ids) for ids in questions])
+        checks = []
+        for logits in found:
+            row = logits[-1].float()
+            log_odds = float(row[list(yes)].logsumexp(-1) - row[list(no)].logsumexp(-1))
+            checks.append(Check(yes=log_odds > 0, log_odds=log_odds))
+        return checks

@@ -1,4 +1,4 @@
-"""What the sessions of one engine share: the checkpoint, its encoder and tokenizer, and the clock."""
+"""What the sessions of one engine share: the checkpoint, its network and tokenizer, and the clock."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from models.checkpoint.devices import wait_for
-from models.session.cache import RollingCache
+from models.network.network import FrameEncoding, ModelNetwork
+from models.network.slots import Slot
 
 if TYPE_CHECKING:
     from models.checkpoint.loader import Checkpoint
     from models.session.tokenizer import StreamTokenizer
-    from models.vision import VisionEncoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Runtime:
     """Shared by the sessions of an engine, on the engine's thread."""
 
     checkpoint: Checkpoint
-    encoder: VisionEncoder
+    network: ModelNetwork
     codec: StreamTokenizer
     now: Callable[[], float]
     """Wall clock of the process, in seconds."""
@@ -33,16 +33,18 @@ class Runtime:
         wait_for(self.checkpoint.device)
         return self.now()
 
-    def new_cache(self, capacity: int) -> RollingCache:
-        """An empty cache for the checkpoint's language model."""
-        language = self.checkpoint.model.model.language_model
-        return RollingCache(len(language.layers), language.rotary_emb, capacity)
+    @property
+    def encoder(self) -> FrameEncoding:
+        """The vision encoder."""
+        return self.network.encoder
+
+    def new_cache(self, capacity: int) -> Slot:
+        """An empty slot for a session of the checkpoint's language model."""
+        return self.network.new_slot(capacity)
 
     def embed(self, ids: Sequence[int]) -> torch.Tensor:
         """`[num_ids, hidden]`: the language model's embeddings of token ids."""
-        table = self.checkpoint.model.model.language_model.embed_tokens
-        embedded: torch.Tensor = table(torch.tensor(list(ids), dtype=torch.long, device=self.checkpoint.device))
-        return embedded
+        return self.network.embed(ids)
 
     def embed_with_vision(
         self, ids: Sequence[int], offsets: Sequence[int] | None, vision: torch.Tensor | None

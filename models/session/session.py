@@ -66,7 +66,7 @@ class Session:
         self._context = Context(runtime, settings.window, settings.max_cells, chunks, most_tokens)
         self._is_exact = pruning != "live"
         """Whether pictures are resized as the published processors do, to the pixel."""
-        self._view = FrameEncoder(runtime.checkpoint.vision, runtime.encoder, pruning)
+        self._view = FrameEncoder(runtime.checkpoint.vision, pruning)
         self._sampler = sampler or TokenSampler()
         self._speaker = Speaker(runtime, self._context, self._sampler)
         self._readings = Probes(runtime, self._context, settings.speaking)
@@ -143,7 +143,7 @@ class Session:
     def see(self, frame: Frame, *, speak_above: float | None = None) -> StepGenerator[Sight]:
         """Show the next frame to the model; append it where something changed, settled, or was about to be evicted.
 
-        speak_above: measure log P(assistant), one small forward pass, where the raw score s lies above this value;
+        speak_above: measure log P(assistant), in the frame's own pass, where the raw score s lies above this value;
         `None` measures it where a trained decision is near its threshold.
         """
         started_at = self._runtime.now()
@@ -151,7 +151,7 @@ class Session:
         grid = self._look(frame.image)
         time_s = self._time.enter(frame.pts_s)
         yield from self._rebase(time_s)
-        forward_ms, ready_at = self._context.elapsed_ms, self._runtime.now()
+        forward_ms, encode_ms, ready_at = self._context.elapsed_ms, self._view.elapsed_ms, self._runtime.now()
         try:
             patches = self._view.patches(frame.image, frame.on_grid, is_repeated=frame.is_repeated)
             pruning = self._prune(patches, grid, time_s)
@@ -159,14 +159,15 @@ class Session:
             span, score, log_p = None, None, None
             if pruning.appended:
                 head = self._codec.frame_head(self._time.shown(time_s))
-                span = self._frame_span(patches, pruning, time_s, head, self._codec.frame_tail)
+                span = yield from self._frame_span(patches, pruning, time_s, head, self._codec.frame_tail)
                 span.frame_index = frame.index
-                encoded_at = self._runtime.now_done()
-                logits = yield from self._append(span)
+                opening = self._readings.opening(speak_above)
+                logits, tried = yield from self._context.extend_and_try(self._context.embeddings(span), opening)
+                self._context.enter(span)
                 self._frame_time_s = time_s
                 score = self._readings.score(logits)
-                if self._readings.might_speak(score, speak_above):
-                    log_p = yield from self._readings.log_p_assistant()
+                if tried is not None and self._readings.might_speak(score, speak_above):
+                    log_p = self._readings.log_p_assistant(tried)
                 self._context.evict()
         except BaseException:
             # The frame encoder takes the frame for appended, which it is not; keeping the next frame whole repairs
@@ -189,7 +190,7 @@ class Session:
             widened=self._take_widened(),
             timings={
                 "prune": 1e3 * (pruned_at - ready_at),
-                "encode": 1e3 * (encoded_at - pruned_at) if span is not None else 0.0,
+                "encode": self._view.elapsed_ms - encode_ms,
                 "prefill": self._context.elapsed_ms - forward_ms,
                 "total": 1e3 * (self._runtime.now_done() - started_at),
             },
@@ -254,17 +255,20 @@ class Session:
     @as_steps
     def check(self, question: str) -> StepGenerator[Check]:
         """Answer a yes/no question about now, on a fork: cache, clock and later output are unchanged."""
-        yield from self._start()
-        ids = self._codec.encode(self._codec.prompt.turn("user", question) + self._codec.prompt.opening("assistant"))
-        yes, no = self._codec.yes_no
-        return (yield from self._readings.yes_or_no([*self._speaker.owed, *ids], yes, no))
+        return (yield from self._check_all([question]))[0]
+
+    @exclusive
+    @as_steps
+    def check_all(self, questions: Sequence[str]) -> StepGenerator[list[Check]]:
+        """`check` for several questions, which share passes and are blind to each other."""
+        return (yield from self._check_all(questions))
 
     @exclusive
     @as_steps
     def check_ids(self, ids: Sequence[int], yes: Sequence[int], no: Sequence[int]) -> StepGenerator[Check]:
         """`check` with the token ids of the question and of both answers."""
         yield from self._start()
-        return (yield from self._readings.yes_or_no([*self._speaker.owed, *ids], yes, no))
+        return (yield from self._readings.yes_or_no([[*self._speaker.owed, *ids]], yes, no))[0]
 
     @exclusive
     @as_steps
@@ -357,7 +361,7 @@ class Session:
         patches = self._view.patches(image)
         try:
             pruning = self._prune(patches, grid, self._frame_time_s)
-            span = self._frame_span(patches, pruning, self._frame_time_s, head, tail)
+            span = yield from self._frame_span(patches, pruning, self._frame_time_s, head, tail)
             logits = yield from self._append(span, logits_everywhere=True)
             self._context.evict()
         except BaseException:
@@ -380,6 +384,14 @@ class Session:
                 if len(said) >= num_tokens:
                     return said
                 logits = yield from self._context.extend(self._runtime.embed(said[-1:]))
+
+    @as_steps
+    def _check_all(self, questions: Sequence[str]) -> StepGenerator[list[Check]]:
+        yield from self._start()
+        opening = self._codec.prompt.opening("assistant")
+        turns = [self._codec.encode(self._codec.prompt.turn("user", question) + opening) for question in questions]
+        yes, no = self._codec.yes_no
+        return (yield from self._readings.yes_or_no([[*self._speaker.owed, *ids] for ids in turns], yes, no))
 
     @as_steps
     def _start(self) -> StepGenerator[None]:
@@ -459,11 +471,12 @@ class Session:
         must_keep |= self._leaving_by_rebase(time_s, grid.num_cells)
         return self._view.prune(patches, time_s, ledger.num_appended, must_keep)
 
+    @as_steps
     def _frame_span(
         self, patches: torch.Tensor, pruning: Pruning, time_s: float, head: Sequence[int], tail: Sequence[int]
-    ) -> Span:
+    ) -> StepGenerator[Span]:
         """A frame's encoded unit, between the ids of its wrapper."""
-        tokens = self._view.encode(patches, pruning.keep, time_s)
+        tokens = yield from self._view.encode(patches, pruning.keep, time_s)
         image = self._special.image
         return frame_span(head, pruning.keep, tail, image, time_s=time_s, vision=tokens.embeddings)
 

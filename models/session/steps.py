@@ -1,8 +1,8 @@
-"""Steps: generators by which a session asks the engine for forward passes.
+"""Steps: generators by which a session asks the engine for work of the model.
 
-A session's methods are steps: generators that yield a `Forward` and receive an `Output`, or yield a `TextPiece` of
-generated text. The engine runs them, so that N sessions advance side by side and any of them can be stopped between two
-forward passes.
+A session's methods are steps: generators that yield a `Forward` or an `Encode` and receive the result, or yield a
+`TextPiece` of generated text. The engine runs them and answers what many sessions wait for in one pass, so that N
+sessions advance side by side and any of them can be stopped between two passes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Generic, Literal, ParamSpec, TypeVar, cast
 if TYPE_CHECKING:
     import torch
 
-    from models.session.cache import RollingCache
+    from models.network.slots import Slot
+    from streaming.difffp.live import CellGrid
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -27,13 +28,22 @@ NOTED_CALLS = 12
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """A request to append embeddings to a cache."""
+    """A request to append embeddings to a session's slot, and to try continuations that leave no trace."""
 
-    cache: RollingCache
+    cache: Slot
     embeddings: torch.Tensor
     """`[num_tokens, hidden]`, in the model's dtype and on its device."""
     logits: Literal["none", "last", "all"] = "last"
     """Where logits are computed: nowhere, at the last token, or at each token."""
+    branches: tuple[torch.Tensor, ...] = ()
+    """Continuations `[n, hidden]`, n > 0, each as if it alone followed the embeddings; they are forgotten."""
+    branch_logits: Literal["last", "all"] = "last"
+    """Where logits of the branches are computed."""
+
+    @property
+    def num_rows(self) -> int:
+        """Tokens that the pass computes for this request."""
+        return len(self.embeddings) + sum(map(len, self.branches))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,28 @@ class Output:
     logits: torch.Tensor
     """`[0, vocab]`, `[1, vocab]` or `[num_tokens, vocab]`, as requested; in the model's dtype and on its device."""
     elapsed_ms: float
+    """Duration of the pass, which may have served other sessions too."""
+    branches: tuple[torch.Tensor, ...] = ()
+    """Logits of each branch: `[1, vocab]`, or `[n, vocab]` where all were requested."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encode:
+    """A request for the visual tokens of one frame."""
+
+    patches: torch.Tensor
+    """Float32 `[num_patches, values]`, as `VisionSettings.cut` orders them."""
+    grid: CellGrid
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeOutput:
+    """The result of encoding a frame."""
+
+    tokens: torch.Tensor
+    """`[num_cells, hidden]`."""
+    elapsed_ms: float
+    """Duration of the pass, which may have encoded other sessions' frames too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +86,14 @@ class TextPiece:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """End of a step of work that is no forward pass, such as encoding a part of some pictures."""
+    """End of a step of work that the session does itself, such as encoding a part of some attached pictures."""
 
 
-StepGenerator = Generator[Forward | TextPiece | Pause, Output | None, T]
+Request = Forward | Encode | Pause
+"""What a job can wait for."""
+Reply = Output | EncodeOutput | None
+"""What it receives: the result, or `None` after a pause."""
+StepGenerator = Generator[Request | TextPiece, Reply, T]
 """Type of the generator that the body of a steps function is."""
 
 if TYPE_CHECKING:
@@ -90,7 +126,9 @@ class Job(Generic[T]):
     error: Exception | None = None
     num_passes: int = 0
     """Forward passes whose result the job has received."""
-    _pending: Forward | Pause | None = None
+    num_waited: int = 0
+    """Steps of the engine since the request that were full without it."""
+    _pending: Request | None = None
     _num_taken: int = 0
 
     def take_pieces(self) -> list[str]:
@@ -117,14 +155,15 @@ class Job(Generic[T]):
         self._advance(None)
 
     @property
-    def request(self) -> Forward | Pause | None:
-        """The forward pass or pause that the job waits for; `None` before it began and after it ended."""
+    def request(self) -> Request | None:
+        """What the job waits for; `None` before it began and after it ended."""
         return self._pending
 
-    def resume(self, output: Output | None) -> None:
+    def resume(self, reply: Reply) -> None:
         """Pass the result of the request to the job, `None` after a pause, and run up to its next request."""
-        self.num_passes += output is not None
-        self._advance(output)
+        self.num_passes += isinstance(reply, Output)
+        self.num_waited = 0
+        self._advance(reply)
 
     def fail(self, error: Exception) -> None:
         """Raise a forward pass's error inside the generator, which may clean up; the job ends with that error."""
@@ -138,16 +177,16 @@ class Job(Generic[T]):
         drop_traceback(error)
         self._pending, self.error, self.done = None, error, True
 
-    def _advance(self, output: Output | None) -> None:
+    def _advance(self, reply: Reply) -> None:
         self._pending = None
         try:
             while True:
-                request = self.steps.send(output)
+                request = self.steps.send(reply)
                 if not isinstance(request, TextPiece):
                     self._pending = request
                     return
                 self.pieces.append(request.text)
-                output = None
+                reply = None
         except StopIteration as stop:
             self.result, self.done = stop.value, True
         except Exception as error:  # belongs to this job only; the job's owner raises it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -222,9 +222,16 @@ def make_engine(trouble: Trouble | None = None) -> Engine:
     if trouble is not None:
         forward, open_session = engine._forward, engine.open_session
 
-        def troubled_forward(request: Any) -> Any:
-            trouble.before_pass(request.cache)
-            return forward(request)
+        def troubled_forward(requests: Sequence[Any]) -> Any:
+            errors: dict[int, Exception] = {}
+            for request in requests:
+                try:
+                    trouble.before_pass(request.cache)
+                except Exception as error:  # of this camera's pass alone
+                    errors[id(request)] = error
+            rest = [request for request in requests if id(request) not in errors]
+            replies = iter(forward(rest) if rest else [])
+            return [errors[id(request)] if id(request) in errors else next(replies) for request in requests]
 
         def noted_session(*arguments: Any, **options: Any) -> Any:
             session = open_session(*arguments, **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -13,11 +13,11 @@ from models.checkpoint.loader import Checkpoint
 from models.checkpoint.settings import SpeakingSettings, StreamSettings
 from models.engine import Engine
 from models.eviction import WindowSettings
+from models.network.rotary import rotate
 from models.prompt import IMAGE_TOKEN
-from models.session.cache import rotate
 from models.session.results import Sight
 from models.session.session import Session
-from models.session.steps import Output, StepGenerator, Steps, as_steps
+from models.session.steps import Forward, Output, Reply, StepGenerator, Steps, as_steps
 from models.session.token_sampling import Choice, TokenSampler
 from models.session.tokenizer import StreamTokenizer
 from streaming.types import Frame
@@ -67,14 +67,14 @@ def watch(engine: Engine, session: Session, num_frames: int, *, start_s: float =
 @as_steps
 def noting(steps: Steps[T], outputs: list[Output]) -> StepGenerator[T]:
     """The same steps, with the result of each forward pass appended to `outputs`."""
-    output: Output | None = None
+    output: Reply = None
     while True:
         try:
             request = steps.send(output)
         except StopIteration as stop:
             return stop.value
         output = yield request
-        if output is not None:
+        if isinstance(output, Output):
             outputs.append(output)
 
 
@@ -119,6 +119,25 @@ def check_whole(session: Session) -> None:
     context = session.context
     assert context.cache.length == len(context.ledger)
     if context.cache.length:
-        cos, sin = context.cache.angles(0, context.cache.length)
+        cos, sin = context.cache.rotary.span(0, context.cache.length)
         for layer in context.cache.layers:
             torch.testing.assert_close(layer.keys, rotate(layer.unrotated_keys, cos, sin), atol=1e-5, rtol=0)
+
+
+def single(engine: Engine) -> Callable[[Forward], Output]:
+    """The engine's forward pass for one request; raises the request's error."""
+    forward = engine._forward
+
+    def run(request: Forward) -> Output:
+        (reply,) = forward([request])
+        if isinstance(reply, Exception):
+            raise reply
+        assert isinstance(reply, Output)
+        return reply
+
+    return run
+
+
+def each(run: Callable[[Forward], Output]) -> Callable[[Sequence[Forward]], list[Output]]:
+    """A forward pass for many requests that runs them one by one, to be set as an engine's `_forward`."""
+    return lambda requests: [run(request) for request in requests]

@@ -18,7 +18,7 @@ from models.session.media_turns import Attachment, Clip
 from models.session.memory import FREE_SHARE, cache_bytes, default_limit, session_bytes
 from models.session.session import Session
 from models.session.steps import Forward, Steps
-from tests.models.streams import Script, check_whole, frame, picture, small_settings, watch
+from tests.models.streams import Script, check_whole, each, frame, picture, single, small_settings, watch
 
 
 class Highest:
@@ -38,14 +38,14 @@ class Highest:
 @pytest.fixture
 def looked_at(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Any:
     def arrange(session: Session) -> Highest:
-        highest, forward = Highest(session), engine._forward
+        highest, forward = Highest(session), single(engine)
 
         def looking(request: Forward) -> Any:
             output = forward(request)
             highest.look()
             return output
 
-        monkeypatch.setattr(engine, "_forward", looking)
+        monkeypatch.setattr(engine, "_forward", each(looking))
         return highest
 
     return arrange

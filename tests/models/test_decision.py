@@ -16,7 +16,7 @@ from models.checkpoint.settings import StreamSettings
 from models.decision import DecisionMass, decision_mass
 from models.engine import Engine
 from models.errors import CheckpointDamaged
-from tests.models.streams import picture
+from tests.models.streams import each, picture, single
 
 
 def pictures(number: int = 3) -> Iterator[tuple[float, np.ndarray]]:
@@ -35,7 +35,7 @@ def test_each_wording_is_asked_where_it_has_its_decision(tmp_path: Path, wording
     """A head that gives the decision all probability after the tokens of one wording only."""
     checkpoint = load_checkpoint(make_checkpoint(tmp_path / "made"), progress=False)
     engine = Engine(checkpoint)
-    step = engine._forward
+    step = single(engine)
     assert checkpoint.tokenizer is not None
     newline = checkpoint.tokenizer.encode("\n", add_special_tokens=False)[-1]
     last = checkpoint.special.stream_end if wording == "live" else newline
@@ -48,7 +48,7 @@ def test_each_wording_is_asked_where_it_has_its_decision(tmp_path: Path, wording
             output.logits[-1, [checkpoint.special.im_start, checkpoint.special.stream_start]] = 30.0
         return output
 
-    engine._forward = forward  # type: ignore[method-assign]
+    engine._forward = each(forward)  # type: ignore[assignment, method-assign]
     mass = decision_mass(engine, pictures())
     if wording == "live":
         assert mass.live > 0.99 and mass.problem() is None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,13 @@ import torch
 
 from models.checkpoint.loader import Checkpoint
 from models.engine import Engine
-from models.errors import SessionError, SettingsError
+from models.errors import LogitsError, SessionError, SettingsError
+from models.network.reference import ReferenceNetwork
 from models.session.session import Session
-from models.session.steps import Forward, Job, Output, StepGenerator, as_steps
+from models.session.steps import Encode, Forward, Job, Output, StepGenerator, as_steps
 from models.session.token_sampling import SamplingSettings, TokenSampler
 from models.session.tokenizer import StreamTokenizer
-from tests.models.streams import Script, check_whole, frame, moving, noting, picture, read, small_settings
+from tests.models.streams import Script, check_whole, frame, moving, noting, picture, read, small_settings, watch
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "prompts.json").read_text(encoding="utf-8"))
 
@@ -33,7 +36,7 @@ def life(session: Session, seed: int, heard: list[Any]) -> StepGenerator[None]:
         if seen.index % 4 == seed:
             heard.append((yield from session.comment()).token_ids)
         if seen.index == 5 + seed:
-            heard.append((yield from session.check("Is it so?")).log_odds)
+            heard.append(((yield from session.check("Is it so?")).log_odds,))
             heard.append((yield from session.answer("What is it?")).token_ids)
 
 
@@ -52,28 +55,105 @@ def test_sessions_interleaved_equal_sessions_apart(checkpoint: Checkpoint) -> No
     assert len(waiting) == 3
     while waiting:
         waiting = engine.step(waiting)
-    assert together == apart
+    for mine, theirs in zip(together, apart, strict=True):
+        assert mine == [said if isinstance(said[0], int) else pytest.approx(said, abs=1e-4) for said in theirs]
     assert all(len(heard) > 12 for heard in together)
     for session in sessions:
         check_whole(session)
     engine.close()
 
 
-def test_a_step_is_one_forward_pass_a_job(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    lengths: list[int] = []
-    forward = engine._forward
+def passes_of(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[int]]]:
+    """The kind and the rows of each pass that the engine runs from now on."""
+    passes: list[tuple[str, list[int]]] = []
+    forward, encode = engine._forward, engine._encode
 
-    def counted(request: Any) -> Output:
-        lengths.append(len(request.embeddings))
-        return forward(request)
+    def forwarded(requests: Sequence[Forward]) -> Any:
+        passes.append(("forward", [request.num_rows for request in requests]))
+        return forward(requests)
 
-    monkeypatch.setattr(engine, "_forward", counted)
-    jobs = [Job(engine.open_session(small_settings()).see(frame(picture(step), 0, 0.0))) for step in range(2)]
-    rest: list[Job[Any]] = list(jobs)
-    for expected in (2, 4):
+    def encoded(requests: Sequence[Encode]) -> Any:
+        passes.append(("encode", [len(request.patches) for request in requests]))
+        return encode(requests)
+
+    monkeypatch.setattr(engine, "_forward", forwarded)
+    monkeypatch.setattr(engine, "_encode", encoded)
+    return passes
+
+
+def test_a_step_is_one_batch_of_frames_and_one_pass_for_all(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = passes_of(engine, monkeypatch)
+    jobs = [Job(engine.open_session(small_settings()).see(frame(picture(step), 0, 0.0))) for step in range(3)]
+    rest: list[Job[Any]] = engine.step(jobs)
+    assert [kind for kind, _ in passes] == ["forward"], "the system turn"
+    assert not engine.step(rest) and [kind for kind, _ in passes] == ["forward", "encode", "forward"]
+    assert [len(rows) for _, rows in passes] == [3, 3, 3] and passes[1][1] == [64] * 3
+    assert all(job.done and job.result is not None for job in jobs)
+
+
+def test_nobody_waits_for_more_steps_than_there_are_others(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefills fill the passes, and a single token comes last among the jobs."""
+    passes = passes_of(engine, monkeypatch)
+    monkeypatch.setattr("models.engine.pass_tokens", lambda device: 40)
+    num_others = 4
+
+    @as_steps
+    def asking(size: int, answered: list[int]) -> StepGenerator[None]:
+        slot = engine._runtime.new_cache(4096)
+        for _ in range(12):
+            yield Forward(slot, torch.zeros(size, 32), "last")
+            answered.append(len(passes))
+
+    counts: list[list[int]] = [[] for _ in range(num_others + 1)]
+    sizes = [40, 30, 40, 35, 1]
+    jobs: list[Job[Any]] = [Job(asking(size, answered)) for size, answered in zip(sizes, counts, strict=True)]
+    rest = jobs
+    while rest:
         rest = engine.step(rest)
-        assert len(lengths) == expected
-    assert not rest and all(job.done and job.result is not None for job in jobs)
+    assert all(sum(rows) <= 40 for _, rows in passes)
+    for answered in counts:
+        assert max(np.diff([0, *answered])) <= num_others + 1
+
+
+def test_two_requests_for_one_slot_do_not_share_a_pass(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes, slot = passes_of(engine, monkeypatch), engine._runtime.new_cache(64)
+
+    @as_steps
+    def once() -> StepGenerator[None]:
+        yield Forward(slot, torch.zeros(3, 32))
+
+    rest: list[Job[Any]] = [Job(once()), Job(once())]
+    while rest:
+        rest = engine.step(rest)
+    assert [rows for _, rows in passes] == [[3], [3]] and slot.length == 6
+
+
+def test_an_error_in_one_request_of_a_pass_does_not_harm_the_others(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One session's slot has no memory left; another's numbers overflow. The third answers as if alone."""
+    sessions = [engine.open_session(small_settings()) for _ in range(3)]
+    twin = engine.open_session(small_settings())
+    for session in [*sessions, twin]:
+        watch(engine, session, 2)
+    full, broken, good = sessions
+    before = [session.context.cache.length for session in sessions]
+
+    def no_room(num_tokens: int) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    jobs: list[Job[Any]] = [Job(session.check("Is it so?")) for session in sessions]
+    monkeypatch.setattr(full.context.cache, "make_room", no_room)
+    with torch.inference_mode():
+        for states in broken.context.cache.states:
+            states[:, 0] *= math.nan
+    rest = jobs
+    while rest:
+        rest = engine.step(rest)
+    assert isinstance(jobs[0].error, torch.OutOfMemoryError) and isinstance(jobs[1].error, LogitsError)
+    assert jobs[2].outcome().log_odds == pytest.approx(engine.run(twin.check("Is it so?")).log_odds, abs=1e-4)
+    assert [session.context.cache.length for session in sessions] == before
+    check_whole(good)
 
 
 def test_an_error_stays_in_its_job(engine: Engine) -> None:
@@ -107,14 +187,21 @@ def test_a_failed_forward_pass_leaves_its_cache_as_it_was(engine: Engine, monkey
             return cache.length
         return -1
 
-    broken = engine.checkpoint.model.model.language_model.layers[1].self_attn.o_proj
     job = Job(twice())
     engine.step([job])
-    handle = broken.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
+    calls = 0
+
+    def failing(*given: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise RuntimeError("out of memory")
+        return torch.zeros(())
+
+    monkeypatch.setattr("models.network.decoder.mlp", failing)
     engine.step([job])
-    handle.remove()
-    assert str(job.error) == "out of memory"
-    assert [layer.length for layer in cache.layers] == [5, 5]
+    assert str(job.error) == "out of memory" and calls == 2
+    assert cache.length == 5
 
 
 def test_text_comes_in_pieces(engine: Engine, checkpoint: Checkpoint) -> None:
@@ -193,11 +280,11 @@ def test_a_clip_with_no_frames_is_refused(engine: Engine) -> None:
 
 def test_a_closed_engine_gives_the_model_back(checkpoint: Checkpoint) -> None:
     projections = [layer.self_attn.k_proj for layer in checkpoint.model.model.language_model.layers]
-    before = [len(projection._forward_hooks) for projection in projections]
-    engine = Engine(checkpoint)
-    assert [len(projection._forward_hooks) for projection in projections] == [count + 1 for count in before]
-    engine.close()
-    assert [len(projection._forward_hooks) for projection in projections] == before
+    for num_hooks in (0, 1):
+        engine = Engine(checkpoint, network=ReferenceNetwork(checkpoint.model) if num_hooks else None)
+        assert {len(projection._forward_hooks) for projection in projections} == {num_hooks}
+        engine.close()
+        assert {len(projection._forward_hooks) for projection in projections} == {0}
 
 
 def test_greedy_takes_the_likeliest_and_says_how_likely() -> None:
@@ -246,9 +333,11 @@ def test_steps_can_be_driven_by_hand(engine: Engine) -> None:
     with torch.inference_mode():
         request = next(steps)
         while True:
-            assert isinstance(request, Forward)
+            assert isinstance(request, Forward | Encode)
+            (reply,) = engine.serve([request])
+            assert not isinstance(reply, Exception)
             try:
-                request = steps.send(engine._forward(request))
+                request = steps.send(reply)
             except StopIteration as stop:
                 assert stop.value.appended
                 return

@@ -10,10 +10,10 @@ import torch
 
 from models.checkpoint.loader import load_checkpoint
 from models.errors import SettingsError
+from models.network.network import VisionEncoder
 from models.session.tokenizer import StreamTokenizer
 from models.training.blueprint import Sizes
 from models.training.expand import expand
-from models.vision import VisionEncoder
 from streaming.difffp.live import CellGrid
 
 EMBEDDED = Path(__file__).parents[2] / "models" / "embedded"
@@ -37,7 +37,7 @@ def test_what_is_added_changes_nothing_until_it_learns(tmp_path: Path) -> None:
         said = [one.model(input_ids=torch.tensor([ids])).logits[0] for one, ids in ((old, before), (new, after))]
     torch.testing.assert_close(said[1][:, after], said[0][:, before], atol=1e-5, rtol=0)
     grid, patches = CellGrid(rows=2, cols=3, merge=2, patch_px=14), torch.randn(24, 588)
-    seen = [VisionEncoder(one.model).encode(patches, grid) for one in (old, new)]
+    seen = [VisionEncoder.of(one.model).encode(patches, grid) for one in (old, new)]
     torch.testing.assert_close(seen[1], seen[0], atol=1e-5, rtol=0)
 
 
@@ -52,7 +52,7 @@ def test_a_tower_grows_and_asks_for_a_larger_grid(tmp_path: Path) -> None:
     assert len(new.model.model.vision_model.encoder.layers) == had + 2
     assert (new.stream.max_cells, new.stream.window) == (96, old.stream.window)
     grid, patches = CellGrid(rows=2, cols=3, merge=2, patch_px=14), torch.randn(24, 588)
-    seen = [VisionEncoder(one.model).encode(patches, grid) for one in (old, new)]
+    seen = [VisionEncoder.of(one.model).encode(patches, grid) for one in (old, new)]
     torch.testing.assert_close(seen[1], seen[0], atol=1e-5, rtol=0)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_a_frame_that_was_fitted_gives_the_same_patches_and_is_scaled_no_more(
     assert fitted.image is raw.image and fitted.on_grid is not None
     patches = []
     for wanted, shown in ((vision, raw), (NoScaling(border_px=border_px), fitted)):
-        view = FrameEncoder(wanted, cast(Any, None), "paper")
+        view = FrameEncoder(wanted, "paper")
         grid = view.new_grid(shown.image, settings.max_cells)
         assert grid is not None
         view.begin(shown.image, grid, settings)
@@ -69,7 +69,7 @@ def test_large_pictures_of_live_streams_are_reduced_before_they_are_resized() ->
 
 def test_a_picture_fitted_to_another_grid_is_scaled_anew() -> None:
     vision, raw = VisionSettings(), frame(480, 640)
-    view = FrameEncoder(vision, cast(Any, None), "paper")
+    view = FrameEncoder(vision, "paper")
     grid = view.new_grid(raw.image, 28)
     assert grid is not None
     view.begin(raw.image, grid, StreamSettings(max_cells=28))

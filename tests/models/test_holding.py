@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,27 +17,26 @@ from models.session.steps import Job, StepGenerator, as_steps
 from tests.models.streams import frame, picture, small_settings, watch
 
 
-def run_out(checkpoint: Checkpoint, held: list[weakref.ref[Any]]) -> Any:
-    """Make the second layer run out of memory while it holds something large; the returned handle undoes this."""
+def run_out(patched: pytest.MonkeyPatch, held: list[weakref.ref[Any]]) -> None:
+    """Make a layer run out of memory while it holds something large."""
 
-    def failing(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        activations = inputs[0] * 2
-        held.extend([weakref.ref(activations), weakref.ref(inputs[0])])
+    def failing(weights: object, layer: object, hidden: torch.Tensor) -> torch.Tensor:
+        activations = hidden * 2
+        held.extend([weakref.ref(activations), weakref.ref(hidden)])
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    layer = checkpoint.model.model.language_model.layers[1].mlp
-    return layer.register_forward_pre_hook(failing)
+    patched.setattr("models.network.decoder.mlp", failing)
 
 
-def test_an_error_that_somebody_keeps_keeps_no_activations(engine: Engine, checkpoint: Checkpoint) -> None:
+def test_an_error_that_somebody_keeps_keeps_no_activations(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     session = engine.open_session(small_settings())
     watch(engine, session, 2)
     held: list[weakref.ref[Any]] = []
-    handle = run_out(checkpoint, held)
     job = Job(session.answer("What is it?", [picture(3)]))
-    while not job.done:
-        engine.step([job])
-    handle.remove()
+    with monkeypatch.context() as patched:
+        run_out(patched, held)
+        while not job.done:
+            engine.step([job])
     gc.collect()
     assert isinstance(job.error, torch.OutOfMemoryError)
     assert "in failing" in "".join(job.error.__notes__), "where it came from can be told"
@@ -44,7 +44,7 @@ def test_an_error_that_somebody_keeps_keeps_no_activations(engine: Engine, check
     assert engine.run(session.answer("What is it?")).token_ids
 
 
-def test_an_error_of_another_error_keeps_nothing_either(engine: Engine, checkpoint: Checkpoint) -> None:
+def test_an_error_of_another_error_keeps_nothing_either(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     session = engine.open_session(small_settings())
     watch(engine, session, 1)
     held: list[weakref.ref[Any]] = []
@@ -58,11 +58,11 @@ def test_an_error_of_another_error_keeps_nothing_either(engine: Engine, checkpoi
         except torch.OutOfMemoryError as error:
             raise ValueError("no room") from error
 
-    handle = run_out(checkpoint, held)
     job = Job(translated())
-    while not job.done:
-        engine.step([job])
-    handle.remove()
+    with monkeypatch.context() as patched:
+        run_out(patched, held)
+        while not job.done:
+            engine.step([job])
     gc.collect()
     assert isinstance(job.error, ValueError) and isinstance(job.error.__cause__, torch.OutOfMemoryError)
     assert len(held) == 3 and all(reference() is None for reference in held)
@@ -91,14 +91,18 @@ def test_stage_times_are_those_of_the_work_and_not_of_its_launch(
     monkeypatch.setattr("models.session.runtime.wait_for", device.wait)
     engine = Engine(checkpoint, now=device.now_s)
     session = engine.open_session(small_settings(), system="")
-    model = checkpoint.model.model
-    handles = [
-        model.language_model.register_forward_pre_hook(lambda *given: device.launch(30.0)),
-        model.vision_model.register_forward_pre_hook(lambda *given: device.launch(20.0)),
-    ]
+    logits, encode_batch = engine._network.logits, engine._network.encoder.encode_batch
+
+    def launched(takes_ms: float, work: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def run(given: Any) -> Any:
+            device.launch(takes_ms)
+            return work(given)
+
+        return run
+
+    monkeypatch.setattr(engine._network, "logits", launched(30.0, logits))
+    monkeypatch.setattr(engine._network.encoder, "encode_batch", launched(20.0, encode_batch))
     sight = engine.run(session.see(frame(picture(0), 0, 0.0)))
-    for handle in handles:
-        handle.remove()
     engine.close()
     assert sight.timings == pytest.approx({"prune": 0.0, "encode": 20.0, "prefill": 30.0, "total": 50.0})
 

@@ -69,7 +69,7 @@ def test_what_overflows_float16_is_an_error_that_names_bfloat16(
 
 
 def check_whole_in_half(session: Session) -> None:
-    assert {layer.length for layer in session.context.cache.layers} == {len(session.context.ledger)}
+    assert session.context.cache.length == len(session.context.ledger)
     assert all(torch.isfinite(layer.keys).all() for layer in session.context.cache.layers)
 
 
@@ -108,9 +108,9 @@ def test_a_picture_that_the_encoder_overflows_on_is_found_out_too(
 ) -> None:
     session = engine.open_session(small_settings())
     watch(engine, session, 1)
-    encode = engine._runtime.encoder.encode
+    encode = engine._runtime.encoder.encode_batch
     with monkeypatch.context() as patched:
-        patched.setattr(engine._runtime.encoder, "encode", lambda *given: encode(*given) * math.nan)
+        patched.setattr(engine._runtime.encoder, "encode_batch", lambda batch: [encode(batch)[0] * math.nan])
         with pytest.raises(LogitsError):
             see(engine, session, 1)
     see(engine, session, 2)

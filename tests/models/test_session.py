@@ -24,6 +24,7 @@ from streaming.difffp.live import Kind
 from tests.models.streams import (
     Script,
     check_whole,
+    each,
     frame,
     last,
     moving,
@@ -31,6 +32,7 @@ from tests.models.streams import (
     picture,
     read,
     recomputed,
+    single,
     small_settings,
     watch,
 )
@@ -169,15 +171,15 @@ def test_shown_time_stays_in_its_range_and_the_rest_is_told_anew(engine: Engine,
 def test_a_rebase_that_failed_is_told_with_the_next_frame(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     session = engine.open_session(small_settings(max_shown_time_s=20.0, rebase_keep_s=6.0))
     watch(engine, session, 20)
-    forward = engine._forward
+    forward = single(engine)
 
     def failing(request: Forward) -> Output:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(engine, "_forward", failing)
+    monkeypatch.setattr(engine, "_forward", each(failing))
     with pytest.raises(RuntimeError):
         engine.run(session.see(frame(picture(21), 21, 21.0)))
-    monkeypatch.setattr(engine, "_forward", forward)
+    monkeypatch.setattr(engine, "_forward", each(forward))
     sights = watch(engine, session, 2, first=22)
     assert [sight.rebased for sight in sights] == [True, False] and session.usage.num_rebases == 1
     assert any("older" in eviction.reason for eviction in sights[0].evictions)
@@ -245,7 +247,7 @@ def test_a_check_reads_yes_against_no(engine: Engine, checkpoint: Checkpoint) ->
     watch(engine, session, 2)
     outputs: list[Output] = []
     check = engine.run(noting(session.check("Is it red?"), outputs))
-    row = outputs[-1].logits[-1].log_softmax(-1)
+    row = outputs[-1].branches[0][-1].log_softmax(-1)
     yes, no = engine._runtime.codec.yes_no
     odds = row[yes].exp().sum().log() - row[no].exp().sum().log()
     assert check.log_odds == pytest.approx(float(odds), abs=1e-4)
@@ -293,7 +295,7 @@ def test_an_instruction_whose_prefill_failed_comes_with_the_next_frame(
         raise RuntimeError("out of memory")
 
     with monkeypatch.context() as patched:
-        patched.setattr(engine, "_forward", failing)
+        patched.setattr(engine, "_forward", each(failing))
         with pytest.raises(RuntimeError, match="out of memory"):
             engine.run(session.instruct("Tell me when it leaves."))
     engine.run(session.see(frame(picture(2), 2, 2.0)))

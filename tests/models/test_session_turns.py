@@ -22,12 +22,14 @@ from streaming.difffp.live import Kind
 from tests.models.streams import (
     Script,
     check_whole,
+    each,
     frame,
     last,
     moving,
     picture,
     read,
     recomputed,
+    single,
     small_settings,
     watch,
 )
@@ -175,7 +177,7 @@ def test_whatever_stops_a_job_the_session_goes_on_whole(
     engine: Engine, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, which: int, how: str
 ) -> None:
     """At each of its forward passes: a failure or a cancellation. Cache and ledger agree afterwards."""
-    forward = engine._forward
+    forward = single(engine)
     for stop_at in range(1, 5):
         settings = small_settings(max_shown_time_s=60.0, rebase_keep_s=40.0)
         script = Script(checkpoint, *["A red circle enters"] * 4)
@@ -194,10 +196,10 @@ def test_whatever_stops_a_job_the_session_goes_on_whole(
 
         job: Job[Any] = Job(calls(session)[which]())
         if how == "fails":
-            monkeypatch.setattr(engine, "_forward", failing)
+            monkeypatch.setattr(engine, "_forward", each(failing))
             while not job.done:
                 engine.step([job])
-            monkeypatch.setattr(engine, "_forward", forward)
+            monkeypatch.setattr(engine, "_forward", each(forward))
         else:
             for _ in range(stop_at):
                 engine.step([job])

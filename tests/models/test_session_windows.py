@@ -23,10 +23,12 @@ from streaming.difffp.refresh import FRAME_OVERHEAD_TOKENS
 from tests.models.streams import (
     Script,
     check_whole,
+    each,
     frame,
     moving,
     picture,
     read,
+    single,
     small_settings,
     watch,
 )
@@ -97,14 +99,14 @@ def test_the_cache_is_bounded_however_long_it_runs(engine: Engine) -> None:
 def test_prefills_come_in_passes_that_a_processor_has_room_for(engine: Engine) -> None:
     """A pass needs memory for its tokens times the cache's; passes of 1,024 changed memory by 17 MiB."""
     sizes: list[int] = []
-    forward = engine._forward
+    forward = single(engine)
 
     def noted(request: Forward) -> Output:
         sizes.append(len(request.embeddings))
         return forward(request)
 
     session = engine.open_session(small_settings(window=WindowSettings(1000, 1200, 1000, 1200)))
-    engine._forward = noted  # type: ignore[method-assign]
+    engine._forward = each(noted)  # type: ignore[assignment, method-assign]
     engine.run(session.feed_text([5] * 700))
     assert max(sizes) == PREFILL_TOKENS_CPU and sum(sizes) > 700
     sizes.clear()

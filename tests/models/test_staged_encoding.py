@@ -11,12 +11,23 @@ import torch
 from models.checkpoint.loader import Checkpoint
 from models.engine import Engine
 from models.errors import SessionError
+from models.network.network import VisionEncoder
+from models.network.work import PART_PATCHES, PART_PATCHES_CPU, part_cost, picture_cost
 from models.session.media_turns import Attached, Attachment, Clip, Encoded, attach, lay_out
 from models.session.session import Session
 from models.session.steps import Forward, Job, Pause
-from models.staged_encoding import PART_PATCHES, PART_PATCHES_CPU, part_cost, picture_cost
-from models.vision import VisionEncoder
-from tests.models.streams import check_whole, frame, last, moving, picture, recomputed, small_settings, watch
+from tests.models.streams import (
+    check_whole,
+    each,
+    frame,
+    last,
+    moving,
+    picture,
+    recomputed,
+    single,
+    small_settings,
+    watch,
+)
 
 NUM_FRAMES = 30
 
@@ -27,7 +38,7 @@ def clip() -> Clip:
 
 @pytest.mark.parametrize("merge", [1, 2])
 def test_a_picture_in_pieces_is_the_whole_picture(checkpoint: Checkpoint, merge: int) -> None:
-    encoder = VisionEncoder(checkpoint.model)
+    encoder = VisionEncoder.of(checkpoint.model)
     grid = checkpoint.vision.fit_grid(420, 280, merge=merge)
     patches = checkpoint.vision.patches(picture(3, (280, 420)), grid)
     with torch.inference_mode():
@@ -75,7 +86,7 @@ def test_a_turn_is_a_few_pictures_and_never_a_pass_as_well(engine: Engine, monke
     session = engine.open_session(small_settings(window=small_settings().fitted(64, 1.0).window))
     watch(engine, session, 2)
     work: list[list[str]] = []
-    encode, forward = engine._runtime.encoder.encode, engine._forward
+    encode, forward = engine._runtime.encoder.encode, single(engine)
 
     def counted(*given: Any) -> torch.Tensor:
         work[-1].append("picture")
@@ -86,7 +97,7 @@ def test_a_turn_is_a_few_pictures_and_never_a_pass_as_well(engine: Engine, monke
         return forward(request)
 
     monkeypatch.setattr(engine._runtime.encoder, "encode", counted)
-    monkeypatch.setattr(engine, "_forward", passed)
+    monkeypatch.setattr(engine, "_forward", each(passed))
     job = Job(session.answer("What is it?", [clip()]))
     while not job.done:
         work.append([])

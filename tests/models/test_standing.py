@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 import torch
 
 from models.engine import Engine
+from models.network.network import VisionEncoder
+from models.network.tower import FrameBatch
 from models.session.results import Sight
 from models.session.session import Session
-from models.vision import VisionEncoder
-from streaming.difffp.live import CellGrid, Kind
+from streaming.difffp.live import Kind
 from tests.models.streams import check_whole, frame, last, picture, small_settings
 
 
@@ -32,14 +34,14 @@ def test_a_standing_picture_is_encoded_once_and_seen_like_any_other(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes = 0
-    encode = VisionEncoder.encode
+    encode = VisionEncoder.encode_batch
 
-    def counted(self: VisionEncoder, patches: torch.Tensor, grid: CellGrid, num_frames: int = 1) -> torch.Tensor:
+    def counted(self: VisionEncoder, batch: Sequence[FrameBatch]) -> list[torch.Tensor]:
         nonlocal passes
-        passes += 1
-        return encode(self, patches, grid, num_frames)
+        passes += len(batch)
+        return encode(self, batch)
 
-    monkeypatch.setattr(VisionEncoder, "encode", counted)
+    monkeypatch.setattr(VisionEncoder, "encode_batch", counted)
     usual, standing = engine.open_session(small_settings()), engine.open_session(small_settings())
     wanted = seen(engine, usual, repeated=False)
     assert passes > 10, "heartbeats carry tokens that grow old"

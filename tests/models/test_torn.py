@@ -11,13 +11,24 @@ import torch
 from models.checkpoint.fake import FakeSizes, make_checkpoint
 from models.checkpoint.loader import Checkpoint, load_checkpoint
 from models.engine import Engine
-from models.session.cache import RollingLayer
+from models.network.slots import Slot
 from models.session.probes import Probes
 from models.session.session import MOST_GAP_S, Session
 from models.session.steps import Job
 from models.spans import SpanKind
 from streaming.difffp.live import Kind
-from tests.models.streams import Script, check_whole, frame, last, picture, read, recomputed, small_settings, watch
+from tests.models.streams import (
+    Script,
+    check_whole,
+    each,
+    frame,
+    last,
+    picture,
+    read,
+    recomputed,
+    small_settings,
+    watch,
+)
 
 NUM_LAYERS = 5
 
@@ -41,21 +52,21 @@ def memory_ends(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, str], Callabl
     """Make the compaction of a layer fail once, before any of it moved or halfway; returns whether it has failed."""
 
     def arrange(number: int, where: str) -> Callable[[], bool]:
-        compact, calls, failed = RollingLayer.compact, 0, False
+        compact, calls, failed = Slot._compact, 0, False
 
-        def failing(layer: RollingLayer, moved: torch.Tensor, first: int, *angles: torch.Tensor) -> None:
+        def failing(slot: Slot, index: int, moved: torch.Tensor, first: int, *angles: torch.Tensor) -> None:
             nonlocal calls, failed
             calls += 1
             if failed or calls <= number:
-                compact(layer, moved, first, *angles)
+                compact(slot, index, moved, first, *angles)
                 return
             failed = True
             if where == "half way":
-                layer.length = first + len(moved)
-                layer._buffers[1][:, :, first : layer.length] = layer._buffers[1].index_select(2, moved)
+                states = slot.states[index]
+                states[1:, first : first + len(moved)] = states[1:].index_select(1, moved)
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")
 
-        monkeypatch.setattr(RollingLayer, "compact", failing)
+        monkeypatch.setattr(Slot, "_compact", failing)
         return lambda: failed
 
     return arrange
@@ -65,7 +76,6 @@ def check_fresh(session: Session, checkpoint: Checkpoint) -> None:
     """Check that every layer holds the ledger's tokens, and that the model continues as after a fresh prefill of
     them."""
     check_whole(session)
-    assert {layer.length for layer in session.context.cache.layers} == {len(session.context.ledger)}
     torch.testing.assert_close(last(session), recomputed(session, checkpoint), atol=1e-4, rtol=0)
 
 
@@ -129,10 +139,10 @@ def test_an_instruction_whose_predecessor_left_half_way_comes_with_the_next_fram
     check_fresh(session, deep)
 
 
-def test_layers_that_do_not_agree_are_found_out_and_prefilled_anew(engine: Engine, deep: Checkpoint) -> None:
+def test_a_slot_that_is_not_as_long_as_its_ledger_is_prefilled_anew(engine: Engine, deep: Checkpoint) -> None:
     session = engine.open_session(small_settings())
     watch(engine, session, 3)
-    session.context.cache.layers[3].truncate(20)
+    session.context.cache.truncate(20)
     see(engine, session, 3)
     check_fresh(session, deep)
 
@@ -147,30 +157,32 @@ def test_a_turn_that_is_open_when_the_cache_is_torn_is_closed_with_all_its_words
         engine.step([job])
     job.cancel()
     said = "".join(job.take_pieces())
-    session.context.cache.layers[1].truncate(10)
+    session.context.cache.truncate(10)
     cut = engine.run(session.cut())
     assert said and cut is not None and cut.text == said.strip()
     assert read(session, deep).endswith(f"What is it?<|im_end|>\n<|im_start|>assistant\n{said}<|im_end|>\n")
     check_whole(session)
 
 
-def test_a_pass_that_feeds_some_layers_alone_is_taken_back(
+def test_a_pass_that_fails_between_two_layers_is_taken_back(
     engine: Engine, deep: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = engine.open_session(small_settings())
     watch(engine, session, 2)
-    update = RollingLayer.update
+    length, calls = session.context.cache.length, 0
 
-    def deaf(layer: RollingLayer, *states: torch.Tensor, **more: Any) -> Any:
-        made = update(layer, *states, **more)
-        if layer is session.context.cache.layers[2]:
-            layer.length -= 1
-        return made
+    def failing(weights: Any, layer: Any, hidden: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return hidden
 
     with monkeypatch.context() as patched:
-        patched.setattr(RollingLayer, "update", deaf)
-        with pytest.raises(RuntimeError, match="only some layers of its cache"):
+        patched.setattr("models.network.decoder.mlp", failing)
+        with pytest.raises(torch.OutOfMemoryError):
             see(engine, session, 2)
+    assert calls == 3 and session.context.cache.length == length
     see(engine, session, 3)
     check_fresh(session, deep)
 
@@ -199,7 +211,7 @@ def test_a_new_grid_is_told_with_the_next_frame_where_its_own_failed(
     watch(engine, session, 2)
     wide = picture(2, (112, 168))
     with monkeypatch.context() as patched:
-        patched.setattr(engine, "_forward", out_of_memory)
+        patched.setattr(engine, "_forward", each(out_of_memory))
         with pytest.raises(torch.OutOfMemoryError):
             engine.run(session.see(frame(wide, 2, 2.0)))
     assert engine.run(session.see(frame(wide, 3, 3.0))).grid_changed
@@ -236,7 +248,7 @@ def test_a_gap_that_could_not_be_noted_does_not_take_memory_away(
     session = engine.open_session(small_settings(max_shown_time_s=60.0, rebase_keep_s=40.0))
     watch(engine, session, 5)
     with monkeypatch.context() as patched:
-        patched.setattr(engine, "_forward", out_of_memory)
+        patched.setattr(engine, "_forward", each(out_of_memory))
         with pytest.raises(torch.OutOfMemoryError):
             engine.run(session.note_gap(3600.0))
     sight = engine.run(session.see(frame(picture(6), 6, 3604.0)))
@@ -248,7 +260,7 @@ def test_a_fed_picture_that_failed_is_kept_whole_the_next_time(engine: Engine, m
     session = engine.open_session(small_settings(), pruning="paper")
     engine.run(session.feed_picture(picture(0), [5], [6]))
     with monkeypatch.context() as patched:
-        patched.setattr(engine, "_forward", out_of_memory)
+        patched.setattr(engine, "_forward", each(out_of_memory))
         with pytest.raises(torch.OutOfMemoryError):
             engine.run(session.feed_picture(picture(1), [5], [6]))
     keep, _ = engine.run(session.feed_picture(picture(1), [5], [6]))

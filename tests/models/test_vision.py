@@ -20,9 +20,10 @@ from models.checkpoint.loader import Checkpoint, load_checkpoint
 from models.checkpoint.types import SpecialIds
 from models.engine import Engine
 from models.errors import VisionError
+from models.network.network import VisionEncoder
 from models.prompt import IMAGE_TOKEN
 from models.session.steps import Output
-from models.vision import VisionEncoder, VisionSettings
+from models.vision import VisionSettings
 from streaming.difffp.live import CellGrid
 from tests.models.streams import noting
 
@@ -90,7 +91,7 @@ def _image_prompt(checkpoint: Checkpoint, num_tokens: int) -> list[int]:
 @pytest.mark.parametrize("merge", [1, 2])
 def test_frame_by_frame_equals_the_clip(checkpoint: Checkpoint, merge: int) -> None:
     grid = CellGrid(rows=3, cols=5, merge=merge)
-    encoder = VisionEncoder(checkpoint.model)
+    encoder = VisionEncoder.of(checkpoint.model)
     patches = [checkpoint.vision.patches(some_picture(84, 140, seed), grid) for seed in range(4)]
     with torch.inference_mode():
         whole = encoder.encode(torch.cat(patches), grid, num_frames=4)
@@ -101,7 +102,7 @@ def test_frame_by_frame_equals_the_clip(checkpoint: Checkpoint, merge: int) -> N
 @pytest.mark.parametrize("name", ["tied", "untied"])
 def test_pixels_and_features_are_the_references(name: str) -> None:
     checkpoint = load_checkpoint(GOLDEN / name, device="cpu", special=SpecialIds(200, 201, 202, 203, 204))
-    encoder = VisionEncoder(checkpoint.model)
+    encoder = VisionEncoder.of(checkpoint.model)
     for case in ("exact", "resized"):
         tensors = load_file(GOLDEN / name / f"stream_{case}.safetensors")
         grid = checkpoint.vision.fit_grid(*tensors["frames"].shape[2:0:-1])

@@ -54,10 +54,10 @@ def test_a_forward_pass_and_an_eviction_stay_within_their_bound(sized: Checkpoin
     with torch.inference_mode():
         embeddings = torch.randn(num_context, hidden)
         for part in embeddings.split(PREFILL_TOKENS_CPU):
-            engine._forward(Forward(cache, part, "last"))
+            engine.serve([Forward(cache, part, "last")])
         last = min(PREFILL_TOKENS_CPU, num_context)
         cache.truncate(num_context - last)
-        peak = peak_bytes(lambda: engine._forward(Forward(cache, embeddings[-last:], "last")))
+        peak = peak_bytes(lambda: engine.serve([Forward(cache, embeddings[-last:], "last")]))
         assert peak <= limit <= 4 * peak
         assert peak_bytes(lambda: cache.keep(np.arange(1, num_context))) <= limit
 
