@@ -1,15 +1,16 @@
-"""The scheduler: one model on one thread, and any number of streams that it serves in turn.
+"""The scheduler: one model on one thread, and any number of streams that it serves side by side.
 
-Each round gives every stream that has something to do one forward pass, and one to the work that was submitted. So a
-pass of one stream waits for at most one pass of each other, and none starves. The engine's thread runs `_run`; the
-rest is for any thread.
+Each round is one step of the engine for every stream that has something to do and for the work that was submitted: what
+they wait for is computed in one packed pass, as far as it fits. A request that does not fit goes first in a later step,
+so that it waits for at most as many steps as there are other jobs, and none starves. The engine's thread runs `_run`;
+the rest is for any thread.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -208,17 +209,25 @@ class Scheduler:
         return future
 
     def turn(self) -> bool:
-        """One round: a forward pass for each that has something to do. Returns whether there was anything.
+        """One round: a step of the engine for all that have something to do. Returns whether there was anything.
 
         Raises `ModelBroken` where the model does not work any more.
         """
-        assert self._engine is not None, "a round without a model"
+        engine = self._engine
+        assert engine is not None, "a round without a model"
         with self._changed:
             round_of = list(self._served)
-        busy = [self._serve(self._engine, served) for served in round_of]
-        busy.append(self._do_work(self._engine))
+        busy = [self._guarded(served, partial(self._take_up, engine)) for served in round_of]
+        has_work = bool(self._work)
+        work = self._begin_work(engine)
+        taking = [served for served in round_of if served.job is not None and served in self._served]
+        self._step(engine, taking, work)
+        for served in taking:
+            self._guarded(served, self._settle)
+        if work is not None:
+            self._settle_work()
         self._govern()
-        return any(busy)
+        return any(busy) or has_work
 
     def open(self) -> None:
         """Load the model; on the engine's thread."""
@@ -256,12 +265,10 @@ class Scheduler:
             self._clock.wait_for(self._changed, lambda: self._woken or self._stop.is_set(), IDLE_S)
             self._woken = False
 
-    def _serve(self, engine: ModelEngine, served: _Served) -> bool:
-        """One forward pass for a stream; one that fails outside its jobs is dismissed, and the others stay."""
-        if served not in self._served:  # it was let go of in the middle of the round
-            return False
+    def _guarded(self, served: _Served, work: Callable[[_Served], bool]) -> bool:
+        """Do something for a stream; one that fails outside its jobs is dismissed, and the others stay."""
         try:
-            return self._serve_stream(engine, served)
+            return work(served)
         except ModelBroken:
             raise
         except ModelError as error:  # the model refuses what this channel shows: no use in trying again
@@ -274,22 +281,29 @@ class Scheduler:
             self._dismiss(served, error)
         return True
 
-    def _serve_stream(self, engine: ModelEngine, served: _Served) -> bool:
+    def _take_up(self, engine: ModelEngine, served: _Served) -> bool:
+        """Have the stream's next job under way. Returns whether there is one."""
+        if served not in self._served:  # it was let go of in the middle of the round
+            return False
         stream = served.stream
         if served.need is None and not self._admit(engine, served):
             return False
         if served.job is None:
             served.job = stream.next_job()
-        if served.job is None:
-            if stream.is_over:
-                self._dismiss(served)
+        if served.job is None and stream.is_over:
+            self._dismiss(served)
+        return served.job is not None
+
+    def _settle(self, served: _Served) -> bool:
+        """Give a job that is done back to its stream."""
+        job = served.job
+        if job is None:
             return False
-        self._step(engine, served.job, counts=stream.is_live and not stream.is_answering)
         if served not in self._served:  # it was let go of during the pass
-            served.job.cancel()
-        elif served.job.done:
-            job, served.job = served.job, None
-            stream.on_done(job)
+            job.cancel()
+        elif job.done:
+            served.job = None
+            served.stream.on_done(job)
             self._judge(job)
         return True
 
@@ -342,30 +356,47 @@ class Scheduler:
             self._guard.tell(served.stream.fail, error)
         self._guard.tell(served.stream.detach)
 
-    def _do_work(self, engine: ModelEngine) -> bool:
-        if not self._work:
-            return False
-        ended = self._work.turn(engine, partial(self._step_of_work, engine))
+    def _begin_work(self, engine: ModelEngine) -> Job[Any] | None:
+        """The job of the first piece of submitted work; None where there is none, or it could not begin."""
+        begun = self._work.begin(engine)
+        if isinstance(begun, Exception):
+            self._note_fault(begun, counts=False)
+            return None
+        return begun
+
+    def _settle_work(self) -> None:
+        ended = self._work.settle()
         if isinstance(ended, Exception):
             self._note_fault(ended, counts=False)
         elif ended is not None:
             self._judge(ended)
-        return True
 
-    def _step_of_work(self, engine: ModelEngine, job: Job[Any]) -> None:
-        self._load_watch.note_work()
-        self._step(engine, job, counts=False)
-
-    def _step(self, engine: ModelEngine, job: Job[Any], *, counts: bool) -> None:
+    def _step(self, engine: ModelEngine, taking: Sequence[_Served], work: Job[Any] | None) -> None:
+        """One step of the engine for all jobs under way; one that raises ends the streams that took part."""
+        jobs = [served.job for served in taking if served.job is not None] + ([work] if work is not None else [])
+        if not jobs:
+            return
+        # A question about files, or to a stream, is no sign of too many streams: its share of the step does not count.
+        num_live = sum(served.stream.is_live and not served.stream.is_answering for served in taking)
+        if work is not None:
+            self._load_watch.note_work()
         started_s = self._stalls.begin()
         try:
-            engine.step([job])
+            engine.step(jobs)
+        except Exception as error:
+            logger.exception("a step of the model failed outside its jobs")
+            for served in taking:
+                if served.job is not None:
+                    served.job.cancel()
+                self._dismiss(served, error)
+            if work is not None:
+                work.fail(error)
         finally:
             self._stalls.end()
         now_s = self._clock.now_s()
         self.busy_s += now_s - started_s
-        if counts:
-            self._load_watch.note_step(now_s, now_s - started_s)
+        if num_live:
+            self._load_watch.note_step(now_s, (now_s - started_s) * num_live / len(jobs))
         self._stalls.recover()
 
     def _govern(self) -> None:

@@ -71,8 +71,13 @@ class WorkQueue:
             self._waiting.append(work)
         return work.future
 
-    def turn(self, engine: ModelEngine, step: Callable[[Job[Any]], None]) -> Job[Any] | Exception | None:
-        """Take the first piece of work one step further. Returns its job once that is done, or the error it came to."""
+    def begin(self, engine: ModelEngine) -> Job[Any] | Exception | None:
+        """The job of the first piece of work, to be taken one step further; None where there is none.
+
+        Returns the error where it could not begin: there is no memory for it, for example.
+        """
+        if not self._waiting:
+            return None
         work = self._waiting[0]
         if work.job is None and not work.future.set_running_or_notify_cancel():
             self._drop_first()
@@ -81,20 +86,22 @@ class WorkQueue:
             if work.job is None:
                 self._set_aside(engine, work)
                 work.job = Job(work.make(engine))
-            step(work.job)
-            for piece in work.job.take_pieces():
-                self._guard.tell(work.on_piece, piece)
-            if not work.job.done:
-                return None
-            result = work.job.outcome()
         except Exception as error:  # whoever submitted it is told; nobody else
-            self._drop_first()
-            if work.job is not None:
-                work.job.cancel()
-            work.future.set_exception(error)
-            return error
+            return self._failed(work, error)
+        return work.job
+
+    def settle(self) -> Job[Any] | Exception | None:
+        """Hand over what the step brought. Returns the job once that is done, or the error it came to."""
+        work = self._waiting[0]
+        assert work.job is not None, "settled before it began"
+        for piece in work.job.take_pieces():
+            self._guard.tell(work.on_piece, piece)
+        if not work.job.done:
+            return None
+        if work.job.error is not None:
+            return self._failed(work, work.job.error)
         self._drop_first()
-        work.future.set_result(result)
+        work.future.set_result(work.job.outcome())
         return work.job
 
     def close(self, error: BaseException) -> None:
@@ -110,6 +117,13 @@ class WorkQueue:
         if need.kept:
             self._check_room(need)
         work.need = need
+
+    def _failed(self, work: _Work, error: Exception) -> Exception:
+        self._drop_first()
+        if work.job is not None:
+            work.job.cancel()
+        work.future.set_exception(error)
+        return error
 
     def _drop_first(self) -> None:
         with self._lock:

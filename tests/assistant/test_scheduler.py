@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -407,3 +408,29 @@ def test_a_host_serves_on_threads_of_its_own_and_leaves_none_behind() -> None:
     assert host.detach(seat) and seat.has_left and host.streams == ()
     assert host.stop() and host.state is ModelState.STOPPED and engine.is_closed
     assert threading.active_count() == before
+
+
+def test_a_round_is_one_step_of_the_engine_for_all() -> None:
+    seats = [FakeServedStream(str(number), always=3) for number in range(3)]
+    stage, steps = Stage(*seats, FakeServedStream("idle")), []
+    future = stage.host.submit(lambda engine: passes(2, "done"))
+    step = stage.engine.step
+
+    def counted(jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
+        steps.append(len(jobs))
+        return step(jobs)
+
+    stage.engine.step = counted  # type: ignore[method-assign]
+    stage.turns(4)
+    assert steps == [4, 4, 3, 3] and future.result(0) == "done"
+
+
+def test_submitted_work_in_a_step_with_cameras_is_no_overload_of_theirs() -> None:
+    camera = FakeServedStream("camera", always=1)
+    stage = Stage(camera, forward_s=0.2)
+    for _ in range(60):
+        if not stage.host._work:
+            stage.host.submit(lambda engine: passes(4))
+        stage.host.turn()
+        stage.clock.advance(0.4)
+    assert stage.host.busy_s > 20 and stage.host.rate_factor == 1.0
