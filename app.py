@@ -22,6 +22,15 @@ from assistant.commands.terminal import (
     usage_error_message,
 )
 from assistant.commands.timeline import timeline_app
+from assistant.commands.voice_options import (
+    AudioDevice,
+    ListAudioDevices,
+    Speak,
+    SpeechRate,
+    Voice,
+    Volume,
+    voice_overrides,
+)
 from assistant.errors import ConfigError
 from assistant.program import called_as
 
@@ -38,7 +47,7 @@ JUMPS = typer.Option(
 
 
 @app.callback(invoke_without_command=True)
-def main(context: typer.Context) -> None:
+def main(context: typer.Context, list_audio_devices: ListAudioDevices = False) -> None:
     """A streaming video assistant on VideoLLaMA 3: it watches, speaks when something is worth saying, and answers."""
     if context.invoked_subcommand is None:
         context.invoke(ui)
@@ -132,6 +141,11 @@ def replay(
     device: Annotated[str | None, DEVICE] = None,
     dtype: Annotated[str | None, DTYPE] = None,
     threads: Annotated[int | None, THREADS] = None,
+    voice: Voice = False,
+    speak: Speak = None,
+    speech_rate: SpeechRate = None,
+    volume: Volume = None,
+    audio_device: AudioDevice = None,
 ) -> None:
     """Watch a recording or a camera: print comments as they happen, answers to questions, and a summary at the end."""
     with clear_errors():
@@ -153,6 +167,7 @@ def replay(
             ),
             "model": options_given(name=model, device=device, dtype=dtype, threads=threads),
             "speaking": options_given(talkative=talkative, instruct=instruct),
+            "voice": voice_overrides(voice, speak, speech_rate, volume, audio_device),
             "output": options_given(events=out, vtt=vtt, srt=srt),
             "questions": parse_each(parse_question, ask),
         }
@@ -202,6 +217,11 @@ def watch(
     device: Annotated[str | None, DEVICE] = None,
     dtype: Annotated[str | None, DTYPE] = None,
     threads: Annotated[int | None, THREADS] = None,
+    voice: Voice = False,
+    speak: Speak = None,
+    speech_rate: SpeechRate = None,
+    volume: Volume = None,
+    audio_device: AudioDevice = None,
 ) -> None:
     """Watch cameras for days without a browser: print remarks as they happen and store every event in a timeline."""
     with clear_errors():
@@ -214,6 +234,7 @@ def watch(
         overrides: dict[str, Any] = {
             "model": options_given(name=model, device=device, dtype=dtype, threads=threads),
             "speaking": options_given(talkative=talkative, instruct=instruct),
+            "voice": voice_overrides(voice, speak, speech_rate, volume, audio_device),
             "timeline": options_given(folder=data, keep_clips_s=keep_clips),
             "monitor": options_given(port=metrics_port, host=metrics_host),
             "cameras": {name: options_given(url=url, fps=fps) for name, url in named.items()},

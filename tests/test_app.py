@@ -202,7 +202,7 @@ def test_doctor_says_what_is_there_and_what_is_not(capsysbinary: Capsys, fake: s
         (["CLIP", "--out", "CLIP"], ["the recording itself"]),
         (["CLIP", "--vtt", "/tmp/../tmp/one.txt", "--srt", "/tmp/one.txt"], ["another output"]),
         (["webcam:0", "--start", "3"], ["start_s", "live"]),
-        (["CLIP", "--volume", "11"], ["--volume"]),
+        (["CLIP", "--loudness", "11"], ["--loudness"]),
         ([], ["source"]),
     ],
 )

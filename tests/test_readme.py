@@ -29,7 +29,8 @@ OPTION = r"(?<![\w-])--[a-z][a-z0-9-]*"
 OPTIONS_OF_OTHERS = {"--extra-index-url"}
 FOLDERS = "streaming|models|assistant|ui|tests|docs"
 
-COMMANDS: dict[str, Any] = getattr(get_command(app.app), "commands")  # noqa: B009
+PROGRAM: Any = get_command(app.app)
+COMMANDS: dict[str, Any] = PROGRAM.commands
 
 
 def options_of(command: Any) -> set[str]:
@@ -38,7 +39,7 @@ def options_of(command: Any) -> set[str]:
 
 def options_of_program() -> set[str]:
     groups = [getattr(command, "commands", {}) for command in COMMANDS.values()]
-    every = [*COMMANDS.values(), *(command for group in groups for command in group.values())]
+    every = [PROGRAM, *COMMANDS.values(), *(command for group in groups for command in group.values())]
     return set().union(*map(options_of, every))
 
 
@@ -77,12 +78,14 @@ def test_its_configuration_loads(tmp_path: Path) -> None:
 def test_its_commands_and_options_are_those_of_the_program(name: str) -> None:
     text = TEXTS[name]
     for words in program_calls(text):
-        command, rest = (COMMANDS[words[0]], words[1:]) if words and words[0] in COMMANDS else (COMMANDS["ui"], words)
+        is_named = bool(words) and words[0] in COMMANDS
+        command, rest = (COMMANDS[words[0]], words[1:]) if is_named else (COMMANDS["ui"], words)
         assert not rest or command is not COMMANDS["ui"] or rest[0].startswith("-"), f"{words}: no such command"
         while rest and rest[0] in getattr(command, "commands", {}):
             command, rest = command.commands[rest[0]], rest[1:]
         given = {word.partition("=")[0] for word in rest if re.match(OPTION, word)}
-        assert given <= options_of(command), f"{words}: {sorted(given - options_of(command))}"
+        accepted = options_of(command) | (set() if is_named else options_of(PROGRAM))
+        assert given <= accepted, f"{words}: {sorted(given - accepted)}"
     declared = [options_of_module(module) for module in modules_run(text)]
     named = set(re.findall(OPTION, text)) - OPTIONS_OF_OTHERS
     assert named <= set().union(options_of_program(), *declared)

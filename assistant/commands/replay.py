@@ -10,6 +10,7 @@ from assistant.commands.console import JsonSink, Progress, TextSink, WatchedFeed
 from assistant.commands.output_files import Fanout, check_outputs, open_outputs
 from assistant.commands.setup import engine_of, named
 from assistant.commands.signals import stopping
+from assistant.commands.speaking import FINISH_S, speaking_aloud
 from assistant.commands.terminal import is_terminal, warn
 from assistant.config.app import AppConfig
 from assistant.errors import NothingToSee
@@ -52,10 +53,15 @@ def replay_source(spec: str, config: AppConfig, *, as_json: bool) -> None:
         stack.callback(Fanout(files).close)
         progress = stack.enter_context(_progress(config, capture, shown=is_terminal() and not as_json))
         sink = Fanout([*files, _console_sink(progress, as_json=as_json)])
+        aloud = stack.enter_context(speaking_aloud(config.voice, clock))
+        if aloud is not None:
+            sink = Fanout([sink, aloud.sink(sink.append)])
         stream = open_stream(session, settings, options, clock, sink.append)
         runner = Runner(engine, stream, WatchedFeed(capture, progress), sink, clock)
         with stopping(runner):
             runner.run()
+            if aloud is not None:
+                aloud.finish(0.0 if runner.was_stopped else FINISH_S)
         progress.close()
         _conclude(runner, session, capture, as_json=as_json)
 
@@ -94,7 +100,7 @@ def _source_options(config: AppConfig, fps: float | None) -> SourceOptions:
         start_s=wanted.start_s,
         end_s=wanted.end_s,
         loop=wanted.loop,
-        speed=None if wanted.speed == "max" else float(wanted.speed),
+        speed=_speed(config),
         masks=Masks(wanted.masks) if wanted.masks else None,
         open_timeout_s=wanted.open_timeout_s,
         read_timeout_s=wanted.read_timeout_s,
@@ -106,7 +112,15 @@ def _pace(config: AppConfig, capture: Capture) -> float:
     """Media seconds that pass per second of real time while no frame is read; 0 at full speed."""
     if capture.info.is_live:
         return 1.0
-    return 0.0 if config.source.speed == "max" else float(config.source.speed)
+    return _speed(config) or 0.0
+
+
+def _speed(config: AppConfig) -> float | None:
+    """Playing speed of a recording; None for as fast as the model can. Speech needs real time unless told otherwise."""
+    wanted = config.source.speed
+    if config.voice.speak and "speed" not in config.source.model_fields_set:
+        return 1.0
+    return None if wanted == "max" else float(wanted)
 
 
 def _console_sink(progress: Progress, *, as_json: bool) -> EventSink:

@@ -12,11 +12,13 @@ from assistant.commands.console import JsonSink
 from assistant.commands.logs import Secrets, configure_logs
 from assistant.commands.setup import bytes_of, engine_of, open_cameras
 from assistant.commands.signals import stopping
+from assistant.commands.speaking import speaking_aloud
 from assistant.commands.watch_sinks import LogSink, SpokenSink
 from assistant.config.app import AppConfig
 from assistant.errors import ConfigError, NothingToSee
 from assistant.serving.scheduler import Scheduler
 from assistant.sinks import EventSink
+from assistant.speech.aloud import SpeechNews
 from streaming.clock import SystemClock
 
 
@@ -35,9 +37,15 @@ def watch_cameras(
 
     def sink_for(name: str) -> list[EventSink]:
         shown = JsonSink(sys.stdout.buffer) if as_json else SpokenSink(sys.stdout, name, clock)
-        return [shown, LogSink(name)]
+        return [shown, LogSink(name), *([aloud.sink()] if aloud is not None else [])]
+
+    def tell(news: SpeechNews) -> None:
+        for channel in cameras.channels:
+            if news.source in ("", channel.name):
+                channel.report(news.kind, news.text, news.details)
 
     with ExitStack() as stack:
+        aloud = stack.enter_context(speaking_aloud(config.voice, clock, tell))
         cameras = open_cameras(stack, config, host, sink_for, secrets.add)
         daemon = WatchDaemon(host, cameras, lambda: cameras.load(read()))
         stack.enter_context(reloading(daemon))

@@ -29,6 +29,7 @@ from assistant.config.component import (
     Talkative,
     mask_regions,
 )
+from assistant.config.voice import VoiceConfig
 from assistant.errors import ConfigError
 from assistant.stream.question_queue import Question
 from models.checkpoint.settings import StreamSettings
@@ -210,6 +211,7 @@ class AppConfig(Component):
     model: ModelConfig = Field(default_factory=ModelConfig)
     speaking: SpeakingConfig = Field(default_factory=SpeakingConfig)
     output: OutputConfig = Field(default_factory=OutputConfig)
+    voice: VoiceConfig = Field(default_factory=VoiceConfig)
     page: PageConfig = Field(default_factory=PageConfig)
     cameras: Annotated[dict[str, CameraConfig], AfterValidator(check_cameras)] = Field(default_factory=dict)
     """Watched cameras, by name."""
@@ -228,6 +230,7 @@ def waiting_for_restart(began_with: AppConfig, now: AppConfig) -> tuple[str, ...
         "model": ModelConfig.model_fields,
         "timeline": ("folder", "keep_clips_s"),
         "monitor": MonitorConfig.model_fields,
+        "voice": VoiceConfig.model_fields,
     }
     return tuple(
         f"{section}.{key}"

@@ -192,6 +192,11 @@ class Channel:
         self.served.put(asked, tuple(attachments), aside=aside)
         return asked
 
+    def report(self, kind: StatusKind, text: str, details: dict[str, Detail] | None = None) -> None:
+        """Publish a status event of somebody else's, in its place among the stream's own."""
+        if not self.served.has_left:
+            self.served.submit(_say(kind, text, details))
+
     def push(self, image: np.ndarray, pts_s: float | None = None) -> bool:
         """Give a pushed stream a frame, uint8 RGB `[height, width, 3]`; False once it takes no more."""
         return self._player.push(image, pts_s)

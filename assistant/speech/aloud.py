@@ -47,8 +47,14 @@ class SpeechNews:
 class SpeechLog:
     """A listener of a announcer that keeps its news until somebody takes them. Any thread."""
 
-    def __init__(self, on_caption: Callable[[Caption | None], None] = lambda caption: None) -> None:
+    def __init__(
+        self,
+        on_caption: Callable[[Caption | None], None] = lambda caption: None,
+        on_news: Callable[[SpeechNews], None] | None = None,
+    ) -> None:
+        """on_news: takes each of the news at once, on the thread that they come from, in place of keeping them."""
         self.on_caption = on_caption
+        self._on_news = on_news
         self._news: deque[SpeechNews] = deque()
         self._lock = threading.Lock()
         self._last_trouble = ""
@@ -85,6 +91,9 @@ class SpeechLog:
         return news
 
     def _keep(self, news: SpeechNews) -> None:
+        if self._on_news is not None:
+            self._on_news(news)
+            return
         with self._lock:
             if len(self._news) < MOST_NEWS:
                 self._news.append(news)

@@ -39,7 +39,9 @@ class Voice(Protocol):
 class AudioOutput(Protocol):
     """Plays sound. One thread uses it."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The device's name; empty where there is none."""
 
     def play(self, sound: Sound, is_cut: Callable[[], bool]) -> bool:
         """Play until the sound's end or `is_cut()`; whether all was heard. Raises `DeviceLost` or `NoAudio`."""

@@ -133,7 +133,7 @@ class FakeSystem:
     def __init__(self) -> None:
         self.is_gone = False
         self.streams: list[FakeStream] = []
-        self.default = type("Default", (), {"device": (0, 0)})
+        self.default = type("Default", (), {"device": (-1, 0)})
 
     def query_devices(self) -> list[dict[str, object]]:
         return [
