@@ -25,10 +25,13 @@ from assistant.commands.timeline import timeline_app
 from assistant.commands.voice_options import (
     AudioDevice,
     ListAudioDevices,
+    Listen,
+    Microphone,
     Speak,
     SpeechRate,
     Voice,
     Volume,
+    listen_overrides,
     voice_overrides,
 )
 from assistant.errors import ConfigError
@@ -146,6 +149,8 @@ def replay(
     speech_rate: SpeechRate = None,
     volume: Volume = None,
     audio_device: AudioDevice = None,
+    listen: Listen = False,
+    microphone: Microphone = None,
 ) -> None:
     """Watch a recording or a camera: print comments as they happen, answers to questions, and a summary at the end."""
     with clear_errors():
@@ -167,7 +172,8 @@ def replay(
             ),
             "model": options_given(name=model, device=device, dtype=dtype, threads=threads),
             "speaking": options_given(talkative=talkative, instruct=instruct),
-            "voice": voice_overrides(voice, speak, speech_rate, volume, audio_device),
+            "voice": voice_overrides(voice, speak, speech_rate, volume, audio_device)
+            | listen_overrides(listen, microphone),
             "output": options_given(events=out, vtt=vtt, srt=srt),
             "questions": parse_each(parse_question, ask),
         }
@@ -222,6 +228,8 @@ def watch(
     speech_rate: SpeechRate = None,
     volume: Volume = None,
     audio_device: AudioDevice = None,
+    listen: Listen = False,
+    microphone: Microphone = None,
 ) -> None:
     """Watch cameras for days without a browser: print remarks as they happen and store every event in a timeline."""
     with clear_errors():
@@ -234,7 +242,8 @@ def watch(
         overrides: dict[str, Any] = {
             "model": options_given(name=model, device=device, dtype=dtype, threads=threads),
             "speaking": options_given(talkative=talkative, instruct=instruct),
-            "voice": voice_overrides(voice, speak, speech_rate, volume, audio_device),
+            "voice": voice_overrides(voice, speak, speech_rate, volume, audio_device)
+            | listen_overrides(listen, microphone),
             "timeline": options_given(folder=data, keep_clips_s=keep_clips),
             "monitor": options_given(port=metrics_port, host=metrics_host),
             "cameras": {name: options_given(url=url, fps=fps) for name, url in named.items()},

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
 from assistant.commands.console import JsonSink, Progress, TextSink, WatchedFeed
+from assistant.commands.listening import listening
 from assistant.commands.output_files import Fanout, check_outputs, open_outputs
 from assistant.commands.setup import engine_of, named
 from assistant.commands.signals import stopping
@@ -17,6 +19,7 @@ from assistant.errors import NothingToSee
 from assistant.inputs.sample_clips import resolve_sample
 from assistant.sinks import EventSink
 from assistant.stream.open_stream import StreamOptions, open_model_session, open_stream
+from assistant.stream.question_queue import PendingQuestion
 from assistant.stream.runner import Runner
 from models.session.session import Session
 from streaming.capture import Capture
@@ -58,6 +61,13 @@ def replay_source(spec: str, config: AppConfig, *, as_json: bool) -> None:
             sink = Fanout([sink, aloud.sink(sink.append)])
         stream = open_stream(session, settings, options, clock, sink.append)
         runner = Runner(engine, stream, WatchedFeed(capture, progress), sink, clock)
+
+        def put(text: str, on_piece: Callable[[str], None]) -> PendingQuestion:
+            asked = PendingQuestion(text, on_piece)
+            stream.ask(text, asked=asked)
+            return asked
+
+        stack.enter_context(listening(config.voice, put, aloud, clock, progress.warn))
         with stopping(runner):
             runner.run()
             if aloud is not None:

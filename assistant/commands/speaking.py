@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from assistant.commands.terminal import warn
-from assistant.speech.aloud import SpeakingSink, SpeechLog, SpeechNews, spoken_kinds
+from assistant.speech.aloud import AnswersAloud, SpeakingSink, SpeechLog, SpeechNews, spoken_kinds
 from assistant.speech.announcer import Announcer
 from assistant.speech.devices import SteadyOutput, device_output
 from assistant.speech.errors import SpeechError
@@ -31,11 +31,12 @@ class SpeakingAloud:
     announcer: Announcer
     log: SpeechLog
     kinds: frozenset[SpokenKind]
+    answers: AnswersAloud
     sinks: list[SpeakingSink] = field(default_factory=list)
 
     def sink(self, publish: Callable[[StatusEvent], None] = lambda event: None) -> SpeakingSink:
         """A sink that says a stream's events. publish: takes status events about speech."""
-        self.sinks.append(SpeakingSink(self.announcer, self.log, self.kinds, publish))
+        self.sinks.append(SpeakingSink(self.announcer, self.log, self.kinds, publish, self.answers))
         return self.sinks[-1]
 
     def finish(self, timeout_s: float = FINISH_S) -> None:
@@ -68,6 +69,6 @@ def speaking_aloud(
     announcer = Announcer(voice, output, log, clock=clock, rate=config.rate, volume=config.volume)
     announcer.start()
     try:
-        yield SpeakingAloud(announcer, log, spoken_kinds(config.speak))
+        yield SpeakingAloud(announcer, log, spoken_kinds(config.speak), AnswersAloud(announcer))
     finally:
         announcer.stop()

@@ -15,6 +15,15 @@ Volume = Annotated[float | None, typer.Option(help="Loudness of the voice, 0 to 
 AudioDevice = Annotated[str | None, typer.Option(help="Device to speak with, by its name or a part of it.")]
 
 
+Listen = Annotated[bool, typer.Option("--listen", help="Answer spoken questions that begin with the wake phrase.")]
+Microphone = Annotated[str | None, typer.Option(help="Device to listen with, by its name or a part of it.")]
+
+
+def listen_overrides(listen: bool, microphone: str | None) -> dict[str, Any]:
+    """Keys of the configuration's `voice` section about listening, from options."""
+    return options_given(listen="hands-free" if listen else None, microphone=microphone)
+
+
 def print_audio_devices(wanted: bool) -> None:
     """Print one line per audio device and exit. Raises `NoAudio` where there is no sound system."""
     if not wanted:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from assistant.cameras.daemon import WatchDaemon, reloading
 from assistant.cameras.monitor import Monitor
 from assistant.commands.console import JsonSink
+from assistant.commands.listening import listening
 from assistant.commands.logs import Secrets, configure_logs
 from assistant.commands.setup import bytes_of, engine_of, open_cameras
 from assistant.commands.signals import stopping
@@ -16,9 +17,12 @@ from assistant.commands.speaking import speaking_aloud
 from assistant.commands.watch_sinks import LogSink, SpokenSink
 from assistant.config.app import AppConfig
 from assistant.errors import ConfigError, NothingToSee
+from assistant.serving.channel import Channel
 from assistant.serving.scheduler import Scheduler
 from assistant.sinks import EventSink
 from assistant.speech.aloud import SpeechNews
+from assistant.speech.heard import words_of
+from assistant.stream.question_queue import PendingQuestion
 from streaming.clock import SystemClock
 
 
@@ -58,12 +62,25 @@ def watch_cameras(
         refused = cameras.load(config).refused
         if not cameras.channels:
             raise ConfigError("; ".join(refused))
+
+        def put(text: str, on_piece: Callable[[str], None]) -> PendingQuestion:
+            return asked_camera(text, cameras.channels).ask(text, on_piece=on_piece, aside=True)
+
+        stack.enter_context(listening(config.voice, put, aloud, clock, lambda line: print(line, file=sys.stderr)))
         daemon.run()
         if host.failure is not None:
             raise host.failure
         failures = [channel.failure for channel in cameras.channels]
         if failures and all(failures):
             raise NothingToSee("; ".join(f"{c.name}: {_of(c.name, c.failure)}" for c in cameras.channels))
+
+
+def asked_camera(question: str, channels: Sequence[Channel]) -> Channel:
+    """The camera that a question names; the first one where it names none. Raises `ConfigError` without cameras."""
+    if not channels:
+        raise ConfigError("spoken question: no camera is watched; add one to the configuration")
+    words = f" {' '.join(words_of(question))} "
+    return next((each for each in channels if f" {' '.join(words_of(each.name))} " in words), channels[0])
 
 
 def _of(name: str, failure: BaseException | None) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from assistant.errors import ConfigError
 from assistant.events import Alert, Answer, Comment, Detail, StatusEvent, StatusKind, StreamEvent
 from assistant.speech.announcements import Dropped, SpokenKind
-from assistant.speech.announcer import Announcer, Caption
+from assistant.speech.announcer import Announcer, Caption, SpokenAnswer
 from assistant.speech.errors import SpeechError
 
 MOST_NEWS = 64
@@ -101,6 +101,27 @@ class SpeechLog:
                 self.num_lost += 1
 
 
+class AnswersAloud:
+    """Answers that are said piece by piece, so that their events are not said once more. Any thread."""
+
+    def __init__(self, announcer: Announcer) -> None:
+        self._announcer = announcer
+        self._asked: deque[str] = deque(maxlen=MOST_NEWS)
+
+    def begin(self, question: str, source: str = "") -> SpokenAnswer:
+        """A question is asked now: what is being said makes room for its answer."""
+        self._asked.append(question)
+        return self._announcer.await_answer(source)
+
+    def is_said(self, answer: Answer) -> bool:
+        """Whether an answer is being said by its pieces; asked once for each."""
+        try:
+            self._asked.remove(answer.question)
+        except ValueError:
+            return False
+        return True
+
+
 class SpeakingSink:
     """A sink that says comments, answers and alerts aloud, and publishes the announcer's news among the events."""
 
@@ -110,18 +131,21 @@ class SpeakingSink:
         log: SpeechLog,
         kinds: frozenset[SpokenKind],
         publish: Callable[[StatusEvent], None],
+        answers: AnswersAloud | None = None,
     ) -> None:
         """publish: takes a status event, in its place among the stream's; called from `append` and `close`."""
         self._announcer = announcer
         self._log = log
         self._kinds = kinds
         self._publish = publish
+        self._answers = answers
         self._last: StreamEvent | None = None
 
     def append(self, event: StreamEvent) -> None:
         """Have an event said when its turn comes; returns at once."""
         kind = kind_of(event)
-        if kind is not None and kind in self._kinds:
+        is_said = isinstance(event, Answer) and self._answers is not None and self._answers.is_said(event)
+        if kind is not None and kind in self._kinds and not is_said:
             self._announcer.say(kind, event.text, event.source)
         self._last = event
         self._tell()

@@ -248,3 +248,39 @@ class SteadyOutput:
 def device_output(wanted: str | None) -> AudioOutput:
     """The output to a device by name, or to the system's own choice. Raises `NoAudio`."""
     return DeviceOutput(find_device(wanted, "output", audio_devices()))
+
+
+class DeviceInput:
+    """Records from one device at 16 kHz. Belongs to the listener's thread."""
+
+    def __init__(self, device: AudioDevice, rate_hz: int = 16_000) -> None:
+        self.name = device.name
+        self._system = sound_system()
+        try:
+            self._stream: Any = self._system.InputStream(
+                samplerate=rate_hz, device=device.index, channels=1, dtype="float32", latency="high"
+            )
+            self._stream.start()
+        except self._system.PortAudioError as error:
+            raise NoAudio(f"microphone {device.name!r}: {error}; choose another by --microphone") from error
+        self._size = round(0.1 * rate_hz)
+
+    def read(self) -> np.ndarray:
+        """The next 0.1 s. Raises `DeviceLost`."""
+        try:
+            block, _ = self._stream.read(self._size)
+        except self._system.PortAudioError as error:
+            raise DeviceLost(f"microphone {self.name!r}: {error}; it was unplugged, or its server ended") from error
+        return np.asarray(block[:, 0], np.float32)
+
+    def close(self) -> None:
+        """Free the device."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            with suppress(self._system.PortAudioError):
+                stream.close(ignore_errors=True)
+
+
+def device_input(wanted: str | None) -> DeviceInput:
+    """The microphone of a name, or the system's own choice. Raises `NoAudio`."""
+    return DeviceInput(find_device(wanted, "input", audio_devices()))

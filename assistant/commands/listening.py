@@ -1,0 +1,92 @@
+"""Listens for spoken questions on this machine, where it has a microphone. For the main thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from assistant.commands.terminal import warn
+from assistant.errors import AssistantError
+from assistant.speech.detector import SileroDetector, SpeechSegmenter
+from assistant.speech.devices import device_input
+from assistant.speech.errors import NoRecogniser, SpeechError
+from assistant.speech.heard import Heard
+from assistant.speech.listener import Listener, QuestionFilter, obey
+from assistant.speech.recognisers import recogniser_named, why_deaf
+from assistant.stream.question_queue import PendingQuestion
+
+if TYPE_CHECKING:
+    from assistant.commands.speaking import SpeakingAloud
+    from assistant.config.voice import VoiceConfig
+    from streaming.clock import Clock
+
+Ask = Callable[[str, Callable[[str], None]], PendingQuestion]
+"""Asks a question as if it were typed; pieces of its answer go to the second argument."""
+
+
+class SpokenQuestions:
+    """Puts what a listener heard as a question, and has the answer said while it is made. On the listener's thread."""
+
+    def __init__(self, ask: Ask, aloud: SpeakingAloud | None, show: Callable[[str], None]) -> None:
+        self._ask = ask
+        self._aloud = aloud
+        self._show = show
+
+    def on_heard(self, heard: Heard) -> None:
+        """Obey a command, or ask."""
+        if heard.text:
+            self._show(f"heard: {heard.text}")
+        if self._aloud is None:
+            if heard.intent == "question":
+                self._put(heard.text, lambda piece: None)
+            return
+        if obey(self._aloud.announcer, heard):
+            return
+        answer = self._aloud.answers.begin(heard.text)
+        asked = self._put(heard.text, answer.add)
+        if asked is None:
+            answer.cancel()
+        else:
+            asked.future.add_done_callback(lambda future: answer.end())
+
+    def on_ignored(self, transcript: str, why: str) -> None:
+        """Nothing: it was not for the assistant."""
+
+    def on_deaf(self, error: SpeechError) -> None:
+        """Say once that listening has ended."""
+        self._show(f"listening ended: {error}")
+
+    def _put(self, text: str, on_piece: Callable[[str], None]) -> PendingQuestion | None:
+        try:
+            return self._ask(text, on_piece)
+        except AssistantError as error:
+            self._show(f"not asked: {error}")
+            return None
+
+
+@contextmanager
+def listening(
+    config: VoiceConfig, ask: Ask, aloud: SpeakingAloud | None, clock: Clock, show: Callable[[str], None]
+) -> Iterator[Listener | None]:
+    """A listener while the context lasts; None where it is off, or a warning says in one line what it lacks."""
+    if config.listen == "off":
+        yield None
+        return
+    try:
+        if lacks := why_deaf(config.recogniser):
+            raise NoRecogniser(lacks)
+        segmenter = SpeechSegmenter(SileroDetector())
+        source = device_input(config.microphone)
+    except SpeechError as error:
+        warn(f"nothing is listened for: {error}")
+        yield None
+        return
+    announcer = aloud.announcer if aloud is not None else None
+    judge = QuestionFilter(config.wake_phrase, recogniser_named(config.recogniser), announcer, clock.now_s)
+    listener = Listener(source, segmenter, judge, SpokenQuestions(ask, aloud, show), clock=clock)
+    listener.start()
+    try:
+        yield listener
+    finally:
+        listener.stop()
