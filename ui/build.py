@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MOUNT_VIEWER = "sva.mountViewer(element, (name, data) => trigger(name, data)); /* 'fresh' 'changed' */"
 MOUNT_STATUS = "sva.mountStatus(element);"
+MOUNT_VOICE = "sva.mountVoice(element);"
 MOUNT_GRID = "sva.mountGrid(element, (name, data) => trigger(name, data)); /* 'opened' */"
 SHOWN_AT_FIRST = [Badge.REMARK.value, Badge.ANSWER.value, Badge.ALERT.value, Badge.STATUS.value]
 NOTHING_YET = "### Nothing was said yet\n\nRemarks appear by themselves while something is watched. Ask at any time."
@@ -160,6 +161,7 @@ def _right(questions: tuple[str, str, str]) -> dict[str, Any]:
     with gr.Row(elem_id="sva-suggestions"):
         made["suggestions"] = [gr.Button(question, size="sm", min_width=80) for question in questions]
         made["stop_answer"] = gr.Button("Stop answer", size="sm", min_width=80, visible=False, variant="stop")
+    gr.HTML(html_template=static_text("voice.html"), js_on_load=MOUNT_VOICE, elem_id="sva-voice")
     made["box"] = gr.MultimodalTextbox(
         label="Question", show_label=False, placeholder="Ask; attach pictures or a clip.",
         file_count="multiple", sources=["upload"], max_plain_text_length=MOST_LETTERS, lines=1,

@@ -34,6 +34,7 @@ def serve_page(
     from ui.build import build_page
     from ui.media import media_routes
     from ui.theme import looks
+    from ui.voice import voice_routes
 
     config, secrets = load_config(path, overrides), Secrets()
     configure_logs(sys.stderr, secrets, level="warning")
@@ -60,7 +61,8 @@ def serve_page(
         )
         stack.callback(backend.close)
         page = build_page(backend)
-        running = launch(page, serving, routes=media_routes(backend), max_upload_bytes=uploads.max_bytes, **looks())
+        routes = [*media_routes(backend), *voice_routes(backend, config.voice)]
+        running = launch(page, serving, routes=routes, max_upload_bytes=uploads.max_bytes, **looks())
         stack.callback(running.close)
         stack.enter_context(stopping(until))
         backend.registry.start()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("connection.js", "picture.js", "timeline.js", "webcam.js", "regions.js", "grid.js", "page.js")
+SCRIPTS = ("connection.js", "picture.js", "timeline.js", "webcam.js", "regions.js", "grid.js", "voice.js", "page.js")
 """In the order in which they depend on each other."""
 OUTER = "@media (max-width: 768px) { .gradio-container > .main.app { padding: 8px !important; } }"
 """Styles of Gradio's container around the page, which its `css` argument does not reach."""

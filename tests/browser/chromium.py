@@ -51,11 +51,16 @@ def missing() -> str:
     return ""
 
 
-def start_chromium(playwright: Playwright, camera: Path | None = None) -> Browser:
-    """A headless browser with an empty profile, whose camera repeats the film `camera` (MJPEG or Y4M)."""
+def start_chromium(playwright: Playwright, camera: Path | None = None, microphone: Path | None = None) -> Browser:
+    """A headless browser with an empty profile, whose camera repeats the film `camera` (MJPEG or Y4M).
+
+    microphone: a WAV file that its microphone plays once from its opening on; without one it beeps.
+    """
     flags = [*_FLAGS, *_CAMERA_FLAGS]
     if camera is not None:
         flags.append(f"--use-file-for-fake-video-capture={camera}")
+    if microphone is not None:
+        flags.append(f"--use-file-for-fake-audio-capture={microphone}%noloop")
     path = find_chromium()
     assert path is not None
     return playwright.chromium.launch(executable_path=path, args=flags, headless=True)
