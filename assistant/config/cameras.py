@@ -6,7 +6,6 @@ opened. Immutable values; any thread may hold them.
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -25,7 +24,7 @@ from assistant.config.component import (
     mask_regions,
     named_regions,
 )
-from assistant.errors import ConfigError
+from assistant.config.secrets import VARIABLE, secret_of, secret_of_variable
 from assistant.inputs.source_names import SourceKind, source_kind
 from assistant.timeline.records import MOST_KEPT_S
 from streaming.masks import MaskRegion
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from assistant.timeline.upkeep import Retention
 
 _NAME = re.compile(r"\w[\w .\-]{0,63}")
-_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 FROZEN_AFTER_S = 60.0
 """Seconds of exactly equal pictures after which a live camera counts as frozen; sensor noise never repeats so long."""
 
@@ -46,9 +44,9 @@ class CameraConfig(Component):
     url: str = Field(min_length=1, repr=False)
     """Address: rtsp(s)://, http(s)://, webcam:0; a file or synthetic:1 plays once, in real time."""
     user: str | None = Field(default=None, min_length=1, repr=False)
-    user_env: str | None = Field(default=None, pattern=_VARIABLE)
+    user_env: str | None = Field(default=None, pattern=VARIABLE)
     """Environment variable that holds the user name."""
-    password_env: str | None = Field(default=None, pattern=_VARIABLE)
+    password_env: str | None = Field(default=None, pattern=VARIABLE)
     password_file: Path | None = None
     """A file whose first line is the password."""
     fps: FramesASecond | None = None
@@ -84,25 +82,10 @@ class CameraConfig(Component):
 
     def login(self, name: str) -> tuple[str, str | None] | None:
         """User and password, read from environment or file; None without a configured user. Raises `ConfigError`."""
-        user = _variable(self.user_env, name) if self.user_env else self.user
+        user = secret_of_variable(self.user_env, f"camera {name}") if self.user_env else self.user
         if user is None:
             return None
-        if self.password_env:
-            return user, _variable(self.password_env, name)
-        if self.password_file is None:
-            return user, None
-        try:
-            first_line = self.password_file.expanduser().read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise ConfigError(
-                f"{self.password_file}: {reason}; camera {name} needs it for its password; check it"
-            ) from None
-        if not first_line:
-            raise ConfigError(
-                f"{self.password_file}: its first line is empty; it must be camera {name}'s password; write it there"
-            )
-        return user, first_line
+        return user, secret_of(self.password_env, self.password_file, f"camera {name}", "password")
 
     def spec(self, name: str) -> str:
         """The URL to open, with the login inserted. Raises `ConfigError` if the login cannot be read."""
@@ -144,10 +127,3 @@ def check_cameras(cameras: dict[str, CameraConfig]) -> dict[str, CameraConfig]:
     if len({name.casefold() for name in cameras}) < len(cameras):
         raise ValueError("the names of two cameras differ only in capitals")
     return cameras
-
-
-def _variable(variable: str, name: str) -> str:
-    value = os.environ.get(variable)
-    if not value:
-        raise ConfigError(f"{variable}: the environment variable is not set; camera {name} needs it; set it")
-    return value
