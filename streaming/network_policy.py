@@ -48,6 +48,8 @@ class NetworkPolicy:
 
     networks: tuple[Network, ...] | None = None
     """Allowed networks; None allows every other network, private ones included."""
+    is_outside_only: bool = False
+    """Whether private, loopback and other addresses that are not global are refused, too."""
 
     def refusal(self, address: Address) -> str:
         """Why `address` may not be connected to, or "" if it may. IPv4 addresses embedded in it are checked too.
@@ -59,6 +61,8 @@ class NetworkPolicy:
             for network, what in _REFUSED:
                 if candidate.version == network.version and candidate in network:
                     return f"{candidate} is {what}"
+            if self.is_outside_only and not candidate.is_global:
+                return f"{candidate} is an inside address"
         # Packets go to the plain address, so the IPv6 form of a listed IPv4 address counts as listed.
         plain = (address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None) or address
         if self.networks is not None and not any(

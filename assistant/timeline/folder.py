@@ -6,6 +6,7 @@ Any thread may call it.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import re
 import time
@@ -157,6 +158,11 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         self._file: IO[bytes] | None = path.open("ab")
+
+    @staticmethod
+    def is_supported() -> bool:
+        """Whether this system has the locks."""
+        return importlib.util.find_spec("fcntl") is not None
 
     def try_exclusive(self) -> bool:
         """Try to take the exclusive lock without waiting; return whether it was taken."""

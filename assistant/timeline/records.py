@@ -69,6 +69,28 @@ class KeptClip:
 
 
 @dataclass(frozen=True, slots=True)
+class Parcel:
+    """A message about an alert, addressed to one target, on its way into the outbox."""
+
+    key: str
+    """Idempotency key: a parcel that is written twice, or that a receiver gets twice, counts once."""
+    target: str
+    """Name of the target in the configuration."""
+    rule: str
+    severity: str
+    occurrence: str
+    """Identifies what is going on; its start and its end have the same."""
+    phase: str
+    """`started` or `ended`."""
+    lane: str
+    """Parcels of one target and one lane are sent one after the other, in order."""
+    message: str
+    """What to tell, as JSON."""
+    created_s: float
+    """Time of day when it was written, seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One event to be stored in the timeline."""
 
@@ -84,6 +106,8 @@ class Record:
     clip: ClipMark | None = None
     uid: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Unique id: a record that is written twice is stored once."""
+    parcels: tuple[Parcel, ...] = ()
+    """What is sent about it; written to the outbox in the event's own transaction."""
 
     def to_line(self) -> bytes:
         """The record as one line of UTF-8 JSON, including the newline."""
@@ -96,6 +120,7 @@ class Record:
             "event": self.event.as_dict(),
             "frames": [asdict(frame) for frame in self.frames],
             "clip": asdict(self.clip) if self.clip else None,
+            "parcels": [asdict(parcel) for parcel in self.parcels],
         }
         return (json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace")
 
@@ -106,8 +131,9 @@ def record_from_line(line: bytes) -> Record:
         values: dict[str, Any] = json.loads(line)
         frames = tuple(KeptFrame(**frame) for frame in values.pop("frames"))
         clip = values.pop("clip")
+        parcels = tuple(Parcel(**parcel) for parcel in values.pop("parcels", ()))
         event = event_from_dict(values.pop("event"))
-        return Record(event=event, frames=frames, clip=ClipMark(**clip) if clip else None, **values)
+        return Record(event=event, frames=frames, clip=ClipMark(**clip) if clip else None, parcels=parcels, **values)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise StoreError(
             f"a record in a file of waiting events: {error}; this program did not write the line"

@@ -124,7 +124,32 @@ _FIRST = (
     """,
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+_OUTBOX = (
+    """
+    CREATE TABLE outbox (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        key TEXT NOT NULL UNIQUE,
+        target TEXT NOT NULL,
+        rule TEXT NOT NULL,
+        severity TEXT NOT NULL,
+        occurrence TEXT NOT NULL,
+        phase TEXT NOT NULL,
+        lane TEXT NOT NULL,
+        message TEXT NOT NULL,
+        created_s REAL NOT NULL,
+        state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'sent', 'failed')),
+        attempts INTEGER NOT NULL DEFAULT 0,
+        next_try_s REAL NOT NULL,
+        said TEXT NOT NULL DEFAULT '',
+        done_s REAL
+    )
+    """,
+    "CREATE INDEX outbox_by_state ON outbox (target, state, next_try_s)",
+    "CREATE INDEX outbox_by_lane ON outbox (target, lane, id) WHERE state = 'waiting'",
+    "CREATE INDEX outbox_by_occurrence ON outbox (target, occurrence)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _OUTBOX)
 """For each N, the statements that migrate a database from version N to N + 1; `user_version` holds the version."""
 
 

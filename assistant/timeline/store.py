@@ -14,15 +14,16 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from assistant.errors import StoreError
 from assistant.events import Detail, StatusEvent, StatusKind, StreamEvent
 from assistant.evidence import EvidenceFrame
 from assistant.timeline.folder import FileLock, TimelineFolder
-from assistant.timeline.records import ClipMark, FoundEvent, KeptClip, KeptFrame, Record, redacted
+from assistant.timeline.records import ClipMark, FoundEvent, KeptClip, KeptFrame, Parcel, Record, redacted
 from assistant.timeline.schema import checkpoint, open_for_writing, store_error
 from assistant.timeline.search import Query, TimelineReader
 from assistant.timeline.upkeep import CUT_OFF, Retention, clean_up, close_clips, enforce
@@ -49,6 +50,16 @@ OWN_NAME = "timeline"
 logger = logging.getLogger(__name__)
 
 
+class Post(Protocol):
+    """Addresses what is sent about events, and learns when it is in the outbox."""
+
+    def parcels(self, record: Record) -> tuple[Parcel, ...]:
+        """What is to be sent about a record; called before it is written. Must return at once."""
+
+    def posted(self) -> None:
+        """Called after parcels were handed to the database. Must return at once."""
+
+
 class Timeline:
     """Stores events in a folder. Other processes may read and write it at the same time."""
 
@@ -71,6 +82,7 @@ class Timeline:
         self._clock: Clock = clock or SystemClock()
         self._retention = retention or Retention()
         self._on_status = on_status
+        self._post: Post | None = None
         self.folder.make()
         connection = open_for_writing(self.folder.database)
         self._writer = Writer(connection, self.folder, self._clock, most_waiting, self._say)
@@ -112,6 +124,10 @@ class Timeline:
         """Why the database cannot be written now; empty if it can."""
         return self._writer.trouble
 
+    def deliver_through(self, post: Post | None) -> None:
+        """From now on, write what `post` addresses to the outbox, in its event's transaction; None ends that."""
+        self._post = post
+
     def append(self, event: StreamEvent) -> None:
         """Store an event without evidence. Raises `StoreError` only after `close`."""
         self.record(event, camera=event.source)
@@ -146,7 +162,7 @@ class Timeline:
             frames=(*self._keep_frames(camera, run, evidence), *(self.reader.frames_at(kept) if kept else ())),
             clip=clip,
         )
-        self._take(record)
+        self._take(self._addressed(record))
         return record.uid
 
     def clip_finished(self, clip: KeptClip) -> None:
@@ -275,6 +291,19 @@ class Timeline:
         if self._closing:
             raise StoreError(f"{self.folder.root}: closed; events go to an open timeline; open it again")
         self._writer.put(record)
+        if record.parcels and self._post is not None:
+            self._post.posted()
+
+    def _addressed(self, record: Record) -> Record:
+        """A record with what is to be sent about it. An address that fails does not lose the event."""
+        if self._post is None:
+            return record
+        try:
+            return replace(record, parcels=self._post.parcels(record))
+        except Exception as error:
+            logger.exception("an alert could not be addressed")
+            self._say(f"an alert is not sent: {type(error).__name__}: {error}")
+            return record
 
     def _look_after(self) -> None:
         """Loop of the timeline's thread: retries waiting events, enters finished clips, and applies the limits."""

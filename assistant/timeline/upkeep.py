@@ -101,6 +101,8 @@ def enforce(
         oldest_s = wall_s - DAY_S * retention.max_age_days
         while _remove_events(connection, lock, folder, removed, f"WHERE wall_s < {oldest_s!r}"):
             pass
+        with lock:  # what still waits is kept, however old
+            connection.execute("DELETE FROM outbox WHERE state != 'waiting' AND created_s < ?", (oldest_s,))
         _note(connection, lock, wall_s, f"older than {retention.max_age_days:g} days", removed)
     if retention.max_bytes is not None:
         for_size = SweepResult()

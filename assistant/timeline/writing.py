@@ -5,9 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
+from operator import attrgetter
 
-from assistant.timeline.records import ClipMark, KeptFrame, Record, event_columns
+from assistant.timeline.records import ClipMark, KeptFrame, Parcel, Record, event_columns
 
+_COLUMNS_OF_PARCEL = attrgetter(*(field.name for field in fields(Parcel)))
 REFUSED = (
     sqlite3.IntegrityError,
     sqlite3.DataError,
@@ -27,6 +30,10 @@ _INSERT_EVENT = """
         :uid, :run, :camera, :source, :type, :kind, :text, :question, :reason, :score, :probability, :threshold,
         :latency_ms, :frame_index, :media_s, :wall_s, :recorded_s, :other, :clip_id
     ) ON CONFLICT (uid) DO NOTHING
+"""
+_INSERT_PARCEL = """
+    INSERT INTO outbox (key, target, rule, severity, occurrence, phase, lane, message, created_s, next_try_s)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING
 """
 _INSERT_FRAME = (
     "INSERT INTO frames (camera, path, frame_index, media_s, wall_s, width_px, height_px, cells, size_bytes)"
@@ -68,6 +75,13 @@ def _insert(connection: sqlite3.Connection, record: Record) -> None:
             "INSERT OR IGNORE INTO event_frames (event_id, frame_id) VALUES (?, ?)",
             (event_id, _frame_id(connection, record.camera, frame)),
         )
+    insert_parcels(connection, record.parcels)
+
+
+def insert_parcels(connection: sqlite3.Connection, parcels: Sequence[Parcel]) -> None:
+    """Insert parcels into the outbox, due at once; those that exist already are unchanged."""
+    for parcel in parcels:
+        connection.execute(_INSERT_PARCEL, (*_COLUMNS_OF_PARCEL(parcel), parcel.created_s))
 
 
 def _frame_id(connection: sqlite3.Connection, camera: str, frame: KeptFrame) -> int:
