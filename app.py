@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from assistant.commands.alerts import alerts_app
 from assistant.commands.excepthook import hide_credentials
 from assistant.commands.terminal import (
     BAD_INPUT,
@@ -39,6 +40,7 @@ from assistant.program import called_as
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(timeline_app, name="timeline")
+app.add_typer(alerts_app, name="alerts")
 
 
 DEVICE = typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")

@@ -46,6 +46,7 @@ class StatusKind(StrEnum):
     CLOCK = "clock"
     AUDIO = "audio"
     UNSPOKEN = "unspoken"
+    UNDELIVERED = "undelivered"
     ENDED = "ended"
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
 from tqdm import tqdm
 
+from tests.assistant.brokers import BROKER_PACKAGES, MOSQUITTO
 from tests.threads import left_behind, note_starters, running
 
 settings.register_profile("no test asserts a time", deadline=None)
@@ -62,6 +64,13 @@ def _logs_as_before() -> Iterator[None]:
     yield
     root.handlers[:] = [handler for handler in root.handlers if handler in handlers] or handlers
     root.setLevel(level)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    missing = "" if shutil.which(MOSQUITTO) else f"needs_broker: no {MOSQUITTO}; apt-get install {BROKER_PACKAGES}"
+    for item in items:
+        if missing and item.get_closest_marker("needs_broker"):
+            item.add_marker(pytest.mark.skip(reason=missing))
 
 
 @pytest.hookimpl(wrapper=True)

