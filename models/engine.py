@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from models.checkpoint.types import ModelInfo
 from models.errors import LogitsError
 from models.eviction import WindowSettings
 from models.network.decoder import Segment
+from models.network.graphs import Capture, CudaCapture
 from models.network.network import ModelNetwork, Network
 from models.network.tower import FrameBatch
 from models.network.work import part_cost
@@ -30,7 +32,9 @@ from models.session.memory import (
     model_info,
     question_tokens,
     session_bytes,
+    session_tokens,
     session_working_bytes,
+    slots_within,
 )
 from models.session.runtime import Runtime
 from models.session.session import Session
@@ -60,6 +64,10 @@ ClipParts = tuple[Sequence[np.ndarray], Sequence[float]]
 """Frames, uint8 RGB `[height, width, 3]`, and their times in seconds."""
 MAX_ASK_TOKENS = 12288
 """Most visual tokens of a question outside any session, over all its pictures; the trained context is 16,384 tokens."""
+MOST_SLOTS = 64
+"""Most sessions whose slots are set aside at start; later ones have buffers of their own."""
+
+logger = logging.getLogger(__name__)
 
 
 class Engine:
@@ -85,6 +93,28 @@ class Engine:
     def close(self) -> None:
         """Give the checkpoint's model back as it was."""
         self._network.close()
+
+    def prepare(self, max_bytes: int | None = None) -> None:
+        """On a CUDA device, set slots aside for as many sessions as fit `max_bytes`, and capture the steps on them.
+
+        max_bytes: memory of all sessions; `None` for the default limit. Called once, before the first session.
+        """
+        checkpoint, limit = self.checkpoint, max_bytes or self.memory_limit
+        if checkpoint.device.type != "cuda" or not isinstance(self._network, Network) or limit is None:
+            return
+        num_outside = self._ask_tokens("", 1, None)
+        num_slots = min(MOST_SLOTS, slots_within(checkpoint, limit, num_outside))
+        if num_slots:
+            self._reserve(self._network, num_slots, CudaCapture())
+
+    def _reserve(self, network: Network, num_slots: int, capture: Capture) -> None:
+        started_s, total = self._now(), 0
+        room = session_tokens(self.checkpoint.stream)
+        with torch.inference_mode():
+            for done, total in network.reserve(num_slots, room, capture):
+                if done == 1:
+                    logger.info("warming up: %d steps for up to %d sessions", total, num_slots)
+        logger.info("warmed up: %d steps in %.1f s", total, self._now() - started_s)
 
     @property
     def info(self) -> ModelInfo:
@@ -278,20 +308,26 @@ class Engine:
     def _forward(self, requests: Sequence[Forward]) -> list[Reply | Exception]:
         started_at = self._runtime.now_done()
         before = [request.cache.length for request in requests]
+        segments = [_segment(request) for request in requests]
         try:
-            rows = self._network.logits([_segment(request) for request in requests])
+            chosen = self._network.next_tokens(segments)
+            rows = [one.logits for one in chosen] if chosen is not None else self._network.logits(segments)
         except BaseException:
             for request, length in zip(requests, before, strict=True):
                 request.cache.truncate(length)
             raise
         elapsed_ms = 1e3 * (self._runtime.now_done() - started_at)
         replies: list[Reply | Exception] = []
-        for request, logits, length in zip(requests, rows, before, strict=True):
+        for number, (request, logits) in enumerate(zip(requests, rows, strict=True)):
+            one = chosen[number] if chosen is not None else None
+            if one is not None and one.is_finite:
+                replies.append(Output(logits, elapsed_ms, likeliest=(one.token, one.logprob)))
+                continue
             try:
                 check_numbers(logits)
                 replies.append(_output(request, logits, elapsed_ms))
             except LogitsError as error:
-                request.cache.truncate(length)
+                request.cache.truncate(before[number])
                 replies.append(error)
         return replies
 

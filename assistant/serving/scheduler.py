@@ -235,6 +235,7 @@ class Scheduler:
         self._info = engine.info
         if self._budget.max_bytes is None:
             self._budget.max_bytes = engine.memory_limit
+        engine.prepare(self._budget.max_bytes)
         with self._changed:
             self._engine, self._state = engine, ModelState.READY
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 import torch.nn.functional as F
 
 from models.network.decoder import Segment, packed_pass
+from models.network.graphs import Capture, Chosen, StepGraphs
+from models.network.pool import PooledSlot, SlotPool
 from models.network.rotary import Frequencies, RotaryTable
 from models.network.slots import Slot, SlotShape
 from models.network.tower import FrameBatch, GridAngles, encode, encode_in_pieces
@@ -46,6 +48,8 @@ class ModelNetwork(Protocol):
     def embed(self, ids: Sequence[int]) -> torch.Tensor: ...
 
     def logits(self, segments: Sequence[Segment]) -> list[torch.Tensor]: ...
+
+    def next_tokens(self, segments: Sequence[Segment]) -> list[Chosen] | None: ...
 
     def close(self) -> None: ...
 
@@ -110,10 +114,22 @@ class Network:
             device=table.device,
         )
         self._rotary = RotaryTable(frequencies_of(language), table.device)
+        self._pool: SlotPool | None = None
+        self._graphs: StepGraphs | None = None
+
+    def reserve(self, num_slots: int, room: int, capture: Capture) -> Iterator[tuple[int, int]]:
+        """Make a pool of slots of `room` tokens and capture the steps on them; yields how many of how many are done.
+
+        Before the first session.
+        """
+        self._pool = SlotPool(self.shape, self._rotary, num_slots, room)
+        self._graphs = StepGraphs(self._decoder, self._pool, capture)
+        yield from self._graphs.warm_up()
 
     def new_slot(self, capacity: int) -> Slot:
-        """An empty slot for one session."""
-        return Slot(self.shape, self._rotary, capacity)
+        """An empty slot for one session: of the pool, where there is one and a slot of it is large enough and free."""
+        pooled = self._pool.take(capacity) if self._pool is not None else None
+        return pooled or Slot(self.shape, self._rotary, capacity)
 
     def embed(self, ids: Sequence[int]) -> torch.Tensor:
         """`[num_ids, hidden]`: embeddings of token ids."""
@@ -125,6 +141,19 @@ class Network:
         hidden = packed_pass(self._decoder, self._rotary, segments)
         rows = torch.cat(hidden) if len(hidden) > 1 else hidden[0]
         return list(F.linear(rows, self._decoder.head).split([len(part) for part in hidden]))
+
+    def next_tokens(self, segments: Sequence[Segment]) -> list[Chosen] | None:
+        """`logits` for segments of one token each in slots of the pool, with the choice made on the device.
+
+        `None` for all others.
+        """
+        slots = [segment.slot for segment in segments if isinstance(segment.slot, PooledSlot) and segment.slot.has_next]
+        is_single = all(
+            segment.num_rows == 1 and segment.wanted == (0,) and not segment.branches for segment in segments
+        )
+        if self._graphs is None or not is_single or len(slots) < len(segments) or len(slots) > self._graphs.most_rows:
+            return None
+        return self._graphs.run(slots, torch.cat([segment.embeddings for segment in segments]))
 
     def close(self) -> None:
         """Nothing to give back: the model was not changed."""

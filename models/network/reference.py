@@ -14,6 +14,7 @@ import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from models.network.decoder import Segment
+from models.network.graphs import Chosen
 from models.network.rotary import RotaryTable
 from models.network.slots import Slot, SlotShape
 from models.network.tower import FrameBatch
@@ -198,6 +199,10 @@ class ReferenceNetwork:
     def logits(self, segments: Sequence[Segment]) -> list[torch.Tensor]:
         """Logits at each segment's wanted rows, one pass for each trunk and each branch."""
         return [self._of_segment(segment) for segment in segments]
+
+    def next_tokens(self, segments: Sequence[Segment]) -> list[Chosen] | None:
+        """`None`: there are no captured steps."""
+        return None
 
     def close(self) -> None:
         """Remove the hooks from the model."""

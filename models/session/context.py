@@ -79,6 +79,8 @@ class Context:
         self.cache = runtime.new_cache(most_tokens or window_tokens(window, max_cells))
         self.last_logits: torch.Tensor | None = None
         """`[1, vocab]` at the newest token; `None` after the cache was changed in another way than by appending."""
+        self.likeliest: tuple[int, float] | None = None
+        """The likeliest token after the last pass and its log-probability, where the device has chosen it."""
         self.evictions: list[Eviction] = []
         """Evictions not yet returned by `take_evictions`."""
         self.num_evictions = 0
@@ -172,6 +174,7 @@ class Context:
         output = yield request
         assert isinstance(output, Output)
         self.elapsed_ms += output.elapsed_ms
+        self.likeliest = output.likeliest
         return output
 
     def _check_room(self, num_tokens: int) -> None:

@@ -63,7 +63,17 @@ def session_bytes(checkpoint: Checkpoint, settings: StreamSettings) -> int:
     """
     window = _largest_window(settings)
     num_kept = window.vision_high + settings.max_cells + MOST_AHEAD * (window.vision_low // 4)
-    return cache_bytes(checkpoint, window_tokens(window, settings.max_cells)) + num_kept * embedding_bytes(checkpoint)
+    return cache_bytes(checkpoint, session_tokens(settings)) + num_kept * embedding_bytes(checkpoint)
+
+
+def session_tokens(settings: StreamSettings) -> int:
+    """Upper bound of the tokens in a session's slot: its windows at their largest, for the largest grid."""
+    return window_tokens(_largest_window(settings), settings.max_cells)
+
+
+def slots_within(checkpoint: Checkpoint, num_bytes: int, num_outside: int) -> int:
+    """Sessions with the checkpoint's settings that fit `num_bytes`, beside a question of `num_outside` tokens."""
+    return max(0, num_bytes - cache_bytes(checkpoint, num_outside)) // session_bytes(checkpoint, checkpoint.stream)
 
 
 def session_working_bytes(checkpoint: Checkpoint, settings: StreamSettings) -> int:
@@ -74,7 +84,7 @@ def session_working_bytes(checkpoint: Checkpoint, settings: StreamSettings) -> i
     """
     window = _largest_window(settings)
     num_patches = max(settings.max_cells, window.vision_low // 4) * checkpoint.vision.video_merge**2
-    return pass_bytes(checkpoint, window_tokens(window, settings.max_cells)) + picture_bytes(checkpoint, num_patches)
+    return pass_bytes(checkpoint, session_tokens(settings)) + picture_bytes(checkpoint, num_patches)
 
 
 def ask_working_bytes(
@@ -105,8 +115,8 @@ def _largest_window(settings: StreamSettings) -> WindowSettings:
 
 
 def cache_bytes(checkpoint: Checkpoint, num_tokens: int) -> int:
-    """Memory of a cache's buffers for `num_tokens`, including the second set of buffers that one layer has while it
-    grows."""
+    """Memory of a slot for `num_tokens`, including the second set of buffers that one layer has while it grows or is
+    compacted."""
     num_layers = len(checkpoint.model.model.language_model.layers)
     return num_tokens * bytes_per_token(checkpoint) * (num_layers + 1) // num_layers
 

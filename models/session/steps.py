@@ -56,6 +56,8 @@ class Output:
     """Duration of the pass, which may have served other sessions too."""
     branches: tuple[torch.Tensor, ...] = ()
     """Logits of each branch: `[1, vocab]`, or `[n, vocab]` where all were requested."""
+    likeliest: tuple[int, float] | None = None
+    """The likeliest token at the last logits and its log-probability, where the device has chosen it already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,12 @@ class TokenSampler:
                 processors.append(TopPLogitsWarper(settings.top_p))
         self._processors = processors
 
+    @property
+    def takes_likeliest(self) -> bool:
+        """Whether `choose` takes the likeliest token that is not barred, which a device can find by itself."""
+        # A subclass may choose otherwise.
+        return type(self) is TokenSampler and self._greedy and not self._processors
+
     def choose(self, logits: torch.Tensor, said: Sequence[int], *, barred: Collection[int] = ()) -> Choice:
         """Sample the next token from `logits` `[1, vocab]`; never one of `barred`. said: token ids of this turn so
         far."""

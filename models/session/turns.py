@@ -12,7 +12,7 @@ import torch
 from models.session.context import Context
 from models.session.runtime import Runtime
 from models.session.steps import StepGenerator, TextPiece, as_steps
-from models.session.token_sampling import TokenSampler
+from models.session.token_sampling import Choice, TokenSampler
 from models.session.tokenizer import Detokenizer, StreamTokenizer
 from models.spans import Span, SpanKind
 
@@ -168,7 +168,11 @@ class Speaker:
         stop = self._runtime.checkpoint.stop
         while True:
             barred = stop if turn.kind is SpanKind.ANSWER and not turn.said else frozenset()
-            choice = self._sampler.choose(logits, turn.said, barred=barred)
+            likeliest = self._context.likeliest
+            if likeliest is not None and self._sampler.takes_likeliest and likeliest[0] not in barred:
+                choice = Choice(*likeliest)
+            else:
+                choice = self._sampler.choose(logits, turn.said, barred=barred)
             if turn.first_token_at is None:
                 turn.first_token_at = self._runtime.now()
             turn.logprob += choice.logprob

@@ -35,6 +35,7 @@ class FakeModelEngine:
     opened: list[dict[str, Any]] = field(default_factory=list)
     on_step: Callable[[], None] = lambda: None
     is_closed: bool = False
+    prepared_for: int | None = None
     bytes_a_session: int = SESSION_BYTES
     bytes_a_step: int = 0
     stream: StreamSettings = field(
@@ -75,6 +76,9 @@ class FakeModelEngine:
 
     def session_bytes(self, settings: StreamSettings) -> int:
         return self.bytes_a_session
+
+    def prepare(self, max_bytes: int | None) -> None:
+        self.prepared_for = max_bytes
 
     def close(self) -> None:
         self.is_closed = True
