@@ -20,6 +20,8 @@ class Reply:
     status: int = 200
     text: str = "kept"
     location: str = ""
+    waits_s: float = 0.0
+    """Seconds between taking a message and answering."""
     hangs: bool = False
     """Whether it takes the message and never answers, until the receiver is closed."""
 
@@ -64,7 +66,7 @@ class WebReceiver:
                 if reply.hangs:
                     receiver._closing.wait(60)
                     return
-                if not reply.status:
+                if not reply.status or receiver._closing.wait(reply.waits_s):
                     return
                 self.send_response(reply.status)
                 if reply.location:
@@ -93,6 +95,11 @@ class WebReceiver:
         """Wait until this many keys were taken."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.accepted) >= count, timeout_s), dict(self.accepted)
+
+    def wait_for_posts(self, count: int, timeout_s: float = 30.0) -> None:
+        """Wait until this many requests arrived."""
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: len(self.posts) >= count, timeout_s), len(self.posts)
 
     def _take(self, post: Post) -> Reply:
         reply = self.reply(post)
@@ -130,7 +137,8 @@ def free_port() -> int:
 class MailReceiver:
     """A mail server that keeps what it takes, or refuses it with its words."""
 
-    def __init__(self, answer: str = "250 kept") -> None:
+    def __init__(self, answer: str = "250 kept", port: int = 0) -> None:
+        """answer: what it says to each mail. port: 0 for a free one."""
         from aiosmtpd.controller import Controller
 
         self.mails: list[bytes] = []
@@ -142,7 +150,7 @@ class MailReceiver:
                     receiver.mails.append(envelope.content)
                 return answer
 
-        self.port = free_port()
+        self.port = port or free_port()
         self._controller = Controller(Handler(), hostname="127.0.0.1", port=self.port)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.faults import cameras, habits, model, program, refusals, storage, web
+from tests.faults import cameras, delivery, habits, model, program, refusals, storage, web
 from tests.faults.case import FAULTS
 
-__all__ = ["FAULTS", "cameras", "habits", "model", "program", "refusals", "storage", "web"]
+__all__ = ["FAULTS", "cameras", "delivery", "habits", "model", "program", "refusals", "storage", "web"]

@@ -99,8 +99,7 @@ def kill_often(kills: int, folder: Path, seed: int) -> Killed:
     draw = random.Random(seed)
 
     def slowly(post: Post) -> Reply:
-        time.sleep(draw.uniform(0.0, ANSWER_S))
-        return Reply()
+        return Reply(waits_s=draw.uniform(0.0, ANSWER_S))
 
     before_the_hit = before_delivery = before_the_note = 0
     with WebReceiver(slowly) as receiver, Zygote() as zygote:
@@ -108,7 +107,11 @@ def kill_often(kills: int, folder: Path, seed: int) -> Killed:
         for number in range(2, kills + 2):
             child = zygote.fork(receiver.url, folder, number)
             zygote.wait_for("recording")
-            time.sleep(draw.uniform(0.0, latest_s))
+            if number % 2:  # while the receiver answers, or just after
+                receiver.wait_for_posts(len(receiver.posts) + 1)
+                time.sleep(draw.uniform(0.0, ANSWER_S))
+            else:
+                time.sleep(draw.uniform(0.0, latest_s))
             os.kill(child, signal.SIGKILL)
             zygote.wait_for("over")
             before_the_hit += f"Alert {number}" not in _stored(folder)
