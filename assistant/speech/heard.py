@@ -15,6 +15,15 @@ _STOP = re.compile(r"(please )?(stop|stop it|stop talking|be quiet|quiet|silence
 _REPEAT = re.compile(r"(please )?(repeat|repeat that|say that again|say it again|again|pardon|what was that)( please)?")
 
 
+_SECONDS = {
+    "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
+    "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16, "seventeen": 17,
+    "eighteen": 18, "nineteen": 19, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50,
+}  # fmt: skip
+_SPOKEN_SECONDS = re.compile(rf"\b({'|'.join(_SECONDS)})(?=\s+seconds?\b)", re.I)
+_LOST_AT = re.compile(r"\b(did you (?:say|see)|happened),?\s+(?=\d+(?:\.\d+)?\s+seconds?\b)", re.I)
+
+
 class Intent(StrEnum):
     """What somebody wants."""
 
@@ -53,7 +62,19 @@ def understood(text: str) -> Heard:
         return Heard(Intent.NOTHING, "")
     if _STOP.fullmatch(words):
         return Heard(Intent.STOP, text)
-    return Heard(Intent.REPEAT if _REPEAT.fullmatch(words) else Intent.QUESTION, text.strip())
+    if _REPEAT.fullmatch(words):
+        return Heard(Intent.REPEAT, text)
+    return Heard(Intent.QUESTION, as_typed(text))
+
+
+def as_typed(text: str) -> str:
+    """A question with its seconds as people type them; recognisers often lose the short "at" before them.
+
+    >>> as_typed("What did you say, three seconds?"), as_typed("What happened at 12 seconds?")
+    ('What did you say at 3 seconds?', 'What happened at 12 seconds?')
+    """
+    figures = _SPOKEN_SECONDS.sub(lambda found: str(_SECONDS[found[1].lower()]), text.strip())
+    return _LOST_AT.sub(r"\1 at ", figures)
 
 
 def after_phrase(text: str, phrase: str) -> str | None:

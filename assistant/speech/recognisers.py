@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -72,6 +73,7 @@ class WhisperRecogniser:
 
     def _load(self) -> WhisperModel:
         folder = weights_folder() if self.name == BUILT_IN else Path(self.name)
+        logging.getLogger("faster_whisper").setLevel(logging.WARNING)  # it notes each transcription
         try:
             from faster_whisper import WhisperModel
         except (ImportError, OSError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import app
 from assistant.commands import speaking
 from assistant.commands.terminal import BAD_INPUT
+from assistant.commands.watch import asked_camera
 from assistant.config.app import load_config
 from assistant.errors import ConfigError
 from assistant.speech import devices
@@ -110,3 +112,12 @@ def test_a_file_says_the_same_as_options(tmp_path: Path) -> None:
     path.write_text("voice: {speak: [songs]}", encoding="utf-8")
     with pytest.raises(ConfigError, match="voice.speak.*songs.*among alerts, answers, remarks"):
         load_config(path)
+
+
+def test_a_spoken_question_goes_to_the_camera_that_it_names() -> None:
+    cameras: Any = [SimpleNamespace(name=name) for name in ("door", "back yard")]
+    assert asked_camera("Who is in the back yard?", cameras) is cameras[1]
+    assert asked_camera("Who is there, next door?", cameras) is cameras[0]
+    assert asked_camera("Who is outdoors?", cameras) is cameras[0], "the first, as none is named"
+    with pytest.raises(ConfigError, match="no camera is watched"):
+        asked_camera("Who is there?", [])

@@ -1,0 +1,1 @@
+"""Measures voice: `python -m tests.voice`."""
