@@ -87,7 +87,7 @@ class Engine:
         """
         self.checkpoint = checkpoint
         self._now = now
-        self._network = network or Network(checkpoint.model)
+        self._network = network or Network(checkpoint.weights)
         self._runtime = Runtime(checkpoint, self._network, StreamTokenizer(checkpoint), now)
 
     def close(self) -> None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 from models.errors import CheckpointDamaged, CheckpointError
@@ -57,6 +58,23 @@ _VISION_KEYS = (
     "layer_norm_eps",
     "attention_dropout",
 )
+_STORED: dict[str, type] = {"tie_word_embeddings": bool, "image_token_id": int}
+_STORED_TEXT: dict[str, type] = {
+    **dict.fromkeys(("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"), int),
+    **dict.fromkeys(("num_attention_heads", "num_key_value_heads"), int),
+    **dict.fromkeys(("model_type", "hidden_act"), str),
+    "rms_norm_eps": float,
+    "rope_parameters": dict,
+    "layer_types": list,
+}
+_STORED_VISION: dict[str, type] = {
+    **dict.fromkeys(("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"), int),
+    **dict.fromkeys(("num_channels", "patch_size"), int),
+    "hidden_act": str,
+    "layer_norm_eps": float,
+    "rope_parameters": dict,
+}
+"""What a session reads of a configuration, with its types."""
 _RELEASED_ROPE_THETA = 10_000.0
 """Default of the released configuration class where the file has no value."""
 
@@ -127,7 +145,28 @@ def build_config(config: Mapping[str, Any], *, has_output_head: bool) -> VideoLl
     return built
 
 
-def patch_size_of(config: VideoLlama3Config) -> int:
+def stored_config(config: Mapping[str, Any]) -> SimpleNamespace | None:
+    """A folder's `config.json` as it is, in the place of transformers' configuration, whose import takes a second.
+
+    `None` for files that leave a value to transformers' defaults, hold one of another type, or need its classes.
+    """
+    text, vision = config.get("text_config"), config.get("vision_config")
+    if layout_of(config) != "native" or not isinstance(text, Mapping) or not isinstance(vision, Mapping):
+        return None
+    needed = ((config, _STORED), (text, _STORED_TEXT), (vision, _STORED_VISION))
+    if not all(type(part.get(name)) is kind for part, kinds in needed for name, kind in kinds.items()):
+        return None
+    rope, of_vision = text["rope_parameters"], vision["rope_parameters"]
+    if rope.get("rope_type") != "default" or not all("rope_theta" in parameters for parameters in (rope, of_vision)):
+        return None
+    if text["model_type"] != "qwen2" or set(text["layer_types"]) != {"full_attention"}:
+        return None
+    return SimpleNamespace(
+        **{**config, "text_config": SimpleNamespace(**text), "vision_config": SimpleNamespace(**vision)}
+    )
+
+
+def patch_size_of(config: Any) -> int:
     """Side of a patch in pixels."""
     return int(getattr(config.vision_config, "patch_size", 14))
 

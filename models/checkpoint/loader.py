@@ -7,29 +7,32 @@ reads headers only; torch and transformers are imported where weights are loaded
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.checkpoint.file_tokenizer import FileTokenizer, TextTokenizer, is_plain
 from models.checkpoint.files import read_json
-from models.checkpoint.layouts import Layout, build_config, image_token_id, layout_of, patch_size_of
+from models.checkpoint.layouts import Layout, build_config, image_token_id, layout_of, patch_size_of, stored_config
 from models.checkpoint.progress import LoadingSteps, OnLoading, told_download
 from models.checkpoint.settings import StreamSettings
 from models.checkpoint.threads import use_threads
 from models.checkpoint.types import SpecialIds
-from models.checkpoint.weights import TensorHeader, has_output_head, load_weights, read_headers
+from models.checkpoint.weights import LoadedWeights, TensorHeader, has_output_head, load_weights, read_headers
 from models.errors import CheckpointDamaged, CheckpointError, CheckpointNotFound, PromptError
 from models.prompt import IM_END, IM_START, STREAM_END, STREAM_START, PromptFormat
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerBase, VideoLlama3ForConditionalGeneration
+    from transformers import VideoLlama3ForConditionalGeneration
 
     from models.vision import VisionSettings
 
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent.parent / "embedded"
-LIBRARIES = ("importing torch", "importing transformers", "importing the model's classes")
+LIBRARIES = ("importing torch", "importing transformers")
 HUB_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -46,9 +49,8 @@ class Checkpoint:
     name: str
     folder: Path
     layout: Layout
-    model: VideoLlama3ForConditionalGeneration
-    """In evaluation mode, with gradients off."""
-    tokenizer: PreTrainedTokenizerBase | None
+    weights: LoadedWeights
+    tokenizer: TextTokenizer | None
     """`None` for reference cases that consist of token ids."""
     prompt: PromptFormat
     vision: VisionSettings
@@ -58,6 +60,11 @@ class Checkpoint:
     stream: StreamSettings
     device: torch.device
     dtype: torch.dtype
+
+    @property
+    def model(self) -> VideoLlama3ForConditionalGeneration:
+        """transformers' model, in evaluation mode with gradients off; its class is imported on first use."""
+        return self.weights.model
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +102,14 @@ def load_checkpoint(
     config = read_json(folder / "config.json")
     layout = layout_of(config)
     headers = read_headers(folder)
-    steps = LoadingSteps(on_loading, LIBRARIES, sum(header.num_bytes for header in headers.values()))
-    _import_libraries(steps)
+    plain = stored_config(config)
+    libraries = LIBRARIES if plain is None else LIBRARIES[:1]
+    steps = LoadingSteps(on_loading, libraries, sum(header.num_bytes for header in headers.values()))
+    _import_libraries(steps, libraries)
     from models.vision import VisionSettings
 
-    built = build_config(config, has_output_head=has_output_head(headers, layout))
+    full_config = partial(build_config, config, has_output_head=has_output_head(headers, layout))
+    built = plain or full_config()
     stream = StreamSettings.of_checkpoint(folder)
     vision = VisionSettings(**vision_values(folder, layout, patch_size_of(built)))
     tokenizer = _load_tokenizer(folder)
@@ -110,13 +120,13 @@ def load_checkpoint(
         )
     torch_device, torch_dtype = _placement(device, dtype)
     steps.next("reading the weights")
-    model = load_weights(built, folder, layout, headers, torch_device, torch_dtype, steps.read)
+    weights = load_weights(built, folder, layout, headers, torch_device, torch_dtype, steps.read, full_config)
     use_threads(sum(header.num_values for header in headers.values()), torch_device.type, threads)
     return Checkpoint(
         name=str(name_or_path),
         folder=folder,
         layout=layout,
-        model=model,
+        weights=weights,
         tokenizer=tokenizer,
         prompt=load_prompt(folder, layout),
         vision=replace(vision, border_px=stream.border_px),
@@ -236,17 +246,14 @@ def _is_hub_name(name: str) -> bool:
     )
 
 
-def _import_libraries(steps: LoadingSteps) -> None:
-    """Import torch and transformers, the longest part of loading a small checkpoint."""
-    steps.next(LIBRARIES[0])
+def _import_libraries(steps: LoadingSteps, libraries: Sequence[str]) -> None:
+    """Import torch, and transformers where it is needed: the longest part of loading a small checkpoint."""
+    steps.next(libraries[0])
     import torch  # noqa: F401
 
-    steps.next(LIBRARIES[1])
-    import transformers.models.qwen2.tokenization_qwen2  # noqa: F401
-    import transformers.tokenization_utils_tokenizers  # noqa: F401
-
-    steps.next(LIBRARIES[2])
-    import transformers.models.video_llama_3.modeling_video_llama_3  # noqa: F401
+    for name in libraries[1:]:
+        steps.next(name)
+        import transformers.models.video_llama_3.configuration_video_llama_3  # noqa: F401
 
 
 def _from_hub(name: str, progress: bool, download: bool, on_loading: OnLoading | None) -> Path:
@@ -279,24 +286,28 @@ def _hub_reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
-    from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
-    from transformers.tokenization_utils_tokenizers import TokenizersBackend
-
-    if (folder / "tokenizer.json").is_file():
-        kind: type[TokenizersBackend] = TokenizersBackend
-    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        kind = Qwen2Tokenizer
-    else:
+def _load_tokenizer(folder: Path) -> TextTokenizer | None:
+    is_one_file = (folder / "tokenizer.json").is_file()
+    if not is_one_file and not all((folder / name).is_file() for name in ("vocab.json", "merges.txt")):
         return None
     try:
-        tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(str(folder), local_files_only=True)
-        return tokenizer
+        if is_plain(folder):
+            return FileTokenizer.of_folder(folder)
+        return _transformers_tokenizer(folder, is_one_file=is_one_file)
     except Exception as error:  # tokenizers raises plain Exception for a damaged file
         raise CheckpointDamaged(f"{folder}: its tokenizer cannot be read ({error}); copy its files again") from error
 
 
-def _special_ids(tokenizer: PreTrainedTokenizerBase, config: dict[str, Any]) -> SpecialIds:
+def _transformers_tokenizer(folder: Path, *, is_one_file: bool) -> TextTokenizer:
+    from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
+    from transformers.tokenization_utils_tokenizers import TokenizersBackend
+
+    kind: type[TokenizersBackend] = TokenizersBackend if is_one_file else Qwen2Tokenizer
+    tokenizer: TextTokenizer = kind.from_pretrained(str(folder), local_files_only=True)
+    return tokenizer
+
+
+def _special_ids(tokenizer: TextTokenizer, config: dict[str, Any]) -> SpecialIds:
     found = {}
     tokens = {"stream_start": STREAM_START, "stream_end": STREAM_END, "im_start": IM_START, "im_end": IM_END}
     for name, token in tokens.items():
@@ -309,7 +320,7 @@ def _special_ids(tokenizer: PreTrainedTokenizerBase, config: dict[str, Any]) -> 
     return SpecialIds(image=image_token_id(config), **found)
 
 
-def _stop_ids(folder: Path, tokenizer: PreTrainedTokenizerBase | None, special: SpecialIds) -> frozenset[int]:
+def _stop_ids(folder: Path, tokenizer: TextTokenizer | None, special: SpecialIds) -> frozenset[int]:
     ids = {special.im_end, special.im_start, special.stream_start, special.stream_end, special.image}
     path = folder / "generation_config.json"
     declared = read_json(path).get("eos_token_id") if path.is_file() else None

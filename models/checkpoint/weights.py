@@ -7,11 +7,13 @@ import json
 import math
 import struct
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.checkpoint.layouts import Layout, is_ignorable, native_key
+from models.checkpoint.shapes import parameter_shapes
 from models.errors import CheckpointDamaged, CheckpointError, CheckpointNotFound
 
 if TYPE_CHECKING:
@@ -62,50 +64,135 @@ def has_output_head(headers: Mapping[str, TensorHeader], layout: Layout) -> bool
     return any(native_key(key, layout) == OUTPUT_HEAD for key in headers)
 
 
+class LoadedWeights:
+    """A model's tensors and configuration. transformers' class is imported and built only where `model` is used."""
+
+    def __init__(
+        self,
+        config: Any,
+        tensors: Mapping[str, torch.Tensor],
+        device: torch.device,
+        full_config: Callable[[], VideoLlama3Config] | None = None,
+    ) -> None:
+        """config: transformers' configuration, or a folder's own values in its place, and then `full_config` gives
+        transformers'. tensors: by their names in transformers' class, tied ones left out."""
+        self.config = config
+        self._full_config = full_config or (lambda: config)
+        self._tensors = dict(tensors)
+        self._device = device
+        self._model: VideoLlama3ForConditionalGeneration | None = None
+
+    @classmethod
+    def of(cls, model: VideoLlama3ForConditionalGeneration, device: torch.device) -> LoadedWeights:
+        """The weights of a model that is there already."""
+        weights = cls(model.config, {}, device)
+        weights._model = model
+        return weights
+
+    @property
+    def model(self) -> VideoLlama3ForConditionalGeneration:
+        """The model, in evaluation mode with gradients off; it shares its memory with the tensors."""
+        if self._model is None:
+            import torch
+
+            with torch.inference_mode(mode=False):
+                self._model = _empty_model(self._full_config())
+                self._model.load_state_dict(self._tensors, strict=False, assign=True)
+                self._model.tie_weights()
+                fill_buffers(self._model, self._device)
+                self._model.requires_grad_(False).eval()
+        return self._model
+
+    def named_parameters(self) -> Iterable[tuple[str, torch.Tensor]]:
+        """Each parameter with its name in transformers' class, tied ones once."""
+        return self._tensors.items() if self._model is None else self._model.named_parameters()
+
+    @property
+    def language(self) -> Any:
+        """Configuration of the language model."""
+        return self.config.text_config
+
+    @property
+    def vision(self) -> Any:
+        """Configuration of the vision tower."""
+        return self.config.vision_config
+
+    @property
+    def head_dim(self) -> int:
+        """Size of one attention head of the language model."""
+        language = self.language
+        return int(getattr(language, "head_dim", None) or language.hidden_size // language.num_attention_heads)
+
+    @property
+    def num_values(self) -> int:
+        """Number of parameters."""
+        return sum(tensor.numel() for _, tensor in self.named_parameters())
+
+
 def load_weights(
-    config: VideoLlama3Config,
+    config: Any,
     folder: Path,
     layout: Layout,
     headers: Mapping[str, TensorHeader],
     device: torch.device,
     dtype: torch.dtype,
     on_bytes: Callable[[int], None] = lambda num_bytes: None,
-) -> VideoLlama3ForConditionalGeneration:
-    """Load a folder's weights into a new model on `device` in `dtype`.
+    full_config: Callable[[], VideoLlama3Config] | None = None,
+) -> LoadedWeights:
+    """Load a folder's weights on `device` in `dtype`, tensor by tensor.
 
-    The model is built on the meta device and takes over the stored tensors one by one; `on_bytes` is called with the
-    stored size of each.
+    on_bytes: called with the stored size of each. config and full_config: as `LoadedWeights` takes them.
     """
     import torch
     from safetensors import SafetensorError, safe_open
-    from transformers.models.video_llama_3.modeling_video_llama_3 import VideoLlama3ForConditionalGeneration
 
-    try:
-        with torch.device("meta"):
-            model = VideoLlama3ForConditionalGeneration(config)
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise CheckpointDamaged(f"{folder}: config.json describes no consistent model ({error})") from error
-    tied = bool(config.tie_word_embeddings)
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    if tied:
-        wanted.pop(OUTPUT_HEAD)
-    stored = _matched(wanted, headers, layout, tied)
+    stored = _stored(config, full_config or (lambda: config), folder, layout, headers)
+    tensors: dict[str, torch.Tensor] = {}
     for path in sorted({headers[key].file for key in stored.values()}):
-        tensors: dict[str, torch.Tensor] = {}
         try:
-            with safe_open(str(path), framework="pt", device=str(device)) as file:
+            # Outside of inference mode, in which tensors could not become parameters later.
+            with torch.inference_mode(mode=False), safe_open(str(path), "pt", device=str(device)) as file:
                 for name, key in stored.items():
                     if headers[key].file == path:
                         tensors[name] = file.get_tensor(key).to(dtype)
                         on_bytes(headers[key].num_bytes)
         except (SafetensorError, OSError) as error:
             raise CheckpointDamaged(f"{path}: cannot be read ({error}); download the file again") from error
-        model.load_state_dict(tensors, strict=False, assign=True)
-    model.tie_weights()
-    fill_buffers(model, device)
-    model.requires_grad_(False)
-    model.eval()
-    return model
+    return LoadedWeights(config, tensors, device, full_config)
+
+
+def _stored(
+    config: Any,
+    full_config: Callable[[], VideoLlama3Config],
+    folder: Path,
+    layout: Layout,
+    headers: Mapping[str, TensorHeader],
+) -> dict[str, str]:
+    """The stored tensor for each of the model's parameters; raises `CheckpointDamaged` where they do not fit.
+
+    Where the shapes that the configuration gives are not exactly those of the files, transformers' class is asked.
+    """
+    tied = bool(config.tie_word_embeddings)
+    with suppress(CheckpointDamaged, ArithmeticError, TypeError):
+        shapes = parameter_shapes(config)
+        if shapes is not None:
+            return _matched(shapes, headers, layout, tied)
+    try:
+        model = _empty_model(full_config())
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointDamaged(f"{folder}: config.json describes no consistent model ({error})") from error
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if tied:
+        wanted.pop(OUTPUT_HEAD)
+    return _matched(wanted, headers, layout, tied)
+
+
+def _empty_model(config: VideoLlama3Config) -> VideoLlama3ForConditionalGeneration:
+    import torch
+    from transformers.models.video_llama_3.modeling_video_llama_3 import VideoLlama3ForConditionalGeneration
+
+    with torch.device("meta"):
+        return VideoLlama3ForConditionalGeneration(config)
 
 
 def _files(folder: Path) -> list[Path]:

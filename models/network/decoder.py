@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch.nn.attention.bias import causal_lower_right
 
 from models.network.rotary import RotaryTable, rotate
 from models.network.slots import Slot
@@ -171,6 +170,8 @@ def _mask(segment: Segment) -> torch.Tensor | None:
     if num_rows == 1:
         return None
     if segment.embeddings.is_cuda and not segment.branches:
+        from torch.nn.attention.bias import causal_lower_right  # it imports torch's compiler, which takes seconds
+
         return causal_lower_right(num_rows, segment.slot.length + num_rows)
     return _masked(segment)
 

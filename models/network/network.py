@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from transformers.models.qwen2.configuration_qwen2 import Qwen2Config
     from transformers.models.video_llama_3.configuration_video_llama_3 import VideoLlama3VisionConfig
 
+    from models.checkpoint.weights import LoadedWeights
+
 
 class FrameEncoding(Protocol):
     """Encodes pictures: `VisionEncoder`, or transformers' modules."""
@@ -100,7 +102,7 @@ class VisionEncoder:
 class Network:
     """Vision tower, projector and language model of a checkpoint."""
 
-    def __init__(self, model: VideoLlama3ForConditionalGeneration) -> None:
+    def __init__(self, model: VideoLlama3ForConditionalGeneration | LoadedWeights) -> None:
         """Takes the model's tensors over: its parameters become views of joined ones (`models.network.weights`)."""
         language, tensors = cast("Qwen2Config", model.config.text_config), dict(model.named_parameters())
         self._decoder = decoder_weights(language, tensors)
@@ -178,5 +180,5 @@ def frequencies_of(config: Qwen2Config) -> Frequencies:
     return plain
 
 
-def _vision_config(model: VideoLlama3ForConditionalGeneration) -> VideoLlama3VisionConfig:
+def _vision_config(model: VideoLlama3ForConditionalGeneration | LoadedWeights) -> VideoLlama3VisionConfig:
     return cast("VideoLlama3VisionConfig", model.config.vision_config)

@@ -40,7 +40,7 @@ def model_info(checkpoint: Checkpoint) -> ModelInfo:
         decision=checkpoint.stream.speaking.decision,
         embedded=checkpoint.folder.resolve() == EMBEDDED_FOLDER.resolve(),
         fps=checkpoint.stream.fps,
-        num_parameters=sum(parameter.numel() for parameter in checkpoint.model.parameters()),
+        num_parameters=checkpoint.weights.num_values,
         bytes_per_token=bytes_per_token(checkpoint),
         decision_reason=checkpoint.stream.speaking.decision_reason,
     )
@@ -48,10 +48,9 @@ def model_info(checkpoint: Checkpoint) -> ModelInfo:
 
 def bytes_per_token(checkpoint: Checkpoint) -> int:
     """Memory of one token in a session's cache, over all layers."""
-    attention = checkpoint.model.model.language_model.layers[0].self_attn
-    num_values = attention.k_proj.out_features
-    num_layers = len(checkpoint.model.model.language_model.layers)
-    num_bytes: int = NUM_BUFFERS * num_layers * num_values * checkpoint.dtype.itemsize
+    language = checkpoint.weights.language
+    num_values = language.num_key_value_heads * checkpoint.weights.head_dim
+    num_bytes: int = NUM_BUFFERS * language.num_hidden_layers * num_values * checkpoint.dtype.itemsize
     return num_bytes
 
 
@@ -117,13 +116,13 @@ def _largest_window(settings: StreamSettings) -> WindowSettings:
 def cache_bytes(checkpoint: Checkpoint, num_tokens: int) -> int:
     """Memory of a slot for `num_tokens`, including the second set of buffers that one layer has while it grows or is
     compacted."""
-    num_layers = len(checkpoint.model.model.language_model.layers)
+    num_layers: int = checkpoint.weights.language.num_hidden_layers
     return num_tokens * bytes_per_token(checkpoint) * (num_layers + 1) // num_layers
 
 
 def embedding_bytes(checkpoint: Checkpoint) -> int:
     """Memory of one token's embedding."""
-    values: int = checkpoint.model.model.language_model.embed_tokens.embedding_dim * checkpoint.dtype.itemsize
+    values: int = checkpoint.weights.language.hidden_size * checkpoint.dtype.itemsize
     return values
 
 

@@ -5,18 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from transformers.generation.logits_process import (
-    LogitsProcessorList,
-    NoRepeatNGramLogitsProcessor,
-    RepetitionPenaltyLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
 
 from models.errors import SettingsError
+
+if TYPE_CHECKING:
+    from transformers.generation.logits_process import LogitsProcessorList
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +58,7 @@ class TokenSampler:
         self._greedy = settings.temperature == 0
         self._seed = settings.seed
         self._generators: dict[torch.device, torch.Generator] = {}
-        processors = LogitsProcessorList()
-        if settings.repetition_penalty != 1:
-            processors.append(RepetitionPenaltyLogitsProcessor(settings.repetition_penalty))
-        if settings.no_repeat_ngram:
-            processors.append(NoRepeatNGramLogitsProcessor(settings.no_repeat_ngram))
-        if not self._greedy:
-            processors.append(TemperatureLogitsWarper(settings.temperature))
-            if settings.top_k:
-                processors.append(TopKLogitsWarper(settings.top_k))
-            if settings.top_p < 1:
-                processors.append(TopPLogitsWarper(settings.top_p))
-        self._processors = processors
+        self._processors = _processors(settings)
 
     @property
     def takes_likeliest(self) -> bool:
@@ -102,3 +87,23 @@ class TokenSampler:
         if device not in self._generators:
             self._generators[device] = torch.Generator(device).manual_seed(self._seed)
         return self._generators[device]
+
+
+def _processors(settings: SamplingSettings) -> LogitsProcessorList | None:
+    """transformers' processors for these settings; `None`, and nothing imported, where none is needed."""
+    if settings.temperature == 0 and settings.repetition_penalty == 1 and not settings.no_repeat_ngram:
+        return None
+    from transformers.generation import logits_process as known
+
+    processors = known.LogitsProcessorList()
+    if settings.repetition_penalty != 1:
+        processors.append(known.RepetitionPenaltyLogitsProcessor(settings.repetition_penalty))
+    if settings.no_repeat_ngram:
+        processors.append(known.NoRepeatNGramLogitsProcessor(settings.no_repeat_ngram))
+    if settings.temperature:
+        processors.append(known.TemperatureLogitsWarper(settings.temperature))
+        if settings.top_k:
+            processors.append(known.TopKLogitsWarper(settings.top_k))
+        if settings.top_p < 1:
+            processors.append(known.TopPLogitsWarper(settings.top_p))
+    return processors

@@ -10,8 +10,7 @@ from models.errors import SessionError
 from models.prompt import PromptFormat
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
+    from models.checkpoint.file_tokenizer import TextTokenizer
     from models.checkpoint.loader import Checkpoint
 
 YES_WORDS = ("Yes", "yes", "YES")
@@ -34,7 +33,7 @@ class StreamTokenizer:
         self._encoded = lru_cache(_MOST_KEPT_PIECES)(self._encode)
 
     @property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
+    def tokenizer(self) -> TextTokenizer:
         """The tokenizer; raises `SessionError` for a checkpoint without one."""
         if self._tokenizer is None:
             raise SessionError(f"{self._folder}: has no tokenizer, so no text can be read or said; add tokenizer.json")

@@ -22,9 +22,8 @@ _LOGIT_COPIES = 4
 def pass_bytes(checkpoint: Checkpoint, num_context: int) -> int:
     """Upper bound of what one forward pass takes with a cache of `num_context` tokens, and of an eviction in it."""
     num_tokens = min(num_context, PREFILL_TOKENS_CPU if checkpoint.device.type == "cpu" else PREFILL_TOKENS)
-    size, language = checkpoint.dtype.itemsize, checkpoint.model.model.language_model
-    config, attention = language.config, language.layers[0].self_attn
-    queries, keys = attention.q_proj.out_features, attention.k_proj.out_features
+    size, config, head_dim = checkpoint.dtype.itemsize, checkpoint.weights.language, checkpoint.weights.head_dim
+    queries, keys = config.num_attention_heads * head_dim, config.num_key_value_heads * head_dim
     of_token = size * (8 * config.hidden_size + 4 * (queries + 2 * keys) + 3 * config.intermediate_size)
     of_token += 2 * _FLOAT_BYTES * config.hidden_size  # norms are computed in float32
     # The mask, also as numbers; keys and values, copied for the heads that share them; scores and their softmax.
@@ -41,8 +40,8 @@ def picture_bytes(checkpoint: Checkpoint, num_patches: int) -> int:
 
     Between slices other sessions have their turns, so this comes on top of `pass_bytes`.
     """
-    size, model = checkpoint.dtype.itemsize, checkpoint.model.model
-    vision, hidden = model.vision_model.config, model.language_model.config.hidden_size
+    size, vision = checkpoint.dtype.itemsize, checkpoint.weights.vision
+    hidden = checkpoint.weights.language.hidden_size
     width = vision.hidden_size
     of_patch = size * (2 * vision.intermediate_size + 8 * width + 3 * hidden)
     of_patch += 4 * _FLOAT_BYTES * width  # rotary positions are computed in float32
@@ -60,6 +59,7 @@ def pixel_bytes(checkpoint: Checkpoint) -> int:
 
 def _compact_bytes(checkpoint: Checkpoint, num_context: int) -> int:
     """What an eviction takes in one layer: copies of its values and keys, which are rotated in float32."""
-    attention = checkpoint.model.model.language_model.layers[0].self_attn
-    of_token = attention.k_proj.out_features * (2 * checkpoint.dtype.itemsize + 5 * _FLOAT_BYTES)
-    return int(num_context * (of_token + 4 * _FLOAT_BYTES * attention.head_dim))
+    head_dim = checkpoint.weights.head_dim
+    keys = checkpoint.weights.language.num_key_value_heads * head_dim
+    of_token = keys * (2 * checkpoint.dtype.itemsize + 5 * _FLOAT_BYTES)
+    return int(num_context * (of_token + 4 * _FLOAT_BYTES * head_dim))

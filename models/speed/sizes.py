@@ -16,7 +16,7 @@ from transformers.models.video_llama_3.modeling_video_llama_3 import VideoLlama3
 from models.checkpoint.fake import make_checkpoint
 from models.checkpoint.layouts import build_config
 from models.checkpoint.loader import Checkpoint, load_checkpoint
-from models.checkpoint.weights import OUTPUT_HEAD, fill_buffers
+from models.checkpoint.weights import OUTPUT_HEAD, LoadedWeights, fill_buffers
 
 if TYPE_CHECKING:
     from transformers.models.video_llama_3.configuration_video_llama_3 import VideoLlama3Config
@@ -79,7 +79,8 @@ def random_checkpoint(size: str, *, device: str = "auto", seed: int = 0) -> Chec
         return replace(tiny, name=TINY)
     values = {**RELEASED[size], "image_token_index": tiny.special.image}
     config = build_config(values, has_output_head=not values["tie_word_embeddings"])
-    return replace(tiny, name=size, model=_random_model(config, tiny.device, tiny.dtype, seed))
+    model = _random_model(config, tiny.device, tiny.dtype, seed)
+    return replace(tiny, name=size, weights=LoadedWeights.of(model, tiny.device))
 
 
 def _random_model(

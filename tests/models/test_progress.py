@@ -16,7 +16,7 @@ def test_every_step_and_every_byte_of_the_weights_is_told(released_folder: Path)
     load_checkpoint(released_folder, device="cpu", on_loading=told.append)
     shares = [loading.share or 0.0 for loading in told]
     assert shares == sorted(shares) and shares[0] == 0.0 and shares[-1] == 1.0
-    assert len(told) == 4 + len(read_headers(released_folder)), "three libraries, the weights, each tensor"
+    assert len(told) == 3 + len(read_headers(released_folder)), "two libraries, the weights, each tensor"
     assert told[0].doing == "importing torch" and told[-1].doing.startswith("reading the weights, ")
 
 
