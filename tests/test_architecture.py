@@ -32,8 +32,8 @@ SUB_ROOMS: dict[str, tuple[str, ...]] = {
     "models": ("verify", "decision", "speed", "training", "groundtruth", "engine", "session", "network", "checkpoint"),
     "streaming": ("open_source", "capture", "scenes", "sources", "difffp"),
     "ui": (
-        "serve", "launch", "build", "callbacks", "api", "parts", "events_tab", "health", "handlers", "voice", "media",
-        "pulse",         "render",
+        "serve", "launch", "build", "callbacks", "api", "parts", "events_tab", "health", "alerts_panel", "handlers",
+        "voice", "media", "pulse", "render",
     ),
 }  # fmt: skip
 """Folders and modules of each room, the highest first: each imports only what stands after it. What is not named here

@@ -10,6 +10,7 @@ from assistant.config.bounds import MOST_LETTERS, VIEWER_TIMEOUTS
 from assistant.viewers.backend import ANOTHER_SCENE, SAMPLE_TITLES, SAMPLES
 from assistant.viewers.feed import Badge
 from assistant.viewers.viewer_session import TimeLimits
+from ui.alerts_panel import build_alerts, wire_alerts
 from ui.api import add_api
 from ui.callbacks import wire
 from ui.events_tab import build_events, wire_events
@@ -50,12 +51,14 @@ def build_page(backend: Backend) -> gr.Blocks:
                     right = _right(about.questions)
             with gr.Tab("Cameras", id="cameras"):
                 grid = gr.HTML(html_template=static_text("grid.html"), js_on_load=MOUNT_GRID)
+                alerts = build_alerts(backend)
             with gr.Tab("Events", id="events") as events_page:
                 events = build_events()
         parts = Parts(tabs=tabs, banner=about_model, token=token, stop=stop, grid=grid, events=events, **left, **right)
         add_api(backend)  # first, since Gradio renames later endpoints whose name is taken
         wire(blocks, backend, parts)
         wire_health(backend, parts.health)
+        wire_alerts(backend, alerts)
         wire_events(backend, events, events_page, tabs)
     return blocks
 

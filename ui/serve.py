@@ -55,6 +55,7 @@ def serve_page(
             uploads=uploads,
             max_sessions=config.page.max_sessions,
             views=cameras,
+            alerts=cameras.delivery if cameras is not None else None,
             clips_s=config.timeline.keep_clips_s if cameras is not None else None,
             folder=Path(files.name),
             may_draw=serving.is_local or serving.auth_file is not None,

@@ -27,6 +27,7 @@ from streaming.open_source import open_source
 
 if TYPE_CHECKING:
     from assistant.config.app import AppConfig
+    from assistant.delivery.delivery import Delivery
     from assistant.serving.channel_types import ChannelSnapshot
     from assistant.serving.scheduler import Scheduler
     from assistant.sinks import EventSink
@@ -77,10 +78,12 @@ class Cameras:
         sink_for: Callable[[str], Sequence[EventSink]] = lambda name: (),
         on_secrets: Callable[[list[str | None]], None] = lambda secrets: None,
         opener: OpenSource = open_source,
+        delivery: Delivery | None = None,
     ) -> None:
         """clips: records clips around events if the configuration asks for them. sink_for: makes further sinks.
 
-        on_secrets: called with each password before the camera is opened, so that logs can redact it.
+        on_secrets: called with each password before the camera is opened, so that logs can redact it. delivery: sends
+        their alerts; whoever made it starts and stops it.
         """
         self._host = host
         self._timeline = timeline
@@ -89,6 +92,7 @@ class Cameras:
         self._sink_for = sink_for
         self._on_secrets = on_secrets
         self._opener = opener
+        self.delivery = delivery
         self._cameras: dict[str, _Camera] = {}
         self._began_with: AppConfig | None = None
         self._restart_needed: tuple[str, ...] = ()

@@ -59,9 +59,8 @@ def open_cameras(
     if kept.keep_clips_s is not None:
         clips = ClipWriter()
         stack.callback(clips.close, 2.5)
-    if config.targets:
-        open_delivery(stack, config, timeline)
-    cameras = Cameras(host, timeline, clips=clips, sink_for=sink_for, on_secrets=on_secrets)
+    delivery = open_delivery(stack, config, timeline) if config.targets else None
+    cameras = Cameras(host, timeline, clips=clips, sink_for=sink_for, on_secrets=on_secrets, delivery=delivery)
     stack.callback(cameras.stop, 4.0)
     return cameras
 

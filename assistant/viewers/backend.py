@@ -30,6 +30,7 @@ from streaming.redact import redact_text, redact_url
 
 if TYPE_CHECKING:
     from assistant.cameras.views import CameraViews, Region
+    from assistant.delivery.delivery import Delivery
     from assistant.evidence import EvidenceFrame
     from assistant.inputs.limits import CameraPolicy, UploadLimits
     from assistant.serving.scheduler import Scheduler
@@ -67,13 +68,16 @@ class Backend:
         uploads: UploadLimits,
         max_sessions: int | None = None,
         views: CameraViews | None = None,
+        alerts: Delivery | None = None,
         clips_s: float | None = None,
         folder: Path | None = None,
         may_draw: bool = True,
         clock: Clock | None = None,
         make_stream: Callable[[ViewerSession, WatchRequest], WatchableStream] | None = None,
     ) -> None:
-        """clips_s: seconds that the cameras' clips begin before and end after an event; None if none are recorded.
+        """alerts: sends alerts to the configured targets; None without any.
+
+        clips_s: seconds that the cameras' clips begin before and end after an event; None if none are recorded.
 
         folder: where sessions make folders for their files. may_draw: whether viewers may draw masks and zones on
         watched cameras, which all viewers share. make_stream: replaces `Channel` in tests.
@@ -82,6 +86,7 @@ class Backend:
         self.policy = policy
         self.uploads = uploads
         self.views = views
+        self.alerts = alerts
         self.clips_s = clips_s
         self.may_draw = may_draw
         self._clock: Clock = clock or SystemClock()
