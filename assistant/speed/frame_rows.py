@@ -41,6 +41,27 @@ def frame_noise(bench: Workbench) -> Measured:
     return _against_the_window_again(bench, bench.noise)
 
 
+def plain_path(bench: Workbench) -> Measured:
+    """A frame, and the same frame where transformers' modules compute it, with hooks and masks."""
+    from models.engine import Engine
+    from models.network.reference import ReferenceNetwork
+
+    checkpoint = bench.engine.checkpoint
+    plain = Engine(checkpoint, now=time.perf_counter, network=ReferenceNetwork(checkpoint.model))
+    try:
+        cameras = [TimedCamera(engine, bench.clip) for engine in (bench.engine, plain)]
+        for camera in cameras:
+            camera.fill()
+        found: tuple[list[float], list[float]] = ([], [])
+        for _ in bench.rounds():
+            for _ in range(FRAMES_A_ROUND):
+                for camera, times_ms in zip(cameras, found, strict=True):
+                    times_ms.append(camera.see_used().ms)
+    finally:
+        plain.close()
+    return Measured(*found)
+
+
 def skipped(bench: Workbench) -> Measured:
     """A frame with nothing kept, and a frame that is used."""
     camera = TimedCamera(bench.engine, bench.clip)
@@ -204,6 +225,14 @@ FRAME_ROWS = (
         "ms",
         Target("ratio", 1 / 110),
         frame_noise,
+    ),
+    RowSpec(
+        "plain-path",
+        "a frame of a real clip, window full, one thread",
+        "where transformers' modules compute it",
+        "ms",
+        Target("ratio", 1 / 1.5),
+        plain_path,
     ),
     RowSpec("skipped", "a frame with nothing kept", "for a frame that is used", "ms", Target("ratio", 1 / 20), skipped),
     RowSpec(
