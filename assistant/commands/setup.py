@@ -59,17 +59,20 @@ def open_cameras(
     if kept.keep_clips_s is not None:
         clips = ClipWriter()
         stack.callback(clips.close, 2.5)
-    delivery = open_delivery(stack, config, timeline) if config.targets else None
+    delivery = open_delivery(stack, config, timeline, on_secrets) if config.targets else None
     cameras = Cameras(host, timeline, clips=clips, sink_for=sink_for, on_secrets=on_secrets, delivery=delivery)
     stack.callback(cameras.stop, 4.0)
     return cameras
 
 
-def open_delivery(stack: ExitStack, config: AppConfig, timeline: Timeline) -> Delivery:
+def open_delivery(
+    stack: ExitStack, config: AppConfig, timeline: Timeline, on_secrets: Callable[[list[str | None]], None]
+) -> Delivery:
     """Start sending the timeline's alerts to the targets. `stack` ends it. Raises `ConfigError` for a wrong target."""
     from assistant.delivery.delivery import Delivery
 
     delivery = Delivery(timeline, config.targets)
+    on_secrets(list(delivery.secrets))
     delivery.start()
     stack.callback(delivery.stop, 1.5)
     return delivery

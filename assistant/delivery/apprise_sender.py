@@ -45,7 +45,7 @@ class AppriseSender:
                 "mailto:// or ntfy://; correct it"
             )
         self._service_name = str(service.service_name)
-        self._secrets = SecretWords(*_secrets_in(self._url))
+        self.secrets = SecretWords(*_secrets_in(self._url))
 
     def send(self, message: AlertMessage, files: MessageFiles) -> str:
         """Send a message; return that the service took it. Raises `NotDelivered` with what apprise says of it."""
@@ -99,7 +99,7 @@ class AppriseSender:
         """What apprise and the receiver say of a failure, credentials hidden."""
         said = [text for level, text in logged if level in ("WARNING", "ERROR", "CRITICAL")][-1:]
         said += [text for level, text in logged if level == "DEBUG" and any(mark in text for mark in _TELLING)][-1:]
-        words = self._secrets.hide(one_line("; ".join(said), 300))
+        words = self.secrets.hide(one_line("; ".join(said), 300))
         return f"{self._service_name}: {words}" if words else f"{self._service_name} did not take it, without a word"
 
 

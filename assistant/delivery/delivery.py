@@ -80,6 +80,11 @@ class Delivery:
         """The names of the targets."""
         return tuple(self._targets)
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The secrets of all targets, which logs must hide: libraries may log addresses."""
+        return tuple(word for courier in self._couriers.values() for word in courier.sender.secrets.words)
+
     def start(self) -> None:
         """Start sending, what earlier runs left in the outbox first; its alerts are addressed from now on."""
         self._timeline.deliver_through(self)

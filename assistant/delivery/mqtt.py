@@ -50,7 +50,7 @@ class MqttSender:
         self._is_for_test = is_for_test
         self._topics = Topics(config.topic, config.discovery)
         self._login = config.login(name)
-        self._secrets = SecretWords(self._login[1] if self._login is not None else None)
+        self.secrets = SecretWords(self._login[1] if self._login is not None else None)
         self._tls = _tls_context(name, config)
         self._changed = threading.Condition()
         self._is_connected = False
@@ -219,7 +219,7 @@ class MqttSender:
             self._say_trouble(f"the connection was lost: {code}")
 
     def _say_trouble(self, text: str) -> None:
-        text = self._secrets.hide(text)
+        text = self.secrets.hide(text)
         with self._changed:
             is_new, self._trouble = text != self._trouble, text
         if is_new:

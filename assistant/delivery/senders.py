@@ -51,6 +51,10 @@ class MessageFiles:
 class Sender(Protocol):
     """Sends messages to one target, on the thread of its courier."""
 
+    @property
+    def secrets(self) -> SecretWords:
+        """What must stand in no log, its own or a library's."""
+
     def open(self) -> None:
         """Start connections that are kept; returns at once."""
 

@@ -61,7 +61,8 @@ class WebhookSender:
         address, secret = config.address(name), config.secret(name)
         self._url = _parsed(name, address)
         self._key = None if secret is None else signing_key(secret)
-        self._secrets = SecretWords(address, self._url.raw_path.decode("ascii"), secret)
+        tokens = (address, self._url.raw_path.decode("ascii")) if config.url is None else ()
+        self.secrets = SecretWords(*tokens, secret)
         self._reach = _reach_of(config, self._url.host)
         self._check_literal()
 
@@ -81,7 +82,7 @@ class WebhookSender:
         except httpx.TimeoutException:
             raise NotDelivered(f"no answer within {self._config.timeout_s:g} s (timeout_s)", is_down=True) from None
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-            said = self._secrets.hide(one_line(str(error), 200)) or type(error).__name__
+            said = self.secrets.hide(one_line(str(error), 200)) or type(error).__name__
             raise NotDelivered(f"no answer: {said}", is_down=True) from None
         return self._judged(answer)
 
@@ -130,7 +131,7 @@ class WebhookSender:
     def _judged(self, answer: _Answer) -> str:
         """What was said about a message that was taken; raises where it was not."""
         said = f"{answer.status} {httpx.codes.get_reason_phrase(answer.status)}".strip()
-        first = self._secrets.hide(one_line(answer.text, 200))
+        first = self.secrets.hide(one_line(answer.text, 200))
         said = f"{said}: {first}" if first else said
         if 200 <= answer.status < 300:
             return said

@@ -19,7 +19,7 @@ from assistant.delivery.errors import DeliveryRefused, NotDelivered
 from assistant.delivery.messages import AlertMessage, as_payload, key_of, message_from_json, message_of
 from assistant.delivery.outbox import Outbox, OutboxEntry
 from assistant.delivery.retries import Retries
-from assistant.delivery.senders import AnnouncedRule, MessageFiles
+from assistant.delivery.senders import AnnouncedRule, MessageFiles, SecretWords
 from assistant.events import Detail
 from assistant.timeline.records import Parcel, Record, record_from_line
 from assistant.timeline.schema import MIGRATIONS, open_for_writing
@@ -36,6 +36,7 @@ class FakeSender:
 
     answers: list[str | Exception] = field(default_factory=list)
     sent: list[tuple[AlertMessage, MessageFiles]] = field(default_factory=list)
+    secrets: SecretWords = field(default_factory=SecretWords)
 
     def open(self) -> None: ...
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 import app
+from assistant.commands.logs import Secrets, configure_logs
+from assistant.commands.setup import open_delivery
 from assistant.commands.terminal import BAD_INPUT
 from assistant.config.app import AppConfig, load_config, waiting_for_restart
 from assistant.delivery.outbox import Outbox
@@ -102,6 +106,20 @@ def test_the_outbox_is_listed_and_tried_again_from_the_command_line(
         assert outbox.counts() == {"hook": {"waiting": 2, "sent": 1, "failed": 0}}
     assert app.run(["alerts", "outbox", "--data", str(tmp_path), "--state", "lost"]) == BAD_INPUT
     assert "--state 'lost': it must be one of waiting, sent, failed" in capsys.readouterr().err
+
+
+def test_no_log_line_has_a_targets_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even those of a library, which logs the addresses that it posts to."""
+    lines, secrets = io.StringIO(), Secrets()
+    configure_logs(lines, secrets, level="info")
+    with WebReceiver() as receiver, Timeline(tmp_path) as timeline, ExitStack() as stack:
+        monkeypatch.setenv("HOOK_URL", f"{receiver.url}/s3cr3t-t0ken")
+        config = AppConfig.model_validate({"targets": {"hook": {"kind": "webhook", "url_env": "HOOK_URL"}}})
+        delivery = open_delivery(stack, config, timeline, secrets.add)
+        delivery.test("hook")
+        receiver.wait_for_keys(1)
+        assert delivery.stop(10)
+    assert "HTTP Request: POST" in lines.getvalue() and "s3cr3t" not in lines.getvalue()
 
 
 def test_watch_refuses_a_target_whose_secret_is_missing(
