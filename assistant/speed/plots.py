@@ -36,7 +36,8 @@ def draw_plots(bench: Workbench, rows: Sequence[Row], folder: Path) -> list[Path
 
 
 def _against_cameras(bench: Workbench, path: Path) -> Path:
-    times_ms = [median(frame_ms_of(bench, number) for _ in range(3)) for number in CAMERAS]
+    rounds = [[frame_ms_of(bench, number) for number in CAMERAS] for _ in bench.rounds()]
+    times_ms = [median(times) for times in zip(*rounds, strict=True)]
     figure, axes = _panel("milliseconds a frame against cameras on one engine")
     axes.plot(CAMERAS, times_ms, "o-", label="measured")
     axes.axhline(times_ms[0], color="grey", lw=1, ls="--", label="one camera")
@@ -70,7 +71,7 @@ def _where_time_goes(rows: Sequence[Row], path: Path) -> Path:
         left = [start + width for start, width in zip(left, widths, strict=True)]
     axes.set(xlabel="ms")
     axes.invert_yaxis()
-    axes.legend(fontsize=8)
+    figure.legend(fontsize=8, loc="outside lower center", ncols=len(PART_NAMES))
     return _saved(figure, path)
 
 

@@ -30,7 +30,8 @@ PICTURE_PX = 640
 CLIP_SUFFIXES = {".mp4", ".mkv", ".avi", ".webm"}
 MOST_PICTURES = 120
 """Pictures of one clip: a minute at two a second."""
-NOISE_PX = (360, 640)
+NOISE_BLOCKS, BLOCK_PX = (9, 16), 40
+"""Rows and columns of blocks of one colour each, and their side: pictures of 640 x 360."""
 NUM_NOISE = 24
 
 
@@ -99,7 +100,9 @@ class Workbench:
     def noise(self) -> tuple[np.ndarray, ...]:
         """Pictures in which every cell changes: the worst that a camera can send."""
         random = np.random.default_rng(0)
-        return tuple(random.integers(0, 256, (*NOISE_PX, 3), np.uint8) for _ in range(NUM_NOISE))
+        # Coarse: fine noise is averaged away where pictures are resized, and pruning gets used to it.
+        blocks = (random.integers(0, 256, (*NOISE_BLOCKS, 3), np.uint8) for _ in range(NUM_NOISE))
+        return tuple(part.repeat(BLOCK_PX, axis=0).repeat(BLOCK_PX, axis=1) for part in blocks)
 
     def rounds(self) -> Iterator[int]:
         """The numbers of the rounds, until they are done or the time is over; at least one."""
