@@ -65,7 +65,8 @@ class PinnedTransport(httpx.BaseTransport):
 
 def trusting_context() -> ssl.SSLContext:
     """A TLS context that encrypts, but does not verify the server's certificate."""
-    context = ssl.create_default_context()
+    # Without the system's certificates, which nobody asks here and which take 35 ms to read.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
