@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from assistant.commands.terminal import warn
 from assistant.errors import AssistantError
 from assistant.speech.detector import SileroDetector, SpeechSegmenter
-from assistant.speech.devices import device_input
+from assistant.speech.devices import SteadyInput, device_input
 from assistant.speech.errors import NoRecogniser, SpeechError
 from assistant.speech.heard import Heard
 from assistant.speech.listener import Listener, QuestionFilter, obey
@@ -73,11 +73,18 @@ def listening(
     if config.listen == "off":
         yield None
         return
+
+    def on_change(text: str) -> None:
+        show(f"microphone: {text}")
+        if aloud is not None:
+            aloud.log.on_change(text)
+
     try:
         if lacks := why_deaf(config.recogniser):
             raise NoRecogniser(lacks)
         segmenter = SpeechSegmenter(SileroDetector())
-        source = device_input(config.microphone)
+        source = SteadyInput(device_input, config.microphone, on_change, clock)
+        source.open()
     except SpeechError as error:
         warn(f"nothing is listened for: {error}")
         yield None

@@ -5,6 +5,7 @@ sounddevice is imported late: it needs the system's PortAudio, which may be abse
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,14 +15,18 @@ import numpy as np
 
 from assistant.speech.announcer import AudioOutput
 from assistant.speech.errors import DeviceLost, NoAudio, SpeechError
+from assistant.speech.listener import AudioInput
 from assistant.speech.sound import Sound
 from streaming.clock import Clock, SystemClock
 
 BLOCK_S = 0.04
 """Length of the blocks written to a device: so soon an interruption is heard of."""
+LOOK_AGAIN_S = 2.0
+"""How long after a vain look for a microphone the next one is."""
 RETRY_S = 10.0
 """How long after the loss of every device one is looked for again."""
 
+NO_SOUND = np.zeros(0, np.float32)
 Direction = Literal["output", "input"]
 
 
@@ -279,6 +284,69 @@ class DeviceInput:
         if stream is not None:
             with suppress(self._system.PortAudioError):
                 stream.close(ignore_errors=True)
+
+
+class SteadyInput:
+    """A microphone that goes on with another when its own is lost, and waits for one where there is none.
+
+    Belongs to the listener's thread; `close` ends a wait.
+    """
+
+    def __init__(
+        self,
+        open_input: Callable[[str | None], AudioInput],
+        wanted: str | None,
+        on_change: Callable[[str], None],
+        clock: Clock | None = None,
+    ) -> None:
+        """open_input: opens the microphone of a name, None for the system's own choice; raises `NoAudio`.
+
+        on_change: is told in words when one was lost, and when another is used.
+        """
+        self._open_input = open_input
+        self._wanted = wanted
+        self._on_change = on_change
+        self._clock: Clock = clock or SystemClock()
+        self._input: AudioInput | None = None
+        self._ends = threading.Event()
+
+    @property
+    def name(self) -> str:
+        """The microphone in use; empty while there is none."""
+        return self._input.name if self._input is not None else ""
+
+    def open(self) -> None:
+        """Open the wanted microphone. Raises `NoAudio` if it is not there."""
+        self._input = self._open_input(self._wanted)
+
+    def read(self) -> np.ndarray:
+        """See `AudioInput.read`; empty while there is no microphone."""
+        if self._input is None:
+            return self._find()
+        try:
+            return self._input.read()
+        except DeviceLost as error:
+            self._input.close()
+            self._input = None
+            self._on_change(str(error))
+        return NO_SOUND
+
+    def close(self) -> None:
+        """Free the microphone."""
+        self._ends.set()
+        if self._input is not None:
+            self._input.close()
+            self._input = None
+
+    def _find(self) -> np.ndarray:
+        """Look for a microphone, the wanted one first; wait a little where there is none."""
+        for wanted in dict.fromkeys((self._wanted, None)):
+            with suppress(NoAudio):
+                self._input = self._open_input(wanted)
+                self._on_change(f"listening goes on by microphone {self._input.name!r}")
+                return NO_SOUND
+        self._clock.wait(self._ends, LOOK_AGAIN_S)
+        return NO_SOUND
 
 
 def device_input(wanted: str | None) -> DeviceInput:

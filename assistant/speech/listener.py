@@ -30,6 +30,10 @@ TAIL_S = 0.5
 class AudioInput(Protocol):
     """Sound from a microphone, at 16 kHz. One thread uses it."""
 
+    @property
+    def name(self) -> str:
+        """The device's name; empty where there is none."""
+
     def read(self) -> np.ndarray:
         """The next samples, float32; empty if none came within a moment. Raises `DeviceLost` or `NoAudio`."""
 

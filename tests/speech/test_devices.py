@@ -10,7 +10,15 @@ import pytest
 
 from assistant.speech import devices
 from assistant.speech.announcer import AudioOutput
-from assistant.speech.devices import RETRY_S, AudioDevice, SteadyOutput, audio_devices, find_device
+from assistant.speech.devices import (
+    LOOK_AGAIN_S,
+    RETRY_S,
+    AudioDevice,
+    SteadyInput,
+    SteadyOutput,
+    audio_devices,
+    find_device,
+)
 from assistant.speech.errors import DeviceLost, NoAudio
 from assistant.speech.sound import Sound
 from streaming.clock import FakeClock
@@ -105,6 +113,47 @@ def test_with_no_device_left_speech_is_silent_until_one_is_there() -> None:
         shelf.output.play(SOUND, never)
     shelf.clock.advance(RETRY_S)
     assert shelf.output.play(SOUND, never) and len(shelf.told) == 2
+
+
+class FakeMicrophone:
+    """Gives a block at each reading until it is pulled out."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.is_lost = self.is_closed = False
+
+    def read(self) -> np.ndarray:
+        if self.is_lost:
+            raise DeviceLost(f"microphone {self.name!r}: pulled out")
+        return np.ones(3, np.float32)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_another_microphone_is_used_for_one_that_is_lost_and_one_is_waited_for() -> None:
+    there = {"usb": FakeMicrophone("usb"), "pulse": FakeMicrophone("pulse")}
+    clock, told = FakeClock(), list[str]()
+
+    def open_input(wanted: str | None) -> FakeMicrophone:
+        name = wanted or next(iter(there), "")
+        if name not in there:
+            raise NoAudio(f"microphone {name!r}: there is none")
+        return there[name]
+
+    source = SteadyInput(open_input, "usb", told.append, clock)
+    source.open()
+    assert len(source.read()) == 3
+    usb = there.pop("usb")
+    usb.is_lost = True
+    assert [len(source.read()) for _ in range(3)] == [0, 0, 3] and usb.is_closed
+    assert "pulled out" in told[0] and "goes on by microphone 'pulse'" in told[1]
+    there.pop("pulse").is_lost = True
+    assert [len(source.read()) for _ in range(3)] == [0, 0, 0] and clock.now_s() == 2 * LOOK_AGAIN_S
+    there["usb"] = FakeMicrophone("usb")
+    assert [len(source.read()) for _ in range(2)] == [0, 3]
+    source.close()
+    assert there["usb"].is_closed
 
 
 def test_a_device_that_is_lost_while_it_plays_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,8 @@ class Mouth:
 class Microphone:
     """Gives its sound block by block, then is pulled out."""
 
+    name = "fake microphone"
+
     def __init__(self, sound: Sound) -> None:
         self._blocks = deque(sound.blocks(0.1))
         self.is_closed = False
