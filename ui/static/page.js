@@ -141,6 +141,7 @@
         watchFeed(feed);
         watchHeight("banner");
         watchHeight("question");
+        watchHeight("voice");
         const box = document.querySelector("#sva-question textarea"); // Gradio does not connect its label
         if (box) box.setAttribute("aria-label", "Question");
       }
