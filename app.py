@@ -12,6 +12,7 @@ import typer
 
 from assistant.commands.alerts import alerts_app
 from assistant.commands.excepthook import hide_credentials
+from assistant.commands.rehearse import rehearse
 from assistant.commands.terminal import (
     BAD_INPUT,
     INTERRUPTED,
@@ -41,6 +42,7 @@ from assistant.program import called_as
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(timeline_app, name="timeline")
 app.add_typer(alerts_app, name="alerts")
+app.command()(rehearse)
 
 
 DEVICE = typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")
@@ -338,6 +340,9 @@ def evaluate(
     quiet_hours: Annotated[
         float, typer.Option(min=0.0, help="Hours of scenes without events, to count false remarks.")
     ] = 3.0,
+    rules: Annotated[
+        bool, typer.Option("--rules", help="Score the alerts of rules on the scenes instead of remarks and answers.")
+    ] = False,
     clips: Annotated[
         Path | None, typer.Option(help="Score remarks on the clips of this folder, which its events.json labels.")
     ] = None,
@@ -387,6 +392,7 @@ def evaluate(
             run_footage,
             run_scenes,
             scene_settings,
+            score_rules,
         )
 
         settings = scene_settings(families, noise, seconds)
@@ -401,6 +407,8 @@ def evaluate(
             values, table = run_footage(engine, footage, talkative, progress=is_terminal())
         elif clips is not None:
             values, table = run_clips(engine, clips, talkative, chosen_seeds(planted, "--planted") if planted else ())
+        elif rules:
+            values, table = score_rules(engine, scenes, progress=is_terminal())
         else:
             values, table = run_scenes(engine, scenes, progress=is_terminal())
         print(as_json_line(values) if json else table)

@@ -43,6 +43,10 @@ class StatusKind(StrEnum):
     MASK_PROPOSED = "mask_proposed"
     BROKEN = "broken"
     STORE = "store"
+    RULE = "rule"
+    ALERT_ENDED = "alert_ended"
+    ALERT_HELD_BACK = "alert_held_back"
+    ALERT_MUTED = "alert_muted"
     CLOCK = "clock"
     AUDIO = "audio"
     UNSPOKEN = "unspoken"
@@ -112,9 +116,18 @@ class Answer(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert(_Event):
-    """Something that a user asked to be told at once."""
+    """A rule that a user made holds. A status event `alert_ended` with the same occurrence tells its end and peak."""
 
     type: ClassVar[str] = "alert"
+
+    rule: str = ""
+    """The rule's name."""
+    severity: str = "warning"
+    """`info`, `warning` or `critical`."""
+    occurrence: str = ""
+    """Identifies the stretch of time in which the rule holds."""
+    started_s: float | None = None
+    """Media time of the first frame at which it held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,8 +26,8 @@ UI_OF_STREAMING = {"streaming.types"}
 
 SUB_ROOMS: dict[str, tuple[str, ...]] = {
     "assistant": (
-        "commands", "speed", "viewers", "cameras", "serving", "evaluation", "delivery", "config", "speech", "inputs",
-        "stream", "timeline",
+        "commands", "speed", "viewers", "cameras", "serving", "evaluation", "delivery", "config", "rules", "speech",
+        "inputs", "stream", "timeline",
     ),
     "models": ("verify", "decision", "speed", "training", "groundtruth", "engine", "session", "network", "checkpoint"),
     "streaming": ("open_source", "capture", "scenes", "sources", "difffp"),

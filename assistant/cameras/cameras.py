@@ -212,6 +212,7 @@ class Cameras:
                     camera,
                     talkative=speaking.talkative,
                     instruct=speaking.instruct,
+                    rules=config.armed(),
                     pruning=model.pruning,
                     system=model.system,
                     stream=model.stream,

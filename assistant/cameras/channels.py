@@ -8,15 +8,24 @@ from assistant.config.cameras import CameraConfig
 from assistant.serving.channel_types import ChannelConfig
 
 if TYPE_CHECKING:
-    pass
+    from collections.abc import Sequence
+
+    from assistant.rules.rule import Rule
 
 
 def channel_config(
-    name: str, camera: CameraConfig, *, talkative: float, instruct: str | None, **of_model: object
+    name: str,
+    camera: CameraConfig,
+    *,
+    talkative: float,
+    instruct: str | None,
+    rules: Sequence[Rule] = (),
+    **of_model: object,
 ) -> ChannelConfig:
     """The configuration of a camera's channel. Raises `ConfigError` if its login cannot be read.
 
-    talkative, instruct: values of `speaking`, for cameras without their own. of_model: passed to `ChannelConfig`.
+    rules: those meant for other cameras are left out. talkative, instruct: values of `speaking`, for cameras without
+    their own. of_model: passed to `ChannelConfig`.
     """
     return ChannelConfig(
         name=name,
@@ -24,6 +33,7 @@ def channel_config(
         fps=camera.fps,
         masks=camera.masks,
         zones=tuple(camera.zones.items()),
+        rules=tuple(rule for rule in rules if rule.watches(name)),
         talkative=talkative if camera.talkative is None else camera.talkative,
         instruct=camera.instruct or instruct,
         keep_trying=camera.is_live,

@@ -37,13 +37,13 @@ def replay_source(spec: str, config: AppConfig, *, as_json: bool) -> None:
     clock = SystemClock()
     spec, wanted = resolve_sample(spec), config.model
     # A first opening checks the source before the model is loaded; the second one then skips the check for jumps.
-    checked = replace(_source_options(config, config.source.fps), jumps=config.source.jumps)
+    checked = replace(source_options(config, config.source.fps), jumps=config.source.jumps)
     _check_opens(open_source(spec, options=checked, clock=clock))
     check_outputs(config.output, keep=spec)
     with ExitStack() as stack:
         engine = engine_of(wanted)
         settings = wanted.stream_settings(engine.stream, config.source.fps)
-        source = open_source(spec, options=_source_options(config, settings.fps), clock=clock)
+        source = open_source(spec, options=source_options(config, settings.fps), clock=clock)
         capture = stack.enter_context(Capture(source, clock=clock))
         options = _stream_options(config, capture)
         session = open_model_session(engine, settings, options)
@@ -103,7 +103,8 @@ def _check_opens(source: Source) -> None:
         source.open()
 
 
-def _source_options(config: AppConfig, fps: float | None) -> SourceOptions:
+def source_options(config: AppConfig, fps: float | None) -> SourceOptions:
+    """The options of a source as it is configured, at a number of frames a second."""
     wanted = config.source
     return SourceOptions(
         sample_fps=fps,

@@ -29,6 +29,7 @@ from assistant.config.component import (
     Talkative,
     mask_regions,
 )
+from assistant.config.rules import RuleConfig, check_rules
 from assistant.config.targets import TARGETS, AnyTarget, DeliveryTarget, check_targets
 from assistant.config.voice import VoiceConfig
 from assistant.errors import ConfigError
@@ -39,6 +40,7 @@ from streaming.masks import MaskRegion
 
 if TYPE_CHECKING:
     from assistant.inputs.limits import UploadLimits
+    from assistant.rules.rule import Rule
 
 Pace = float | Literal["max"]
 _NUMBER = r"\d+(?:\.\d*)?|\.\d+"
@@ -220,7 +222,23 @@ class AppConfig(Component):
     """Where alerts are sent, by name."""
     timeline: TimelineConfig = Field(default_factory=TimelineConfig)
     monitor: MonitorConfig = Field(default_factory=MonitorConfig)
+    rules: dict[str, RuleConfig] = Field(default_factory=dict)
+    """What the cameras are watched for, by name."""
     questions: tuple[QuestionConfig, ...] = ()
+
+    @model_validator(mode="after")
+    def _check_rules(self) -> Self:
+        check_rules(self.rules, self.cameras, is_small=self.model.name == "embedded")
+        for name, rule in self.rules.items():
+            for target in rule.to:
+                if target not in self.targets:
+                    known = ", ".join(self.targets) or "none are configured"
+                    raise ValueError(f"rule {name}: target {target!r} is unknown ({known})")
+        return self
+
+    def armed(self) -> tuple[Rule, ...]:
+        """The rules of all cameras."""
+        return tuple(rule.rule(name) for name, rule in self.rules.items())
 
     def planned_questions(self) -> list[Question]:
         """The questions in order of time; those of one time in the order given."""
@@ -352,6 +370,8 @@ def _component_at(loc: tuple[int | str, ...]) -> type[BaseModel]:
             found = CameraConfig
         elif found is AppConfig and part == "targets":
             return TARGETS[str(loc[2])]
+        elif part == "rules":
+            found = RuleConfig
         elif isinstance(part, str) and part in found.model_fields:
             kind = found.model_fields[part].annotation
             found = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from assistant.config.bounds import (
     FPS,
@@ -33,9 +33,10 @@ class Component(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _refuse_yes_and_no(cls, value: Any) -> Any:
-        """Refuse booleans: YAML reads `yes` and `no` as such, which would be taken for 1 and 0."""
-        if isinstance(value, bool):
+    def _refuse_yes_and_no(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse booleans where numbers are wanted: YAML reads `yes` and `no` as such, which would become 1 and 0."""
+        wants_one = cls.model_fields[info.field_name or ""].annotation is bool
+        if isinstance(value, bool) and not wants_one:
             raise ValueError("it must be a number or a text, not yes or no")
         return value
 

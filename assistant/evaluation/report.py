@@ -16,8 +16,15 @@ from assistant.evaluation.baselines import FORGETFUL_SCENES, Baselines, floor_sc
 from assistant.evaluation.footage_labels import evaluate_footage, read_labels
 from assistant.evaluation.footage_scoring import summarise_words
 from assistant.evaluation.perturbations import evaluate_planted
+from assistant.evaluation.rule_section import run_rules
 from assistant.evaluation.sections import QUIET_SCENE_S, AnswerSection, CheckSection, ObedienceSection, QuietSection
-from assistant.evaluation.tables import clips_as_table, footage_as_table, scenes_as_table, values_as_table
+from assistant.evaluation.tables import (
+    clips_as_table,
+    footage_as_table,
+    rules_as_table,
+    scenes_as_table,
+    values_as_table,
+)
 from assistant.evaluation.watching import (
     WatchedStream,
     evaluate_clips,
@@ -94,6 +101,15 @@ def run_scenes(engine: Engine, plan: ScenePlan, *, progress: bool) -> tuple[dict
                 bar.update()
             values["quiet"] = quiet.as_dict()
     return values, values_as_table(values)
+
+
+def score_rules(engine: Engine, plan: ScenePlan, *, progress: bool) -> tuple[dict[str, Any], str]:
+    """`evaluate --rules`: plain values, and the table."""
+    from tqdm import tqdm
+
+    with tqdm(total=len(plan.seeds) + plan.num_quiet, unit="scene", disable=not progress) as bar:
+        values = run_rules(engine, plan.seeds, plan.settings, plan.num_quiet, bar.update)
+    return values, rules_as_table(values)
 
 
 def _usual_scenes(engine: Engine, plan: ScenePlan, advance: Callable[[], object]) -> dict[str, Any]:

@@ -217,19 +217,24 @@ class ObedienceSection:
         }
 
 
+def quiet_settings(settings: SceneSettings) -> SceneSettings:
+    """Settings of scenes in which nothing happens but noise, flicker, pulses, a ticking clock and drift."""
+    return replace(
+        settings,
+        duration_s=QUIET_SCENE_S,
+        still_probability=1.0,
+        distractor_probability=0.4,
+        artefact_probability=0.4,
+    )
+
+
 class QuietSection:
     """Counts false alarms in scenes with nothing but noise, flicker, pulses, a ticking clock and drift."""
 
     def __init__(self, engine: Engine, settings: SceneSettings, *, talkativeness: float = 0.0) -> None:
         self._engine = engine
         self._talkativeness = talkativeness
-        self._settings = replace(
-            settings,
-            duration_s=QUIET_SCENE_S,
-            still_probability=1.0,
-            distractor_probability=0.4,
-            artefact_probability=0.4,
-        )
+        self._settings = quiet_settings(settings)
         self._hours: defaultdict[str, float] = defaultdict(float)
         self._said: Counter[str] = Counter()
         self.remarks: list[dict[str, Any]] = []

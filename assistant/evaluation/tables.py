@@ -165,3 +165,31 @@ def footage_as_table(values: Values) -> str:
             f"    {one['time_s']:7.1f}  {one['text']}  ({one['is']})" for one in clip["remarks"] if one["is"] != "true"
         ]
     return "\n".join(lines)
+
+
+def rules_as_table(values: Values) -> str:
+    """Alerts of rules: precision and recall within two seconds by kind, and false ones a day of quiet scenes."""
+    kinds = {"all": values, **values["by_kind"]}
+    lines = [f"{'alerts of rules':<18} {'precision':>10} {'raised':>8} {'recall':>8} {'owed':>6}"]
+    for name, found in kinds.items():
+        precision, recall = found["precision"], found["recall"]
+        lines.append(
+            f"{name:<18} {_share(precision['value']):>10} {precision['asked']:>8} "
+            f"{_share(recall['value']):>8} {recall['asked']:>6}"
+        )
+    quiet, delay = values["false_a_day"], values["delay_s"]
+    if delay["p50"] is not None:
+        lines.append(
+            f"delay to an alert: {delay['p50']:.1f} s at the median, {delay['p95']:.1f} at the 95th percentile"
+        )
+    if quiet["value"] is not None:
+        low, high = quiet["interval"]
+        lines.append(
+            f"false alerts a day of quiet scenes: {quiet['value']:.1f} [{low:.1f}, {high:.1f}], "
+            f"{quiet['count']} in {quiet['hours']:.1f} hours"
+        )
+    return "\n".join(lines)
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

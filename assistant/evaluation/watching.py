@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assistant.errors import AssistantError
-from assistant.events import Answer, Comment, StreamEvent
+from assistant.events import Alert, Answer, Comment, StreamEvent
+from assistant.rules.rule_watch import ArmedRule, RuleWatch
 from assistant.stream.open_stream import StreamOptions, open_model_session, open_stream
 from assistant.stream.question_queue import Question
 from assistant.stream.speaking import Decision
@@ -57,6 +58,7 @@ class WatchedStream:
     """Answers to what was asked aside at the end."""
     num_kept: Mapping[float, int] = field(default_factory=dict)
     """Cells that became tokens, by the media time of each appended frame."""
+    alerts: tuple[Alert, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +113,14 @@ def watch(
     questions: Iterable[Question] = (),
     checks: Iterable[Question] = (),
     asides: Iterable[tuple[str, Sequence[Attachment]]] = (),
+    rules: Sequence[ArmedRule] = (),
     name: str = "evaluation",
     open_session: Callable[[StreamSettings], Any] | None = None,
 ) -> WatchedStream:
     """Show (media time, uint8 picture) pairs to a fresh session and gather what it says.
 
     questions reach it at their times and stay in its memory; checks are yes/no questions that leave no trace, and
-    asides questions about pictures, asked at the end, that leave none either.
+    asides questions about pictures, asked at the end, that leave none either; rules raise alerts.
     open_session: makes the model's side of the stream; the engine's own where None.
     """
     settings = replace(engine.checkpoint.stream, fps=fps)
@@ -126,7 +129,9 @@ def watch(
         open_session(settings) if open_session is not None else open_model_session(engine, settings, options)
     )
     events: list[StreamEvent] = []
-    stream = open_stream(model, settings, options, SystemClock(), events.append)
+    judges = RuleWatch(SystemClock(), events.append)
+    judges.set_rules(rules)
+    stream = open_stream(model, settings, options, SystemClock(), events.append, rules=judges)
     pending = deque(sorted(checks, key=lambda check: check.at_s))
     checked: list[Check] = []
     for index, (time_s, picture) in enumerate(pictures):
@@ -142,6 +147,7 @@ def watch(
         checks=tuple(checked),
         asides=tuple(told),
         num_kept=model.num_kept,
+        alerts=tuple(event for event in events if isinstance(event, Alert)),
     )
 
 

@@ -29,6 +29,7 @@ from streaming.types import Frame, Notice, NoticeKind
 if TYPE_CHECKING:
     import numpy as np
 
+    from assistant.rules.rule_watch import RuleFacts
     from assistant.serving.scheduler import Scheduler
     from assistant.sinks import EventSink
     from assistant.stream.speaking import Decision
@@ -169,6 +170,14 @@ class Channel:
         text = (text or "").strip() or None
         return self.served.submit(lambda stream: self._changes.instruct(stream, text))
 
+    def mute_rule(self, name: str, *, muted: bool) -> bool:
+        """Mute a rule until it is changed, or unmute it; False where it has none of this name."""
+        return self.served.rules.mute(name, muted=muted)
+
+    def rules(self) -> tuple[RuleFacts, ...]:
+        """How each of its rules stands."""
+        return self.served.rules.facts()
+
     def forget(self) -> Future[None]:
         """Forget all that was seen and said but the instruction; thumbnails too."""
         self.keeper.clear()
@@ -205,20 +214,28 @@ class Channel:
         """Watch by another configuration and keep the memory; the source is opened anew where it must be.
 
         Raises, with all left as it was, for what cannot be: another name, system turn, pruning or stream settings, a
-        mask beside the picture, a source that is none. The future raises where the session refuses its rate or its
-        instruction, which then stay as they were. Refusals are events, too.
+        mask beside the picture, a source that is none, a rule that cannot be armed. The future raises where the session
+        refuses its rate or its instruction, which then stay as they were. Refusals are events, too.
         """
         self._check_watched()
         before = self.config
         try:
             self._changes.check(config)
+            self.served.check_rules(config)
             if replace(before, **{name: getattr(config, name) for name in WITHOUT_OPENING}) != config:
                 self._open_anew(config)
         except (AssistantError, StreamingError) as error:
             self.served.submit(_say(StatusKind.REFUSED, f"all stays as it was configured: {error}"))
             raise
         self._changes.put(**{f.name: getattr(config, f.name) for f in fields(config) if f.name not in BY_SESSION})
-        return self.served.submit(lambda stream: self._changes.adopt(stream, config, before))
+
+        @as_steps
+        def adopt(stream: StreamSession) -> StepGenerator[None]:
+            if (config.rules, config.zones) != (before.rules, before.zones):
+                self.served.arm()
+            yield from self._changes.adopt(stream, config, before)
+
+        return self.served.submit(adopt)
 
     def subscribe(self, subscriber: Callable[[StreamEvent], None]) -> Callable[[], None]:
         """Call `subscriber` with every event, after it was stored; it returns at once. The result ends that."""

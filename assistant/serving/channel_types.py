@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from assistant.events import StreamEvent
+    from assistant.rules.rule import Rule
     from assistant.stream.question_queue import Question
     from models.session.frame_encoder import PruningMode
     from streaming.masks import MaskRegion
@@ -54,6 +55,8 @@ class ChannelConfig:
     masks: tuple[MaskRegion, ...] = ()
     zones: tuple[tuple[str, MaskRegion], ...] = ()
     """Where something must change for a remark, with their names; everywhere where there are none."""
+    rules: tuple[Rule, ...] = ()
+    """What it is watched for, besides what the assistant says by itself."""
     talkative: float = 0.0
     instruct: str | None = None
     questions: tuple[Question, ...] = ()

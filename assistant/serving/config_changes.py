@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 OF_SESSION = ("name", "system", "pruning", "stream")
 """Fields that a running session cannot change."""
-WITHOUT_OPENING = ("talkative", "instruct", "questions", "fps", "zones")
+WITHOUT_OPENING = ("talkative", "instruct", "questions", "fps", "zones", "rules")
 """Fields that change without opening the source anew."""
 BY_SESSION = ("fps", "instruct")
 """Fields that the session may refuse: they are set once it has accepted them."""

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 from assistant.errors import AssistantError
 from assistant.events import Detail, StatusEvent, StatusKind, StreamEvent
 from assistant.evidence import EvidenceKeeper
+from assistant.rules.arming import armed_rules
+from assistant.rules.rule_watch import ArmedRule, RuleWatch
+from assistant.rules.wording import TAUGHT_FORMS
 from assistant.serving.config_changes import Changes, zone_problems
 from assistant.serving.event_bus import EventBus
 from assistant.serving.player import OpenSource, Player
@@ -68,6 +71,7 @@ class ServedChannel:
         self.bus = EventBus(config.name, sinks, self.listeners)
         self.player = Player(config, clock, host.wake, opener)
         self.snapshots = SnapshotBuilder(clock)
+        self.rules = RuleWatch(clock, self.emit)
         self.changes = Changes(config, self.player, self.emit_status, lambda settings: host.reserve(self, settings))
         self.worker: StreamWorker | None = None
         """None before the session is there."""
@@ -128,6 +132,7 @@ class ServedChannel:
         Raises the `ModelError` with which the model refuses its settings.
         """
         self.changes.opened(settings)
+        self.arm()
 
         def new_session() -> ModelSession:
             return open_model_session(engine, self.changes.session_settings, self._stream_options())
@@ -146,12 +151,33 @@ class ServedChannel:
             self.emit,
             on_sight=self.listeners.guarded(self._on_sight),
             recall=self._look_up,
+            rules=self.rules,
         )
         keep_trying = self.changes.config.keep_trying
         worker = StreamWorker(stream, self.player, self._clock, self.emit_status, reopen, keep_trying=keep_trying)
         self._attach(session)
         self.player.set_fps(settings.fps * self.changes.factor)
         self._hand_over_early(worker)
+
+    def check_rules(self, config: ChannelConfig) -> tuple[ArmedRule, ...]:
+        """The rules of a configuration, armed for its zones. Raises `ConfigError` for one that cannot be."""
+        if not config.rules:
+            return ()
+        is_small = self._host.describe().embedded
+        return armed_rules(config.rules, dict(config.zones), config.name, is_small=is_small)
+
+    def arm(self) -> None:
+        """Watch by the configured rules. Raises `ConfigError` for one that cannot be armed; then all stays."""
+        armed = self.check_rules(self.changes.config)
+        self.rules.set_rules(armed)
+        for one in armed:
+            if not one.condition.is_taught:
+                untaught = f"the embedded model was not taught to judge it; it can judge {TAUGHT_FORMS}"
+                self.emit_status(
+                    StatusKind.RULE,
+                    f"rule {one.rule.name} is armed, but {untaught}; rehearse it on a recording first",
+                    details={"rule": one.rule.name},
+                )
 
     def next_job(self) -> Job[Any] | None:
         """The next job; None where there is nothing to do now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from models.session.steps import Steps
 
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from models.session.results import Check, Sight
     from models.session.turns import Utterance
     from streaming.types import Frame
+
+
+class FrameRules(Protocol):
+    """What judges each frame after the model saw it (`assistant.rules.rule_watch.RuleWatch`)."""
+
+    def on_sight(self, model: Any, frame: Frame, sight: Sight) -> Steps[None]: ...
+
+    def on_break(self, why: str) -> None: ...
 
 
 class ModelSession(Protocol):

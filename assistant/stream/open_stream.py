@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from assistant.stream.model_session import ModelSession
+from assistant.stream.model_session import FrameRules, ModelSession
 from assistant.stream.speaking import Decision, policy_for
 from assistant.stream.stream_session import StreamSession
 
@@ -75,10 +75,11 @@ def open_stream(
     *,
     on_sight: Callable[[Frame, Sight, Decision], None] = lambda frame, sight, decision: None,
     recall: Callable[[str, float, float], Recalled | None] = lambda question, media_s, remembered_s: None,
+    rules: FrameRules | None = None,
 ) -> StreamSession:
     """A stream that sees, decides and speaks through `session`; its events go to `emit`.
 
-    on_sight and recall: as `StreamSession` takes them.
+    on_sight, recall and rules: as `StreamSession` takes them.
     """
     return StreamSession(
         session,
@@ -91,4 +92,5 @@ def open_stream(
         on_sight=on_sight,
         zones=options.zones,
         recall=recall,
+        rules=rules,
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from assistant.events import Comment, Detail, StatusKind, StreamEvent
 from assistant.stream.answering import Answering
 from assistant.stream.journal import StreamJournal
-from assistant.stream.model_session import ModelSession
+from assistant.stream.model_session import FrameRules, ModelSession
 from assistant.stream.question_queue import PendingQuestion, Question, QuestionQueue, Unanswered
 from assistant.stream.speaking import Decision, DecisionCurve, Observation, Reason, SpeakingPolicy
 from assistant.stream.spoken_turns import SpokenTurn, TurnSpeaker
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from streaming.clock import Clock
     from streaming.masks import MaskRegion
 
+_BREAKS = frozenset({NoticeKind.GAP, NoticeKind.RECONNECTING, NoticeKind.FROZEN, NoticeKind.ENDED, NoticeKind.LOOPED})
+"""Notices after which it is not known whether what was true before still is."""
 LOOK_FIRST_S = 1.0
 """How long a question about what is seen now waits, at most, for a picture that was taken after it was put."""
 INSTRUCTION_CHECK = (
@@ -51,17 +53,20 @@ class StreamSession:
         on_sight: Callable[[Frame, Sight, Decision], None] = lambda frame, sight, decision: None,
         zones: Sequence[MaskRegion] = (),
         recall: Callable[[str, float, float], Recalled | None] = lambda question, media_s, remembered_s: None,
+        rules: FrameRules | None = None,
     ) -> None:
         """`pace`: seconds of media a second while nothing is read: 1 for live sources, 0 where media time waits.
 
         on_sight: called with each frame, what the model made of it and what was decided, before anything is said.
         zones: where something must change for a remark; everywhere where there are none. recall: asked before the
         model about a question, with media time now and how far back the model remembers; None leaves it to the model.
+        rules: judge each frame before a question about it is answered; they leave no trace in the model's memory.
         """
         self._policy = policy
         self._clock = clock
         self._instruction = instruction
         self._on_sight = on_sight
+        self._rules = rules
         self._zones = ZoneGate(zones)
         self._known_s = 0.0
         self._journal = StreamJournal(clock, emit, pace)
@@ -151,6 +156,8 @@ class StreamSession:
             decision = self.curve.amend(decision, Reason.OUTSIDE_ZONES)
         self._on_sight(frame, sight, decision)
         self.stats.took(1000 * (self._clock.now_s() - started_s))
+        if self._rules is not None:
+            yield from self._rules.on_sight(self._model, frame, sight)
         yield from self._answering.answer_due(self._journal.media_now_s(), seen_at_s=self._journal.seen_at_s)
         if decision.speak and (yield from self._is_called_for(decision)):
             yield from self._comment(frame, decision)
@@ -163,6 +170,8 @@ class StreamSession:
             self.stats.read = max(self.stats.read, notice.count)
             yield from self.on_end()
         self._journal.note_notice(notice)
+        if self._rules is not None and notice.kind in _BREAKS:
+            self._rules.on_break(notice.reason)
         gap_s = notice.details.get("gap_s")
         if notice.kind is NoticeKind.GAP and isinstance(gap_s, int | float) and self._journal.frame is not None:
             yield from self._model.note_gap(float(gap_s))

@@ -144,8 +144,12 @@ class Context:
         return gathered, tried
 
     @as_steps
-    def try_all(self, branches: Sequence[torch.Tensor]) -> StepGenerator[list[torch.Tensor]]:
-        """Logits `[1, vocab]` at the end of each continuation `[n, hidden]` of the memory, which stays as it is.
+    def try_all(
+        self, branches: Sequence[torch.Tensor], logits: Literal["last", "all"] = "last"
+    ) -> StepGenerator[list[torch.Tensor]]:
+        """Logits of each continuation `[n, hidden]` of the memory, which stays as it is.
+
+        `[1, vocab]` at the last token, or `[n, vocab]` at each.
 
         Continuations share passes as far as they fit, and are blind to each other. Raises `SessionError` where one does
         not fit the cache.
@@ -159,13 +163,13 @@ class Context:
             taken, num_rows = [waiting.pop(0)], 0
             if len(taken[0]) > most:
                 with self.fork():
-                    found.append((yield from self.extend(taken[0])))
+                    found.append((yield from self.extend(taken[0], logits)))
                 continue
             num_rows = len(taken[0])
             while waiting and num_rows + len(waiting[0]) <= most:
                 num_rows += len(waiting[0])
                 taken.append(waiting.pop(0))
-            output = yield from self._pass(Forward(self.cache, taken[0][:0], "none", tuple(taken)))
+            output = yield from self._pass(Forward(self.cache, taken[0][:0], "none", tuple(taken), logits))
             found += output.branches
         return found
 

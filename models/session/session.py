@@ -14,6 +14,7 @@ import torch
 from models.checkpoint.settings import StreamSettings
 from models.errors import SessionError
 from models.eviction import ATTACHED_WORDS, Eviction, WindowSettings
+from models.session.choices import answer_shares
 from models.session.context import Chunks, Context
 from models.session.exclusive import exclusive
 from models.session.frame_encoder import FrameEncoder, PruningMode
@@ -262,6 +263,21 @@ class Session:
     def check_all(self, questions: Sequence[str]) -> StepGenerator[list[Check]]:
         """`check` for several questions, which share passes and are blind to each other."""
         return (yield from self._check_all(questions))
+
+    @exclusive
+    @as_steps
+    def choose(self, question: str, answers: Sequence[str]) -> StepGenerator[list[float]]:
+        """How probable each of some answers to a question is now, as shares that add up to 1; no trace is left.
+
+        Raises `SessionError` for an empty answer.
+        """
+        yield from self._start()
+        options = [self._codec.encode(answer) for answer in answers]
+        if not all(options):
+            raise SessionError(f"answers {list(answers)!r}: one is empty; give words to each")
+        turn = self._codec.prompt.turn("user", question) + self._codec.prompt.opening("assistant")
+        ids = [*self._speaker.owed, *self._codec.encode(turn)]
+        return (yield from answer_shares(self._runtime, self._context, ids, options))
 
     @exclusive
     @as_steps
