@@ -14,6 +14,7 @@ from assistant.cameras.channels import channel_config
 from assistant.cameras.regions import regions_yaml, with_drawn
 from assistant.cameras.views import CameraCard, Region
 from assistant.config.app import waiting_for_restart
+from assistant.delivery.senders import AnnouncedRule
 from assistant.errors import AssistantError, ConfigError
 from assistant.events import Alert
 from assistant.evidence import EvidenceKeeper
@@ -93,6 +94,8 @@ class Cameras:
         self._on_secrets = on_secrets
         self._opener = opener
         self.delivery = delivery
+        if delivery is not None:
+            delivery.set_on_mute(self.mute_rule)
         self._cameras: dict[str, _Camera] = {}
         self._began_with: AppConfig | None = None
         self._restart_needed: tuple[str, ...] = ()
@@ -140,6 +143,9 @@ class Cameras:
         self._restart_needed = restart_needed = waiting_for_restart(began_with, config)
         if self._timeline is not None:
             self._timeline.set_retention(config.timeline.retention())
+        if self.delivery is not None:
+            rules = config.rules.items()
+            self.delivery.set_rules([AnnouncedRule(name, rule.muted, rule.to or None) for name, rule in rules])
         config = config.model_copy(update={"model": began_with.model, "timeline": began_with.timeline})
         wanted, refused = self._wanted(config)
         gone = [name for name in self._cameras if name not in config.cameras]
@@ -158,6 +164,11 @@ class Cameras:
         for reason in refused:
             logger.error("not watched as configured: %s", reason)
         return ReloadResult(tuple(added), tuple(gone), tuple(changed), tuple(refused), restart_needed)
+
+    def mute_rule(self, rule: str, is_muted: bool) -> None:
+        """Mute a rule on every camera that has it, or hear it again, until the configuration is reloaded."""
+        for channel in self.channels:
+            channel.mute_rule(rule, muted=is_muted)
 
     def stop(self, timeout_s: float = 9.0) -> bool:
         """Stop all cameras in parallel; return whether each stopped within `timeout_s`."""

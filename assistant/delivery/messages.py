@@ -15,12 +15,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from assistant.events import Alert, StatusEvent
+from assistant.events import Alert, StatusEvent, StatusKind
 from assistant.timeline.records import Record
 from assistant.timeline.shown import shown_text
 
-ALERT_ENDED = "alert_ended"
-"""Kind of the status event that tells the end of an alert, with its occurrence among the details."""
 MOST_LETTERS = 1000
 """Characters of a model's text that are told; the timeline keeps all of it."""
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|~>=<])")
@@ -88,10 +86,10 @@ def key_of(target: str, occurrence: str, phase: str) -> str:
 def message_of(record: Record) -> AlertMessage | None:
     """The message about a record that is to be stored: an alert, or the status event that tells its end; else None."""
     event = record.event
-    if isinstance(event, StatusEvent) and event.kind.value == ALERT_ENDED:
+    if isinstance(event, StatusEvent) and event.kind is StatusKind.ALERT_ENDED:
         told: dict[str, Any] = dict(event.details)
     elif isinstance(event, Alert):
-        told = {name: getattr(event, name, None) for name in ("rule", "severity", "occurrence", "started_s")}
+        told = {name: getattr(event, name) for name in ("rule", "severity", "occurrence", "started_s")}
     else:
         return None
     ended_s = told.get("ended_s")

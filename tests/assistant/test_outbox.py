@@ -8,7 +8,6 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -20,7 +19,7 @@ from assistant.delivery.messages import AlertMessage, as_payload, key_of, messag
 from assistant.delivery.outbox import Outbox, OutboxEntry
 from assistant.delivery.retries import Retries
 from assistant.delivery.senders import AnnouncedRule, MessageFiles, SecretWords
-from assistant.events import Detail
+from assistant.events import Detail, StatusKind
 from assistant.timeline.records import Parcel, Record, record_from_line
 from assistant.timeline.schema import MIGRATIONS, open_for_writing
 from assistant.timeline.store import Timeline
@@ -331,8 +330,7 @@ def test_the_end_of_an_alert_is_the_status_event_that_tells_it(tmp_path: Path) -
     kind = replace(gap(10.0, 1.0), text="door: over after 8.0 s", details=facts)
     told = message_of(Record(kind, "front", "r", NOON_S, NOON_S))
     assert told is None, "a gap is no alert"
-    object.__setattr__(kind, "kind", SimpleNamespace(value="alert_ended"))
-    told = message_of(Record(kind, "front", "r", NOON_S, NOON_S))
+    told = message_of(Record(replace(kind, kind=StatusKind.ALERT_ENDED), "front", "r", NOON_S, NOON_S))
     assert told is not None
     assert (told.phase, told.occurrence, told.rule, told.severity) == ("ended", "o1", "door", "critical")
     assert (told.started_s, told.ended_s, told.peak) == (1.0, 9.0, 0.99)

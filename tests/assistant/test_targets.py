@@ -6,16 +6,21 @@ import io
 import json
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 import app
+from assistant.cameras.cameras import Cameras
 from assistant.commands.logs import Secrets, configure_logs
 from assistant.commands.setup import open_delivery
 from assistant.commands.terminal import BAD_INPUT
 from assistant.config.app import AppConfig, load_config, waiting_for_restart
+from assistant.delivery.delivery import Delivery
 from assistant.delivery.outbox import Outbox
 from assistant.errors import ConfigError
+from assistant.events import Alert
 from assistant.timeline.store import Timeline
 from streaming.clock import FakeClock
 from tests.assistant.receivers import Reply, WebReceiver
@@ -120,6 +125,31 @@ def test_no_log_line_has_a_targets_secret(tmp_path: Path, monkeypatch: pytest.Mo
         receiver.wait_for_keys(1)
         assert delivery.stop(10)
     assert "HTTP Request: POST" in lines.getvalue() and "s3cr3t" not in lines.getvalue()
+
+
+def test_a_rules_alerts_go_to_its_own_targets_and_receivers_can_mute_it(tmp_path: Path) -> None:
+    hook = {"kind": "webhook", "url": "http://127.0.0.1:9/hook"}
+    rules = {"covered": {"when": "the view is covered", "to": ["yard"]}}
+    config = AppConfig.model_validate({"targets": {"hook": hook, "yard": hook}, "rules": rules})
+    heard: list[tuple[str, bool]] = []
+
+    def mute_rule(name: str, *, muted: bool) -> None:
+        heard.append((name, muted))
+
+    host: Any = None  # no camera is watched
+    with Timeline(tmp_path) as timeline:
+        delivery = Delivery(timeline, config.targets, clock=FakeClock())
+        cameras = Cameras(host, timeline, delivery=delivery)
+        cameras.load(config)
+        timeline.deliver_through(delivery)
+        raised = Alert(source="c", time_s=1.0, text="Dark.", rule="covered", occurrence="o1", started_s=0.5)
+        timeline.record(raised, camera="door")
+        (entry,) = delivery.outbox.entries()
+        assert (entry.target, entry.rule, entry.occurrence) == ("yard", "covered", "o1")
+        cameras._cameras["door"] = cast("Any", SimpleNamespace(channel=SimpleNamespace(mute_rule=mute_rule)))
+        delivery._mute("covered", True)
+        assert heard == [("covered", True)]
+        delivery.outbox.close()
 
 
 def test_watch_refuses_a_target_whose_secret_is_missing(
