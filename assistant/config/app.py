@@ -340,6 +340,9 @@ def _one_line(error: ValidationError, path: Path | None) -> str:
     """The first error of a validation as value, rule and remedy."""
     first = error.errors(include_url=False)[0]
     loc = first["loc"]
+    if not loc:  # of several sections together, such as a rule and the camera that it names
+        said = _squeezed(first["msg"].removeprefix("Value error, "))
+        return f"{path}: {said}; correct the rule" if path is not None else f"{said}; correct the rule"
     if loc[0] == "targets" and len(loc) > 2:  # pydantic puts the kind of a target between its name and its key
         loc = (*loc[:2], *loc[3:])
     where = ".".join(str(part) for part in loc if not str(part).startswith("function-"))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from assistant.config.app import load_config
 from assistant.errors import ConfigError
 from assistant.events import Alert, StatusEvent, StatusKind, StreamEvent
 from assistant.rules.occurrence import Change, Judged, RuleState
@@ -329,3 +330,28 @@ def test_an_alert_that_goes_on_at_the_end_is_told_and_plotted(tmp_path: Path) ->
     plot_rehearsals(tmp_path / "rules.png", [one, rehearsal(0.1, 0.2)], "clip.mp4")
     with Image.open(tmp_path / "rules.png") as picture:
         assert picture.width > 600
+
+
+def test_the_configuration_arms_rules_for_their_cameras_and_targets(tmp_path: Path) -> None:
+    text = """
+cameras:
+  door: {url: "synthetic:1", zones: {steps: {rectangle: [0, 0.5, 1, 0.5]}}}
+  yard: {url: "synthetic:2"}
+rules:
+  visitor: {when: a red shape on the left, cameras: [door], zone: steps, schedule: "mon-fri", muted: true}
+  covered: {when: the view is covered, severity: critical}
+"""
+    path = tmp_path / "c.yaml"
+    path.write_text(text, encoding="utf-8")
+    visitor, covered = load_config(path).armed()
+    assert (visitor.name, visitor.cameras, visitor.muted, covered.severity) == ("visitor", ("door",), True, "critical")
+    for change, words in {
+        "zone: steps": "zone: hall",
+        "cameras: [door]": "cameras: [gate]",
+        "a red shape on the left": "a person",
+        'schedule: "mon-fri"': 'schedule: "someday"',
+        "muted: true": "to: [phone]",
+    }.items():
+        path.write_text(text.replace(change, words), encoding="utf-8")
+        with pytest.raises(ConfigError, match="visitor"):
+            load_config(path)
