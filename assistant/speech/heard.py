@@ -10,7 +10,9 @@ from enum import StrEnum
 OWN_SHARE = 0.6
 """Share of a transcript's words that were just said aloud, from which it is our own voice."""
 PHRASE_LIKENESS = 0.75
-"""How like the wake phrase the beginning of a transcript must be, by letters."""
+"""How like the wake phrase the beginning of a transcript must be, by letters; its last word alone, too."""
+FIRST_LIKENESS = 0.5
+"""How like the phrase's first word the first letters must be: hay for hey, but not an."""
 _STOP = re.compile(r"(please )?(stop|stop it|stop talking|be quiet|quiet|silence|shut up|enough)( please)?")
 _REPEAT = re.compile(r"(please )?(repeat|repeat that|say that again|say it again|again|pardon|what was that)( please)?")
 
@@ -92,9 +94,17 @@ def after_phrase(text: str, phrase: str) -> str | None:
         if not 0 < taken <= len(pieces):
             continue
         begin = " ".join(words_of(" ".join(piece.group() for piece in pieces[:taken])))
-        if SequenceMatcher(None, begin, wanted, autojunk=False).ratio() >= PHRASE_LIKENESS:
+        last = (begin.split() or [""])[-1]
+        first = wanted.split()[0]
+        is_greeting = _likeness(begin[: len(first)], first) >= FIRST_LIKENESS
+        if is_greeting and min(_likeness(begin, wanted), _likeness(last, wanted.split()[-1])) >= PHRASE_LIKENESS:
             return text[pieces[taken - 1].end() :].lstrip(" ,.!?;:-")
     return None
+
+
+def _likeness(one: str, other: str) -> float:
+    """How like two texts are by their letters, in [0, 1]."""
+    return SequenceMatcher(None, one, other, autojunk=False).ratio()
 
 
 def is_own_voice(transcript: str, said: str) -> bool:

@@ -189,7 +189,19 @@ def test_the_phrase_is_known_as_recognisers_write_it(text: str) -> None:
     assert after_phrase(text, "hey assistant") == "what moved?"
 
 
-@pytest.mark.parametrize("text", ["Assist the man at the door", "They insist on it.", "Hey you, what moved?", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Assist the man at the door",
+        "They insist on it.",
+        "Hey you, what moved?",
+        "Hey, is Stan there?",
+        "He insisted on it.",
+        "Hay, a system of ropes kept it from falling.",
+        "an assistant painting in advance",
+        "",
+    ],
+)
 def test_other_words_are_not_the_phrase(text: str) -> None:
     assert after_phrase(text, "hey assistant") is None
 
