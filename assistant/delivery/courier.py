@@ -122,7 +122,7 @@ class Courier:
 
     def _try(self, entry: OutboxEntry, now_s: float) -> None:
         try:
-            message = self._with_files_of_start(entry, message_from_json(entry.message))
+            message = self._with_facts_of_start(entry, message_from_json(entry.message))
         except ValueError as error:
             self._give_up(entry, str(error), was_tried=False)
             return
@@ -141,13 +141,18 @@ class Courier:
             self._note(lambda: self._outbox.sent(entry.id, said, self._clock.wall_s()))
             logger.info("%s: delivered: %s", self.name, said)
 
-    def _with_files_of_start(self, entry: OutboxEntry, message: AlertMessage) -> AlertMessage:
-        """A message about an end with picture and clip of its start, where it has none of its own."""
+    def _with_facts_of_start(self, entry: OutboxEntry, message: AlertMessage) -> AlertMessage:
+        """A message about an end with what its start knew: the time of day of pictures, a picture and a clip."""
         start = self._outbox.start_of(entry) if message.phase == "ended" else None
         if start is None:
             return message
         began = message_from_json(start.message)
-        return replace(message, snapshot=message.snapshot or began.snapshot, clip=message.clip or began.clip)
+        return replace(
+            message,
+            wall_s=began.wall_s + message.time_s - began.time_s,
+            snapshot=message.snapshot or began.snapshot,
+            clip=message.clip or began.clip,
+        )
 
     def _waits_for_clip(self, entry: OutboxEntry, message: AlertMessage, now_s: float) -> bool:
         is_young = 0 <= now_s - entry.created_s < CLIP_WAIT_S

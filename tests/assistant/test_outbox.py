@@ -340,6 +340,16 @@ def test_the_end_of_an_alert_is_the_status_event_that_tells_it(tmp_path: Path) -
     )  # fmt: skip
 
 
+def test_an_end_is_told_in_the_times_of_its_start(desk: Desk) -> None:
+    """It is stored some seconds after its picture, by as much as the model is behind."""
+    begun = replace(started(), time_s=5.0, started_s=4.0)
+    desk.put(begun, replace(begun, phase="ended", time_s=12.0, ended_s=11.0, wall_s=begun.wall_s + 10.0))
+    desk.run(2)
+    first, last = (json.loads(as_payload(message)) for message, _ in desk.sender.sent)
+    assert first["started_at"] == last["started_at"] == "2026-11-22T11:59:59.000+00:00"
+    assert (last["ended_at"], last["at"]) == ("2026-11-22T12:00:06.000+00:00", "2026-11-22T12:00:07.000+00:00")
+
+
 def test_a_snapshot_and_a_clip_go_along_where_they_are_wanted(tmp_path: Path) -> None:
     desk = make_desk(tmp_path, HOOK.model_copy(update={"attach": "clip"}))
     picture = desk.timeline.folder.keep_thumbnail("door", "run", evidence(1))
