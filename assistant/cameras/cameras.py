@@ -71,7 +71,7 @@ class Cameras:
 
     def __init__(
         self,
-        host: Scheduler,
+        scheduler: Scheduler,
         timeline: Timeline | None = None,
         *,
         clips: ClipWriter | None = None,
@@ -86,7 +86,7 @@ class Cameras:
         on_secrets: called with each password before the camera is opened, so that logs can redact it. delivery: sends
         their alerts; whoever made it starts and stops it.
         """
-        self._host = host
+        self._scheduler = scheduler
         self._timeline = timeline
         self._clips = clips
         self._clock: Clock = clock or SystemClock()
@@ -251,7 +251,7 @@ class Cameras:
         sinks.extend(self._sink_for(name))
         channel = Channel(
             channel_config,
-            self._host,
+            self._scheduler,
             clock=self._clock,
             sinks=sinks,
             opener=self._opener,

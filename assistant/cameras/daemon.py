@@ -30,9 +30,9 @@ logger = logging.getLogger(__name__)
 class WatchDaemon:
     """Runs until the cameras end or somebody stops it; reloads the configuration on request."""
 
-    def __init__(self, host: Scheduler, cameras: Cameras, load: Callable[[], ReloadResult]) -> None:
+    def __init__(self, scheduler: Scheduler, cameras: Cameras, load: Callable[[], ReloadResult]) -> None:
         """load: reads and applies the configuration; raises an `AssistantError` or `StreamingError` if that fails."""
-        self._host = host
+        self._scheduler = scheduler
         self._cameras = cameras
         self._load = load
         self._news = threading.Event()
@@ -54,7 +54,7 @@ class WatchDaemon:
         """Block until `stop`, until every camera has ended or failed, or until the model fails."""
         self._notify.notify("READY=1")
         while not self._stopping and not self._is_over():
-            if self._host.state is not ModelState.STALLED:
+            if self._scheduler.state is not ModelState.STALLED:
                 self._notify.notify("WATCHDOG=1")
             # With a time limit, so that signal handlers run on every system.
             self._news.wait(LOOK_S)
@@ -65,7 +65,7 @@ class WatchDaemon:
         self._notify.notify("STOPPING=1")
 
     def _is_over(self) -> bool:
-        return self._host.state in (ModelState.FAILED, ModelState.STOPPED) or self._cameras.have_all_ended
+        return self._scheduler.state in (ModelState.FAILED, ModelState.STOPPED) or self._cameras.have_all_ended
 
     def _read_anew(self) -> None:
         self._notify.notify("RELOADING=1")

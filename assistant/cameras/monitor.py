@@ -76,8 +76,8 @@ class MonitoredCameras(Protocol):
 class _Facts(Collector):
     """Collects all metrics when they are requested."""
 
-    def __init__(self, host: Scheduler, watched: MonitoredCameras, timeline: Timeline | None) -> None:
-        self._host = host
+    def __init__(self, scheduler: Scheduler, watched: MonitoredCameras, timeline: Timeline | None) -> None:
+        self._scheduler = scheduler
         self._watched = watched
         self._timeline = timeline
 
@@ -120,11 +120,11 @@ class _Facts(Collector):
     def _of_all(self) -> Iterator[Metric]:
         model = GaugeMetricFamily(PREFIX + "model_state", "1 for the model's current state, else 0.", labels=["state"])
         for state in ModelState:
-            model.add_metric([state.value], float(self._host.state is state))
+            model.add_metric([state.value], float(self._scheduler.state is state))
         yield model
-        yield CounterMetricFamily(PREFIX + "busy_seconds", "Time spent in steps of the model.", self._host.busy_s)
+        yield CounterMetricFamily(PREFIX + "busy_seconds", "Time spent in steps of the model.", self._scheduler.busy_s)
         yield GaugeMetricFamily(
-            PREFIX + "reserved_bytes", "Memory reserved for all caches and one step.", self._host.reserved_bytes
+            PREFIX + "reserved_bytes", "Memory reserved for all caches and one step.", self._scheduler.reserved_bytes
         )
         waiting = "Number of configuration keys that take effect only when the program is restarted."
         yield GaugeMetricFamily(PREFIX + "restart_needed", waiting, len(self._watched.restart_needed))
@@ -136,20 +136,20 @@ class _Facts(Collector):
             yield CounterMetricFamily(PREFIX + "timeline_lost", "Events that could not be stored.", timeline.num_lost)
 
 
-def health(host: Scheduler, watched: MonitoredCameras, timeline: Timeline | None) -> tuple[bool, dict[str, Any]]:
+def health(scheduler: Scheduler, watched: MonitoredCameras, timeline: Timeline | None) -> tuple[bool, dict[str, Any]]:
     """Whether the program works, and the state of its parts.
 
     A lost camera is reported but does not make the program unhealthy: a restart would not bring it back.
     """
     shots = watched.snapshots()
     trouble = timeline.trouble if timeline is not None else ""
-    alive = host.state in (ModelState.LOADING, ModelState.READY)
-    poor = trouble or host.rate_factor < 1 or any(shot.health != "ok" for shot in shots)
+    alive = scheduler.state in (ModelState.LOADING, ModelState.READY)
+    poor = trouble or scheduler.rate_factor < 1 or any(shot.health != "ok" for shot in shots)
     return alive, {
         "status": "down" if not alive else "degraded" if poor else "ok",
-        "model": host.state.value,
+        "model": scheduler.state.value,
         "timeline": trouble or "ok",
-        "rate_factor": host.rate_factor,
+        "rate_factor": scheduler.rate_factor,
         "restart_needed": list(watched.restart_needed),
         "cameras": {
             shot.name: {
@@ -168,7 +168,7 @@ class Monitor:
 
     def __init__(
         self,
-        host: Scheduler,
+        scheduler: Scheduler,
         watched: MonitoredCameras,
         timeline: Timeline | None = None,
         *,
@@ -177,7 +177,7 @@ class Monitor:
     ) -> None:
         """port: 0 for any free port. Raises `ConfigError` if it cannot listen."""
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Facts(host, watched, timeline))
+        registry.register(_Facts(scheduler, watched, timeline))
         ProcessCollector(registry=registry)
 
         class Handler(BaseHTTPRequestHandler):
@@ -186,7 +186,7 @@ class Monitor:
                 if path == "/metrics":
                     self._answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
                 elif path == "/healthz":
-                    alive, facts = health(host, watched, timeline)
+                    alive, facts = health(scheduler, watched, timeline)
                     self._answer(200 if alive else 503, "application/json", json.dumps(facts).encode())
                 else:
                     self._answer(

@@ -41,7 +41,7 @@ def engine_of(wanted: ModelConfig, on_loading: OnLoading | None = None) -> Engin
 def open_cameras(
     stack: ExitStack,
     config: AppConfig,
-    host: Scheduler,
+    scheduler: Scheduler,
     sink_for: Callable[[str], list[EventSink]],
     on_secrets: Callable[[list[str | None]], None],
 ) -> Cameras:
@@ -52,7 +52,7 @@ def open_cameras(
     from streaming.recording import ClipWriter
 
     kept = config.timeline
-    stack.callback(host.stop, 1.5)
+    stack.callback(scheduler.stop, 1.5)
     timeline = Timeline(kept.folder or default_folder(), retention=kept.retention())
     stack.callback(timeline.close, 1.5)
     clips = None
@@ -60,7 +60,7 @@ def open_cameras(
         clips = ClipWriter()
         stack.callback(clips.close, 2.5)
     delivery = open_delivery(stack, config, timeline, on_secrets) if config.targets else None
-    cameras = Cameras(host, timeline, clips=clips, sink_for=sink_for, on_secrets=on_secrets, delivery=delivery)
+    cameras = Cameras(scheduler, timeline, clips=clips, sink_for=sink_for, on_secrets=on_secrets, delivery=delivery)
     stack.callback(cameras.stop, 4.0)
     return cameras
 

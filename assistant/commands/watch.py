@@ -37,7 +37,7 @@ def watch_cameras(
     if not config.cameras:
         raise ConfigError("cameras: none are configured; one is needed; name it as `cameras: {door: {url: rtsp://…}}`")
     configure_logs(sys.stderr, secrets, level=log_level)
-    host = Scheduler(lambda: engine_of(config.model), clock=clock, max_memory_bytes=bytes_of(max_memory_gib))
+    scheduler = Scheduler(lambda: engine_of(config.model), clock=clock, max_memory_bytes=bytes_of(max_memory_gib))
 
     def sink_for(name: str) -> list[EventSink]:
         shown = JsonSink(sys.stdout.buffer) if as_json else SpokenSink(sys.stdout, name, clock)
@@ -50,15 +50,17 @@ def watch_cameras(
 
     with ExitStack() as stack:
         aloud = stack.enter_context(speaking_aloud(config.voice, clock, tell))
-        cameras = open_cameras(stack, config, host, sink_for, secrets.add)
-        daemon = WatchDaemon(host, cameras, lambda: cameras.load(read()))
+        cameras = open_cameras(stack, config, scheduler, sink_for, secrets.add)
+        daemon = WatchDaemon(scheduler, cameras, lambda: cameras.load(read()))
         stack.enter_context(reloading(daemon))
         stack.enter_context(stopping(daemon))
         if config.monitor.port is not None:
-            monitor = Monitor(host, cameras, cameras.timeline, port=config.monitor.port, address=config.monitor.host)
+            monitor = Monitor(
+                scheduler, cameras, cameras.timeline, port=config.monitor.port, address=config.monitor.host
+            )
             stack.enter_context(monitor)
             print(f"metrics and health on http://{config.monitor.host}:{monitor.port}", file=sys.stderr, flush=True)
-        host.start()
+        scheduler.start()
         refused = cameras.load(config).refused
         if not cameras.channels:
             raise ConfigError("; ".join(refused))
@@ -68,8 +70,8 @@ def watch_cameras(
 
         stack.enter_context(listening(config.voice, put, aloud, clock, lambda line: print(line, file=sys.stderr)))
         daemon.run()
-        if host.failure is not None:
-            raise host.failure
+        if scheduler.failure is not None:
+            raise scheduler.failure
         failures = [channel.failure for channel in cameras.channels]
         if failures and all(failures):
             raise NothingToSee("; ".join(f"{c.name}: {_of(c.name, c.failure)}" for c in cameras.channels))

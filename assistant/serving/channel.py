@@ -44,7 +44,7 @@ class Channel:
     def __init__(
         self,
         config: ChannelConfig,
-        host: Scheduler,
+        scheduler: Scheduler,
         *,
         clock: Clock | None = None,
         sinks: Sequence[EventSink] = (),
@@ -56,12 +56,12 @@ class Channel:
 
         `recall` answers questions about times that the model's memory does not reach.
         """
-        self._host = host
+        self._scheduler = scheduler
         self._clock: Clock = clock or SystemClock()
         self._recall = recall
         self.served = ServedChannel(
             config,
-            host,
+            scheduler,
             self._clock,
             sinks=sinks,
             opener=opener,
@@ -103,7 +103,7 @@ class Channel:
             raise AssistantError(f"{self.name}: it was started before; a channel is started once; make another")
         self._player.begin()
         try:
-            self._host.attach(self.served)
+            self._scheduler.attach(self.served)
         except AssistantError:
             self._player.stop(0.0)
             raise
@@ -117,7 +117,7 @@ class Channel:
             worker.stream.stop()
             worker.is_leaving = True
         self._player.close()
-        in_time = self._host.detach(self.served, timeout_s) if self._started else True
+        in_time = self._scheduler.detach(self.served, timeout_s) if self._started else True
         return self._player.stop(max(0.1, ends_s - self._clock.now_s())) and in_time
 
     def close(self) -> None:
@@ -264,7 +264,7 @@ class Channel:
         """Its state, rates, counts and memory now."""
         served = self.served
         now = Circumstances(
-            model_state=self._host.state,
+            model_state=self._scheduler.state,
             failure=self.failure,
             has_left=served.has_left,
             fps_wanted=self._changes.stream_fps,

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class FileQuestions:
     """Asked as a stream is asked; each question has a memory of its own, which goes with its answer."""
 
-    def __init__(self, host: Scheduler, clock: Clock) -> None:
-        self._host = host
+    def __init__(self, scheduler: Scheduler, clock: Clock) -> None:
+        self._scheduler = scheduler
         self._clock = clock
 
     def ask(
@@ -61,6 +61,6 @@ class FileQuestions:
             kept, working = engine.ask_bytes(text, pictures, clips), engine.ask_working_bytes(text, pictures, clips)
             return MemoryNeed(kept, working)
 
-        submitted = self._host.submit(steps, size=size)
+        submitted = self._scheduler.submit(steps, size=size)
         submitted.add_done_callback(on_done)
         return asked

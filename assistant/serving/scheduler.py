@@ -126,7 +126,7 @@ class Scheduler:
     def start(self) -> None:
         """Load the model in a thread of its own and serve; returns at once."""
         if self._threads:
-            raise ModelUnavailable("the host was started before; one that ended stays so; make another")
+            raise ModelUnavailable("the model was started before; one that ended stays so; make another")
         for name, work in (("engine", self._run), ("watchdog", self._watch)):
             self._threads.append(threading.Thread(target=work, name=name, daemon=True))
         for thread in self._threads:
@@ -140,7 +140,7 @@ class Scheduler:
         for thread in self._threads:
             thread.join(max(0.0, ends_s - self._clock.now_s()))
         if not self._threads:
-            self._end(ModelState.STOPPED, ModelUnavailable("the host was stopped; start another"))
+            self._end(ModelState.STOPPED, ModelUnavailable("the model was stopped; start another"))
         return not any(thread.is_alive() for thread in self._threads)
 
     def wake(self) -> None:
@@ -255,7 +255,7 @@ class Scheduler:
             logger.exception("the engine's thread ended")
             self._end(ModelState.FAILED, error)
         else:
-            self._end(ModelState.STOPPED, ModelUnavailable("the host was stopped; start another"))
+            self._end(ModelState.STOPPED, ModelUnavailable("the model was stopped; start another"))
         finally:
             if self._engine is not None:
                 self._engine.close()

@@ -54,7 +54,7 @@ class ServedChannel:
     def __init__(
         self,
         config: ChannelConfig,
-        host: Scheduler,
+        scheduler: Scheduler,
         clock: Clock,
         *,
         sinks: Sequence[EventSink],
@@ -63,16 +63,18 @@ class ServedChannel:
         recall: Recall | None,
     ) -> None:
         """The arguments are those of `Channel`."""
-        self._host = host
+        self._scheduler = scheduler
         self._clock = clock
         self._recall = recall
         self.keeper = keeper
         self.listeners = ListenerGuard(config.name)
         self.bus = EventBus(config.name, sinks, self.listeners)
-        self.player = Player(config, clock, host.wake, opener)
+        self.player = Player(config, clock, scheduler.wake, opener)
         self.snapshots = SnapshotBuilder(clock)
         self.rules = RuleWatch(clock, self.emit)
-        self.changes = Changes(config, self.player, self.emit_status, lambda settings: host.reserve(self, settings))
+        self.changes = Changes(
+            config, self.player, self.emit_status, lambda settings: scheduler.reserve(self, settings)
+        )
         self.worker: StreamWorker | None = None
         """None before the session is there."""
         self._lock = threading.Lock()
@@ -163,7 +165,7 @@ class ServedChannel:
         """The rules of a configuration, armed for its zones. Raises `ConfigError` for one that cannot be."""
         if not config.rules:
             return ()
-        is_small = self._host.describe().embedded
+        is_small = self._scheduler.describe().embedded
         return armed_rules(config.rules, dict(config.zones), config.name, is_small=is_small)
 
     def arm(self) -> None:
@@ -246,7 +248,7 @@ class ServedChannel:
             else:
                 most = f"{MOST_EARLY} changes wait for the model; no more may; try again once it is there"
                 future.set_exception(AssistantError(f"{self.name}: {most}"))
-        self._host.wake()
+        self._scheduler.wake()
         return future
 
     def put(self, asked: PendingQuestion, attachments: tuple[Attachment, ...], *, aside: bool) -> None:
@@ -339,7 +341,7 @@ class ServedChannel:
             if error is not None:
                 asked.failed(error)
 
-        self._host.submit(encode).add_done_callback(on_done)
+        self._scheduler.submit(encode).add_done_callback(on_done)
 
     def _ask(
         self, worker: StreamWorker, asked: PendingQuestion, attachments: Sequence[Attachment], aside: bool
@@ -351,7 +353,7 @@ class ServedChannel:
                 self.player.look_now()
         if has_left:
             asked.failed(Unanswered(f"{asked.text!r}: {self.why_gone}"))
-        self._host.wake()
+        self._scheduler.wake()
 
     def _look_up(self, question: str, media_s: float, remembered_s: float) -> Recalled | None:
         """The timeline's answer to a question about a time that the model does not remember."""
@@ -360,7 +362,7 @@ class ServedChannel:
         oldest_s = media_s - remembered_s
         recalled = self._recall.answer(question, media_s=media_s, oldest_s=oldest_s, is_live=self.is_live)
         # The small checkpoint knows nothing of pictures out of their time.
-        return replace(recalled, asks_model=not self._host.describe().embedded) if recalled is not None else None
+        return replace(recalled, asks_model=not self._scheduler.describe().embedded) if recalled is not None else None
 
     def _on_sight(self, frame: Frame, sight: Sight, decision: Decision) -> None:
         """Note a frame that the model has seen, and keep its thumbnail."""

@@ -71,11 +71,11 @@ def capture(bench: Workbench) -> Measured:
 
 def large(bench: Workbench) -> Measured:
     """The engine's thread for a frame of a 4K camera, and for one of a 720p camera."""
-    host = Scheduler(bench.new_engine)
-    host.start()
+    scheduler = Scheduler(bench.new_engine)
+    scheduler.start()
     sizes = (UHD_PX, HD_PX)
     try:
-        channels = [_PushedCamera(bench, host, size) for size in sizes]
+        channels = [_PushedCamera(bench, scheduler, size) for size in sizes]
         found: tuple[list[float], list[float]] = ([], [])
         for _ in bench.rounds():
             for channel, times_ms in zip(channels, found, strict=True):
@@ -83,18 +83,18 @@ def large(bench: Workbench) -> Measured:
         for channel in channels:
             channel.close()
     finally:
-        host.stop()
+        scheduler.stop()
     return Measured(*found, "time in steps of the engine's thread, thumbnails and decisions included")
 
 
 class _PushedCamera:
     """A watched camera whose pictures are pushed one by one."""
 
-    def __init__(self, bench: Workbench, host: Scheduler, size_px: tuple[int, int]) -> None:
-        self._host = host
+    def __init__(self, bench: Workbench, scheduler: Scheduler, size_px: tuple[int, int]) -> None:
+        self._scheduler = scheduler
         self._pictures = [_scaled(picture, size_px) for picture in bench.clip[:NUM_LARGE]]
         name = f"{size_px[1]}p"
-        self._channel = Channel(ChannelConfig(name, f"push:{name}", instruct=None), host)
+        self._channel = Channel(ChannelConfig(name, f"push:{name}", instruct=None), scheduler)
         self._channel.start()
         self._num_pushed = 0
         self._wait_until_open()
@@ -103,7 +103,7 @@ class _PushedCamera:
     def push_ms(self) -> float:
         """Push the next picture; returns the milliseconds that the engine's thread worked on it."""
         number, self._num_pushed = self._num_pushed, self._num_pushed + 1
-        before_s = self._host.busy_s
+        before_s = self._scheduler.busy_s
         self._channel.push(self._pictures[number % len(self._pictures)], number / SAMPLED_FPS)
         began_s = time.perf_counter()
         while self._channel.snapshot().counts.num_sampled <= number:
@@ -111,7 +111,7 @@ class _PushedCamera:
                 raise RuntimeError(f"a pushed frame was not seen within {FIRST_REMARK_S:g} s")
             time.sleep(0.002)
         time.sleep(0.01)  # a remark is said before the next frame
-        return 1e3 * (self._host.busy_s - before_s)
+        return 1e3 * (self._scheduler.busy_s - before_s)
 
     def close(self) -> None:
         """Stop watching."""
