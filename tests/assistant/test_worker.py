@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -28,14 +29,15 @@ STOP_S = 10.0
 
 def watching(folder: Path, *options: str) -> subprocess.Popen[str]:
     arguments = ["watch", "--config", str(folder / "cameras.yaml"), "--data", str(folder / "data"), *options]
-    return subprocess.Popen(
-        [sys.executable, "app.py", *arguments],
-        cwd=ROOT,
-        stdout=(folder / "out").open("w"),
-        stderr=(folder / "err").open("w"),
-        env={**os.environ, "YARD_PASSWORD": SECRET, "HF_HUB_OFFLINE": "1"},
-        text=True,
-    )
+    with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
+        return subprocess.Popen(
+            [sys.executable, "app.py", *arguments],
+            cwd=ROOT,
+            stdout=out,
+            stderr=err,
+            env={**os.environ, "YARD_PASSWORD": SECRET, "HF_HUB_OFFLINE": "1"},
+            text=True,
+        )
 
 
 def wait_for(reached: Callable[[], bool], process: subprocess.Popen[str], folder: Path, limit_s: float = 240.0) -> None:
@@ -90,7 +92,7 @@ def test_cameras_are_watched_reloaded_and_ended_by_signals(tmp_path: Path, check
     assert {event["source"] for event in events} == {"door", "yard", "gate"}
     ends = [event["source"] for event in events if event.get("kind") == "ended"]
     assert sorted(ends) == ["door", "gate", "yard"]
-    with sqlite3.connect(tmp_path / "data" / "timeline.sqlite3") as database:
+    with closing(sqlite3.connect(tmp_path / "data" / "timeline.sqlite3")) as database:
         (count,) = database.execute("SELECT count(*) FROM events").fetchone()
     assert count >= len(events)
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
