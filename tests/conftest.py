@@ -57,6 +57,20 @@ def _no_leaked_thread() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _scheduling_as_before() -> Iterator[None]:
+    """Fail a test after which the process has another priority: some libraries take real-time priority as root."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    before = os.sched_getscheduler(0)
+    yield
+    after = os.sched_getscheduler(0)
+    if after != before:
+        os.sched_setscheduler(0, before, os.sched_param(0))
+    assert after == before, "the process's scheduling was changed; start what changes it in a process of its own"
+
+
+@pytest.fixture(autouse=True)
 def _logs_as_before() -> Iterator[None]:
     """Undo what a test sets for the whole process's logs, whose handlers would write to a stream that is closed."""
     root = logging.getLogger()
