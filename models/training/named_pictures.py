@@ -92,6 +92,8 @@ def names_on(shown: CloseUp, grid: CellGrid) -> tuple[np.ndarray, np.ndarray]:
         # Where two boxes share a cell, it is unknown which thing is in front, unless one is a cut-out.
         crowded = owned & told & (names != answers).any(axis=1) & (part.alpha is None)
         names[touched & ~owned & ~told] = UNSURE
+        if part.alpha is not None:  # what it hides in part is told of no more
+            names[touched & ~owned & (names != answers).any(axis=1)] = UNSURE
         names[owned] = answers
         names[crowded] = UNSURE
         if number == shown.main:

@@ -28,7 +28,7 @@ common: dict[str, Any] = {
 }
 events: st.SearchStrategy[StreamEvent] = st.one_of(
     st.builds(Comment, **common),
-    st.builds(Alert, **common),
+    st.builds(Alert, **common, rule=st.text(), severity=st.text(), occurrence=st.text(), started_s=st.none() | finite),
     st.builds(Answer, **common, question=st.text(), asked_at_s=finite),
     st.builds(
         StatusEvent,
@@ -51,7 +51,7 @@ def test_every_event_survives_json(event: StreamEvent) -> None:
 def test_events_of_each_type_have_the_promised_keys() -> None:
     basics: dict[str, Any] = {"source": "clip.mp4", "time_s": 1.0, "text": "A ball."}
     assert list(Comment(**basics).as_dict()) == COMMON_KEYS
-    assert list(Alert(**basics).as_dict()) == COMMON_KEYS
+    assert list(Alert(**basics).as_dict()) == [*COMMON_KEYS, "rule", "severity", "occurrence", "started_s"]
     assert list(Answer(**basics, question="What?", asked_at_s=1.2).as_dict()) == [
         *COMMON_KEYS,
         "question",

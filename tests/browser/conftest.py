@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def playwright() -> Iterator[Playwright]:
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as running:
+    with sync_playwright() as running, ThreadPoolExecutor(1, "playwright files") as writer:
+        # Its event loop writes screenshots by a thread, which would otherwise begin in whichever test takes the first.
+        writer.submit(lambda: None).result()
+        running._loop.set_default_executor(writer)
         yield running
 
 

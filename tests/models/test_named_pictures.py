@@ -86,6 +86,12 @@ def test_a_cut_out_lies_over_what_is_behind_it() -> None:
     assert not (behind.reshape(3, 4) & dog).any() and behind.any()
 
 
+def alike(hues: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """Cosine of what makes each of `hues` `[num_cells, 3]` no grey, and of what makes `colour` none."""
+    off_grey, wanted = hues - hues.mean(axis=1, keepdims=True), colour - colour.mean()
+    return off_grey @ wanted / (np.linalg.norm(off_grey, axis=1) * np.linalg.norm(wanted) + 1e-9)
+
+
 def test_cells_named_in_pictures_have_the_colour_of_what_is_there(folder: Path) -> None:
     close_ups = CloseUps(read_footage(folder))
     right = total = 0
@@ -98,7 +104,7 @@ def test_cells_named_in_pictures_have_the_colour_of_what_is_there(folder: Path) 
             of_word = made.cell_names[..., 1] == WORD_ANSWERS.index(word)
             hues = cells.reshape(-1, rows * cols, 3)[of_word]
             grey = np.ptp(hues, axis=1) < 25  # pictures taken at night have no colour
-            right += int((hues.argmax(axis=1) == np.argmax(colour))[~grey].sum())
+            right += int((alike(hues, np.array(colour)) > 0.7)[~grey].sum())
             total += int((~grey).sum())
     assert total > 120 and right / total > 0.9
 
