@@ -5,16 +5,17 @@ Runs on the caller's thread, which is the engine's.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from assistant.evaluation.rule_truth import Interval, TrueRule, intervals, rules_for
 from assistant.evaluation.sections import quiet_settings
-from assistant.evaluation.watching import scene_pictures, watch
+from assistant.evaluation.watching import WatchedStream, scene_pictures, watch
 from assistant.rules.arming import armed_rules
 from assistant.rules.rule import Rule
 from models.groundtruth.scoring import rate, rate_per_hour
@@ -22,12 +23,10 @@ from streaming.scenes.scenario import SceneSettings
 from streaming.scenes.source import Scene
 
 if TYPE_CHECKING:
-    from assistant.events import Alert
     from models.engine import Engine
 
 WITHIN_S = 2.0
 """An alert is in time if it is raised at most so long after its rule began to hold."""
-EARLY_S = 0.5
 SHORTEST_S = 1.0
 """A rule that holds for less may raise an alert, but none is missed."""
 
@@ -64,11 +63,11 @@ class RuleSection:
         scene = Scene(seed, self._settings)
         times = [float(time_s) for time_s in scene.times(self._fps)]
         rules = rules_for(scene, times)
-        alerts = self._alerts(scene, rules)
+        watched = self._watched(scene, rules)
         counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         for number, rule in enumerate(rules):
             owed, truths = intervals(scene, rule, times)
-            of_rule = [alert for alert in alerts if alert.rule == str(number)]
+            of_rule = replace(watched, alerts=tuple(one for one in watched.alerts if one.rule == str(number)))
             self._mark(seed, rule, owed, dict(zip(times, truths, strict=True)), of_rule, counts[rule.kind])
         for kind, (right, raised, caught, num_owed) in counts.items():
             for key in (kind, "all"):
@@ -80,7 +79,7 @@ class RuleSection:
         scene = Scene(seed, quiet_settings(self._settings))
         times = [float(time_s) for time_s in scene.times(self._fps)]
         rules = rules_for(scene, times)
-        alerts = self._alerts(scene, rules)
+        alerts = self._watched(scene, rules).alerts
         self._quiet_hours += scene.duration_s / 3600
         for number, rule in enumerate(rules):
             truths = dict(zip(times, intervals(scene, rule, times)[1], strict=True))
@@ -105,10 +104,10 @@ class RuleSection:
             "wrong": self.wrong,
         }
 
-    def _alerts(self, scene: Scene, rules: Sequence[TrueRule]) -> tuple[Alert, ...]:
+    def _watched(self, scene: Scene, rules: Sequence[TrueRule]) -> WatchedStream:
         wanted = [Rule(str(number), rule.words, cooldown_s=0.0) for number, rule in enumerate(rules)]
         armed = armed_rules(wanted, {}, "scene", is_small=self._engine.info.embedded)
-        return watch(self._engine, scene_pictures(scene, self._fps), fps=self._fps, rules=armed).alerts
+        return watch(self._engine, scene_pictures(scene, self._fps), fps=self._fps, rules=armed)
 
     def _mark(
         self,
@@ -116,13 +115,14 @@ class RuleSection:
         rule: TrueRule,
         held: Sequence[Interval],
         truths: dict[float, bool | None],
-        alerts: Sequence[Alert],
+        watched: WatchedStream,
         counts: list[int],
     ) -> None:
+        alerts, ends = watched.alerts, watched.alert_ends
         for alert in alerts:
             if truths[alert.time_s] is None:  # nobody can say
                 continue
-            is_right = any(one.start_s - EARLY_S <= alert.time_s <= one.end_s + WITHIN_S for one in held)
+            is_right = any(one.may_begin_s <= alert.time_s <= one.end_s + WITHIN_S for one in held)
             counts[0] += is_right
             counts[1] += 1
             if not is_right:
@@ -130,22 +130,17 @@ class RuleSection:
         for one in held:
             if one.end_s - one.start_s < SHORTEST_S or not one.is_new:
                 continue
-            in_time = [a.time_s for a in alerts if one.start_s - EARLY_S <= a.time_s <= one.start_s + WITHIN_S]
-            # One that was raised before and never ended tells of it too.
-            goes_on = _goes_on(alerts, held, one)
+            in_time = [a.time_s for a in alerts if one.may_begin_s <= a.time_s <= one.start_s + WITHIN_S]
+            # One that was raised before and is not over tells of it too.
+            goes_on = any(
+                a.time_s < one.may_begin_s and ends.get(a.occurrence, math.inf) >= one.start_s for a in alerts
+            )
             counts[2] += bool(in_time) or goes_on
             counts[3] += 1
             if in_time:
                 self._marks["all"].delays_s.append(in_time[0] - one.start_s)
             elif not goes_on:
                 self.wrong.append({"seed": seed, "rule": rule.words, "time_s": one.start_s, "what": "missed"})
-
-
-def _goes_on(alerts: Sequence[Alert], held: Sequence[Interval], one: Interval) -> bool:
-    """Whether an alert of a stretch that ended less than `WITHIN_S` before still goes on as another begins."""
-    before = [other for other in held if 0 < one.start_s - other.end_s <= WITHIN_S]
-    times = [alert.time_s for alert in alerts]
-    return any(other.start_s - EARLY_S <= t <= other.end_s + WITHIN_S for other in before for t in times)
 
 
 def run_rules(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -37,6 +37,8 @@ class Interval:
     end_s: float
     is_new: bool
     """Whether the rule did not hold when that was last certain; else it may have held all the time."""
+    may_begin_s: float
+    """The frame after the last one at which it certainly did not hold."""
 
 
 def rules_for(scene: Scene, times: Sequence[float]) -> list[TrueRule]:
@@ -75,12 +77,15 @@ def intervals(scene: Scene, rule: TrueRule, times: Sequence[float]) -> tuple[lis
     truths = [rule.truth(SceneMoment(scene, time_s, rng)) for time_s in times]
     found: list[Interval] = []
     known: bool | None = None
+    may_begin_s = times[0] if len(times) else 0.0
     for index, (time_s, holds) in enumerate(zip(times, truths, strict=True)):
         if holds and index and truths[index - 1]:
-            found[-1] = Interval(found[-1].start_s, time_s, found[-1].is_new)
+            found[-1] = replace(found[-1], end_s=time_s)
         elif holds:
-            found.append(Interval(time_s, time_s, is_new=not known))
+            found.append(Interval(time_s, time_s, is_new=not known, may_begin_s=min(may_begin_s, time_s)))
         known = known if holds is None else holds
+        if holds is not None:
+            may_begin_s = times[min(index + 1, len(times) - 1)]
     return found, truths
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assistant.errors import AssistantError
-from assistant.events import Alert, Answer, Comment, StreamEvent
+from assistant.events import Alert, Answer, Comment, StatusEvent, StatusKind, StreamEvent
 from assistant.rules.rule_watch import ArmedRule, RuleWatch
 from assistant.stream.open_stream import StreamOptions, open_model_session, open_stream
 from assistant.stream.question_queue import Question
@@ -59,6 +59,8 @@ class WatchedStream:
     num_kept: Mapping[float, int] = field(default_factory=dict)
     """Cells that became tokens, by the media time of each appended frame."""
     alerts: tuple[Alert, ...] = ()
+    alert_ends: Mapping[str, float] = field(default_factory=dict)
+    """Media time of the last hit of each occurrence that is over, by its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,11 @@ def watch(
         asides=tuple(told),
         num_kept=model.num_kept,
         alerts=tuple(event for event in events if isinstance(event, Alert)),
+        alert_ends={
+            str(event.details["occurrence"]): float(event.details["ended_s"])
+            for event in events
+            if isinstance(event, StatusEvent) and event.kind is StatusKind.ALERT_ENDED
+        },
     )
 
 
