@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from models.errors import CheckpointError
+from models.speech_pipelines import load_pipeline
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,14 +31,6 @@ class RecognitionModel:
 
 def load_recogniser(name: str) -> RecognitionModel:
     """Load a speech recognition checkpoint by folder or hub name, on the CPU. Raises `CheckpointError`."""
-    import transformers
-
-    make: Any = transformers.pipeline  # its overloads do not list every task
-    try:
-        return RecognitionModel(name, make("automatic-speech-recognition", model=name, device="cpu"))
-    except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(
-            f"{name}: not a speech recognition checkpoint that can be loaded ({reason}); name a folder or a hub name, "
-            "or use the built-in recogniser"
-        ) from error
+    what = "a speech recognition checkpoint"
+    pipe = load_pipeline("automatic-speech-recognition", name, what=what, instead="the built-in recogniser")
+    return RecognitionModel(name, pipe)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from models.errors import CheckpointError
+from models.speech_pipelines import load_pipeline
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,14 +39,5 @@ class SpeechModel:
 
 def load_text_to_speech(name: str) -> SpeechModel:
     """Load a text-to-speech checkpoint by folder or hub name, on the CPU. Raises `CheckpointError`."""
-    import transformers
-
-    make: Any = transformers.pipeline  # its overloads do not list every task
-    try:
-        return SpeechModel(name, make("text-to-speech", model=name, device="cpu"))
-    except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(
-            f"{name}: not a text-to-speech checkpoint that can be loaded ({reason}); name a folder or a hub name, "
-            "or use the built-in voice"
-        ) from error
+    pipe = load_pipeline("text-to-speech", name, what="a text-to-speech checkpoint", instead="the built-in voice")
+    return SpeechModel(name, pipe)

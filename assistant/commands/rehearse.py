@@ -90,7 +90,7 @@ def rehearsed(spec: str, config: AppConfig, rules: Sequence[Rule]) -> list[Rehea
     if info.is_live:
         raise ConfigError(f"{info.name}: a live source has no end; rehearse rules on a recording of it")
     plain = [replace(rule, cameras=(), schedule=None, zone=None, muted=False) for rule in rules]
-    armed = armed_rules(plain, {}, info.name, is_small=config.model.name == "embedded")
+    armed = armed_rules(plain, {}, info.name, is_small=config.model.is_embedded)
     rehearsals = {rule.name: Rehearsal(rule) for rule in plain}
     with ExitStack() as stack:
         engine = engine_of(config.model)

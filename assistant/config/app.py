@@ -136,6 +136,11 @@ class ModelConfig(Component):
     stream: Annotated[dict[str, Any], AfterValidator(_stream_overrides)] = Field(default_factory=dict)
     """Overrides of the checkpoint's `stream_config.json`: window, speaking, max_cells, …"""
 
+    @property
+    def is_embedded(self) -> bool:
+        """Whether it is the model that comes with the program, which knows few words."""
+        return self.name == "embedded"
+
     def stream_settings(self, of_checkpoint: StreamSettings, fps: float | None = None) -> StreamSettings:
         """A checkpoint's settings with these overrides. Raises `ConfigError` if they are invalid together."""
         override = dict(self.stream) if fps is None else {**self.stream, "fps": fps}
@@ -228,7 +233,7 @@ class AppConfig(Component):
 
     @model_validator(mode="after")
     def _check_rules(self) -> Self:
-        check_rules(self.rules, self.cameras, is_small=self.model.name == "embedded")
+        check_rules(self.rules, self.cameras, is_small=self.model.is_embedded)
         for name, rule in self.rules.items():
             for target in rule.to:
                 if target not in self.targets:

@@ -6,7 +6,6 @@ opened. Immutable values; any thread may hold them.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -21,10 +20,12 @@ from assistant.config.component import (
     ReadTimeout,
     ShortText,
     Talkative,
+    check_distinct,
+    check_names,
     mask_regions,
     named_regions,
 )
-from assistant.config.secrets import VARIABLE, secret_of, secret_of_variable
+from assistant.config.secrets import VARIABLE, check_login, login_of
 from assistant.inputs.source_names import SourceKind, source_kind
 from assistant.timeline.records import MOST_KEPT_S
 from streaming.masks import MaskRegion
@@ -33,7 +34,6 @@ from streaming.redact import with_userinfo
 if TYPE_CHECKING:
     from assistant.timeline.upkeep import Retention
 
-_NAME = re.compile(r"\w[\w .\-]{0,63}")
 FROZEN_AFTER_S = 60.0
 """Seconds of exactly equal pictures after which a live camera counts as frozen; sensor noise never repeats so long."""
 
@@ -67,12 +67,7 @@ class CameraConfig(Component):
 
     @model_validator(mode="after")
     def _check_login(self) -> Self:
-        if self.password_env and self.password_file:
-            raise ValueError("password_env and password_file: only one of them may be given")
-        if self.user and self.user_env:
-            raise ValueError("user and user_env: only one of them may be given")
-        if (self.password_env or self.password_file) and not (self.user or self.user_env):
-            raise ValueError("a password without a user: user or user_env is needed")
+        check_login(self)
         return self
 
     @property
@@ -82,10 +77,7 @@ class CameraConfig(Component):
 
     def login(self, name: str) -> tuple[str, str | None] | None:
         """User and password, read from environment or file; None without a configured user. Raises `ConfigError`."""
-        user = secret_of_variable(self.user_env, f"camera {name}") if self.user_env else self.user
-        if user is None:
-            return None
-        return user, secret_of(self.password_env, self.password_file, f"camera {name}", "password")
+        return login_of(self, f"camera {name}")
 
     def spec(self, name: str) -> str:
         """The URL to open, with the login inserted. Raises `ConfigError` if the login cannot be read."""
@@ -121,9 +113,6 @@ class MonitorConfig(Component):
 
 def check_cameras(cameras: dict[str, CameraConfig]) -> dict[str, CameraConfig]:
     """Return `cameras`. Raises `ValueError` if a name has odd characters, or two names differ only in capitals."""
-    for name in cameras:
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"camera name {name!r}: it must be at most 64 letters, digits, spaces, dots and dashes")
-    if len({name.casefold() for name in cameras}) < len(cameras):
-        raise ValueError("the names of two cameras differ only in capitals")
+    check_names("camera", cameras)
+    check_distinct("cameras", cameras)
     return cameras

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Iterable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -26,6 +28,9 @@ ShortText = Annotated[str, Field(min_length=1), AfterValidator(validated_text)]
 """A question, or a standing instruction."""
 
 
+_NAME = re.compile(r"\w[\w .\-]{0,63}")
+
+
 class Component(BaseModel):
     """Base class of components: unknown keys are errors, numbers must be finite, and objects are immutable."""
 
@@ -39,6 +44,19 @@ class Component(BaseModel):
         if isinstance(value, bool) and not wants_one:
             raise ValueError("it must be a number or a text, not yes or no")
         return value
+
+
+def check_names(what: str, names: Iterable[str]) -> None:
+    """Raise `ValueError` for a name with odd characters. what: what the names are of, as `camera`."""
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{what} name {name!r}: it must be at most 64 letters, digits, spaces, dots and dashes")
+
+
+def check_distinct(what: str, names: Collection[str]) -> None:
+    """Raise `ValueError` for names that differ only in capitals. what: what they are of, in the plural."""
+    if len({name.casefold() for name in names}) < len(names):
+        raise ValueError(f"the names of two {what} differ only in capitals")
 
 
 def mask_regions(values: Any) -> Any:

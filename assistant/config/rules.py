@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from assistant.config.cameras import CameraConfig
-from assistant.config.component import Component, ShortText
+from assistant.config.component import Component, ShortText, check_names
 from assistant.errors import ConfigError
 from assistant.rules.arming import armed_rules
 from assistant.rules.rule import LEAST_SURE, LONGEST_S, MOST_CONFIRMATIONS, MOST_SURE, Rule, Severity
 from assistant.rules.schedule import parse_schedule
-
-_NAME = re.compile(r"\w[\w .\-]{0,63}")
 
 
 def _schedule(text: str) -> str:
@@ -47,7 +44,7 @@ class RuleConfig(Component):
     """Media seconds without a hit after which it is over."""
     cooldown_s: float = Field(default=30.0, ge=0, le=LONGEST_S)
     """Media seconds after it is over in which it raises no new alert."""
-    severity: Literal["info", "warning", "critical"] = "warning"
+    severity: Severity = Severity.WARNING
     to: tuple[str, ...] = ()
     """Names of the targets that its alerts go to."""
     muted: bool = False
@@ -66,31 +63,26 @@ class RuleConfig(Component):
             hold_s=self.hold_s,
             clear_s=self.clear_s,
             cooldown_s=self.cooldown_s,
-            severity=Severity(self.severity),
+            severity=self.severity,
             targets=self.to,
             muted=self.muted,
         )
 
 
-def check_rules(
-    rules: Mapping[str, RuleConfig], cameras: Mapping[str, CameraConfig], *, is_small: bool
-) -> tuple[Rule, ...]:
-    """All rules. Raises `ValueError` for one that cannot be armed on the cameras that it is meant for.
+def check_rules(rules: Mapping[str, RuleConfig], cameras: Mapping[str, CameraConfig], *, is_small: bool) -> None:
+    """Raise `ValueError` for a rule that cannot be armed on the cameras that it is meant for.
 
     is_small: whether the embedded model watches, which cannot read all words.
     """
-    made = []
+    check_names("rule", rules)
     for name, rule in rules.items():
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"rule name {name!r}: it must be at most 64 letters, digits, spaces, dots and dashes")
         for camera in rule.cameras:
             if camera not in cameras:
                 known = ", ".join(cameras) or "none are configured"
                 raise ValueError(f"rule {name}: camera {camera!r} is unknown ({known})")
-        made.append(rule.rule(name))
+    made = [rule.rule(name) for name, rule in rules.items()]
     try:
         for camera, configured in cameras.items():
             armed_rules(made, configured.zones, camera, is_small=is_small)
     except ConfigError as error:
         raise ValueError(str(error)) from None
-    return tuple(made)

@@ -4,11 +4,44 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Protocol
 
 from assistant.errors import ConfigError
 
 VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 """Pattern of an environment variable's name."""
+
+
+class Login(Protocol):
+    """Where a user and a password come from."""
+
+    @property
+    def user(self) -> str | None: ...
+
+    @property
+    def user_env(self) -> str | None: ...
+
+    @property
+    def password_env(self) -> str | None: ...
+
+    @property
+    def password_file(self) -> Path | None: ...
+
+
+def check_login(login: Login) -> None:
+    """Raise `ValueError` for a login with two users or two passwords, or with a password alone."""
+    if login.password_env and login.password_file:
+        raise ValueError("password_env and password_file: only one of them may be given")
+    if login.user and login.user_env:
+        raise ValueError("user and user_env: only one of them may be given")
+    if (login.password_env or login.password_file) and not (login.user or login.user_env):
+        raise ValueError("a password without a user: user or user_env is needed")
+
+
+def login_of(login: Login, owner: str) -> tuple[str, str | None] | None:
+    """User and password; None without a user. owner: as for `secret_of`. Raises `ConfigError` if one cannot be read."""
+    user = secret_of_variable(login.user_env, owner) if login.user_env else login.user
+    return None if user is None else (user, secret_of(login.password_env, login.password_file, owner, "password"))
 
 
 def secret_of_variable(variable: str, owner: str) -> str:

@@ -13,17 +13,16 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from assistant.config.component import Component
-from assistant.config.secrets import VARIABLE, secret_of, secret_of_variable
+from assistant.config.component import Component, check_distinct, check_names
+from assistant.config.secrets import VARIABLE, check_login, login_of, secret_of
 from assistant.errors import ConfigError
+from assistant.rules.rule import Severity
 
-_NAME = re.compile(r"\w[\w .\-]{0,63}")
 _VARIABLE = f"^{VARIABLE}$"
 _TOPIC = re.compile(r"[^+#\x00/$][^+#\x00]{0,199}")
 _HOST = re.compile(r"[A-Za-z0-9_.\-]{1,253}|[0-9A-Fa-f:.]{2,45}")
-SEVERITIES = ("info", "warning", "critical")
+SEVERITIES = tuple(Severity)
 """Severities of alerts, the least first."""
-Severity = Literal["info", "warning", "critical"]
 Phase = Literal["started", "ended"]
 Attach = Literal["nothing", "snapshot", "clip"]
 Network = Annotated[str, AfterValidator(lambda text: _network(text))]
@@ -38,7 +37,7 @@ class DeliveryTarget(Component):
 
     rules: tuple[str, ...] = ()
     """Names of the rules whose alerts go here; empty for all."""
-    min_severity: Severity = "info"
+    min_severity: Severity = Severity.INFO
     """The least severity of an alert that is sent here."""
     daily_limit: int | None = Field(default=None, ge=1, le=100_000)
     """Most alerts of one rule in 24 hours; further ones are entered as failed. None for no limit."""
@@ -51,7 +50,7 @@ class DeliveryTarget(Component):
 
     def is_wanted(self, rule: str, severity: str, phase: str) -> bool:
         """Whether a message of this kind goes here. An unknown severity counts as `warning`."""
-        level = SEVERITIES.index(severity) if severity in SEVERITIES else SEVERITIES.index("warning")
+        level = SEVERITIES.index(Severity(severity) if severity in SEVERITIES else Severity.WARNING)
         is_of_rule = not self.rules or rule in self.rules
         return is_of_rule and level >= SEVERITIES.index(self.min_severity) and phase in self.told
 
@@ -118,12 +117,7 @@ class MqttTarget(DeliveryTarget):
 
     @model_validator(mode="after")
     def _check_login(self) -> Self:
-        if self.password_env and self.password_file:
-            raise ValueError("password_env and password_file: only one of them may be given")
-        if self.user and self.user_env:
-            raise ValueError("user and user_env: only one of them may be given")
-        if (self.password_env or self.password_file) and not (self.user or self.user_env):
-            raise ValueError("a password without a user: user or user_env is needed")
+        check_login(self)
         if self.ca_file is not None and self.encryption == "none":
             raise ValueError("ca_file without encryption: encryption must be tls")
         return self
@@ -140,9 +134,7 @@ class MqttTarget(DeliveryTarget):
 
     def login(self, name: str) -> tuple[str, str | None] | None:
         """User and password; None without a configured user. Raises `ConfigError` if they cannot be read."""
-        owner = f"target {name}"
-        user = secret_of_variable(self.user_env, owner) if self.user_env else self.user
-        return None if user is None else (user, secret_of(self.password_env, self.password_file, owner, "password"))
+        return login_of(self, f"target {name}")
 
 
 class WebhookTarget(DeliveryTarget):
@@ -205,11 +197,8 @@ TARGETS: dict[str, type[Component]] = {"apprise": AppriseTarget, "mqtt": MqttTar
 
 def check_targets(targets: dict[str, Any]) -> dict[str, Any]:
     """Return `targets`. Raises `ValueError` for a name with odd characters."""
-    for name in targets:
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"target name {name!r}: it must be at most 64 letters, digits, spaces, dots and dashes")
-    if len({name.casefold() for name in targets}) < len(targets):
-        raise ValueError("the names of two targets differ only in capitals")
+    check_names("target", targets)
+    check_distinct("targets", targets)
     return targets
 
 

@@ -16,7 +16,7 @@ MOST_RULES = 32
 
 
 class Severity(StrEnum):
-    """How much an alert matters; senders may filter by it."""
+    """How much an alert matters, the least first; senders may filter by it."""
 
     INFO = "info"
     WARNING = "warning"

@@ -5,8 +5,6 @@ The questions are asked on forks of the model's memory, all of a frame at once, 
 
 from __future__ import annotations
 
-import logging
-import math
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ from assistant.events import Alert, Detail, StatusEvent, StatusKind, StreamEvent
 from assistant.rules.occurrence import Change, Judged, Occurrence, RuleState
 from assistant.rules.rule import Rule
 from assistant.rules.wording import SIDES, Condition
+from assistant.stream.speaking import sigmoid
 from assistant.stream.zones import ZoneGate
 from models.groundtruth.remarks import SIDE_PHRASES, capitalised
 from models.session.steps import StepGenerator, Steps, as_steps
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 LIKELY = 0.5
 """Probability of a thing from which on it is asked where it is."""
 SIDE_ANSWERS = tuple(f"{capitalised(SIDE_PHRASES[side])}." for side in SIDES)
-
-logger = logging.getLogger(__name__)
 
 
 class RuleSession(Protocol):
@@ -258,4 +255,4 @@ def _ask(model: RuleSession, questions: Sequence[str]) -> StepGenerator[dict[str
     """The probability of yes of each question; a question that comes twice is asked once."""
     different = list(dict.fromkeys(questions))
     checks = (yield from model.check_all(different)) if different else []
-    return {question: 1 / (1 + math.exp(-check.log_odds)) for question, check in zip(different, checks, strict=True)}
+    return {question: sigmoid(check.log_odds) for question, check in zip(different, checks, strict=True)}

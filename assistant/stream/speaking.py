@@ -176,7 +176,7 @@ class CalibratedPolicy:
         else:
             reason = Reason.SPOKE
             self._spoke_at_s = seen.time_s
-        probability = _sigmoid(score + self.prior_log_odds)
+        probability = sigmoid(score + self.prior_log_odds)
         return Decision(seen.time_s, reason is Reason.SPOKE, reason, score, self.threshold, probability)
 
     def waits(self, decision: Decision, log_chance: float) -> bool:
@@ -330,5 +330,6 @@ def normalised(text: str) -> str:
     return " ".join("".join(c if c.isalnum() else " " for c in text.casefold()).split())
 
 
-def _sigmoid(x: float) -> float:
+def sigmoid(x: float) -> float:
+    """The probability of log-odds, which may be of any size."""
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))

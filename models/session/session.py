@@ -275,9 +275,7 @@ class Session:
         options = [self._codec.encode(answer) for answer in answers]
         if not all(options):
             raise SessionError(f"answers {list(answers)!r}: one is empty; give words to each")
-        turn = self._codec.prompt.turn("user", question) + self._codec.prompt.opening("assistant")
-        ids = [*self._speaker.owed, *self._codec.encode(turn)]
-        return (yield from answer_shares(self._runtime, self._context, ids, options))
+        return (yield from answer_shares(self._runtime, self._context, self._question_ids(question), options))
 
     @exclusive
     @as_steps
@@ -404,10 +402,13 @@ class Session:
     @as_steps
     def _check_all(self, questions: Sequence[str]) -> StepGenerator[list[Check]]:
         yield from self._start()
-        opening = self._codec.prompt.opening("assistant")
-        turns = [self._codec.encode(self._codec.prompt.turn("user", question) + opening) for question in questions]
         yes, no = self._codec.yes_no
-        return (yield from self._readings.yes_or_no([[*self._speaker.owed, *ids] for ids in turns], yes, no))
+        return (yield from self._readings.yes_or_no([self._question_ids(question) for question in questions], yes, no))
+
+    def _question_ids(self, question: str) -> list[int]:
+        """What is owed to the memory, a question, and the opening of its answer."""
+        turn = self._codec.prompt.turn("user", question) + self._codec.prompt.opening("assistant")
+        return [*self._speaker.owed, *self._codec.encode(turn)]
 
     @as_steps
     def _start(self) -> StepGenerator[None]:

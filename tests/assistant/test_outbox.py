@@ -20,6 +20,7 @@ from assistant.delivery.outbox import Outbox, OutboxEntry
 from assistant.delivery.retries import Retries
 from assistant.delivery.senders import AnnouncedRule, MessageFiles, SecretWords
 from assistant.events import Detail, StatusKind
+from assistant.rules.rule import Severity
 from assistant.timeline.records import Parcel, Record, record_from_line
 from assistant.timeline.schema import MIGRATIONS, open_for_writing
 from assistant.timeline.store import Timeline
@@ -231,7 +232,7 @@ def test_a_rule_has_a_daily_limit_and_what_is_over_it_is_said(tmp_path: Path) ->
 
 
 def test_a_target_takes_the_rules_severities_and_phases_that_it_names() -> None:
-    mail = AppriseTarget(kind="apprise", url_env="X", rules=("door",), min_severity="warning")
+    mail = AppriseTarget(kind="apprise", url_env="X", rules=("door",), min_severity=Severity.WARNING)
     assert mail.is_wanted("door", "critical", "started") and mail.is_wanted("door", "unheard of", "started")
     assert not mail.is_wanted("door", "info", "started")
     assert not mail.is_wanted("yard", "critical", "started")
