@@ -19,7 +19,7 @@
     constructor() {
       this.context = null;
       this.nextS = 0;
-      this.playing = new Set();
+      this.playing = new Map();
       this.turn = Promise.resolve();
       this.cuts = 0;
     }
@@ -40,17 +40,21 @@
         source.connect(this.context.destination);
         const at = Math.max(this.context.currentTime, this.nextS);
         this.nextS = at + buffer.duration;
-        this.playing.add(source);
+        const clause = { at, seconds: buffer.duration };
+        this.playing.set(source, clause);
         source.onended = () => this.playing.delete(source);
         source.start(at);
-        sva.voiceLog.push({ at, seconds: buffer.duration });
+        sva.voiceLog.push(clause);
       }, () => undefined);
     }
 
     cut() {
       this.cuts += 1;
       this.nextS = 0;
-      for (const source of this.playing) source.stop();
+      for (const [source, clause] of this.playing) {
+        source.stop();
+        clause.seconds = Math.min(clause.seconds, Math.max(0, this.context.currentTime - clause.at));
+      }
       this.playing.clear();
     }
   }
@@ -251,6 +255,6 @@
     }
   }
 
-  sva.voiceLog = []; // when each clause was begun, for whoever wants to know what was played
+  sva.voiceLog = []; // when each clause began and how long it was heard, for whoever wants to know what was played
   sva.mountVoice = (root) => { sva.voice = new Voice(root); };
 })();
