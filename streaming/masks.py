@@ -75,6 +75,22 @@ class MaskRegion:
         points = tuple((x, y) for x, y in (_numbers(corner, 2) for corner in corners))
         return cls(points, cast(Units, units))
 
+    def as_mapping(self, digits: int = 3) -> dict[str, object]:
+        """The region as `from_mapping` reads it, a rectangle where it is one; coordinates rounded to `digits`.
+
+        >>> MaskRegion.rectangle(0.7, 0, 0.3, 0.1).as_mapping()
+        {'rectangle': [0.7, 0.0, 0.3, 0.1]}
+        """
+        xs, ys = sorted({x for x, _ in self.points}), sorted({y for _, y in self.points})
+        corners = {(x, y) for x in xs for y in ys}
+        written: dict[str, object]
+        if len(self.points) == 4 == len(corners) and set(self.points) == corners:
+            sides = (xs[0], ys[0], xs[1] - xs[0], ys[1] - ys[0])
+            written = {"rectangle": [round(float(side), digits) for side in sides]}
+        else:
+            written = {"polygon": [[float(x), float(y)] for x, y in self.points]}
+        return written | ({} if self.units == "relative" else {"units": self.units})
+
     def in_pixels(self, width_px: int, height_px: int) -> list[Point]:
         """The corners as pixel coordinates of a picture of this size."""
         if self.units == "pixels":

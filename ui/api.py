@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
 from gradio.events import api
@@ -17,6 +17,7 @@ from assistant.errors import AssistantError
 from ui.handlers import viewer_of
 from ui.media import read_regions
 from ui.pulse import cameras_of
+from ui.rule_rows import rules_of
 from ui.uploads import sent_file
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ LONGEST_ANSWER_S = 600.0
 
 def add_api(backend: Backend) -> None:
     """Add the actions to the page's API, each by its function's name."""
-    for actions in (_sources(backend), _stream(backend), _words(backend), _events(backend), _cameras(backend)):
-        for action in actions:
+    for group in (_sources, _stream, _words, _events, _cameras, _rules):
+        for action in group(backend):
             api(_clear(action), api_name=action.__name__, concurrency_limit=16)
 
 
@@ -220,6 +221,38 @@ def _cameras(backend: Backend) -> list[Callable[..., Any]]:
         return backend.draw(camera, read_regions(regions))
 
     return [cameras, watch_camera, draw]
+
+
+def _rules(backend: Backend) -> list[Callable[..., Any]]:
+    def rules(request: gr.Request) -> list[dict[str, Any]]:
+        """The rules of the cameras, and of this session's own streams: `place` (`cameras`, `own`), `name`, `when`, …"""
+        return rules_of(backend.rules.shown(viewer_of(backend, request)))
+
+    def put_rule(rule: dict[str, Any], request: gr.Request, cameras: bool = False, replaces: str = "") -> str:
+        """Arm a rule from the next frame on, until the program ends; returns all rules there as YAML.
+
+        rule: keys of `rules` in the configuration, and `name`; `{"when": "the view is covered"}` suffices. cameras: of
+        the watched cameras, in place of this session's own streams. replaces: name of the rule that it replaces.
+        """
+        viewer, place = viewer_of(backend, request), _place(cameras)
+        backend.rules.put(viewer, place, rule, replaces=replaces or None)
+        return backend.rules.yaml(viewer, place)
+
+    def mute_rule(name: str, request: gr.Request, muted: bool = True, cameras: bool = False) -> list[dict[str, Any]]:
+        """Mute a rule, or hear it again; returns all rules."""
+        backend.rules.mute(viewer_of(backend, request), _place(cameras), name, muted=muted)
+        return rules(request)
+
+    def remove_rule(name: str, request: gr.Request, cameras: bool = False) -> list[dict[str, Any]]:
+        """Remove a rule until the program ends; returns the others."""
+        backend.rules.remove(viewer_of(backend, request), _place(cameras), name)
+        return rules(request)
+
+    return [rules, put_rule, mute_rule, remove_rule]
+
+
+def _place(cameras: bool) -> Literal["own", "cameras"]:
+    return "cameras" if cameras else "own"
 
 
 def _state(backend: Backend, request: gr.Request) -> dict[str, Any]:

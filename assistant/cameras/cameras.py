@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from assistant.cameras.channels import channel_config
 from assistant.cameras.regions import regions_yaml, with_drawn
+from assistant.cameras.rule_book import RuleBook
 from assistant.cameras.views import CameraCard, Region
 from assistant.config.app import waiting_for_restart
-from assistant.delivery.senders import AnnouncedRule
 from assistant.errors import AssistantError, ConfigError
-from assistant.events import Alert
+from assistant.events import Alert, StatusKind
 from assistant.evidence import EvidenceKeeper
 from assistant.serving.channel import Channel
 from assistant.serving.channel_types import ChannelConfig, ChannelState
@@ -103,6 +103,7 @@ class Cameras:
         """Held for moments, where the cameras are looked up or changed."""
         self._loading = threading.Lock()
         """Held while a configuration is applied or all are stopped, which waits for cameras to end."""
+        self._rule_book = RuleBook(lambda: self.channels, delivery, self._lock)
 
     @property
     def timeline(self) -> Timeline | None:
@@ -143,9 +144,6 @@ class Cameras:
         self._restart_needed = restart_needed = waiting_for_restart(began_with, config)
         if self._timeline is not None:
             self._timeline.set_retention(config.timeline.retention())
-        if self.delivery is not None:
-            rules = config.rules.items()
-            self.delivery.set_rules([AnnouncedRule(name, rule.muted, rule.to or None) for name, rule in rules])
         config = config.model_copy(update={"model": began_with.model, "timeline": began_with.timeline})
         wanted, refused = self._wanted(config)
         gone = [name for name in self._cameras if name not in config.cameras]
@@ -154,6 +152,7 @@ class Cameras:
         added: list[str] = []
         changed: list[str] = []
         with self._lock:
+            made_here = self._rule_book.reset(config.armed(), tuple(config.cameras))
             for name, channel in wanted.items():
                 if name not in self._cameras:
                     if self._start(channel, config, refused):
@@ -161,14 +160,18 @@ class Cameras:
                 elif self._cameras[name].channel.config != channel and self._change(channel, refused):
                     changed.append(name)
             self._cameras = {name: self._cameras[name] for name in config.cameras if name in self._cameras}
+            self._tell_rules_gone(made_here)
         for reason in refused:
             logger.error("not watched as configured: %s", reason)
         return ReloadResult(tuple(added), tuple(gone), tuple(changed), tuple(refused), restart_needed)
 
     def mute_rule(self, rule: str, is_muted: bool) -> None:
         """Mute a rule on every camera that has it, or hear it again, until the configuration is reloaded."""
-        for channel in self.channels:
-            channel.mute_rule(rule, muted=is_muted)
+        self._rule_book.mute(rule, muted=is_muted)
+
+    def rule_book(self) -> RuleBook:
+        """The rules of all cameras, to be looked at and changed."""
+        return self._rule_book
 
     def stop(self, timeout_s: float = 9.0) -> bool:
         """Stop all cameras in parallel; return whether each stopped within `timeout_s`."""
@@ -231,6 +234,16 @@ class Cameras:
             except ConfigError as error:
                 refused.append(f"{name}: {error}")
         return wanted, refused
+
+    def _tell_rules_gone(self, names: Sequence[str]) -> None:
+        for rule in self._rule_book.rules:
+            for camera in self._cameras.values():
+                camera.channel.mute_rule(rule.name, muted=rule.muted)
+        if names:
+            text = f"the configuration was reloaded, and rules that were made on the page are gone: {', '.join(names)}"
+            logger.warning("%s", text)
+            for camera in self._cameras.values():
+                camera.channel.report(StatusKind.RULE, text)
 
     def _is_over(self, name: str) -> bool:
         camera = self._cameras.get(name)

@@ -69,9 +69,9 @@ def regions_yaml(camera: str, masks: Sequence[MaskRegion], zones: Sequence[tuple
     """
     of_camera: dict[str, Any] = {}
     if masks:
-        of_camera["masks"] = [_written(region) for region in masks]
+        of_camera["masks"] = [region.as_mapping(_DIGITS) for region in masks]
     if zones:
-        of_camera["zones"] = {name: _written(region) for name, region in zones}
+        of_camera["zones"] = {name: region.as_mapping(_DIGITS) for name, region in zones}
     values = {"cameras": {camera: of_camera}}
     return yaml.safe_dump(values, default_flow_style=None, sort_keys=False, allow_unicode=True, width=10_000)
 
@@ -86,16 +86,3 @@ def _shape(region: Region) -> MaskRegion:
         return MaskRegion(tuple((round(x, _DIGITS), round(y, _DIGITS)) for x, y in inside))
     except StreamingError as error:
         raise ConfigError(str(error)) from error
-
-
-def _written(region: MaskRegion) -> dict[str, Any]:
-    points = region.points
-    xs, ys = sorted({x for x, _ in points}), sorted({y for _, y in points})
-    corners = {(x, y) for x in xs for y in ys}
-    written: dict[str, Any]
-    if len(points) == 4 == len(corners) and set(points) == corners:
-        sides = (xs[0], ys[0], xs[1] - xs[0], ys[1] - ys[0])
-        written = {"rectangle": [round(float(side), _DIGITS) for side in sides]}
-    else:
-        written = {"polygon": [[float(x), float(y)] for x, y in points]}
-    return written | ({} if region.units == "relative" else {"units": region.units})

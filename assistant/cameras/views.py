@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from assistant.cameras.rule_book import RuleBook
     from assistant.serving.contracts import WatchableStream
     from assistant.timeline.search import TimelineReader
 
@@ -62,6 +63,10 @@ class CameraViews(Protocol):
 
     def regions_yaml(self, name: str) -> str:
         """All masks and zones of a camera in the form of a configuration file. Raises `ConfigError`."""
+        ...
+
+    def rule_book(self) -> RuleBook:
+        """The rules of all cameras, to be looked at and changed."""
         ...
 
     def reader(self) -> TimelineReader | None:

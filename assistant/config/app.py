@@ -285,7 +285,7 @@ def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> A
     try:
         return AppConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_one_line(error, path)) from error
+        raise ConfigError(one_line(error, path)) from error
 
 
 def parse_question(text: str) -> dict[str, Any]:
@@ -341,8 +341,8 @@ def _where(error: Exception) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: {_squeezed(problem)}"
 
 
-def _one_line(error: ValidationError, path: Path | None) -> str:
-    """The first error of a validation as value, rule and remedy."""
+def one_line(error: ValidationError, path: Path | None) -> str:
+    """The first error of a validation of an `AppConfig` as value, rule and remedy. path: the file that was read."""
     first = error.errors(include_url=False)[0]
     loc = first["loc"]
     if not loc:  # of several sections together, such as a rule and the camera that it names

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from assistant.config.cameras import CameraConfig
 from assistant.config.component import Component, ShortText, check_names
@@ -13,6 +13,8 @@ from assistant.errors import ConfigError
 from assistant.rules.arming import armed_rules
 from assistant.rules.rule import LEAST_SURE, LONGEST_S, MOST_CONFIRMATIONS, MOST_SURE, Rule, Severity
 from assistant.rules.schedule import parse_schedule
+from streaming.errors import StreamingError
+from streaming.masks import MaskRegion
 
 
 def _schedule(text: str) -> str:
@@ -23,6 +25,17 @@ def _schedule(text: str) -> str:
     return text
 
 
+def _zone(value: Any) -> Any:
+    if isinstance(value, dict):
+        try:
+            return MaskRegion.from_mapping(value)
+        except StreamingError as error:
+            raise ValueError(str(error)) from error
+    if value is None or isinstance(value, str | MaskRegion):
+        return value
+    raise ValueError("it must be the name of a zone, or a rectangle or polygon")
+
+
 class RuleConfig(Component):
     """One rule. The model is asked after each frame, yes or no, whether it holds."""
 
@@ -30,8 +43,8 @@ class RuleConfig(Component):
     """What to look for, in plain words: `a red shape on the left`, `the view is covered`, or a question."""
     cameras: tuple[str, ...] = ()
     """Cameras that it is meant for; all where none are named."""
-    zone: str | None = None
-    """A zone of these cameras in which something must change as it begins."""
+    zone: Annotated[str | MaskRegion | None, BeforeValidator(_zone)] = None
+    """A zone of these cameras in which something must change as it begins, or a region of its own."""
     schedule: Annotated[str, AfterValidator(_schedule)] | None = None
     """Days and times at which it is armed, as `mon-fri 08:00-18:00; sat`; always where it is left out."""
     sure: float = Field(default=0.8, ge=LEAST_SURE, le=MOST_SURE)

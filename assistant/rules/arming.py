@@ -26,7 +26,7 @@ def armed_rules(
 
 
 def _armed(rule: Rule, zones: Mapping[str, MaskRegion], camera: str, *, is_small: bool) -> ArmedRule:
-    if rule.zone is not None and rule.zone not in zones:
+    if isinstance(rule.zone, str) and rule.zone not in zones:
         known = ", ".join(zones) or "it has none"
         raise ConfigError(
             f"rule {rule.name}: zone {rule.zone!r} is no zone of camera {camera} ({known}); "
@@ -36,4 +36,4 @@ def _armed(rule: Rule, zones: Mapping[str, MaskRegion], camera: str, *, is_small
         condition = condition_of(rule.when, is_small=is_small)
     except ConfigError as error:
         raise ConfigError(f"rule {rule.name}: {error}") from None
-    return ArmedRule(rule, condition, zones[rule.zone] if rule.zone is not None else None)
+    return ArmedRule(rule, condition, zones[rule.zone] if isinstance(rule.zone, str) else rule.zone)

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from assistant.errors import ConfigError
 from assistant.rules.schedule import Schedule
+from streaming.masks import MaskRegion
 
 LEAST_SURE, MOST_SURE = 0.5, 0.999
 MOST_CONFIRMATIONS = 100
@@ -32,8 +33,11 @@ class Rule:
     """In plain words: "a red shape on the left", "the view is covered", or a whole question."""
     cameras: tuple[str, ...] = ()
     """Names of the cameras that it watches; all where there are none."""
-    zone: str | None = None
-    """Name of the camera's zone where something must change as it begins; None for the whole picture."""
+    zone: str | MaskRegion | None = None
+    """The camera's zone by name, or a region of the rule's own, where something must change as it begins.
+
+    None for the whole picture.
+    """
     schedule: Schedule | None = None
     """When it is armed; None for always."""
     sure: float = 0.8

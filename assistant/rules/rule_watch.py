@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -89,12 +89,17 @@ class RuleWatch:
     _frame: Frame | None = None
 
     def set_rules(self, rules: Sequence[ArmedRule]) -> None:
-        """Watch these rules from the next frame on; those that did not change keep their state."""
-        before = {one.armed: one for one in self._watched}
-        kept = [before.pop(armed) if armed in before else _new(armed) for armed in rules]
+        """Watch these rules from the next frame on; those that did not change but for `muted` keep their state."""
+        before = {_unmuted(one.armed): one for one in self._watched}
+        kept = [_kept(before.pop(_unmuted(armed), None), armed) for armed in rules]
         for dropped in before.values():
             self._publish(dropped, *dropped.state.end(self._now_s()), why="its rule was changed or removed")
         self._watched = kept
+
+    @property
+    def armed(self) -> tuple[ArmedRule, ...]:
+        """The rules that are watched; any thread."""
+        return tuple(one.armed for one in list(self._watched))
 
     def mute(self, name: str, *, muted: bool) -> bool:
         """Mute a rule or unmute it; False where there is none of this name."""
@@ -218,6 +223,20 @@ class RuleWatch:
 
     def _now_s(self) -> float:
         return self._frame.pts_s if self._frame is not None else 0.0
+
+
+def _unmuted(armed: ArmedRule) -> ArmedRule:
+    return replace(armed, rule=replace(armed.rule, muted=False))
+
+
+def _kept(before: _Watched | None, armed: ArmedRule) -> _Watched:
+    """A rule with the state that it had; a new one where it is new."""
+    if before is None:
+        return _new(armed)
+    if armed.rule.muted != before.armed.rule.muted:
+        before.is_muted = armed.rule.muted
+    before.armed = armed
+    return before
 
 
 def _new(armed: ArmedRule) -> _Watched:

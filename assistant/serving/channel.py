@@ -29,7 +29,8 @@ from streaming.types import Frame, Notice, NoticeKind
 if TYPE_CHECKING:
     import numpy as np
 
-    from assistant.rules.rule_watch import RuleFacts
+    from assistant.rules.rule import Rule
+    from assistant.rules.rule_watch import ArmedRule, RuleFacts
     from assistant.serving.scheduler import Scheduler
     from assistant.sinks import EventSink
     from assistant.stream.speaking import Decision
@@ -169,6 +170,26 @@ class Channel:
         """
         text = (text or "").strip() or None
         return self.served.submit(lambda stream: self._changes.instruct(stream, text))
+
+    def set_rules(self, rules: Sequence[Rule]) -> Future[None]:
+        """Watch by other rules from the next frame on; those that stay keep what they know.
+
+        Raises `ConfigError` for one that cannot be armed, and all stays then. The future raises where the channel is
+        watched no more.
+        """
+        self.check_rules(rules)
+        self._changes.put(rules=tuple(rules))
+
+        @as_steps
+        def arm(stream: StreamSession) -> StepGenerator[None]:
+            self.served.arm()
+            yield from ()
+
+        return self.served.submit(arm)
+
+    def check_rules(self, rules: Sequence[Rule]) -> tuple[ArmedRule, ...]:
+        """The rules, armed for its zones and its model. Raises `ConfigError` for one that cannot be armed."""
+        return self.served.check_rules(replace(self.config, rules=tuple(rules)))
 
     def mute_rule(self, name: str, *, muted: bool) -> bool:
         """Mute a rule until it is changed, or unmute it; False where it has none of this name."""

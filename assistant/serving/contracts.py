@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from assistant.evidence import EvidenceFrame
+    from assistant.rules.rule import Rule
+    from assistant.rules.rule_watch import ArmedRule, RuleFacts
     from assistant.serving.channel_types import ChannelSnapshot
     from assistant.stream.speaking import Decision
     from models.checkpoint.settings import StreamSettings
@@ -156,6 +158,14 @@ class WatchableStream(AnswersQuestions, Protocol):
     def instruct(self, text: str | None) -> Future[None]: ...
 
     def forget(self) -> Future[None]: ...
+
+    def set_rules(self, rules: Sequence[Rule]) -> Future[None]: ...
+
+    def check_rules(self, rules: Sequence[Rule]) -> tuple[ArmedRule, ...]: ...
+
+    def mute_rule(self, name: str, *, muted: bool) -> bool: ...
+
+    def rules(self) -> tuple[RuleFacts, ...]: ...
 
     def subscribe(self, subscriber: Callable[[StreamEvent], None]) -> Callable[[], None]: ...
 

@@ -171,9 +171,10 @@ class ServedChannel:
     def arm(self) -> None:
         """Watch by the configured rules. Raises `ConfigError` for one that cannot be armed; then all stays."""
         armed = self.check_rules(self.changes.config)
+        known = {one.condition for one in self.rules.armed}
         self.rules.set_rules(armed)
         for one in armed:
-            if not one.condition.is_taught:
+            if not one.condition.is_taught and one.condition not in known:
                 untaught = f"the embedded model was not taught to judge it; it can judge {TAUGHT_FORMS}"
                 self.emit_status(
                     StatusKind.RULE,

@@ -23,6 +23,7 @@ from assistant.serving.contracts import ModelState, OpenQuestion, WatchableStrea
 from assistant.serving.file_questions import FileQuestions
 from assistant.viewers.model_status import ModelStatus
 from assistant.viewers.registry import SessionRegistry
+from assistant.viewers.rule_desk import RuleDesk
 from assistant.viewers.viewer_session import TimeLimits, ViewerSession, ViewerSessionError, WatchRequest
 from streaming.clock import Clock, SystemClock
 from streaming.errors import StreamingError
@@ -92,6 +93,7 @@ class Backend:
         self._clock: Clock = clock or SystemClock()
         self._make_stream = make_stream or self._channel
         self.model = ModelStatus(scheduler, model_name, self._clock)
+        self.rules = RuleDesk(scheduler, views, may_change_cameras=may_draw)
         self.registry = SessionRegistry(self._open_stream, clock=self._clock, max_sessions=max_sessions, folder=folder)
 
     # Sources.
@@ -319,6 +321,7 @@ class Backend:
             loop=wanted.loop,
             talkative=wanted.talkative,
             instruct=wanted.instruct,
+            rules=viewer.rules,
             keep_trying=False,
             **asdict(wanted.limits),
         )

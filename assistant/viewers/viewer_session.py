@@ -22,6 +22,7 @@ from assistant.viewers.feed import Feed, FeedItem
 from assistant.viewers.recent_figures import RecentFigures
 
 if TYPE_CHECKING:
+    from assistant.rules.rule import Rule
     from assistant.timeline.store import Timeline
     from models.session.media_turns import Attachment
 
@@ -105,6 +106,8 @@ class ViewerSession:
         """Number of the last feed item before the current stream."""
         self.talkative = 0.0
         self.instruction: str | None = None
+        self.rules: tuple[Rule, ...] = ()
+        """What its own streams are watched for."""
         self._watched: _Watched | None = None
         self._about_files: dict[int, OpenQuestion] = {}
         """Open questions about files only, by feed item."""
@@ -221,6 +224,26 @@ class ViewerSession:
         future = self.require_own("a standing instruction").instruct(text)
         future.add_done_callback(lambda done: self._on_instructed(text, done))
         return future
+
+    def set_rules(self, rules: Sequence[Rule]) -> None:
+        """Watch its own streams for these, the current one from its next frame on.
+
+        Raises `ConfigError` for one that cannot be armed, and all stays then.
+        """
+        with self.switching:
+            stream = self.stream
+            if stream is not None and not self.is_shared:
+                stream.set_rules(rules)
+            self.rules = tuple(rules)
+
+    def mute_rule(self, name: str, *, muted: bool) -> bool:
+        """Mute a rule of its own streams, or hear it again; False where there is none of this name."""
+        with self.switching:
+            stream = self.stream
+            if stream is not None and not self.is_shared:
+                stream.mute_rule(name, muted=muted)
+            self.rules = tuple(replace(rule, muted=muted) if rule.name == name else rule for rule in self.rules)
+            return any(rule.name == name for rule in self.rules)
 
     def with_settings(self, wanted: WatchRequest) -> WatchRequest:
         """A request with this session's talkativeness and standing instruction."""

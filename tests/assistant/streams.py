@@ -12,6 +12,9 @@ import numpy as np
 
 from assistant.events import Answer, Comment, StreamEvent
 from assistant.evidence import EvidenceFrame
+from assistant.rules.arming import armed_rules
+from assistant.rules.rule import Rule
+from assistant.rules.rule_watch import ArmedRule, RuleFacts
 from assistant.serving.channel_types import (
     CacheUse,
     ChannelSnapshot,
@@ -126,6 +129,20 @@ class FakeStream:
         asked = FakeAsked(text, on_piece or (lambda piece: None), aside)
         self.asked.append(asked)
         return asked
+
+    def set_rules(self, rules: Sequence[Rule]) -> Future[None]:
+        self.calls.append(f"rules {', '.join(rule.name for rule in rules)}")
+        return Future()
+
+    def check_rules(self, rules: Sequence[Rule]) -> tuple[ArmedRule, ...]:
+        return armed_rules(rules, {}, "scene", is_small=True)
+
+    def mute_rule(self, name: str, *, muted: bool) -> bool:
+        self.calls.append(f"mute {name} {muted}")
+        return True
+
+    def rules(self) -> tuple[RuleFacts, ...]:
+        return ()
 
     def subscribe(self, subscriber: Callable[[StreamEvent], None]) -> Callable[[], None]:
         self.subscribers.append(subscriber)

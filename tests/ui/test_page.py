@@ -14,6 +14,7 @@ from ui.theme import SCRIPTS, looks, static_text
 ACTIONS = {
     "watch", "watch_file", "test_source", "stop", "state", "pause", "resume", "seek", "speed", "forget", "talkative",
     "instruct", "ask", "stop_answers", "events", "search", "export", "cameras", "watch_camera", "draw",
+    "rules", "put_rule", "mute_rule", "remove_rule",
 }  # fmt: skip
 
 

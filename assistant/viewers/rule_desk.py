@@ -1,0 +1,158 @@
+"""What viewers do with rules: they change those of the cameras and of their own streams. Any thread."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from assistant.cameras.rule_book import RuleBook, StandingRule
+from assistant.config.rule_text import read_rule, rules_yaml
+from assistant.errors import ConfigError
+from assistant.rules.arming import armed_rules
+from assistant.viewers.viewer_session import ViewerSessionError
+
+if TYPE_CHECKING:
+    from assistant.cameras.views import CameraViews
+    from assistant.rules.rule import Rule
+    from assistant.serving.scheduler import Scheduler
+    from assistant.viewers.viewer_session import ViewerSession
+
+Place = Literal["own", "cameras"]
+"""Whose rule it is: of the streams that a viewer starts in a tab, or of the cameras, which all viewers share."""
+OWN_STREAM = "this tab"
+MOST_NAME = 48
+"""Characters of a name that is made of a rule's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRule:
+    """A rule as a viewer is shown it."""
+
+    place: Place
+    standing: StandingRule
+    may_change: bool
+
+
+class RuleDesk:
+    """The rules that viewers see and change."""
+
+    def __init__(self, scheduler: Scheduler, views: CameraViews | None, *, may_change_cameras: bool) -> None:
+        """may_change_cameras: whether viewers may change the rules of cameras, which all of them share."""
+        self._scheduler = scheduler
+        self._views = views
+        self.may_change_cameras = may_change_cameras
+
+    def shown(self, viewer: ViewerSession) -> list[ShownRule]:
+        """The rules of the cameras, then those of the viewer's own streams."""
+        of_cameras = self._views.rule_book().standing() if self._views is not None else []
+        found = [ShownRule("cameras", standing, self.may_change_cameras) for standing in of_cameras]
+        return found + [ShownRule("own", standing, True) for standing in own_rules(viewer)]
+
+    def put(
+        self, viewer: ViewerSession, place: Place, values: Mapping[str, Any], *, replaces: str | None = None
+    ) -> str:
+        """Arm a rule of values with the keys of the configuration and `name`, from the next frame on; return its name.
+
+        Without a name it is named by its words. replaces: the rule in whose place it is put. Raises for a rule that
+        cannot be armed, and then all stays as it was.
+        """
+        if place == "own":
+            with viewer.switching:
+                rule = self._read(values, [one.name for one in viewer.rules if one.name != replaces])
+                self._put_own(viewer, rule, replaces)
+        else:
+            book = self._book("a rule")
+            rule = self._read(values, [one.name for one in book.rules if one.name != replaces])
+            book.put(rule, replaces=replaces)
+        return rule.name
+
+    def mute(self, viewer: ViewerSession, place: Place, name: str, *, muted: bool) -> None:
+        """Mute a rule, or hear it again. Raises where there is none of this name, or the viewer may not."""
+        found = viewer.mute_rule(name, muted=muted) if place == "own" else self._book(name).mute(name, muted=muted)
+        if not found:
+            raise ConfigError(f"rule {name!r}: no rule has this name; it may have been removed meanwhile")
+
+    def remove(self, viewer: ViewerSession, place: Place, name: str) -> None:
+        """Remove a rule. Raises where there is none of this name, or the viewer may not."""
+        if place == "cameras":
+            self._book(name).remove(name)
+            return
+        with viewer.switching:
+            kept = [rule for rule in viewer.rules if rule.name != name]
+            if len(kept) == len(viewer.rules):
+                raise ConfigError(f"rule {name!r}: no rule of this tab has this name; it may have been removed already")
+            viewer.set_rules(kept)
+
+    def yaml(self, viewer: ViewerSession, place: Place) -> str:
+        """The rules as they are now, in the form of a configuration file."""
+        return rules_yaml(viewer.rules) if place == "own" else self._book_to_read().yaml()
+
+    def _put_own(self, viewer: ViewerSession, rule: Rule, replaces: str | None) -> None:
+        for key, given in (("cameras", rule.cameras), ("to", rule.targets)):
+            if given:
+                raise ConfigError(
+                    f"rule {rule.name}: {key} {', '.join(given)}: a rule of this tab's own stream is told in this tab "
+                    "alone; leave it out, or make it a rule of the cameras"
+                )
+        names = [one.name for one in viewer.rules]
+        if replaces is not None and replaces not in names:
+            raise ConfigError(f"rule {replaces!r}: no rule of this tab has this name; add it as a new one")
+        others = [one for one in viewer.rules if one.name != replaces]
+        if any(one.name.casefold() == rule.name.casefold() for one in others):
+            raise ConfigError(f"rule {rule.name}: another rule has this name; give it another")
+        at = names.index(replaces) if replaces is not None else len(others)
+        rules = [*others[:at], rule, *others[at:]]
+        armed_rules(rules, {}, OWN_STREAM, is_small=self._scheduler.describe().embedded)
+        viewer.set_rules(rules)
+
+    def _read(self, values: Mapping[str, Any], taken: Sequence[str]) -> Rule:
+        given = dict(values)
+        name = str(given.pop("name", None) or "").strip() or name_of(str(given.get("when", "")), taken)
+        rule = read_rule(name, given)
+        return replace(rule, when=" ".join(rule.when.split()))
+
+    def _book(self, what: str) -> RuleBook:
+        """The cameras' rules, to be changed."""
+        if not self.may_change_cameras:
+            raise ViewerSessionError(
+                f"{what}: this app needs no login, so viewers cannot change the rules of shared cameras; write them "
+                "into the configuration, or start with --auth-file"
+            )
+        return self._book_to_read()
+
+    def _book_to_read(self) -> RuleBook:
+        if self._views is None:
+            raise ConfigError("rules of cameras: no cameras are configured; start with --config cameras.yaml")
+        return self._views.rule_book()
+
+
+def own_rules(viewer: ViewerSession) -> list[StandingRule]:
+    """The rules of a viewer's own streams, with how they stand on the current one."""
+    stream = viewer.stream if not viewer.is_shared else None
+    facts = {each.name: each for each in stream.rules()} if stream is not None else {}
+    title = viewer.wanted.title if stream is not None and viewer.wanted is not None else ""
+    return [
+        StandingRule(
+            rule,
+            False,
+            ((title, facts[rule.name]),) if rule.name in facts else (),
+            (title,) if stream is not None and rule.name not in facts else (),
+        )
+        for rule in viewer.rules
+    ]
+
+
+def name_of(words: str, taken: Sequence[str] = ()) -> str:
+    """A name for a rule, made of its words, and different from those that are taken.
+
+    >>> name_of("Is a red circle in view?", ["Is a red circle in view"])
+    'Is a red circle in view 2'
+    """
+    plain = " ".join(re.findall(r"[\w\-]+", words))[:MOST_NAME].strip() or "rule"
+    known = {name.casefold() for name in taken}
+    name, number = plain, 2
+    while name.casefold() in known:
+        name, number = f"{plain} {number}", number + 1
+    return name
