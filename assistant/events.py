@@ -128,6 +128,8 @@ class Alert(_Event):
     """Identifies the stretch of time in which the rule holds."""
     started_s: float | None = None
     """Media time of the first frame at which it held."""
+    question: str = ""
+    """What the model was asked, as one question to answer with yes or no."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,7 +75,7 @@ def serve_page(
             import webbrowser
 
             webbrowser.open(running.url)
-        until.wait()
+        until.wait(cameras.look_at_mutes) if cameras is not None else until.wait()
 
 
 def _has_screen() -> bool:

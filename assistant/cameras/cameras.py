@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from assistant.cameras.channels import channel_config
+from assistant.cameras.muting import RuleMutes
 from assistant.cameras.regions import regions_yaml, with_drawn
 from assistant.cameras.rule_book import RuleBook
 from assistant.cameras.views import CameraCard, Region
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from assistant.serving.scheduler import Scheduler
     from assistant.sinks import EventSink
     from assistant.timeline.clips import ClipRecorder
+    from assistant.timeline.marks import AlertMarks
     from assistant.timeline.search import TimelineReader
     from assistant.timeline.store import Timeline
     from streaming.masks import MaskRegion
@@ -103,7 +105,8 @@ class Cameras:
         """Held for moments, where the cameras are looked up or changed."""
         self._loading = threading.Lock()
         """Held while a configuration is applied or all are stopped, which waits for cameras to end."""
-        self._rule_book = RuleBook(lambda: self.channels, delivery, self._lock)
+        self._mutes = RuleMutes(timeline, self._clock)
+        self._rule_book = RuleBook(lambda: self.channels, delivery, self._lock, self._mutes)
 
     @property
     def timeline(self) -> Timeline | None:
@@ -142,6 +145,7 @@ class Cameras:
     def _load(self, config: AppConfig) -> ReloadResult:
         began_with = self._began_with = self._began_with or config
         self._restart_needed = restart_needed = waiting_for_restart(began_with, config)
+        config = self._mutes.applied(config)
         if self._timeline is not None:
             self._timeline.set_retention(config.timeline.retention())
         config = config.model_copy(update={"model": began_with.model, "timeline": began_with.timeline})
@@ -166,8 +170,12 @@ class Cameras:
         return ReloadResult(tuple(added), tuple(gone), tuple(changed), tuple(refused), restart_needed)
 
     def mute_rule(self, rule: str, is_muted: bool) -> None:
-        """Mute a rule on every camera that has it, or hear it again, until the configuration is reloaded."""
+        """Mute a rule on every camera that has it, or hear it again; see `RuleBook.mute`."""
         self._rule_book.mute(rule, muted=is_muted)
+
+    def look_at_mutes(self) -> None:
+        """Take up which rules another process muted or unmuted. Call it every second or so."""
+        self._rule_book.take_up(self._mutes.noted())
 
     def rule_book(self) -> RuleBook:
         """The rules of all cameras, to be looked at and changed."""
@@ -212,6 +220,10 @@ class Cameras:
     def reader(self) -> TimelineReader | None:
         """Reader of their events; None if none are stored."""
         return self._timeline.reader if self._timeline is not None else None
+
+    def marks(self) -> AlertMarks | None:
+        """What people say of their alerts, and how often each rule was right; None if no events are stored."""
+        return self._timeline.marks if self._timeline is not None else None
 
     def _wanted(self, config: AppConfig) -> tuple[dict[str, ChannelConfig], list[str]]:
         """The channel configuration of each camera whose login could be read, and the reasons for the others."""

@@ -59,6 +59,7 @@ class WatchDaemon:
             # With a time limit, so that signal handlers run on every system.
             self._news.wait(LOOK_S)
             self._news.clear()
+            self._cameras.look_at_mutes()
             if self._reloading:
                 self._reloading = False
                 self._read_anew()

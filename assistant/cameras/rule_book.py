@@ -1,12 +1,13 @@
 """The rules of the watched cameras as they are now: those of the configuration, and what changed since.
 
-Changes last until the program ends or reloads its configuration; the file is never written. Any thread.
+Changes last until the program ends or reloads its configuration; the file is never written. What is muted is kept in
+the timeline. Any thread.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from assistant.delivery.senders import AnnouncedRule
 from assistant.errors import ConfigError
 
 if TYPE_CHECKING:
+    from assistant.cameras.muting import RuleMutes
     from assistant.delivery.delivery import Delivery
     from assistant.rules.rule import Rule
     from assistant.rules.rule_watch import RuleFacts
@@ -40,12 +42,17 @@ class RuleBook:
     """The rules of all cameras; each change is checked for every camera before any takes it up."""
 
     def __init__(
-        self, channels: Callable[[], Sequence[Channel]], delivery: Delivery | None, changing: threading.RLock
+        self,
+        channels: Callable[[], Sequence[Channel]],
+        delivery: Delivery | None,
+        changing: threading.RLock,
+        mutes: RuleMutes,
     ) -> None:
-        """channels: those of the cameras. changing: held while their configurations change."""
+        """channels: those of the cameras. changing: held while their configurations change. mutes: keeps them."""
         self._channels = channels
         self._delivery = delivery
         self._changing = changing
+        self._mutes = mutes
         self._configured: tuple[Rule, ...] = ()
         self._rules: tuple[Rule, ...] = ()
         self._cameras: tuple[str, ...] = ()
@@ -89,6 +96,8 @@ class RuleBook:
             self._check_names(rule, others)
             at = next((i for i, one in enumerate(self._rules) if one.name == replaces), len(others))
             self._apply((*others[:at], rule, *others[at:]))
+        if self._mutes.noted().get(rule.name, rule.muted) != rule.muted:
+            self._mutes.note(rule.name, is_muted=rule.muted)
 
     def check(self, rule: Rule, *, replaces: str | None = None) -> bool:
         """Whether the model was taught to judge a rule. Raises the `ConfigError` with which `put` would refuse it.
@@ -110,15 +119,28 @@ class RuleBook:
             self._apply(tuple(one for one in self._rules if one.name != name))
 
     def mute(self, name: str, *, muted: bool) -> bool:
-        """Mute a rule, or hear it again; False where there is none of this name."""
+        """Mute a rule, or hear it again; False where there is none of this name.
+
+        The timeline keeps it over reloads and restarts; without a timeline it lasts until the next of them. Raises
+        `StoreError`, and changes nothing, where it cannot be kept.
+        """
+        if all(one.name != name for one in self._rules):
+            return False
+        self._mutes.note(name, is_muted=muted)
         with self._changing:
             for channel in self._channels():
                 channel.mute_rule(name, muted=muted)
-            found = any(one.name == name for one in self._rules)
-            self._rules = tuple(replace(one, muted=muted) if one.name == name else one for one in self._rules)
-            if found:
-                self._announce()
-        return found
+            self._set_muted({name: muted})
+        return True
+
+    def take_up(self, mutes: Mapping[str, bool]) -> None:
+        """Mute and unmute rules by their names, as another process noted it; unknown names are ignored."""
+        with self._changing:
+            for channel in self._channels() if mutes else ():
+                for facts in channel.rules():
+                    if mutes.get(facts.name, facts.is_muted) != facts.is_muted:
+                        channel.mute_rule(facts.name, muted=mutes[facts.name])
+            self._set_muted(mutes)
 
     def reset(self, rules: Sequence[Rule], cameras: Sequence[str]) -> tuple[str, ...]:
         """Go by a configuration from now on, whose cameras take its rules up by themselves.
@@ -132,6 +154,12 @@ class RuleBook:
             self._cameras = tuple(cameras)
             self._announce()
         return gone
+
+    def _set_muted(self, mutes: Mapping[str, bool]) -> None:
+        before = self._rules
+        self._rules = tuple(replace(one, muted=mutes.get(one.name, one.muted)) for one in before)
+        if self._rules != before:
+            self._announce()
 
     def _check_names(self, rule: Rule, others: Sequence[Rule]) -> None:
         if any(one.name.casefold() == rule.name.casefold() for one in others):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from assistant.cameras.rule_book import RuleBook
     from assistant.serving.contracts import WatchableStream
+    from assistant.timeline.marks import AlertMarks
     from assistant.timeline.search import TimelineReader
 
 
@@ -71,4 +72,12 @@ class CameraViews(Protocol):
 
     def reader(self) -> TimelineReader | None:
         """Reader of their events; None if none are stored."""
+        ...
+
+    def marks(self) -> AlertMarks | None:
+        """What people say of their alerts, and how often each rule was right; None if no events are stored."""
+        ...
+
+    def mute_rule(self, rule: str, is_muted: bool) -> None:
+        """Mute a rule on every camera that has it, or hear it again. Raises `StoreError` where it cannot be kept."""
         ...

@@ -1,4 +1,4 @@
-"""The `alerts` command: tests a target, shows the outbox, and tries again. Heavy modules are imported when used."""
+"""The `alerts` command: tests a target, shows the outbox, tries again, and takes marks. Imports only light modules."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from assistant.commands.marking import (
+    CONFIG,
+    DATA,
+    alerts_mark,
+    alerts_mute,
+    alerts_ratings,
+    alerts_transcripts,
+    alerts_unmute,
+)
+from assistant.commands.setup import timeline_folder
 from assistant.commands.terminal import as_json_line, clear_errors
 
 if TYPE_CHECKING:
@@ -15,11 +25,16 @@ if TYPE_CHECKING:
     from assistant.delivery.outbox import Outbox, OutboxEntry
 
 alerts_app = typer.Typer(
-    add_completion=False, pretty_exceptions_enable=False, help="Test where alerts are sent, and see what was sent."
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Test where alerts are sent, see what was sent, and mark alerts.",
 )
+alerts_app.command("mark")(alerts_mark)
+alerts_app.command("mute")(alerts_mute)
+alerts_app.command("unmute")(alerts_unmute)
+alerts_app.command("ratings")(alerts_ratings)
+alerts_app.command("transcripts")(alerts_transcripts)
 
-DATA = typer.Option(help="Folder of the timeline; by default that of the configuration, or in the user's state folder.")
-CONFIG = typer.Option(help="The YAML file with the section `targets`.")
 TARGET = typer.Option(help="Only messages to this target.")
 NOT_DELIVERED = 1
 
@@ -124,12 +139,6 @@ def shown_entry(entry: OutboxEntry, now_s: float) -> str:
 
 def _outbox(config: Path | None, data: Path | None) -> Outbox:
     """The outbox of a timeline that exists. Raises `StoreError` if there is none."""
-    from assistant.config.app import load_config
     from assistant.delivery.outbox import Outbox
-    from assistant.errors import StoreError
-    from assistant.timeline.folder import TimelineFolder, default_folder
 
-    folder = TimelineFolder(data or load_config(config).timeline.folder or default_folder())
-    if not folder.database.is_file():
-        raise StoreError(f"{folder.database}: no timeline there; watching a camera creates one; check --data")
-    return Outbox(folder)
+    return Outbox(timeline_folder(config, data))

@@ -1,9 +1,10 @@
-"""Opens what several commands share: the checkpoint with its engine, and the watched cameras with their timeline."""
+"""Opens what several commands share: the checkpoint with its engine, the watched cameras, and the timeline."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assistant.commands.terminal import is_terminal
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from assistant.delivery.delivery import Delivery
     from assistant.serving.scheduler import Scheduler
     from assistant.sinks import EventSink
+    from assistant.timeline.folder import TimelineFolder
     from assistant.timeline.store import Timeline
     from models.checkpoint.progress import OnLoading
     from models.engine import Engine
@@ -76,6 +78,18 @@ def open_delivery(
     delivery.start()
     stack.callback(delivery.stop, 1.5)
     return delivery
+
+
+def timeline_folder(config: Path | None, data: Path | None) -> TimelineFolder:
+    """The folder of an existing timeline: `data`, or that of a configuration. Raises `StoreError` without one."""
+    from assistant.config.app import load_config
+    from assistant.errors import StoreError
+    from assistant.timeline.folder import TimelineFolder, default_folder
+
+    folder = TimelineFolder(data or load_config(config).timeline.folder or default_folder())
+    if not folder.database.is_file():
+        raise StoreError(f"{folder.database}: no timeline there; watching a camera creates one; check --data")
+    return folder
 
 
 def bytes_of(gib: float | None) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -26,10 +26,10 @@ class StopWaiter:
         """Make `wait` return."""
         self._stopped.set()
 
-    def wait(self) -> None:
-        """Block until `stop` is called."""
+    def wait(self, each_second: Callable[[], None] = lambda: None) -> None:
+        """Block until `stop` is called. each_second: called about once a second meanwhile."""
         while not self._stopped.wait(1.0):  # with a time limit, so that signal handlers run on every system
-            pass
+            each_second()
 
 
 @contextmanager

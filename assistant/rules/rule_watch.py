@@ -192,6 +192,7 @@ class RuleWatch:
             threshold=rule.sure,
             frame_index=frame.index,
             rule=rule.name,
+            question=one.armed.condition.whole_question,
             severity=rule.severity.value,
             occurrence=one.occurrence,
             started_s=occurrence.started_s,

@@ -69,6 +69,13 @@ class Condition:
     is_taught: bool = True
     """Whether the model's card says that it was taught to judge this."""
 
+    @property
+    def whole_question(self) -> str:
+        """All that the rule asks, as one question, the side included."""
+        if self.side is None:
+            return self.question
+        return self.question.replace(" in view?", f" {SIDE_PHRASES[self.side]}?")
+
 
 def condition_of(words: str, *, is_small: bool) -> Condition:
     """How a model is asked about a rule's words.

@@ -33,7 +33,7 @@ def export(found: Iterable[FoundEvent], form: str, folder: TimelineFolder, out: 
     """
     if form not in get_args(Format):
         raise ConfigError(f"--format {form!r}: it must be one of {', '.join(get_args(Format))}; choose one")
-    _check_outside(folder, out)
+    check_outside(folder, out)
     with _output(out) as file:
         if form == "jsonl":
             return _write_lines(found, file)
@@ -177,7 +177,7 @@ def export_clip(reader: TimelineReader, event_id: int, out: Path | None, seconds
     """
     if out is None:
         raise ConfigError(f"--clip {event_id}: a clip needs a file to write; name it with --out clip.mp4")
-    _check_outside(reader.folder, out)
+    check_outside(reader.folder, out)
     found = reader.get(event_id)
     if found is None:
         raise StoreError(f"--clip {event_id}: no such event; it must be a number that search shows; correct it")
@@ -201,7 +201,8 @@ def export_clip(reader: TimelineReader, event_id: int, out: Path | None, seconds
     return f"{out}: {shown_text(found.camera)}, event {event_id} at {shown_moment(found.wall_s)}"
 
 
-def _check_outside(folder: TimelineFolder, out: Path | None) -> None:
+def check_outside(folder: TimelineFolder, out: Path | None) -> None:
+    """Raise `StoreError` for a path inside the timeline's own folder."""
     if out is not None and out.resolve().is_relative_to(folder.root.resolve()):
         raise StoreError(f"{out}: inside the timeline's own folder; an export must be outside of it; name another file")
 

@@ -153,6 +153,8 @@ class FoundEvent:
     recorded_s: float
     frames: tuple[KeptFrame, ...]
     clip: KeptClip | None
+    verdict: str | None = None
+    """What a person said of an alert, `right` or `wrong`; None where nothing was said."""
 
     def as_dict(self) -> dict[str, Any]:
         """Values for JSON: the event's, and those that the timeline adds."""
@@ -166,6 +168,7 @@ class FoundEvent:
             **self.event.as_dict(),
             "frames": [asdict(frame) for frame in self.frames],
             "clip": asdict(self.clip) if self.clip else None,
+            **({"verdict": self.verdict} if self.verdict else {}),
         }
 
 

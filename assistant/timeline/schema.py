@@ -149,7 +149,25 @@ _OUTBOX = (
     "CREATE INDEX outbox_by_occurrence ON outbox (target, occurrence)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _OUTBOX)
+_MARKS = (
+    """
+    CREATE TABLE marks (
+        event_id INTEGER PRIMARY KEY REFERENCES events (id) ON DELETE CASCADE,
+        verdict TEXT NOT NULL CHECK (verdict IN ('right', 'wrong')),
+        marked_s REAL NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE mutes (
+        rule TEXT PRIMARY KEY,
+        is_muted INTEGER NOT NULL CHECK (is_muted IN (0, 1)),
+        muted_s REAL NOT NULL
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX alerts_by_rule ON events (json_extract(other, '$.rule')) WHERE type = 'alert'",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _OUTBOX, _MARKS)
 """For each N, the statements that migrate a database from version N to N + 1; `user_version` holds the version."""
 
 

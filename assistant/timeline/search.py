@@ -162,6 +162,7 @@ class TimelineReader:
     def _found(self, rows: Sequence[sqlite3.Row], *, bare: bool = False) -> list[FoundEvent]:
         """Events of rows, with their frames and clips; rows that a newer version wrote differently are left out."""
         found = []
+        verdicts = {} if bare else self._verdicts(rows)
         for row in rows:
             try:
                 event = event_of_columns(dict(row))
@@ -180,9 +181,21 @@ class TimelineReader:
                     recorded_s=row["recorded_s"],
                     frames=tuple(_frame(frame) for frame in frames),
                     clip=_clip(clips[0]) if clips else None,
+                    verdict=verdicts.get(row["id"]),
                 )
             )
         return found
+
+    def _verdicts(self, rows: Sequence[sqlite3.Row]) -> dict[int, str]:
+        """What a person said of alerts, by the number of their events."""
+        alerts = [row["id"] for row in rows if row["type"] == "alert"]
+        if not alerts or not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'marks'", []):
+            return {}  # nothing has written since the timeline was made by an older version
+        marks = ", ".join("?" * len(alerts))
+        return {
+            row[0]: row[1]
+            for row in self._rows(f"SELECT event_id, verdict FROM marks WHERE event_id IN ({marks})", alerts)
+        }
 
 
 def match_expression(text: str) -> tuple[str, list[str]]:

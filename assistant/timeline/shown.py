@@ -58,6 +58,7 @@ def shown_line(found: FoundEvent, now_s: float, *, width: int = 0) -> str:
     extras = [f"{len(found.frames)} frames"] if found.frames else []
     if found.clip is not None:
         extras.append("clip" if found.clip.state == "done" else f"clip {found.clip.state}")
+    extras += [f"marked {found.verdict}"] if found.verdict else []
     tail = f"  [{', '.join(extras)}]" if extras else ""
     camera = shown_text(found.camera)
     return f"{shown_moment(found.wall_s, now_s)}  #{found.id:<5} {camera:{width}}  {shown_kind(found):8} {text}{tail}"

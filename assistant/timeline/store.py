@@ -23,6 +23,7 @@ from assistant.errors import StoreError
 from assistant.events import Detail, StatusEvent, StatusKind, StreamEvent
 from assistant.evidence import EvidenceFrame
 from assistant.timeline.folder import FileLock, TimelineFolder
+from assistant.timeline.marks import AlertMarks
 from assistant.timeline.records import ClipMark, FoundEvent, KeptClip, KeptFrame, Parcel, Record, redacted
 from assistant.timeline.schema import checkpoint, open_for_writing, store_error
 from assistant.timeline.search import Query, TimelineReader
@@ -94,6 +95,7 @@ class Timeline:
         self._upkeep_due_s = self._clock.now_s()
         self._offset_s = self._clock.wall_s() - self._clock.now_s()
         self._reader: TimelineReader | None = None
+        self._marks: AlertMarks | None = None
         self._run = uuid.uuid4().hex
         self._lock = self._start(busy_s)
         self._thread = threading.Thread(target=self._look_after, name="timeline", daemon=True)
@@ -185,6 +187,14 @@ class Timeline:
                 self._reader = TimelineReader(self.folder)
             return self._reader
 
+    @property
+    def marks(self) -> AlertMarks:
+        """What people say of its alerts and rules, on its own connection."""
+        with self._writer.changed:
+            if self._marks is None:
+                self._marks = AlertMarks(self.folder)
+            return self._marks
+
     def events(self) -> Iterator[StreamEvent]:
         """Every event so far, oldest first."""
         return self.reader.events()
@@ -219,8 +229,9 @@ class Timeline:
             self._closing = True
             self._writer.changed.notify_all()
         self._thread.join(timeout_s)
-        if self._reader is not None:
-            self._reader.close()
+        for kept in (self._reader, self._marks):
+            if kept is not None:
+                kept.close()
         num_lost = self._writer.close()
         self._lock.close()
         if num_lost:

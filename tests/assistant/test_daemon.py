@@ -24,8 +24,11 @@ class Stage:
         self.state = state
         self.have_all_ended = have_all_ended
         self.broken = broken
-        self.num_loaded = 0
+        self.num_loaded = self.num_looks = 0
         self.daemon = WatchDaemon(cast(Scheduler, self), cast(Cameras, self), self.load)
+
+    def look_at_mutes(self) -> None:
+        self.num_looks += 1
 
     def load(self) -> ReloadResult:
         self.num_loaded += 1
@@ -50,7 +53,7 @@ def test_sighup_reads_the_configuration_anew_and_a_mistake_in_it_ends_nothing(ca
         with reloading(stage.daemon):
             os.kill(os.getpid(), signal.SIGHUP)
             stage.daemon.run()
-        assert stage.num_loaded == 1 and signal.getsignal(signal.SIGHUP) is before
+        assert stage.num_loaded == 1 and stage.num_looks == 1 and signal.getsignal(signal.SIGHUP) is before
     assert "not changed: model.name; read only at the start; restart the program to apply it" in caplog.text
     assert "the previous one stays in force: cameras: a mistake" in caplog.text
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ import app
 from assistant.commands.terminal import BAD_INPUT
 from assistant.errors import AssistantError
 from assistant.evaluation.transcripts import read_recordings, read_turns
-from assistant.events import Answer, Comment, StatusEvent, StatusKind, StreamEvent
+from assistant.events import Alert, Answer, Comment, StatusEvent, StatusKind, StreamEvent
 from assistant.sinks import to_line
+from assistant.timeline.records import ClipMark, KeptClip
+from assistant.timeline.store import Timeline
 from models.checkpoint.fake import make_checkpoint
 from models.checkpoint.loader import Checkpoint, load_checkpoint
 from models.checkpoint.settings import SpeakingSettings, StreamSettings
@@ -195,6 +198,46 @@ def test_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
         FineTuning.from_yaml(wrong)
     with pytest.raises(SettingsError, match="all above 0"):
         FineTuning(rank=0)
+
+
+def test_marked_alerts_are_exported_as_recordings_to_train_on(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "marked"
+    with Timeline(data) as timeline:
+        path = timeline.folder.clip_path("door", 0.0, "c" * 32)
+        write_clip(timeline.folder.inside(path), num_frames=24, stamps_s=[i / 4 for i in range(24)], size_px=(112, 84))
+        mark = ClipMark("c" * 32, path, 0.0)
+        dark = Alert(source="d", time_s=103.0, text="It is dark.", question="Is it dark?", rule="dark")
+        timeline.record(Comment(source="d", time_s=99.0, text="Before the clip."), camera="d", run="r")
+        timeline.record(Comment(source="d", time_s=101.0, text="A light goes out."), camera="d", run="r", clip=mark)
+        timeline.record(dark, camera="d", run="r", clip=mark)
+        timeline.record(replace(dark, time_s=104.5, question="Is the view covered?"), camera="d", run="r", clip=mark)
+        timeline.record(replace(dark, time_s=200.0), camera="d", run="r")
+        timeline.clip_finished(KeptClip(mark.uid, path, "done", "", 100.0, 105.8, 24, 0, 1))
+        for number, verdict in ((3, "right"), (4, "wrong"), (5, "right")):
+            timeline.marks.mark(number, verdict, 0.0)
+    arguments = ["alerts", "transcripts", str(out), "--data", str(data)]
+    assert app.run(arguments) == 0
+    caught = capsys.readouterr()
+    assert caught.out == f"2 marked alerts in 1 transcripts in {out}\n"
+    assert caught.err == "left out: alert 5: no clip of it was recorded\n"
+    (recording,) = read_recordings(out)
+    assert recording.turns == (
+        Turn(1.0, "A light goes out."),
+        Turn(3.0, "Yes.", "Is it dark?"),
+        Turn(4.5, "No.", "Is the view covered?"),
+    )
+    (transcript,) = out.glob("*.jsonl")
+    transcript.write_text(transcript.read_text().replace("goes out", "goes off"))
+    assert app.run(arguments) == 0 and "it is there already and may be corrected" in capsys.readouterr().err
+    assert read_recordings(out)[0].turns[0].text == "A light goes off."
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("{rank: 2, epochs: 1, piece_s: 20}")
+    assert (
+        app.run(["train", str(tmp_path / "run"), "--finetune", str(out), "--model", str(base), "--plan", str(plan)])
+        == 0
+    )
 
 
 def test_the_command_line_fine_tunes_and_names_what_is_missing(
