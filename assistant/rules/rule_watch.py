@@ -9,34 +9,22 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from assistant.events import Alert, Detail, StatusEvent, StatusKind, StreamEvent
+from assistant.rules.asking import ConditionAnswers, RuleSession, ask
 from assistant.rules.occurrence import Change, Judged, Occurrence, RuleState
 from assistant.rules.rule import Rule
-from assistant.rules.wording import SIDES, Condition
-from assistant.stream.speaking import sigmoid
+from assistant.rules.wording import Condition
 from assistant.stream.zones import ZoneGate
-from models.groundtruth.remarks import SIDE_PHRASES, capitalised
-from models.session.steps import StepGenerator, Steps, as_steps
+from models.groundtruth.remarks import capitalised
+from models.session.steps import StepGenerator, as_steps
 
 if TYPE_CHECKING:
-    from models.session.results import Check, Sight
+    from models.session.results import Sight
     from streaming.clock import Clock
     from streaming.masks import MaskRegion
     from streaming.types import Frame
-
-LIKELY = 0.5
-"""Probability of a thing from which on it is asked where it is."""
-SIDE_ANSWERS = tuple(f"{capitalised(SIDE_PHRASES[side])}." for side in SIDES)
-
-
-class RuleSession(Protocol):
-    """What rules need of the model's side (`models.session.session.Session`)."""
-
-    def check_all(self, questions: Sequence[str]) -> Steps[list[Check]]: ...
-
-    def choose(self, question: str, answers: Sequence[str]) -> Steps[list[float]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +75,7 @@ class RuleWatch:
     """Called with each rule that is armed and what a frame made of it."""
     _watched: list[_Watched] = field(default_factory=list)
     _frame: Frame | None = None
+    _answers: ConditionAnswers = field(default_factory=ConditionAnswers)
 
     def set_rules(self, rules: Sequence[ArmedRule]) -> None:
         """Watch these rules from the next frame on; those that did not change but for `muted` keep their state."""
@@ -134,9 +123,11 @@ class RuleWatch:
         may_begin = {id(one): one.gate.lets_through(frame, sight) for one in self._watched}
         # What the model saw did not change since a frame that was not appended: what it said then stands.
         to_ask = [one for one in armed if sight.appended or one.probability is None]
-        probabilities = yield from _probabilities(model, [one.armed.condition for one in to_ask])
-        for one, probability in zip(to_ask, probabilities, strict=True):
-            one.probability = probability
+        if to_ask:
+            conditions = [one.armed.condition for one in to_ask]
+            self._answers = yield from ask(model, conditions, self._answers)
+            for one in to_ask:
+                one.probability = self._answers.probability(one.armed.condition)
         for one in armed:
             assert one.probability is not None
             judged = Judged(frame.pts_s, one.probability, may_begin[id(one)])
@@ -243,36 +234,3 @@ def _kept(before: _Watched | None, armed: ArmedRule) -> _Watched:
 def _new(armed: ArmedRule) -> _Watched:
     gate = ZoneGate((armed.region,) if armed.region is not None else ())
     return _Watched(armed, RuleState(armed.rule), gate, is_muted=armed.rule.muted)
-
-
-@as_steps
-def _probabilities(model: RuleSession, conditions: Sequence[Condition]) -> StepGenerator[list[float]]:
-    """The probability of each condition now."""
-    asked = yield from _ask(model, [condition.question for condition in conditions])
-    found: list[float] = []
-    for condition in conditions:
-        probability = asked[condition.question]
-        if condition.side is not None and probability >= LIKELY:
-            probability = min(probability, (yield from _placed(model, condition)))
-        found.append(probability)
-    return found
-
-
-@as_steps
-def _placed(model: RuleSession, condition: Condition) -> StepGenerator[float]:
-    """The probability that one of a condition's things that are in view is on its side."""
-    there = yield from _ask(model, [thing.question for thing in condition.things])
-    best = 0.0
-    for thing in condition.things:
-        if there[thing.question] >= LIKELY:
-            shares = yield from model.choose(thing.where, SIDE_ANSWERS)
-            best = max(best, there[thing.question] * shares[SIDES.index(condition.side or "")])
-    return best
-
-
-@as_steps
-def _ask(model: RuleSession, questions: Sequence[str]) -> StepGenerator[dict[str, float]]:
-    """The probability of yes of each question; a question that comes twice is asked once."""
-    different = list(dict.fromkeys(questions))
-    checks = (yield from model.check_all(different)) if different else []
-    return {question: sigmoid(check.log_odds) for question, check in zip(different, checks, strict=True)}

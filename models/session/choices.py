@@ -1,4 +1,4 @@
-"""The probabilities of given answers to a question, measured on continuations of a session's memory.
+"""Yes/no questions and choices among given answers, measured together on continuations of a session's memory.
 
 The engine's thread owns it.
 """
@@ -6,28 +6,57 @@ The engine's thread owns it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
-from models.session.context import Context
-from models.session.runtime import Runtime
 from models.session.steps import StepGenerator, as_steps
+
+if TYPE_CHECKING:
+    from models.session.context import Context
+    from models.session.probes import Probes
+    from models.session.results import Check
+    from models.session.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerChoice:
+    """A question with the answers to choose from, as token ids."""
+
+    ids: Sequence[int]
+    answers: Sequence[Sequence[int]]
+    """None is empty."""
+
+    @property
+    def fed(self) -> list[list[int]]:
+        """What is fed for each answer: the question, and the answer without its last token."""
+        return [[*self.ids, *answer[:-1]] for answer in self.answers]
+
+    def shares(self, found: Sequence[torch.Tensor]) -> list[float]:
+        """How probable each answer is, as shares that add up to 1, from the logits `[n, vocab]` of what was fed.
+
+        The log-probabilities of an answer's tokens are added up, as if the model said it word by word.
+        """
+        sums = []
+        for answer, logits in zip(self.answers, found, strict=True):
+            chosen = torch.tensor(list(answer), device=logits.device)[:, None]
+            rows = logits[len(self.ids) - 1 :].float().log_softmax(-1)
+            sums.append(float(rows.gather(1, chosen).sum()))
+        return [float(share) for share in torch.tensor(sums, dtype=torch.float64).softmax(0)]
 
 
 @as_steps
-def answer_shares(
-    runtime: Runtime, context: Context, ids: Sequence[int], answers: Sequence[Sequence[int]]
-) -> StepGenerator[list[float]]:
-    """How probable each answer is after `ids`, as shares that add up to 1.
-
-    answers: their token ids, none empty. Each is fed as if it alone followed the question, and its tokens'
-    log-probabilities are added up, as if the model said it word by word.
-    """
-    fed = [runtime.embed([*ids, *answer[:-1]]) for answer in answers]
-    found = yield from context.try_all(fed, "all")
-    sums = []
-    for answer, logits in zip(answers, found, strict=True):
-        chosen = torch.tensor(list(answer), device=logits.device)[:, None]
-        rows = logits[len(ids) - 1 :].float().log_softmax(-1)
-        sums.append(float(rows.gather(1, chosen).sum()))
-    return [float(share) for share in torch.tensor(sums, dtype=torch.float64).softmax(0)]
+def check_and_choose(
+    runtime: Runtime,
+    context: Context,
+    probes: Probes,
+    questions: Sequence[Sequence[int]],
+    choices: Sequence[AnswerChoice],
+) -> StepGenerator[tuple[list[Check], list[list[float]]]]:
+    """A check of each question's ids and the shares of each choice, in passes that all of them share."""
+    fed = [*questions, *(ids for choice in choices for ids in choice.fed)]
+    found = yield from context.try_all([runtime.embed(ids) for ids in fed], "all" if choices else "last")
+    checks = [probes.check_of(logits) for logits in found[: len(questions)]]
+    rest = iter(found[len(questions) :])
+    return checks, [choice.shares([next(rest) for _ in choice.answers]) for choice in choices]

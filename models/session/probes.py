@@ -59,9 +59,14 @@ class Probes:
     ) -> StepGenerator[list[Check]]:
         """The probability of two sets of tokens after the ids of each question, compared; memory stays as it is."""
         found = yield from self._context.try_all([self._runtime.embed(ids) for ids in questions])
-        checks = []
-        for logits in found:
-            row = logits[-1].float()
-            log_odds = float(row[list(yes)].logsumexp(-1) - row[list(no)].logsumexp(-1))
-            checks.append(Check(yes=log_odds > 0, log_odds=log_odds))
-        return checks
+        return [_check(logits, yes, no) for logits in found]
+
+    def check_of(self, logits: torch.Tensor) -> Check:
+        """The probability of yes against no, from logits `[n, vocab]` that end with a question's last token."""
+        return _check(logits, *self._runtime.codec.yes_no)
+
+
+def _check(logits: torch.Tensor, yes: Sequence[int], no: Sequence[int]) -> Check:
+    row = logits[-1].float()
+    log_odds = float(row[list(yes)].logsumexp(-1) - row[list(no)].logsumexp(-1))
+    return Check(yes=log_odds > 0, log_odds=log_odds)

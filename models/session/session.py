@@ -14,7 +14,7 @@ import torch
 from models.checkpoint.settings import StreamSettings
 from models.errors import SessionError
 from models.eviction import ATTACHED_WORDS, Eviction, WindowSettings
-from models.session.choices import answer_shares
+from models.session.choices import AnswerChoice, check_and_choose
 from models.session.context import Chunks, Context
 from models.session.exclusive import exclusive
 from models.session.frame_encoder import FrameEncoder, PruningMode
@@ -256,26 +256,25 @@ class Session:
     @as_steps
     def check(self, question: str) -> StepGenerator[Check]:
         """Answer a yes/no question about now, on a fork: cache, clock and later output are unchanged."""
-        return (yield from self._check_all([question]))[0]
+        return (yield from self._check_and_choose([question], ()))[0][0]
 
     @exclusive
     @as_steps
     def check_all(self, questions: Sequence[str]) -> StepGenerator[list[Check]]:
         """`check` for several questions, which share passes and are blind to each other."""
-        return (yield from self._check_all(questions))
+        return (yield from self._check_and_choose(questions, ()))[0]
 
     @exclusive
     @as_steps
-    def choose(self, question: str, answers: Sequence[str]) -> StepGenerator[list[float]]:
-        """How probable each of some answers to a question is now, as shares that add up to 1; no trace is left.
+    def check_and_choose(
+        self, questions: Sequence[str], choices: Sequence[tuple[str, Sequence[str]]]
+    ) -> StepGenerator[tuple[list[Check], list[list[float]]]]:
+        """`check_all`, and how probable each of some answers to further questions is; they share passes.
 
-        Raises `SessionError` for an empty answer.
+        choices: questions with their answers, for each of which shares that add up to 1 are returned. Raises
+        `SessionError` for an empty answer.
         """
-        yield from self._start()
-        options = [self._codec.encode(answer) for answer in answers]
-        if not all(options):
-            raise SessionError(f"answers {list(answers)!r}: one is empty; give words to each")
-        return (yield from answer_shares(self._runtime, self._context, self._question_ids(question), options))
+        return (yield from self._check_and_choose(questions, choices))
 
     @exclusive
     @as_steps
@@ -400,10 +399,19 @@ class Session:
                 logits = yield from self._context.extend(self._runtime.embed(said[-1:]))
 
     @as_steps
-    def _check_all(self, questions: Sequence[str]) -> StepGenerator[list[Check]]:
+    def _check_and_choose(
+        self, questions: Sequence[str], choices: Sequence[tuple[str, Sequence[str]]]
+    ) -> StepGenerator[tuple[list[Check], list[list[float]]]]:
         yield from self._start()
-        yes, no = self._codec.yes_no
-        return (yield from self._readings.yes_or_no([self._question_ids(question) for question in questions], yes, no))
+        encoded = [
+            AnswerChoice(self._question_ids(question), [self._codec.encode(answer) for answer in answers])
+            for question, answers in choices
+        ]
+        for choice, (_, answers) in zip(encoded, choices, strict=True):
+            if not all(choice.answers):
+                raise SessionError(f"answers {list(answers)!r}: one is empty; give words to each")
+        asked = [self._question_ids(question) for question in questions]
+        return (yield from check_and_choose(self._runtime, self._context, self._readings, asked, encoded))
 
     def _question_ids(self, question: str) -> list[int]:
         """What is owed to the memory, a question, and the opening of its answer."""

@@ -40,9 +40,11 @@ class Certain(FakeModel):
     """A model that answers yes to every question."""
 
     @as_steps
-    def check_all(self, questions: Sequence[str]) -> StepGenerator[list[Check]]:
+    def check_and_choose(
+        self, questions: Sequence[str], choices: Sequence[tuple[str, Sequence[str]]]
+    ) -> StepGenerator[tuple[list[Check], list[list[float]]]]:
         yield A_FORWARD
-        return [Check(True, math.log(19.0)) for _ in questions]
+        return [Check(True, math.log(19.0)) for _ in questions], []
 
 
 def test_a_running_stream_takes_up_lets_go_and_mutes_rules_between_frames() -> None:

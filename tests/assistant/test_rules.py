@@ -14,10 +14,11 @@ from PIL import Image
 from assistant.config.app import load_config
 from assistant.errors import ConfigError
 from assistant.events import Alert, StatusEvent, StatusKind, StreamEvent
+from assistant.rules.asking import SIDE_ANSWERS
 from assistant.rules.occurrence import Change, Judged, RuleState
 from assistant.rules.rehearsal import Rehearsal, plot_rehearsals
 from assistant.rules.rule import Rule, Severity
-from assistant.rules.rule_watch import SIDE_ANSWERS, ArmedRule, RuleWatch
+from assistant.rules.rule_watch import ArmedRule, RuleWatch
 from assistant.rules.schedule import parse_schedule
 from assistant.rules.wording import condition_of
 from models.session.results import Check
@@ -164,19 +165,18 @@ class AskedModel:
     yes: Callable[[str], float]
     sides: Sequence[float] = (0.9, 0.05, 0.05)
     asked: list[str] = field(default_factory=list)
+    num_passes: int = 0
 
     @as_steps
-    def check_all(self, questions: Sequence[str]) -> StepGenerator[list[Check]]:
-        self.asked += questions
+    def check_and_choose(
+        self, questions: Sequence[str], choices: Sequence[tuple[str, Sequence[str]]]
+    ) -> StepGenerator[tuple[list[Check], list[list[float]]]]:
+        assert all(answers == SIDE_ANSWERS for _, answers in choices)
+        self.asked += [*questions, *(where for where, _ in choices)]
+        self.num_passes += 1
         yield A_FORWARD
-        return [Check(p > 0.5, math.log(p / (1 - p))) for p in map(self.yes, questions)]
-
-    @as_steps
-    def choose(self, question: str, answers: Sequence[str]) -> StepGenerator[list[float]]:
-        assert tuple(answers) == SIDE_ANSWERS
-        self.asked.append(question)
-        yield A_FORWARD
-        return list(self.sides)
+        checks = [Check(p > 0.5, math.log(p / (1 - p))) for p in map(self.yes, questions)]
+        return checks, [list(self.sides) for _ in choices]
 
 
 @dataclass
@@ -258,6 +258,24 @@ def test_a_side_is_asked_only_of_things_in_view() -> None:
     story.see(count=2)
     assert {asked for asked in story.model.asked if asked.startswith("Where")} == {"Where is the red star?"}
     assert [alert.probability for alert in story.alerts] == [pytest.approx(0.95 * 0.9)]
+
+
+def test_all_rules_of_a_frame_are_asked_in_one_pass_once_their_things_are_in_view() -> None:
+    sides = [replace(RULE, name=side, when=f"a red shape {side}") for side in ("on the left", "on the right")]
+    story = Story([RULE, *sides, replace(RULE, name="dark", when="it is dark")])
+    passes = []
+    story.yes = lambda question: 0.95 if "star" in question or question == "Is a red shape in view?" else 0.1
+    for _ in range(4):
+        story.see()
+        passes.append(story.model.num_passes)
+    assert passes == [3, 4, 5, 6], "as it comes into view, which shapes there are is asked first, and then where"
+    by_name = {facts.name: facts.probability for facts in story.watch.facts()}
+    assert by_name["on the left"] == pytest.approx(0.95 * 0.9)
+    assert by_name["on the right"] == pytest.approx(0.95 * 0.05)
+    story.yes = lambda question: 0.1
+    story.see(count=2)
+    assert story.model.num_passes == 8
+    assert story.model.asked[-2:] == ["Is a red shape in view?", "Is it dark?"]
 
 
 def test_a_thing_on_another_side_raises_nothing() -> None:
