@@ -45,6 +45,7 @@ def text_of(mail: EmailMessage, kind: str) -> str:
     return str(body.get_content())
 
 
+@pytest.mark.slow
 def test_a_mail_comes_with_its_picture_and_clip(monkeypatch: pytest.MonkeyPatch) -> None:
     film = replace(sample_attachment(), name="clip.mp4", media_type="video/mp4", data=b"film")
     with MailReceiver() as receiver:

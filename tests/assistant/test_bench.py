@@ -102,6 +102,7 @@ def test_bad_options_are_refused_in_one_line(
     assert all(text in line for text in named)
 
 
+@pytest.mark.slow
 def test_a_row_is_measured_from_end_to_end_and_drawn(tmp_path: Path) -> None:
     bench = Workbench(BenchSettings(rounds=1, seconds=1.0))
     rows = measure(bench, [row for row in all_rows() if row.name == "skipped"])
@@ -114,6 +115,7 @@ def test_a_row_is_measured_from_end_to_end_and_drawn(tmp_path: Path) -> None:
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
 
 
+@pytest.mark.slow
 def test_rows_of_a_gpu_are_measured_on_tiny_weights(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,7 @@ def test_calibrate_refuses_random_weights_and_all_say_why(tmp_path: Path, capsys
     assert speaking.decision_reason in banner.cannot
 
 
+@pytest.mark.slow
 def test_calibrate_sets_trained_on_weights_that_were(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A copy of the embedded checkpoint whose settings say nothing of its decision."""
     pytest.importorskip("gradio")

@@ -41,6 +41,7 @@ def test_rules_are_of_many_kinds_and_all_of_them_are_taught() -> None:
     assert all(condition_of(rule.words, is_small=True).is_taught for rule in rules)
 
 
+@pytest.mark.slow
 def test_the_truth_is_that_of_the_scene() -> None:
     rng = np.random.default_rng(0)
     num_held = 0
@@ -59,6 +60,7 @@ def test_the_truth_is_that_of_the_scene() -> None:
     assert num_held > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("who", "precision", "recall"), [("oracle", 1.0, 1.0), ("silence", None, 0.0), ("always", None, None)]
 )

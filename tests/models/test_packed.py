@@ -41,7 +41,7 @@ def embedded() -> Checkpoint:
 def scenes(embedded: Checkpoint) -> list[TrainingScene]:
     seen, told = SceneMaker(embedded, SEEN, 7), SceneMaker(embedded, replace(SEEN, told_share=1.0), 8)
     brief = SceneMaker(embedded, replace(SEEN, attached_share=1.0), 9)
-    return [*(seen.make(index) for index in range(3)), *(brief.make(index) for index in range(3)), told.make(0)]
+    return [*(seen.make(index) for index in range(2)), *(brief.make(index) for index in range(2)), told.make(0)]
 
 
 def gradients(embedded: Checkpoint, heads: AuxHeads) -> dict[str, torch.Tensor]:

@@ -26,7 +26,7 @@ def test_a_question_asked_into_the_microphone_is_answered_aloud(tmp_path: Path) 
     from assistant.speech.detector import SileroDetector, SpeechSegmenter
 
     question = spoken("Hey assistant, how many shapes are there?", "en-gb", 140)
-    command = [sys.executable, "app.py", "replay", "synthetic:3", "--end", "30", "--voice", "--listen"]
+    command = [sys.executable, "app.py", "replay", "synthetic:3", "--end", "18", "--voice", "--listen"]
     with sound_server(tmp_path) as server:
         with (
             server.recording() as recorded,

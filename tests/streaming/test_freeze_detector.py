@@ -187,10 +187,10 @@ def test_a_frozen_camera_is_said_connected_anew_and_its_thaw_is_a_gap() -> None:
 @pytest.mark.slow
 def test_a_camera_that_stays_frozen_is_not_told_every_minute() -> None:
     clock = FakeClock()
-    told = notices(play(clock, (10.0, 1e9), 9_000.0))
+    told = notices(play(clock, (10.0, 1e9), 3_000.0))
     frozen = [notice for notice in told if notice.kind is NoticeKind.FROZEN]
-    assert 15 <= len(frozen) <= 30
-    assert told[-1].count > 120, "it is tried all the time"
+    assert 5 <= len(frozen) <= 10
+    assert told[-1].count > 40, "it is tried all the time"
 
 
 def test_a_clock_in_the_picture_is_not_motion_once_it_is_masked() -> None:

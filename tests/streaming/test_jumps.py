@@ -78,6 +78,7 @@ def test_what_is_late_by_less_than_half_a_second_is_no_jump() -> None:
     assert found([0.0, 0.2, 0.1, 0.3, 0.7, 0.3, 0.8, 0.9]) is None
 
 
+@pytest.mark.slow
 def test_nothing_is_looked_at_beyond_the_end_or_the_bound() -> None:
     assert found([0.0, 1.0, 2.0, 3.0, 0.0]) is not None
     assert found([0.0, 1.0, 2.0, 3.0, 0.0], [0.0, 1.0, 2.0, 3.0, 0.0], end_s=1.5) is None

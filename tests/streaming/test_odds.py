@@ -25,6 +25,7 @@ def test_odds_make_things_happen_oftener_or_never() -> None:
     assert not _happenings(replace(usual, odds=dict.fromkeys(ACTS, 0.0)))
 
 
+@pytest.mark.slow
 def test_moves_are_made_upright_if_that_is_wanted() -> None:
     usual = SceneSettings(families=frozenset({Family.SHAPES}), still_probability=0.0, odds={"shape_moves": 5.0})
 
