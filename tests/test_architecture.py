@@ -111,16 +111,22 @@ class _Reader(ast.NodeVisitor):
         self.found.append(Import(self.file, node.lineno, node.module, self._for_types, names))
 
 
-def read_imports(source: str, file: str) -> list[Import]:
+def read_imports(source: str | ast.Module, file: str) -> list[Import]:
     reader = _Reader(file)
-    reader.visit(ast.parse(source))
+    reader.visit(ast.parse(source) if isinstance(source, str) else source)
     return reader.found
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    """A file of ours as a syntax tree, read once."""
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 @cache
 def imports_of(path: Path) -> list[Import]:
     """The imports of one file of ours, read once."""
-    return read_imports(path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix())
+    return read_imports(parsed(path), path.relative_to(ROOT).as_posix())
 
 
 def our_imports() -> Iterator[Import]:
@@ -223,7 +229,7 @@ def test_public_class_names_stand_once() -> None:
     places: dict[str, list[str]] = {}
     for room in ROOMS:
         for path in sorted((ROOT / room).rglob("*.py")):
-            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            for node in parsed(path).body:
                 if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                     places.setdefault(node.name, []).append(f"{path.relative_to(ROOT).as_posix()}:{node.lineno}")
     assert {name: found for name, found in places.items() if len(found) > 1} == {}

@@ -125,6 +125,7 @@ def test_the_scope_of_an_instruction_is_what_it_lets_through() -> None:
     assert scope_of(Instruction("", lambda remark: remark.slots.get("colour") == "red")) == "some"
 
 
+@pytest.mark.slow
 def test_floors_know_the_best_sentence_and_threshold_and_silence_scores_nothing() -> None:
     floors = Baselines()
     for scene in SCENES:

@@ -85,6 +85,7 @@ def test_the_truth_has_the_word_and_the_picture_has_the_thing(files: dict[str, s
     assert {EventKind.ENTERS, EventKind.LEAVES, EventKind.STARTS, EventKind.STOPS} <= kinds
 
 
+@pytest.mark.slow
 def test_cut_outs_that_may_play_change_nothing_where_none_does(files: dict[str, str]) -> None:
     usual = SceneSettings(families=frozenset({Family.SHAPES}))
     with_some = SceneSettings(families=frozenset({Family.SHAPES}), cutouts=((files["thing.webp"], "person"),))

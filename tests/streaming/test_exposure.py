@@ -33,11 +33,13 @@ def swept(num_cols: int, period: int, num_frames: int, depth: float = 60.0) -> I
         yield sensor(scene + depth * np.where(across < 1, light, 0)[None, :, None], 1, rng)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_cols", "period"), [(6, 30), (6, 100), (5, 60)])
 def test_light_that_sweeps_over_most_of_a_view_changes_no_still_cell(num_cols: int, period: int) -> None:
     assert changed_of(swept(num_cols, period, 150), num_cols) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["saw", "flicker", "noise"])
 def test_what_happens_in_half_a_view_changes_nothing_in_the_other(kind: str) -> None:
     rng = np.random.default_rng(32)

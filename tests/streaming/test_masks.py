@@ -56,6 +56,7 @@ def test_a_pixel_that_is_touched_is_hidden(
     assert (hidden == wanted).all()
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=3, max_size=6))
 def test_nothing_inside_a_polygon_shows(points: list[tuple[float, float]]) -> None:
     try:

@@ -91,6 +91,7 @@ def test_rotation_metadata_is_applied(tmp_path: Path, rotation: int, mirrored: b
     assert np.abs(frames[0].image[::8, ::8].astype(int) - wanted[::8, ::8]).max() < 60
 
 
+@pytest.mark.slow
 def test_looking_at_the_rotation_keeps_no_frames(tmp_path: Path) -> None:
     def num_looks() -> int:
         return sum(type(thing).__name__ == "SideDataContainer" for thing in gc.get_objects())

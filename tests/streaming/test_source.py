@@ -96,6 +96,7 @@ def test_every_kind_of_event_happens(scenes: list[Scene]) -> None:
     assert {event.kind for scene in scenes for event in scene.truth} == set(EventKind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "allowed"),
     [

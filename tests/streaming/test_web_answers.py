@@ -287,6 +287,7 @@ def test_redirects_are_followed(clips: dict[str, bytes], status: int, reach: Net
         assert numbers(play(server.url("old"), reach)[1]) == list(range(NUM))
 
 
+@pytest.mark.slow
 @REACHES
 def test_a_slow_start_is_waited_for_as_long_as_opening_may_take(
     clips: dict[str, bytes], reach: NetworkPolicy | None
