@@ -78,6 +78,12 @@ def ui(
     ] = None,
     max_sessions: Annotated[int | None, typer.Option(min=1, help="Most viewers who may watch at once.")] = None,
     max_memory: Annotated[float | None, typer.Option(help="Most memory of all streams together, GiB.")] = None,
+    endpoint: Annotated[
+        bool, typer.Option("--endpoint", help="Serve an OpenAI-style endpoint, too: /v1/chat/completions.")
+    ] = False,
+    endpoint_keys: Annotated[
+        Path | None, typer.Option(help="File of the endpoint's keys; `key` makes its lines.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file: model, speaking, page, cameras.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the cameras' timeline (stored events).")] = None,
     device: Annotated[str | None, DEVICE] = None,
@@ -90,6 +96,7 @@ def ui(
         overrides: dict[str, Any] = {
             "model": options_given(name=model, device=device, dtype=dtype),
             "page": options_given(max_sessions=max_sessions),
+            "endpoint": options_given(enabled=endpoint or None, keys_file=endpoint_keys),
             "timeline": options_given(folder=data),
         }
         serving = Serving(host, port, auth_file, open_to_all, ssl_certfile, ssl_keyfile, ssl_self_signed, public_url)
@@ -298,6 +305,19 @@ def password(
         from assistant.viewers.passwords import make_line
 
         print(make_line(name, typer.prompt("password", hide_input=True, confirmation_prompt=True, err=True)))
+
+
+@app.command()
+def key(
+    name: Annotated[str, typer.Argument(help="Name of the client that the key is for.")],
+) -> None:
+    """Make a key for the endpoint, and print its line for --endpoint-keys: append it with `key NAME >> keys`."""
+    with clear_errors():
+        from assistant.chat.keys import make_key
+
+        made, line = make_key(name)
+        print(f"the key, shown this once: {made}", file=sys.stderr)
+        print(line)
 
 
 def run(arguments: list[str] | None = None) -> int:

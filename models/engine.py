@@ -25,6 +25,7 @@ from models.session.context import Chunks, pass_tokens
 from models.session.frame_encoder import PruningMode
 from models.session.media_turns import Attachment, Clip
 from models.session.memory import (
+    WORDS_A_PICTURE,
     ask_working_bytes,
     cache_bytes,
     default_limit,
@@ -54,6 +55,7 @@ from models.session.steps import (
 from models.session.token_sampling import TokenSampler
 from models.session.tokenizer import StreamTokenizer
 from models.session.turns import Utterance
+from models.spans import SpanKind
 
 if TYPE_CHECKING:
     from models.checkpoint.loader import Checkpoint
@@ -231,13 +233,15 @@ class Engine:
         clips: Sequence[ClipParts] = (),
         *,
         system: str | None = None,
+        earlier: Sequence[tuple[SpanKind, str]] = (),
+        sampler: TokenSampler | None = None,
         max_tokens: int | None = None,
     ) -> StepGenerator[Utterance]:
         """Answer one question about images, clips or both outside any stream, in the published formats; yields text
         pieces.
 
         images: uint8 RGB `[height, width, 3]`. clips: frames with their times in seconds. All pictures together take at
-        most 12,288 visual tokens; their grids shrink to fit.
+        most 12,288 visual tokens; their grids shrink to fit. earlier: questions and answers that went before.
         """
         room = 4 * MAX_ASK_TOKENS
         window = WindowSettings(vision_low=room, vision_high=2 * room, text_low=4096, text_high=8192)
@@ -246,8 +250,11 @@ class Engine:
         session = self.open_session(
             replace(self.checkpoint.stream, window=window),
             system=system,
-            most_tokens=self._ask_tokens(question + (system or ""), num_pictures, max_tokens),
+            sampler=sampler,
+            most_tokens=self._ask_tokens(_all_text(question, system, earlier), num_pictures, max_tokens),
         )
+        if earlier:
+            yield from session.quote(earlier)
         kept = bool(pictures)
         return (yield from session.answer(question, pictures, keep_attachments=kept, max_tokens=max_tokens))
 
@@ -339,6 +346,11 @@ class Engine:
             for job in jobs:
                 if not job.done:
                     job.fail(error)
+
+
+def _all_text(question: str, system: str | None, earlier: Sequence[tuple[SpanKind, str]]) -> str:
+    """The text of a question outside any session, with room for the marks of each earlier turn."""
+    return question + (system or "") + "".join(text + " " * WORDS_A_PICTURE for _, text in earlier)
 
 
 def _num_rows(request: Forward | Encode) -> int:

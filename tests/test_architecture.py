@@ -26,14 +26,14 @@ UI_OF_STREAMING = {"streaming.types"}
 
 SUB_ROOMS: dict[str, tuple[str, ...]] = {
     "assistant": (
-        "commands", "speed", "viewers", "cameras", "serving", "evaluation", "delivery", "config", "rules", "speech",
-        "inputs", "stream", "timeline",
+        "commands", "speed", "chat", "viewers", "cameras", "serving", "evaluation", "delivery", "config", "rules",
+        "speech", "inputs", "stream", "timeline",
     ),
     "models": ("verify", "decision", "speed", "training", "groundtruth", "engine", "session", "network", "checkpoint"),
     "streaming": ("open_source", "capture", "scenes", "sources", "difffp"),
     "ui": (
-        "serve", "launch", "build", "callbacks", "api", "parts", "events_tab", "health", "alerts_panel", "handlers",
-        "voice", "media", "pulse", "render",
+        "serve", "launch", "endpoint", "build", "callbacks", "api", "parts", "events_tab", "health", "alerts_panel",
+        "handlers", "voice", "media", "pulse", "render",
     ),
 }  # fmt: skip
 """Folders and modules of each room, the highest first: each imports only what stands after it. What is not named here

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -154,7 +155,11 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, reason: str) -> No
         await receive()
         await send({"type": "websocket.close", "code": 1008, "reason": body[:120].decode("utf-8", "ignore")})
         return
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+    kind = b"text/plain; charset=utf-8"
+    if scope["path"].startswith("/v1/"):  # programs read the errors of the endpoint as OpenAI's
+        error = {"message": reason, "type": "invalid_request_error", "param": None, "code": "refused"}
+        kind, body = b"application/json", json.dumps({"error": error}).encode()
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
     headers.append((REFUSAL_HEADER, b"1"))
     await send({"type": "http.response.start", "status": 403, "headers": [*headers, *_HEADERS]})
     await send({"type": "http.response.body", "body": body})

@@ -48,6 +48,10 @@ class Serving:
     public_url: str | None = None
     """The address that people type where a reverse proxy serves the app."""
 
+    def authenticator(self) -> Authenticator | None:
+        """Checks the logins of the users; None where there is no login. Raises `ConfigError`."""
+        return None if self.auth_file is None else Authenticator(read_users(self.auth_file))
+
     @property
     def is_local(self) -> bool:
         """Whether only this machine can reach the app."""
@@ -100,14 +104,17 @@ def launch(
     serving: Serving,
     *,
     routes: Sequence[BaseRoute] = (),
+    own_checks: Sequence[BaseRoute] = (),
+    users: Authenticator | None = None,
     max_upload_bytes: int,
     out: TextIO | None = None,
     **page: Any,
 ) -> RunningApp:
     """Start listening and print the address; return once the page can be loaded.
 
-    routes: the app's own routes, matched before Gradio's. page: arguments of Gradio's `launch`, as
-    `theme`, `css`, `js` and `head`.
+    routes: the app's own routes, matched before Gradio's. own_checks: such routes that check who asks themselves.
+    users: as `Serving.authenticator` returns them. page: arguments of Gradio's `launch`, as `theme`, `css`, `js` and
+    `head`.
     Raises `ConfigError` and `CannotListen`.
     """
     from starlette.middleware import Middleware
@@ -129,7 +136,7 @@ def launch(
         inbrowser=False,
         quiet=True,
         prevent_thread_lock=True,
-        auth=_doorkeeper(serving),
+        auth=_doorkeeper(users or serving.authenticator()),
         auth_message=f"<b>{TITLE}</b>Log in to watch and to ask.",
         ssl_certfile=str(certificate.certfile) if certificate else None,
         ssl_keyfile=str(certificate.keyfile) if certificate else None,
@@ -143,7 +150,7 @@ def launch(
         run_history=False,
         strict_cors=True,
         app_kwargs={
-            "routes": list(routes),
+            "routes": [*own_checks, *routes],
             "middleware": [
                 Middleware(
                     Guard,
@@ -174,13 +181,11 @@ def _certificate(serving: Serving) -> _Certificate | None:
     return _Certificate(serving.ssl_certfile, serving.ssl_keyfile, tls.fingerprint_of(serving.ssl_certfile))
 
 
-def _doorkeeper(serving: Serving) -> Callable[[str, str], Any] | None:
+def _doorkeeper(keeper: Authenticator | None) -> Callable[[str, str], Any] | None:
     """The function that Gradio calls to check a login. It hashes on a thread, off the server's event loop."""
-    if serving.auth_file is None:
+    if keeper is None:
         return None
     import asyncio
-
-    keeper = Authenticator(read_users(serving.auth_file))
 
     async def admits(name: str, password: str) -> bool:
         return await asyncio.to_thread(keeper.admits, name, password)

@@ -7,17 +7,22 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assistant.commands.logs import Secrets, configure_logs
 from assistant.commands.setup import bytes_of, engine_of, open_cameras
 from assistant.commands.signals import StopWaiter, stopping
 from assistant.commands.terminal import warn
-from assistant.config.app import load_config
+from assistant.config.app import AppConfig, load_config
 from assistant.inputs.limits import CameraPolicy
 from assistant.serving.scheduler import Scheduler
 from assistant.viewers.backend import Backend
 from ui.launch import Serving, launch
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+
+    from assistant.viewers.passwords import Authenticator
 
 
 def serve_page(
@@ -61,9 +66,16 @@ def serve_page(
             may_draw=serving.is_local or serving.auth_file is not None,
         )
         stack.callback(backend.close)
+        users = serving.authenticator()
+        own_checks = _endpoint(config, backend, users, Path(files.name)) if config.endpoint.enabled else []
         page = build_page(backend)
         routes = [*media_routes(backend), *voice_routes(backend, config.voice)]
-        running = launch(page, serving, routes=routes, max_upload_bytes=uploads.max_bytes, **looks())
+        running = launch(
+            page, serving, routes=routes, own_checks=own_checks, users=users, max_upload_bytes=uploads.max_bytes,
+            **looks(),
+        )  # fmt: skip
+        if config.endpoint.enabled:
+            print(f"OpenAI-style endpoint at {running.url}/v1, model {config.model.name}", flush=True)
         stack.callback(running.close)
         stack.enter_context(stopping(until))
         backend.registry.start()
@@ -76,6 +88,20 @@ def serve_page(
 
             webbrowser.open(running.url)
         until.wait(cameras.look_at_mutes) if cameras is not None else until.wait()
+
+
+def _endpoint(config: AppConfig, backend: Backend, users: Authenticator | None, folder: Path) -> list[BaseRoute]:
+    """The routes of the OpenAI-style endpoint. Raises `ConfigError` for a key file that is wrong."""
+    from assistant.chat.keys import ClientKeys, read_keys
+    from assistant.chat.service import ChatService
+    from ui.endpoint import endpoint_routes
+
+    wanted = config.endpoint
+    keys = read_keys(wanted.keys_file) if wanted.keys_file is not None else None
+    service = ChatService(
+        backend.scheduler, config.model.name, backend.uploads, folder, max_bytes=int(wanted.max_mib * 2**20)
+    )  # fmt: skip
+    return endpoint_routes(service, ClientKeys(keys, users))
 
 
 def _has_screen() -> bool:

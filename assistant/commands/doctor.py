@@ -97,6 +97,7 @@ def examine(model: str) -> Report:
             _alerts(),
             _model(model),
             *_speaking(model),
+            _endpoint(model),
         )
     )
 
@@ -200,6 +201,12 @@ def _speaking(name: str) -> list[Finding]:
         return []
     described = decision_in_words(speaking.decision, speaking.decision_reason)
     return [Finding("speaking", f"{speaking.decision}: {described}", True, needed=False)]
+
+
+def _endpoint(model: str) -> Finding:
+    """How other programs may ask."""
+    found = f"OpenAI-style, off by default; ui --endpoint serves /v1/chat/completions, model {model}"
+    return Finding("endpoint", found, True, needed=False)
 
 
 def _timeline() -> Finding:

@@ -29,6 +29,7 @@ from assistant.config.component import (
     Talkative,
     mask_regions,
 )
+from assistant.config.endpoint import EndpointConfig
 from assistant.config.rules import RuleConfig, check_rules
 from assistant.config.targets import TARGETS, AnyTarget, DeliveryTarget, check_targets
 from assistant.config.voice import VoiceConfig
@@ -221,6 +222,7 @@ class AppConfig(Component):
     output: OutputConfig = Field(default_factory=OutputConfig)
     voice: VoiceConfig = Field(default_factory=VoiceConfig)
     page: PageConfig = Field(default_factory=PageConfig)
+    endpoint: EndpointConfig = Field(default_factory=EndpointConfig)
     cameras: Annotated[dict[str, CameraConfig], AfterValidator(check_cameras)] = Field(default_factory=dict)
     """Watched cameras, by name."""
     targets: Annotated[dict[str, AnyTarget], AfterValidator(check_targets)] = Field(default_factory=dict)

@@ -137,14 +137,10 @@ class UploadLimits:
             )
         return ClipFacts(clip.width_px, clip.height_px, clip.duration_s, clip.codec)
 
-    def read_picture(self, path: Path, shown: str = "", warn: Callable[[str], None] = lambda line: None) -> np.ndarray:
-        """Read an uploaded picture, uint8 RGB `[height, width, 3]`. Raises `UploadRefused`.
-
-        warn: called with a line if the file holds several pictures, of which only the first is read.
-        """
+    def check_picture(self, path: Path, shown: str = "") -> tuple[int, int]:
+        """Check an uploaded picture and return width and height as its header says. Raises `UploadRefused`."""
         from PIL import Image, UnidentifiedImageError
 
-        from assistant.inputs.attachments import BadPicture, read_picture
         from streaming.sources.file_signatures import kind_of
 
         name = shown or path.name
@@ -152,7 +148,12 @@ class UploadLimits:
         try:
             with Image.open(path, formats=_PICTURE_KINDS) as header:
                 width_px, height_px = header.size
-        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+        except Image.DecompressionBombError:
+            allowed = f"at most {self.max_pixels / 1e6:.0f} megapixels are allowed"
+            raise UploadRefused(
+                f"{name}: it is a picture of far more pixels than are read; {allowed}; scale it down"
+            ) from None
+        except (UnidentifiedImageError, OSError, ValueError):
             kind = kind_of(path)
             reason = (
                 f"{kind.description}, not a picture that can be read"
@@ -160,12 +161,25 @@ class UploadLimits:
                 else "it is not a picture that can be read"
             )
             remedy = kind.remedy if kind else "give a JPEG, PNG or WebP file"
+            if kind is not None and kind.description.endswith(" picture"):
+                reason, remedy = f"{kind.description} whose header cannot be read", "check that the file is complete"
             raise UploadRefused(f"{name}: {reason}; {remedy}") from None
         if width_px * height_px > self.max_pixels:
             raise UploadRefused(
                 f"{name}: it is {width_px} x {height_px}; at most {self.max_pixels / 1e6:.0f} megapixels are allowed; "
                 "scale it down"
             )
+        return width_px, height_px
+
+    def read_picture(self, path: Path, shown: str = "", warn: Callable[[str], None] = lambda line: None) -> np.ndarray:
+        """Read an uploaded picture, uint8 RGB `[height, width, 3]`. Raises `UploadRefused`.
+
+        warn: called with a line if the file holds several pictures, of which only the first is read.
+        """
+        from assistant.inputs.attachments import BadPicture, read_picture
+
+        name = shown or path.name
+        self.check_picture(path, name)
         try:
             return read_picture(path, warn, shown=name)
         except BadPicture:

@@ -36,6 +36,8 @@ MOST_GAP_S = 10.0
 """Longest part of a gap that counts in the time shown to the model; the gap's text gives its true length."""
 _FRAMES_AHEAD = 16
 """Number of frames before a rebase over which the cells that it would remove are kept again, a part in each frame."""
+_ROLES = {SpanKind.SYSTEM: "system", SpanKind.ANSWER: "assistant"}
+"""Who says a turn of each kind; the user says the others."""
 
 
 class Session:
@@ -212,6 +214,14 @@ class Session:
         it."""
         yield from self._settle()
         self._speaker.retract()
+
+    @exclusive
+    @as_steps
+    def quote(self, turns: Sequence[tuple[SpanKind, str]]) -> StepGenerator[None]:
+        """Append turns of a conversation that went before, questions and answers; they are pinned."""
+        yield from self._settle()
+        for kind, text in turns:
+            yield from self._append(self._turn(kind, text, pinned=True))
 
     @exclusive
     @as_steps
@@ -555,7 +565,7 @@ class Session:
             )
 
     def _turn(self, kind: SpanKind, text: str, *, pinned: bool = False) -> Span:
-        role = "system" if kind is SpanKind.SYSTEM else "user"
+        role = _ROLES.get(kind, "user")
         ids = self._codec.encode(self._codec.prompt.turn(role, text))
         span = Span(kind, ids, time_s=None if pinned else self._frame_time_s, pinned=pinned)
         limit = self._context.ledger.window.text_low

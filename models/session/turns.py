@@ -31,6 +31,8 @@ class Utterance:
     """Whether something more urgent ended the turn."""
     first_token_at: float | None
     """Clock time, in seconds, when the first token was known."""
+    num_before: int = 0
+    """Tokens that the model had before it: memory, the question and the opening of the turn."""
 
 
 @dataclass(slots=True)
@@ -48,6 +50,7 @@ class OpenTurn:
     logprob: float = 0.0
     truncated: bool = False
     first_token_at: float | None = None
+    num_before: int = 0
     _detokenizer: Detokenizer | None = None
 
     @property
@@ -87,6 +90,7 @@ class OpenTurn:
             truncated=self.truncated,
             cut=cut,
             first_token_at=self.first_token_at,
+            num_before=self.num_before,
         )
 
 
@@ -166,6 +170,7 @@ class Speaker:
         An answer has at least one token before it may end; a remark may be empty.
         """
         stop = self._runtime.checkpoint.stop
+        turn.num_before = self._context.cache.length
         while True:
             barred = stop if turn.kind is SpanKind.ANSWER and not turn.said else frozenset()
             likeliest = self._context.likeliest

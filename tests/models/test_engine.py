@@ -246,7 +246,7 @@ def test_asking_about_pictures_uses_the_published_formats(
     open_session = engine.open_session
 
     def scripted(*args: Any, **options: Any) -> Session:
-        opened.append(open_session(*args, **options, sampler=Script(checkpoint, "One.")))
+        opened.append(open_session(*args, **{**options, "sampler": Script(checkpoint, "One.")}))
         return opened[-1]
 
     monkeypatch.setattr(engine, "open_session", scripted)

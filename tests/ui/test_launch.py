@@ -5,32 +5,39 @@ from __future__ import annotations
 import io
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
+from assistant.chat.keys import ClientKeys
+from assistant.chat.service import ChatService
 from assistant.errors import ConfigError
+from assistant.inputs.limits import UploadLimits
+from assistant.serving.scheduler import Scheduler
 from assistant.viewers.passwords import make_line
 from ui import tls
+from ui.endpoint import endpoint_routes
 from ui.launch import CannotListen, RunningApp, Serving, launch
 
 PASSWORD = "correct horse"
 
 
 @contextmanager
-def running(serving: Serving, out: io.StringIO | None = None) -> Iterator[RunningApp]:
+def running(
+    serving: Serving, out: io.StringIO | None = None, own_checks: Sequence[BaseRoute] = ()
+) -> Iterator[RunningApp]:
     import gradio as gr
 
     with gr.Blocks() as blocks:
         asked, answered = gr.Textbox(label="Asked"), gr.Textbox(label="Answered")
         asked.submit(str.upper, asked, answered, api_name="shout")
     own = [Route("/own", lambda request: PlainTextResponse("mine"))]
-    app = launch(blocks, serving, routes=own, max_upload_bytes=1000, out=out or io.StringIO())
+    app = launch(blocks, serving, routes=own, own_checks=own_checks, max_upload_bytes=1000, out=out or io.StringIO())
     try:
         yield app
     finally:
@@ -111,6 +118,20 @@ def test_with_users_everything_asks_for_a_login(users: Path) -> None:
         assert client.post("/login", data={"username": "ada", "password": PASSWORD}).status_code == 200
         assert client.get("/config").status_code == 200
         assert client.get("/own").text == "mine"
+
+
+def test_the_endpoint_lets_users_in_by_their_password_and_no_foreign_page(users: Path, tmp_path: Path) -> None:
+    serving = Serving(port=0, auth_file=users)
+    service = ChatService(Scheduler(lambda: None), "embedded", UploadLimits(), tmp_path, max_bytes=1000)  # type: ignore[arg-type, return-value]
+    own_checks = endpoint_routes(service, ClientKeys(users=serving.authenticator()))
+    with running(serving, own_checks=own_checks) as app, httpx.Client(base_url=app.url) as client:
+        assert client.get("/own").status_code == 403 and client.get("/v1/models").status_code == 401
+        key = {"Authorization": f"Bearer ada:{PASSWORD}"}
+        assert client.get("/v1/models", headers=key).json()["data"][0]["id"] == "embedded"
+        foreign = client.get("/v1/models", headers={**key, "Origin": "http://evil.example"})
+        assert foreign.status_code == 403 and "another site" in foreign.json()["error"]["message"]
+        early = client.post("/v1/chat/completions", headers=key, json={})
+        assert early.status_code == 503 and "the model is loading" in early.json()["error"]["message"]
 
 
 def test_self_signed_prints_where_its_fingerprint_and_a_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
