@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
+from tests.served_in_thread import ServedInThread
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -44,7 +46,7 @@ class Post:
         return values
 
 
-class WebReceiver:
+class WebReceiver(ServedInThread):
     """A web server that honours idempotency keys: it counts how often each was taken, which must be once."""
 
     def __init__(self, reply: Callable[[Post], Reply] = lambda post: Reply()) -> None:
@@ -54,7 +56,6 @@ class WebReceiver:
         """How often each key was taken as new; a key that is known already is answered without being taken again."""
         self.num_repeated = 0
         self._lock = threading.Lock()
-        self._closing = threading.Event()
         self._arrived = threading.Condition(self._lock)
         receiver = self
 
@@ -64,9 +65,9 @@ class WebReceiver:
                 post = Post(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
                 reply = receiver._take(post)
                 if reply.hangs:
-                    receiver._closing.wait(60)
+                    receiver.closing.wait(60)
                     return
-                if not reply.status or receiver._closing.wait(reply.waits_s):
+                if not reply.status or receiver.closing.wait(reply.waits_s):
                     return
                 self.send_response(reply.status)
                 if reply.location:
@@ -83,9 +84,7 @@ class WebReceiver:
             def handle_error(self, request: Any, client_address: Any) -> None:
                 """A sender that was killed leaves a broken connection, which is no news."""
 
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="receiver")
+        super().__init__(Server(("127.0.0.1", 0), Handler), "receiver")
 
     @property
     def url(self) -> str:
@@ -112,18 +111,6 @@ class WebReceiver:
                     self.accepted[post.key] += 1
             self._arrived.notify_all()
         return reply
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 def free_port() -> int:

@@ -7,10 +7,10 @@ import io
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from PIL import Image
+
+from tests.served_in_thread import ServedInThread
 
 _BOUNDARY = "frame"
 
@@ -107,29 +107,15 @@ class _Server(ThreadingHTTPServer):
     closing = threading.Event()
 
 
-class WebServer:
+class WebServer(ServedInThread):
     """Serves `folder`: `/file/NAME`, `/parts/NAME`, `/private/NAME`, `/stall/NAME`, and `/page/`, `/camera/COUNT`,
     `/status/CODE`; redirects by `/to/NAME`, `/redirect/URL` and `/circle/`."""
 
     def __init__(self, folder: Path, login: str = "") -> None:
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.folder = folder
-        self._server.login = login
-        self._server.closing = threading.Event()
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="web server of a test")
+        server = _Server(("127.0.0.1", 0), _Handler)
+        super().__init__(server, "web server of a test")
+        server.folder, server.login, server.closing = folder, login, self.closing
 
     def url(self, path: str, userinfo: str = "") -> str:
         """The URL of `path`."""
-        return f"http://{userinfo}{'@' if userinfo else ''}127.0.0.1:{self._server.server_port}/{path}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        return f"http://{userinfo}{'@' if userinfo else ''}127.0.0.1:{self.port}/{path}"

@@ -8,13 +8,12 @@ import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from PIL import Image
 
 from tests.clips import numbered
+from tests.served_in_thread import ServedInThread
 
 
 class Request(BaseHTTPRequestHandler):
@@ -55,33 +54,19 @@ class _Server(ThreadingHTTPServer):
     closing = threading.Event()
 
 
-class OddServer:
+class OddServer(ServedInThread):
     """Serves `answers` by their paths."""
 
     def __init__(self, answers: dict[str, Answer]) -> None:
-        self._server = _Server(("127.0.0.1", 0), Request)
-        self._server.answers = answers
+        server = _Server(("127.0.0.1", 0), Request)
+        super().__init__(server, "odd web server")
         self.requests: list[tuple[str, str | None]] = []
         """The requested paths and ranges, in order."""
-        self._server.requests = self.requests
-        self._server.closing = threading.Event()
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="odd web server")
+        server.answers, server.requests, server.closing = answers, self.requests, self.closing
 
     def url(self, path: str) -> str:
         """The URL of `path`."""
-        return f"http://127.0.0.1:{self._server.server_port}/{path}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        return f"http://127.0.0.1:{self.port}/{path}"
 
 
 def chunked(

@@ -15,11 +15,11 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from types import TracebackType
-from typing import Self
 
 import av
 import numpy as np
+
+from tests.served_in_thread import ServedInThread
 
 _SPS, _PPS, _SLICES, _FRAGMENT = 7, 8, (1, 5), 28
 _MOST_BYTES = 1300
@@ -40,34 +40,21 @@ class Habits:
     """Index of the picture with which the film starts for a new connection."""
 
 
-class HabitCamera:
+class HabitCamera(ServedInThread):
     """Serves `rtsp://127.0.0.1:PORT/live` (H.264 over TCP)."""
 
     def __init__(self, pictures: Sequence[np.ndarray], habits: Habits) -> None:
         """`pictures`: the film, uint8 `[height, width, 3]` each."""
         self.habits = habits
         self.film = _encoded(pictures, habits.gop)
-        self.closing = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), _Viewer)
-        self._server.camera = self
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="camera with habits")
+        server = _Server(("127.0.0.1", 0), _Viewer)
+        super().__init__(server, "camera with habits")
+        server.camera = self
 
     @property
     def url(self) -> str:
         """The URL of its stream."""
-        return f"rtsp://127.0.0.1:{self._server.server_address[1]}/live"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        return f"rtsp://127.0.0.1:{self.port}/live"
 
 
 class _Server(socketserver.ThreadingTCPServer):

@@ -17,6 +17,7 @@ from streaming.sources.pictures import Broken, Damage, DecodedPicture, Event, Un
 from streaming.sources.reading import TIMED_OUT
 from streaming.sources.reconnect import LiveSource
 from streaming.types import Frame, Notice, NoticeKind
+from tests.streaming.closing import closed_while_opening
 
 SIZE_PX = (8, 6)
 
@@ -399,20 +400,7 @@ def test_closing_while_it_is_being_opened_leaves_nothing_open() -> None:
     clock = FakeClock()
     server = SlowServer(steady(clock, 1), steady(clock, 1))
     source = LiveSource("cam", server, SourceOptions(), clock)
-    failures: list[str] = []
-
-    def open_it() -> None:
-        try:
-            source.open()
-        except SourceError as error:
-            failures.append(error.rule)
-
-    opener = threading.Thread(target=open_it)
-    opener.start()
-    server.connecting.wait()
-    source.close()
-    server.may_connect.set()
-    opener.join()
+    failures = closed_while_opening(source, server.connecting, server.may_connect)
     assert failures == ["it was closed while it was being opened"] and server.given[0].num_closed == 1
     assert source.open().is_live, "it can be opened again"
     source.close()

@@ -19,6 +19,7 @@ from streaming.sources.reading import VideoReader, open_reader
 from streaming.sources.recordings import ReplaySource
 from streaming.types import Frame, Notice, NoticeKind, SourceInfo
 from tests.clips import QUADRANTS, cut, damage, number_of, quadrants, real_clip, write_clip, write_joined
+from tests.streaming.closing import closed_while_opening
 
 
 def play(path: Path, clock: FakeClock | None = None, **options: object) -> tuple[SourceInfo, list[Frame], list[Notice]]:
@@ -389,20 +390,7 @@ class Hesitating(VideoReader):
 def test_closing_while_it_is_being_opened_waits_for_the_decoder(tmp_path: Path) -> None:
     reader = Hesitating(write_clip(tmp_path / "clip.mp4", num_frames=5))
     source = ReplaySource("clip.mp4", SourceOptions(), FakeClock(), lambda: reader)
-    failures: list[str] = []
-
-    def open_it() -> None:
-        try:
-            source.open()
-        except SourceError as error:
-            failures.append(error.rule)
-
-    opener = threading.Thread(target=open_it)
-    opener.start()
-    reader.reading.wait()
-    source.close()
-    reader.may_read.set()
-    opener.join()
+    failures = closed_while_opening(source, reader.reading, reader.may_read)
     assert not reader.was_closed_under_it and reader.is_closed
     assert failures == ["it was closed while it was being opened"]
 
