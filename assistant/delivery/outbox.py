@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from assistant.delivery.retries import MOST_DELAY_S
 from assistant.timeline.folder import TimelineFolder
 from assistant.timeline.records import Parcel
-from assistant.timeline.schema import open_for_writing, store_error
+from assistant.timeline.schema import open_for_writing
+from assistant.timeline.shared_connection import WRITE_BUSY_S, SharedConnection
 from assistant.timeline.writing import insert_parcels, transaction
 
 STATES = ("waiting", "sent", "failed")
-BUSY_S = 5.0
-"""Seconds to wait for another writer of the database."""
 DAY_S = 86_400.0
 
 
@@ -61,14 +57,12 @@ _FIRST_OF_LANE = """
 """
 
 
-class Outbox:
+class Outbox(SharedConnection):
     """The messages of one timeline, on a connection of its own."""
 
     def __init__(self, folder: TimelineFolder) -> None:
         """Raises `StoreError` if the timeline cannot be written."""
-        self._database = folder.database
-        self._lock = threading.Lock()
-        self._connection = open_for_writing(folder.database, timeout_s=BUSY_S)
+        super().__init__(open_for_writing(folder.database, timeout_s=WRITE_BUSY_S), folder.database)
         self._connection.row_factory = sqlite3.Row
 
     def add(self, parcels: Sequence[Parcel]) -> None:
@@ -169,19 +163,6 @@ class Outbox:
             row = connection.execute("SELECT state FROM clips WHERE path = ?", (path,)).fetchone()
         return row is not None and row[0] == "recording"
 
-    def close(self) -> None:
-        """Close the connection."""
-        with self._lock:
-            self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _finish(self, number: int, state: str, said: str, now_s: float, tried: int) -> None:
         with self._used() as connection:
             connection.execute(
@@ -193,11 +174,3 @@ class Outbox:
         with self._used() as connection:
             rows = connection.execute(f"SELECT {_COLUMNS} FROM outbox {where}", values).fetchall()
         return [OutboxEntry(**dict(row)) for row in rows]
-
-    @contextmanager
-    def _used(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                yield self._connection
-            except sqlite3.Error as error:
-                raise store_error(self._database, error) from error

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from assistant.errors import ConfigError, StoreError
 from assistant.timeline.folder import TimelineFolder
-from assistant.timeline.schema import open_for_writing, store_error
+from assistant.timeline.schema import open_for_writing
+from assistant.timeline.shared_connection import WRITE_BUSY_S, SharedConnection
 from assistant.timeline.writing import transaction
 
 VERDICTS = ("right", "wrong")
-BUSY_S = 5.0
-"""Seconds to wait for another writer of the database."""
 MOST_MUTES = 1000
 """Most rules whose muting is kept; the oldest ones give way."""
 _RULE = "json_extract(other, '$.rule')"
@@ -57,14 +52,12 @@ class RuleRating:
         }
 
 
-class AlertMarks:
+class AlertMarks(SharedConnection):
     """The marks of one timeline, on a connection of its own. An alert's mark is removed together with the alert."""
 
     def __init__(self, folder: TimelineFolder) -> None:
         """Raises `StoreError` if the timeline cannot be written."""
-        self._database = folder.database
-        self._lock = threading.Lock()
-        self._connection = open_for_writing(folder.database, timeout_s=BUSY_S)
+        super().__init__(open_for_writing(folder.database, timeout_s=WRITE_BUSY_S), folder.database)
 
     def mark(self, alert: int | str, verdict: str | None, now_s: float) -> int:
         """Mark an alert as `right` or `wrong`, None takes its mark back; return the number of its event.
@@ -127,27 +120,6 @@ class AlertMarks:
         known = {rating.rule for rating in rated}
         rated += [RuleRating(rule, 0, 0, 0, None, is_muted) for rule, is_muted in mutes.items() if rule not in known]
         return sorted(rated, key=lambda rating: rating.rule)
-
-    def close(self) -> None:
-        """Close the connection."""
-        with self._lock:
-            self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @contextmanager
-    def _used(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                yield self._connection
-            except sqlite3.Error as error:
-                raise store_error(self._database, error) from error
 
 
 def _number_of(connection: sqlite3.Connection, alert: int | str) -> int:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from assistant.errors import ConfigError, StoreError
 from assistant.events import StatusKind, StreamEvent
 from assistant.timeline.folder import TimelineFolder
 from assistant.timeline.records import FoundEvent, KeptClip, KeptFrame, event_of_columns
 from assistant.timeline.schema import open_for_reading, store_error
+from assistant.timeline.shared_connection import SharedConnection
 
 TYPES = ("comment", "answer", "alert", "status")
 MOST_WORDS = 32
@@ -67,14 +66,13 @@ _FRAMES_OF_EVENT = """
 """
 
 
-class TimelineReader:
+class TimelineReader(SharedConnection):
     """Reads one timeline."""
 
     def __init__(self, folder: TimelineFolder) -> None:
         """Raises `StoreError` if the folder has no timeline."""
         self.folder = folder
-        self._lock = threading.Lock()
-        self._connection = open_for_reading(folder.database)
+        super().__init__(open_for_reading(folder.database), folder.database)
         self._connection.row_factory = sqlite3.Row
 
     def search(self, query: Query) -> list[FoundEvent]:
@@ -138,19 +136,6 @@ class TimelineReader:
         with self._lock:
             rows = self._rows(f"SELECT * FROM frames WHERE path IN ({marks}) ORDER BY wall_s, id", paths)
         return [_frame(row) for row in rows]
-
-    def close(self) -> None:
-        """Close the database connection."""
-        with self._lock:
-            self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _rows(self, sql: str, values: Sequence[Any]) -> list[sqlite3.Row]:
         try:
