@@ -226,7 +226,7 @@ def _cameras(backend: Backend) -> list[Callable[..., Any]]:
 def _rules(backend: Backend) -> list[Callable[..., Any]]:
     def rules(request: gr.Request) -> list[dict[str, Any]]:
         """The rules of the cameras, and of this session's own streams: `place` (`cameras`, `own`), `name`, `when`, …"""
-        return rules_of(backend.rules.shown(viewer_of(backend, request)))
+        return rules_of(backend, viewer_of(backend, request))
 
     def put_rule(rule: dict[str, Any], request: gr.Request, cameras: bool = False, replaces: str = "") -> str:
         """Arm a rule from the next frame on, until the program ends; returns all rules there as YAML.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MOUNT_VIEWER = "sva.mountViewer(element, (name, data) => trigger(name, data)); /* 'fresh' 'changed' */"
 MOUNT_STATUS = "sva.mountStatus(element);"
 MOUNT_VOICE = "sva.mountVoice(element);"
+MOUNT_RULES = "sva.mountRules(element);"
 MOUNT_GRID = "sva.mountGrid(element, (name, data) => trigger(name, data)); /* 'opened' */"
 SHOWN_AT_FIRST = [Badge.REMARK.value, Badge.ANSWER.value, Badge.ALERT.value, Badge.STATUS.value]
 NOTHING_YET = "### Nothing was said yet\n\nRemarks appear by themselves while something is watched. Ask at any time."
@@ -52,6 +53,8 @@ def build_page(backend: Backend) -> gr.Blocks:
             with gr.Tab("Cameras", id="cameras"):
                 grid = gr.HTML(html_template=static_text("grid.html"), js_on_load=MOUNT_GRID)
                 alerts = build_alerts(backend)
+            with gr.Tab("Rules", id="rules"):
+                gr.HTML(html_template=static_text("rules.html"), js_on_load=MOUNT_RULES, elem_id="sva-rules")
             with gr.Tab("Events", id="events") as events_page:
                 events = build_events()
         parts = Parts(tabs=tabs, banner=about_model, token=token, stop=stop, grid=grid, events=events, **left, **right)

@@ -21,6 +21,7 @@ from assistant.cameras.views import Region
 from assistant.errors import AssistantError, ConfigError
 from assistant.inputs.snapshots import NewestPicture, ViewerPicture
 from ui.pulse import SentState, cameras_of, evidence_of, pulse_of
+from ui.rule_link import RuleLink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,6 +135,8 @@ class _Connection:
         self._pushing: asyncio.Task[None] | None = None
         self._is_grid_seen = False
         self._next_grid_s = 0.0
+        self._rules = RuleLink(backend, viewer)
+        self._next_rules_s = 0.0
         self.is_shown = True
 
     async def run(self) -> None:
@@ -166,6 +169,9 @@ class _Connection:
             if self._is_grid_seen and self.is_shown and now_s >= self._next_grid_s:
                 self._next_grid_s = now_s + GRID_S
                 await self._socket.send_json(await asyncio.to_thread(self._grid))
+            if self._rules.is_seen and self.is_shown and now_s >= self._next_rules_s:
+                self._next_rules_s = now_s + GRID_S
+                await self._socket.send_json(await asyncio.to_thread(self._rules.state))
             self._choose_view()
             picture = await self._next_picture()
             if picture is not None:
@@ -240,6 +246,14 @@ class _Connection:
             self._news.set()
         if isinstance(values.get("grid"), bool):
             self._is_grid_seen, self._next_grid_s = values["grid"], 0.0
+            self._news.set()
+        if isinstance(values.get("rules"), bool):
+            self._rules.is_seen, self._next_rules_s = values["rules"], 0.0
+            self._rules.picture_of = str(values.get("picture") or "")
+            self._news.set()
+        if isinstance(values.get("rule"), dict):
+            await self._socket.send_json(await asyncio.to_thread(self._rules.answer, values["rule"]))
+            self._next_rules_s = 0.0
             self._news.set()
         if isinstance(item_id, int):
             await self._send_evidence(item_id, None)

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("connection.js", "picture.js", "timeline.js", "webcam.js", "regions.js", "grid.js", "voice.js", "page.js")
+SCRIPTS = (
+    "connection.js", "picture.js", "timeline.js", "webcam.js", "drawing.js", "regions.js", "grid.js", "rule_curve.js",
+    "rule_editor.js", "rules.js", "voice.js", "page.js",
+)  # fmt: skip
 """In the order in which they depend on each other."""
 OUTER = "@media (max-width: 768px) { .gradio-container > .main.app { padding: 8px !important; } }"
 """Styles of Gradio's container around the page, which its `css` argument does not reach."""

@@ -130,6 +130,11 @@ class Outbox(SharedConnection):
             {"state": state, "target": target, "limit": limit},
         )
 
+    def by_keys(self, keys: Sequence[str]) -> list[OutboxEntry]:
+        """The messages with these idempotency keys, oldest first."""
+        marks = {f"key{number}": key for number, key in enumerate(keys)}
+        return self._entries(f"WHERE key IN ({', '.join(f':{mark}' for mark in marks)}) ORDER BY id", marks)
+
     def num_sent(self, target: str, rule: str, since_s: float) -> int:
         """Number of alerts of a rule that a target was sent since a time of day."""
         with self._used() as connection:

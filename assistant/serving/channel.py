@@ -17,8 +17,10 @@ from assistant.evidence import EvidenceFrame, EvidenceKeeper
 from assistant.serving.channel_types import ChannelConfig, ChannelSnapshot
 from assistant.serving.config_changes import BY_SESSION, WITHOUT_OPENING
 from assistant.serving.player import OpenSource
+from assistant.serving.rehearsing import last_frames, on_thumbnails, rehearse
 from assistant.serving.served_channel import ServedChannel
 from assistant.serving.snapshot import Circumstances
+from assistant.stream.open_stream import StreamOptions
 from assistant.stream.question_queue import PendingQuestion
 from models.session.steps import StepGenerator, Steps, as_steps
 from streaming.clock import Clock, SystemClock
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from assistant.rules.rule import Rule
     from assistant.rules.rule_watch import ArmedRule, RuleFacts
+    from assistant.serving.live_rehearsal import LiveRehearsal
     from assistant.serving.scheduler import Scheduler
     from assistant.sinks import EventSink
     from assistant.stream.speaking import Decision
@@ -190,6 +193,22 @@ class Channel:
     def check_rules(self, rules: Sequence[Rule]) -> tuple[ArmedRule, ...]:
         """The rules, armed for its zones and its model. Raises `ConfigError` for one that cannot be armed."""
         return self.served.check_rules(replace(self.config, rules=tuple(rules)))
+
+    def rehearse(self, rule: Rule) -> LiveRehearsal:
+        """Try a rule on the pictures that are kept of the last minutes, beside the streams; returns at once.
+
+        Its cameras and its schedule are left aside. Raises `ConfigError` for one that cannot be armed, or where too
+        little was seen so far, and `TooManyQuestions`.
+        """
+        (armed,) = self.check_rules([replace(rule, cameras=(), schedule=None, muted=False)])
+        settings = self._changes.session_settings
+        if settings is None:
+            raise ConfigError(f"rule {rule.name}: {self.name} is not watched yet; rehearse it once its pictures come")
+        source, config = self.snapshot().source, self.config
+        options = StreamOptions(instruction=config.instruct, system=config.system, pruning=config.pruning)
+        armed = on_thumbnails(armed, source.width_px, source.height_px)
+        frames = last_frames(self.keeper)
+        return rehearse(self._scheduler, self._clock, frames, armed, settings, options, source=self.name)
 
     def mute_rule(self, name: str, *, muted: bool) -> bool:
         """Mute a rule until it is changed, or unmute it; False where it has none of this name."""

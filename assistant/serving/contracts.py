@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from assistant.rules.rule import Rule
     from assistant.rules.rule_watch import ArmedRule, RuleFacts
     from assistant.serving.channel_types import ChannelSnapshot
+    from assistant.serving.live_rehearsal import LiveRehearsal
     from assistant.stream.speaking import Decision
     from models.checkpoint.settings import StreamSettings
     from models.checkpoint.types import ModelInfo
@@ -162,6 +163,8 @@ class WatchableStream(AnswersQuestions, Protocol):
     def set_rules(self, rules: Sequence[Rule]) -> Future[None]: ...
 
     def check_rules(self, rules: Sequence[Rule]) -> tuple[ArmedRule, ...]: ...
+
+    def rehearse(self, rule: Rule) -> LiveRehearsal: ...
 
     def mute_rule(self, name: str, *, muted: bool) -> bool: ...
 

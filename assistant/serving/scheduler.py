@@ -82,7 +82,7 @@ class Scheduler:
         self._served: list[_Served] = []
         self._faults = FaultCount(most_faults)
         self._guard = ListenerGuard("model")
-        self._work = WorkQueue(self._check_room_for_files, self._guard)
+        self._work = WorkQueue(self._check_room_for_work, self._guard)
         self._stalls = StallWatch(self._clock, stalled_s, self._tell_stalled)
         self._load_watch = LoadWatch(self._clock, self._guard)
         self.busy_s = 0.0
@@ -195,16 +195,17 @@ class Scheduler:
         make: Callable[[Any], Steps[T]],
         on_piece: Callable[[str], None] | None = None,
         size: Callable[[Any], MemoryNeed] = lambda engine: MemoryNeed(),
+        name: str = "a question about files",
     ) -> Future[T]:
         """Do work once beside the streams: the steps that `make` gets from the engine. Pieces come on its thread.
 
         size: the most memory that it may come to take; where that does not fit, the future raises
-        `CapacityExceeded`.
+        `CapacityExceeded`, which calls it by its name.
         Raises `TooManyQuestions` where too much waits.
         """
         with self._changed:
             self._check_there()
-            future = self._work.add(make, on_piece, size)
+            future = self._work.add(make, on_piece, size, name)
         self.wake()
         return future
 
@@ -344,8 +345,8 @@ class Scheduler:
             of_streams = [served.need for served in self._served if served is not but and served.need is not None]
             return of_streams + self._work.needs
 
-    def _check_room_for_files(self, need: MemoryNeed) -> None:
-        self._budget.check("a question about files", need, beside=self._needs())
+    def _check_room_for_work(self, name: str, need: MemoryNeed) -> None:
+        self._budget.check(name, need, beside=self._needs())
 
     def _dismiss(self, served: _Served, error: BaseException | None = None) -> None:
         with self._changed:

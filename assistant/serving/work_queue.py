@@ -35,6 +35,7 @@ class _Work:
     on_piece: Callable[[str], None]
     size: Callable[[Any], MemoryNeed]
     """The most memory that it may come to take."""
+    name: str
     need: MemoryNeed = MemoryNeed()
     """The same, once it has begun."""
     job: Job[Any] | None = None
@@ -43,8 +44,8 @@ class _Work:
 class WorkQueue:
     """Does its work in the order in which it was added."""
 
-    def __init__(self, check_room: Callable[[MemoryNeed], None], guard: ListenerGuard) -> None:
-        """check_room: raises `CapacityExceeded` where so much does not fit. guard: for those told of pieces."""
+    def __init__(self, check_room: Callable[[str, MemoryNeed], None], guard: ListenerGuard) -> None:
+        """check_room: raises `CapacityExceeded` where named work does not fit. guard: for those told of pieces."""
         self._check_room = check_room
         self._guard = guard
         self._lock = threading.Lock()
@@ -60,10 +61,14 @@ class WorkQueue:
             return [work.need for work in self._waiting]
 
     def add(
-        self, make: Callable[[Any], Steps[T]], on_piece: Callable[[str], None] | None, size: Callable[[Any], MemoryNeed]
+        self,
+        make: Callable[[Any], Steps[T]],
+        on_piece: Callable[[str], None] | None,
+        size: Callable[[Any], MemoryNeed],
+        name: str,
     ) -> Future[T]:
         """Put work at the end, as `Scheduler.submit` takes it. Raises `TooManyQuestions`."""
-        work = _Work(make, Future(), on_piece or (lambda piece: None), size)
+        work = _Work(make, Future(), on_piece or (lambda piece: None), size, name)
         with self._lock:
             if len(self._waiting) >= MOST_WORK:
                 waiting = f"{len(self._waiting)} questions wait for the model; {MOST_WORK} may"
@@ -115,7 +120,7 @@ class WorkQueue:
     def _set_aside(self, engine: ModelEngine, work: _Work) -> None:
         need = work.size(engine)
         if need.kept:
-            self._check_room(need)
+            self._check_room(work.name, need)
         work.need = need
 
     def _failed(self, work: _Work, error: Exception) -> Exception:

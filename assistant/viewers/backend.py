@@ -21,6 +21,7 @@ from assistant.inputs.snapshots import picture_from_jpeg
 from assistant.inputs.source_names import SourceKind, source_kind
 from assistant.serving.contracts import ModelState, OpenQuestion, WatchableStream
 from assistant.serving.file_questions import FileQuestions
+from assistant.viewers.alert_desk import AlertDesk
 from assistant.viewers.model_status import ModelStatus
 from assistant.viewers.registry import SessionRegistry
 from assistant.viewers.rule_desk import RuleDesk
@@ -93,7 +94,8 @@ class Backend:
         self._clock: Clock = clock or SystemClock()
         self._make_stream = make_stream or self._channel
         self.model = ModelStatus(scheduler, model_name, self._clock)
-        self.rules = RuleDesk(scheduler, views, may_change_cameras=may_draw)
+        self.rules = RuleDesk(scheduler, views, alerts, may_change_cameras=may_draw)
+        self.marks = AlertDesk(views, self._clock, may_change_cameras=may_draw)
         self.registry = SessionRegistry(self._open_stream, clock=self._clock, max_sessions=max_sessions, folder=folder)
 
     # Sources.

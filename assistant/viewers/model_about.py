@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from assistant.program import called_as
+from assistant.rules.wording import TAUGHT_FORMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class ModelAbout:
     """How to start a larger model; empty if this is one."""
     questions: tuple[str, str, str]
     """Three example questions."""
+    rules: str = ""
+    """What rules it can judge; empty if it can be asked anything."""
 
 
 @cache
@@ -32,6 +35,7 @@ def about_embedded() -> ModelAbout:
         "about clips. It has no words for people, faces, objects or text.",
         other=f"For real understanding start a released one: {called_as()} ui --model DAMO-NLP-SG/VideoLLaMA3-2B",
         questions=("What is on the left?", "How many shapes are there?", "What happened last?"),
+        rules=f"The embedded model can judge {TAUGHT_FORMS}.",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,10 +12,13 @@ from assistant.cameras.rule_book import RuleBook, StandingRule
 from assistant.config.rule_text import read_rule, rules_yaml
 from assistant.errors import ConfigError
 from assistant.rules.arming import armed_rules
+from assistant.rules.wording import TAUGHT_FORMS
 from assistant.viewers.viewer_session import ViewerSessionError
 
 if TYPE_CHECKING:
     from assistant.cameras.views import CameraViews
+    from assistant.delivery.delivery import Delivery
+    from assistant.delivery.outbox import OutboxEntry
     from assistant.rules.rule import Rule
     from assistant.serving.scheduler import Scheduler
     from assistant.viewers.viewer_session import ViewerSession
@@ -35,13 +39,23 @@ class ShownRule:
     may_change: bool
 
 
+class NeedsRehearsal(ConfigError):
+    """A rule's words are none that the model was taught to judge, and its rehearsal was not looked at yet."""
+
+
 class RuleDesk:
     """The rules that viewers see and change."""
 
-    def __init__(self, scheduler: Scheduler, views: CameraViews | None, *, may_change_cameras: bool) -> None:
-        """may_change_cameras: whether viewers may change the rules of cameras, which all of them share."""
+    def __init__(
+        self, scheduler: Scheduler, views: CameraViews | None, alerts: Delivery | None, *, may_change_cameras: bool
+    ) -> None:
+        """alerts: sends the cameras' alerts; None where no targets are configured.
+
+        may_change_cameras: whether viewers may change the rules of cameras, which all of them share.
+        """
         self._scheduler = scheduler
         self._views = views
+        self._alerts = alerts
         self.may_change_cameras = may_change_cameras
 
     def shown(self, viewer: ViewerSession) -> list[ShownRule]:
@@ -50,13 +64,19 @@ class RuleDesk:
         found = [ShownRule("cameras", standing, self.may_change_cameras) for standing in of_cameras]
         return found + [ShownRule("own", standing, True) for standing in own_rules(viewer)]
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the targets that the cameras' alerts go to."""
+        return self._alerts.targets if self._alerts is not None else ()
+
     def put(
         self, viewer: ViewerSession, place: Place, values: Mapping[str, Any], *, replaces: str | None = None
     ) -> str:
         """Arm a rule of values with the keys of the configuration and `name`, from the next frame on; return its name.
 
         Without a name it is named by its words. replaces: the rule in whose place it is put. Raises for a rule that
-        cannot be armed, and then all stays as it was.
+        cannot be armed, and then all stays as it was; `NeedsRehearsal` for words that the model was not taught to judge
+        and that this viewer has not rehearsed.
         """
         if place == "own":
             with viewer.switching:
@@ -65,8 +85,54 @@ class RuleDesk:
         else:
             book = self._book("a rule")
             rule = self._read(values, [one.name for one in book.rules if one.name != replaces])
+            is_taught = book.check(rule, replaces=replaces)
+            _check_rehearsed(viewer, rule, book.rules, is_taught=is_taught)
             book.put(rule, replaces=replaces)
         return rule.name
+
+    def rehearse(self, viewer: ViewerSession, place: Place, values: Mapping[str, Any], camera: str = "") -> None:
+        """Try a rule on the last minutes of the viewer's own stream, or of a camera; it goes on in `viewer.rehearsal`.
+
+        camera: its name; by default the first that the rule is meant for. Raises for a rule that cannot be armed, and
+        where too little was seen so far.
+        """
+        rule = self._read(values, [])
+        if place == "own":
+            stream = viewer.require_own("a rehearsal")
+        else:
+            if self._views is None:
+                raise ConfigError("a rehearsal: no cameras are configured; start with --config cameras.yaml")
+            names = [card.name for card in self._views.cards()]
+            stream = self._views.stream(camera or next((name for name in names if rule.watches(name)), ""))
+        if viewer.rehearsal is not None:
+            viewer.rehearsal.cancel()
+        under_way = viewer.rehearsal = stream.rehearse(rule)
+
+        def on_done(done: Future[None]) -> None:
+            if not done.cancelled() and done.exception() is None and not under_way.is_cancelled:
+                viewer.rehearsed.add(rule.when)
+
+        under_way.future.add_done_callback(on_done)
+
+    def test(self, viewer: ViewerSession, name: str) -> tuple[str, ...]:
+        """Send a test alert to the targets of a cameras' rule; returns their names, and `tests` tells what they say."""
+        book = self._book(f"test alert of {name}")
+        rule = next((rule for rule in book.rules if rule.name == name), None)
+        if rule is None:
+            raise ConfigError(f"rule {name!r}: no rule of the cameras has this name; it may have been removed")
+        if self._alerts is None:
+            raise ConfigError(
+                "test alert: no targets are configured, so alerts are shown here alone; name some under `targets`"
+            )
+        names = rule.targets or self._alerts.targets
+        viewer.test_keys = tuple(self._alerts.test(target) for target in names)
+        return names
+
+    def tests(self, viewer: ViewerSession) -> list[OutboxEntry]:
+        """The test alerts that the viewer sent last, with what the receivers said."""
+        if self._alerts is None or not viewer.test_keys:
+            return []
+        return self._alerts.outbox.by_keys(viewer.test_keys)
 
     def mute(self, viewer: ViewerSession, place: Place, name: str, *, muted: bool) -> None:
         """Mute a rule, or hear it again. Raises where there is none of this name, or the viewer may not."""
@@ -104,7 +170,8 @@ class RuleDesk:
             raise ConfigError(f"rule {rule.name}: another rule has this name; give it another")
         at = names.index(replaces) if replaces is not None else len(others)
         rules = [*others[:at], rule, *others[at:]]
-        armed_rules(rules, {}, OWN_STREAM, is_small=self._scheduler.describe().embedded)
+        armed = armed_rules(rules, {}, OWN_STREAM, is_small=self._scheduler.describe().embedded)
+        _check_rehearsed(viewer, rule, viewer.rules, is_taught=armed[at].condition.is_taught)
         viewer.set_rules(rules)
 
     def _read(self, values: Mapping[str, Any], taken: Sequence[str]) -> Rule:
@@ -126,6 +193,15 @@ class RuleDesk:
         if self._views is None:
             raise ConfigError("rules of cameras: no cameras are configured; start with --config cameras.yaml")
         return self._views.rule_book()
+
+
+def _check_rehearsed(viewer: ViewerSession, rule: Rule, before: Sequence[Rule], *, is_taught: bool) -> None:
+    if is_taught or rule.when in viewer.rehearsed or any(one.when == rule.when for one in before):
+        return
+    raise NeedsRehearsal(
+        f"rule {rule.name}: the embedded model was not taught to judge {rule.when!r}; it can judge {TAUGHT_FORMS}; "
+        "rehearse it first, and arm it if the rehearsal is right"
+    )
 
 
 def own_rules(viewer: ViewerSession) -> list[StandingRule]:

@@ -23,6 +23,7 @@ from assistant.viewers.recent_figures import RecentFigures
 
 if TYPE_CHECKING:
     from assistant.rules.rule import Rule
+    from assistant.serving.live_rehearsal import LiveRehearsal
     from assistant.timeline.store import Timeline
     from models.session.media_turns import Attachment
 
@@ -108,6 +109,12 @@ class ViewerSession:
         self.instruction: str | None = None
         self.rules: tuple[Rule, ...] = ()
         """What its own streams are watched for."""
+        self.rehearsal: LiveRehearsal | None = None
+        """The rehearsal of a rule that was started last."""
+        self.rehearsed: set[str] = set()
+        """Words of rules whose rehearsal was watched to its end."""
+        self.test_keys: tuple[str, ...] = ()
+        """Keys of the test alerts that were sent last."""
         self._watched: _Watched | None = None
         self._about_files: dict[int, OpenQuestion] = {}
         """Open questions about files only, by feed item."""
@@ -297,6 +304,8 @@ class ViewerSession:
         """Cancel questions and remove its feed, timeline and files; its stream must have been detached."""
         for asked in list(self._about_files.values()):
             asked.cancel()
+        if self.rehearsal is not None:
+            self.rehearsal.cancel()
         self.feed.clear()
         with self._changing:
             folder, self._folder = self._folder, None

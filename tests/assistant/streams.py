@@ -13,6 +13,7 @@ import numpy as np
 from assistant.events import Answer, Comment, StreamEvent
 from assistant.evidence import EvidenceFrame
 from assistant.rules.arming import armed_rules
+from assistant.rules.rehearsal import Rehearsal
 from assistant.rules.rule import Rule
 from assistant.rules.rule_watch import ArmedRule, RuleFacts
 from assistant.serving.channel_types import (
@@ -26,6 +27,7 @@ from assistant.serving.channel_types import (
     SourceFacts,
     StreamCounts,
 )
+from assistant.serving.live_rehearsal import LiveRehearsal
 from assistant.stream.speaking import Decision, Reason
 from streaming.types import Frame
 
@@ -81,6 +83,7 @@ class FakeStream:
         self.viewers: list[Callable[[Frame], None]] = []
         self.subscribers: list[Callable[[StreamEvent], None]] = []
         self.frames: tuple[EvidenceFrame, ...] = ()
+        self.rehearsals: list[LiveRehearsal] = []
         self.viewed = threading.Event()
         self.refuses: Exception | None = None
         """What becomes of an instruction."""
@@ -136,6 +139,11 @@ class FakeStream:
 
     def check_rules(self, rules: Sequence[Rule]) -> tuple[ArmedRule, ...]:
         return armed_rules(rules, {}, "scene", is_small=True)
+
+    def rehearse(self, rule: Rule) -> LiveRehearsal:
+        (armed,) = self.check_rules([rule])
+        self.rehearsals.append(LiveRehearsal(Rehearsal(rule), "scene", 4, armed.condition.is_taught))
+        return self.rehearsals[-1]
 
     def mute_rule(self, name: str, *, muted: bool) -> bool:
         self.calls.append(f"mute {name} {muted}")

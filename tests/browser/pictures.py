@@ -20,7 +20,7 @@ from tests.browser.screen import Screen, opened
 from tests.browser.serving import Served, app_served, wait_until
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Locator
 
 FILM_SEED = 4
 FILM_S = 30.0
@@ -35,6 +35,17 @@ cameras:
     zones: {steps: {rectangle: [0, 0.2, 0.5, 0.8]}}
   yard: {url: synthetic:3}
   gate: {url: "rtsp://127.0.0.1:9/live"}
+timeline: {keep_clips_s: 3}
+"""
+RULED = """
+cameras:
+  door:
+    url: synthetic:7
+    zones: {steps: {rectangle: [0, 0.2, 0.5, 0.8]}}
+  yard: {url: synthetic:3}
+targets:
+  phone: {kind: webhook, url: "http://127.0.0.1:9/phone", timeout_s: 1}
+  home: {kind: webhook, url: "http://127.0.0.1:9/home", timeout_s: 1}
 timeline: {keep_clips_s: 3}
 """
 AGAIN_JS = """
@@ -198,6 +209,50 @@ def cameras(studio: Studio, app: Served) -> None:
         studio.shoot(screen, "events")
 
 
+def rules(studio: Studio, app: Served) -> None:
+    """Rules: none yet, a rehearsal with its curve, and what they come to; by day and by night, wide and on a phone."""
+    with studio.look(app) as screen:
+        screen.choose("Rules")
+        editor = screen.page.get_by_test_id("rule-editor")
+        editor.locator("img[src]").wait_for()
+        studio.shoot(screen, "rules-start")
+        screen.wait("() => sva.rules.message.rules.length === 0")
+        screen.press("Arm this rule")
+        screen.press("New rule")
+        screen.page.get_by_label("What to watch for").last.fill("anything moves")
+        _drag(screen, screen.page.get_by_test_id("rule-draw"), (0.15, 0.2), (0.75, 0.9))
+
+        def is_long() -> bool:
+            screen.press("Rehearse on the last minutes")
+            screen.page.get_by_test_id("rule-would").or_(screen.page.get_by_test_id("rule-said")).first.wait_for()
+            screen.wait("() => (sva.rules.message.rehearsal || {}).state !== 'running'")
+            return bool(screen.page.evaluate("() => (sva.rules.message.rehearsal || {}).num_frames >= 40"))
+
+        wait_until(is_long, 90.0, "twenty seconds of the camera were rehearsed")
+        studio.shoot(screen, "rules", whole=True)
+        screen.press("Arm this rule")
+        screen.page.get_by_test_id("rules").get_by_text("last alert").first.wait_for()
+        screen.wear("dark")
+        screen.press("Change the view is covered")
+        studio.shoot(screen, "rules-dark", whole=True)
+    with studio.look(app, phone=True) as screen:
+        screen.choose("Rules")
+        screen.page.get_by_test_id("rules").locator("li").first.wait_for()
+        screen.press("New rule")
+        screen.page.get_by_test_id("rule-draw").locator("img[src]").wait_for()
+        studio.shoot(screen, "rules-phone", whole=True)
+
+
+def _drag(screen: Screen, here: Locator, start: tuple[float, float], end: tuple[float, float]) -> None:
+    box = here.bounding_box()
+    assert box is not None
+    (x0, y0), (x1, y1) = ((box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end))
+    screen.page.mouse.move(x0, y0)
+    screen.page.mouse.down()
+    screen.page.mouse.move(x1, y1, steps=4)
+    screen.page.mouse.up()
+
+
 def _draw(studio: Studio, screen: Screen) -> None:
     """A mask and a zone drawn by hand, and the YAML that keeps them."""
     screen.press("Masks and zones of door")
@@ -241,8 +296,10 @@ PLAIN: dict[Scene, tuple[str, ...]] = {
     phone: ("phone", "phone-dark"),
 }
 WITH_CAMERAS: dict[Scene, tuple[str, ...]] = {cameras: ("cameras", "draw", "camera", "events")}
+WITH_RULES: dict[Scene, tuple[str, ...]] = {rules: ("rules-start", "rules", "rules-dark", "rules-phone")}
 WITH_LOGIN: dict[Scene, tuple[str, ...]] = {login: ("login",)}
-NAMES = tuple(name for scenes in (PLAIN, WITH_CAMERAS, WITH_LOGIN) for names in scenes.values() for name in names)
+ALL = (PLAIN, WITH_CAMERAS, WITH_RULES, WITH_LOGIN)
+NAMES = tuple(name for scenes in ALL for names in scenes.values() for name in names)
 """Every picture there is."""
 
 
@@ -250,11 +307,14 @@ def take(studio: Studio, folder: Path) -> None:
     """Start the app in each way that is needed, and take the pictures that are wanted."""
     config, users = folder / "cameras.yaml", folder / "users"
     config.write_text(CAMERAS, encoding="utf-8")
+    ruled = folder / "ruled.yaml"
+    ruled.write_text(RULED, encoding="utf-8")
     users.write_text(make_line("ada", "a long password") + "\n", encoding="utf-8")
     users.chmod(0o600)
     apps: list[tuple[dict[Scene, tuple[str, ...]], tuple[str, ...]]] = [
         (PLAIN, ()),
         (WITH_CAMERAS, ("--config", str(config), "--data", str(folder / "data"))),
+        (WITH_RULES, ("--config", str(ruled), "--data", str(folder / "ruled"))),
         (WITH_LOGIN, ("--auth-file", str(users))),
     ]
     for number, (scenes, options) in enumerate(apps):
