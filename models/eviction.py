@@ -117,9 +117,14 @@ def choose_over_watermark(spans: Sequence[Span], window: WindowSettings) -> Depa
     return Departure(blind, gone, len(blind), num_turns, "; ".join(reasons))
 
 
+def is_before(span: Span, time_s: float) -> bool:
+    """Whether a unit is unpinned and has a time before `time_s`."""
+    return not span.pinned and span.time_s is not None and span.time_s < time_s
+
+
 def choose_before(spans: Sequence[Span], time_s: float, reason: str) -> Departure | None:
     """Every unpinned unit with a time before `time_s`; `None` where there is none."""
-    leaving = [span for span in spans if not span.pinned and span.time_s is not None and span.time_s < time_s]
+    leaving = [span for span in spans if is_before(span, time_s)]
     if not leaving:
         return None
     num_frames = sum(span.is_seen_frame for span in leaving)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -38,6 +38,8 @@ class Ledger:
     """Tokens appended since the session began, text included; never decreases."""
     view: int = 0
     """Number of the current grid; frames of earlier grids cover none of its cells."""
+    headroom: int = 0
+    """Vision tokens that an eviction leaves room for below the high watermark; it may come early for that."""
     _counts: Counter[str] = field(init=False)
     """Tokens that are `pinned`, `vision` and `text`."""
     _num_seen: int = field(init=False)
@@ -100,7 +102,7 @@ class Ledger:
     def at_risk(self, num_cells: int, num_coming: int) -> np.ndarray:
         """Bool `[num_cells]`: cells that lose their last token once `num_coming` more vision tokens are appended."""
         num_left = self._num_seen + num_coming
-        if num_left <= self.window.vision_high:
+        if num_left + self.headroom <= self.window.vision_high:
             return np.zeros(num_cells, dtype=bool)
         covering = self._tokens_a_cell(num_cells).copy()
         for span in self.spans:
@@ -118,9 +120,9 @@ class Ledger:
 
         `models.eviction.choose_over_watermark` says which units leave.
         """
-        if self._settled_for == self.window and self._num_seen <= self.window.vision_high:
+        if self._settled_for == self.window and self._num_seen + self.headroom <= self.window.vision_high:
             return None
-        eviction = self._take_out(choose_over_watermark(self.spans, self.window))
+        eviction = self._take_out(self._over_watermark())
         if eviction is None:
             self._settled_for = self.window
         return eviction
@@ -146,9 +148,19 @@ class Ledger:
     def rewrite_heads(self, heads: Iterable[tuple[Span, Sequence[int]]]) -> None:
         """Replace the token ids before the visual tokens of frames, whose shown time changes."""
         for span, head in heads:
-            span.ids = [*head, *span.ids[span.first_image :]]
-            span.first_image = len(head)
+            headed = span.with_head(head)
+            span.ids, span.first_image = headed.ids, headed.first_image
         self._recount()
+
+    def _over_watermark(self) -> Departure | None:
+        low, high = self.window.vision_low, self.window.vision_high
+        if not self.headroom or self._num_seen > high:
+            return choose_over_watermark(self.spans, self.window)
+        lowered = replace(self.window, vision_high=max(low + 1, high - self.headroom))
+        departure = choose_over_watermark(self.spans, lowered)
+        if departure is None or not departure.num_frames:
+            return departure
+        return replace(departure, reason="vision window too full for the frames before the time is rebased")
 
     def _take_out(self, departure: Departure | None) -> Eviction | None:
         if departure is None:

@@ -6,7 +6,7 @@ Pure bookkeeping without torch, owned by whoever owns the cache.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -71,6 +71,10 @@ class Span:
         if self.image_offsets is not None and self.num_visual:
             return self.image_offsets
         return np.arange(self.first_image, self.first_image + self.num_visual)
+
+    def with_head(self, head: Sequence[int]) -> Span:
+        """A copy with other token ids before its visual tokens."""
+        return replace(self, ids=[*head, *self.ids[self.first_image :]], first_image=len(head))
 
     def drop_vision(self) -> None:
         """Remove the visual tokens; the text around them stays."""

@@ -104,6 +104,16 @@ class Slot:
                 self._compact(index, moved, first, cos, sin)
         self.length = len(positions)
 
+    def adopt(self, tail: SlotTail) -> None:
+        """Hold the tokens of a tail of this slot in place of its own.
+
+        If it fails, some layers have other tokens than the rest.
+        """
+        for states, held in zip(self.states, tail.states, strict=True):
+            filled = held[:, : tail.length]
+            states[:, : tail.length] = filled.clone() if tail.length > tail.start else filled
+        self.length = tail.length
+
     def _compact(self, index: int, moved: torch.Tensor, first: int, cos: torch.Tensor, sin: torch.Tensor) -> None:
         """Move the positions `moved` of one layer to `first` and after; rotate their keys with `cos` and `sin`."""
         kv, span = self.shape.num_kv_heads, slice(first, first + len(moved))
@@ -121,3 +131,14 @@ class Slot:
                 new[:, : self.length] = old[:, : self.length]
                 self.states[index] = new
         self.room = room
+
+
+class SlotTail(Slot):
+    """The end of another slot's buffers as a slot of its own, for tokens that are to take the place of the other's."""
+
+    def __init__(self, whole: Slot, start: int) -> None:
+        """start: the position in the other slot where it begins; it ends at the other's capacity."""
+        super().__init__(whole.shape, whole.rotary, whole.capacity - start)
+        self.start = start
+        self.states = [states[:, start : whole.capacity] for states in whole.states]
+        self.room = self.capacity

@@ -18,9 +18,11 @@ import torch
 from models.errors import SessionError
 from models.eviction import Eviction, WindowSettings, window_tokens
 from models.ledger import Ledger
+from models.network.slots import SlotTail
 from models.session.runtime import Runtime
 from models.session.steps import Forward, Output, StepGenerator, as_steps
 from models.spans import Span, SpanKind
+from streaming.difffp.refresh import FRAME_OVERHEAD_TOKENS
 
 PREFILL_TOKENS = 1024
 """Most tokens of one forward pass; longer prefills are split, and other sessions run in between."""
@@ -89,6 +91,7 @@ class Context:
         self._valid: int | None = None
         self._on_fork = False
         self._is_eviction_due = False
+        self._tail: SlotTail | None = None
 
     @property
     def is_stale(self) -> bool:
@@ -106,6 +109,7 @@ class Context:
     def set_window(self, window: WindowSettings) -> None:
         """Use other windows from the next eviction on."""
         self.ledger.window = window
+        self.drop_tail()
         self.cache.set_capacity(self._most_tokens or window_tokens(window, self._max_cells))
 
     @as_steps
@@ -156,7 +160,8 @@ class Context:
         """
         self._check_room(max(map(len, branches), default=0))
         (most, *_) = [*self._chunks(sum(map(len, branches))), 1]
-        most = min(most, self.cache.capacity - self.cache.length)
+        end = self.cache.capacity if self._tail is None else self._tail.start
+        most = min(most, end - self.cache.length)
         found: list[torch.Tensor] = []
         waiting = list(branches)
         while waiting:
@@ -182,13 +187,63 @@ class Context:
         return output
 
     def _check_room(self, num_tokens: int) -> None:
-        """Raise `SessionError` where the cache has no room for so many more tokens."""
+        """Raise `SessionError` where the cache has no room for so many more tokens; the tail gives way to them."""
         mark, most = self.cache.length, self.cache.capacity
         if mark + num_tokens > most:
             raise SessionError(
                 f"{num_tokens} tokens behind {mark}: a session of these windows holds {most} at most; "
                 "shorten the text, attach fewer pictures, or widen the windows"
             )
+        if self._tail is not None and mark + num_tokens > self._tail.start:
+            self.drop_tail()
+
+    @property
+    def tail_length(self) -> int:
+        """Tokens in the tail; 0 where there is none."""
+        return 0 if self._tail is None else self._tail.length
+
+    def open_tail(self, num_tokens: int) -> bool:
+        """Set the free end of the cache aside for tokens that are to take the place of its own; returns whether it is.
+
+        There must be room for `num_tokens`, and behind both the present tokens and those for what comes meanwhile. The
+        tail is dropped where the cache itself needs the room.
+        """
+        free = self.cache.capacity - self.cache.length - num_tokens
+        if self._tail is None and self.cache.states and free >= 2 * (self._max_cells + FRAME_OVERHEAD_TOKENS):
+            self._tail = SlotTail(self.cache, self.cache.length + free // 2)
+        return self._tail is not None
+
+    @as_steps
+    def extend_tail(self, embeddings: torch.Tensor) -> StepGenerator[bool]:
+        """Append embeddings `[n, hidden]` to the tail; returns whether they had room. The tail is dropped otherwise."""
+        tail = self._tail
+        if tail is None or tail.length + len(embeddings) > tail.capacity:
+            self.drop_tail()
+            return False
+        mark = tail.length
+        try:
+            for part in torch.split(embeddings, list(self._chunks(len(embeddings)))):
+                yield from self._pass(Forward(tail, part, "none"))
+        except BaseException:
+            tail.truncate(mark)
+            raise
+        return True
+
+    def truncate_tail(self, length: int) -> None:
+        """Remove the tokens of the tail from position `length` on."""
+        if self._tail is not None:
+            self._tail.truncate(length)
+
+    def drop_tail(self) -> None:
+        """Give the free end of the cache back."""
+        self._tail = None
+
+    def adopt_tail(self) -> None:
+        """Take the tail's tokens, which must be the ledger's first ones, for those of a stale cache."""
+        tail, self._tail = self._tail, None
+        if tail is not None and self._valid is not None and tail.length > self._valid:
+            self.cache.adopt(tail)
+            self._valid = tail.length
 
     def enter(self, span: Span) -> None:
         """Add a unit to the ledger whose tokens were just appended to the cache."""

@@ -5,6 +5,7 @@ The methods are steps (see `models.session.steps`): the engine runs them on its 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from models.session.frame_encoder import FrameEncoder, PruningMode
 from models.session.grid_fitter import Fitter
 from models.session.media_turns import Attachment, Encoded, attach, encode
 from models.session.probes import Probes
+from models.session.rebase import FRAMES_AHEAD, ComingRebase, new_heads
 from models.session.results import CacheUsage, Check, Sight
 from models.session.runtime import Runtime
 from models.session.steps import StepGenerator, as_steps
@@ -34,8 +36,6 @@ from streaming.types import Frame
 
 MOST_GAP_S = 10.0
 """Longest part of a gap that counts in the time shown to the model; the gap's text gives its true length."""
-_FRAMES_AHEAD = 16
-"""Number of frames before a rebase over which the cells that it would remove are kept again, a part in each frame."""
 _ROLES = {SpanKind.SYSTEM: "system", SpanKind.ANSWER: "assistant"}
 """Who says a turn of each kind; the user says the others."""
 
@@ -79,6 +79,8 @@ class Session:
         if self._shows_instructions:
             self._preamble.append((SpanKind.INSTRUCTION, instruction))
         self._frame_time_s: float = 0.0
+        self._coming: ComingRebase | None = None
+        """The next rebase, once it is near."""
         self._num_rebases = 0
         self._num_rebases_told = 0
         self._widened: WindowSettings | None = None
@@ -171,7 +173,7 @@ class Session:
                 score = self._readings.score(logits)
                 if tried is not None and self._readings.might_speak(score, speak_above):
                     log_p = self._readings.log_p_assistant(tried)
-                self._context.evict()
+            self._context.evict()
         except BaseException:
             # The frame encoder takes the frame for appended, which it is not; keeping the next frame whole repairs
             # that.
@@ -355,6 +357,8 @@ class Session:
     def forget(self) -> StepGenerator[None]:
         """Remove everything but pinned text; the next frame is kept whole and its time becomes zero."""
         yield from self._settle()
+        self._coming = None
+        self._context.drop_tail()
         self._context.forget("asked to forget")
         self._view.keep_next_whole()
         self._time.restart()
@@ -523,30 +527,50 @@ class Session:
         """
         frames_left = (self.settings.max_shown_time_s - self._time.shown(time_s)) * self.settings.fps
         base_s = time_s + (frames_left + 1) / self.settings.fps - self.settings.rebase_keep_s
-        if frames_left > _FRAMES_AHEAD or base_s >= time_s:
+        if frames_left > FRAMES_AHEAD or base_s >= time_s:
             return np.zeros(num_cells, dtype=bool)
-        due = np.arange(num_cells) % _FRAMES_AHEAD >= frames_left - 2
+        due = np.arange(num_cells) % FRAMES_AHEAD >= frames_left - 2
         leaving: np.ndarray = due & ~self._context.ledger.cells_in_view(num_cells, base_s)
         return leaving
 
     @as_steps
     def _rebase(self, time_s: float) -> StepGenerator[None]:
         """Move the zero of the shown time where that has grown too large: older units leave, the others are prefilled
-        again."""
+        again. In the last frames before, prepare it."""
+        self._context.ledger.headroom = 0
         if self._time.shown(time_s) <= self.settings.max_shown_time_s:
+            yield from self._prepare_rebase(time_s)
             return
         base_s = round(time_s - self.settings.rebase_keep_s, 6)
-        heads = [
-            (span, self._codec.frame_head(self._time.shown(span.time_s, base_s)))
-            for span in self._context.ledger
-            if span.kind is SpanKind.FRAME and span.time_s is not None and span.time_s >= base_s
-        ]
+        if self._coming is not None and self._coming.suits(time_s, base_s, 1 / self.settings.fps):
+            base_s = self._coming.base_s
+            self._coming.finish()
+        else:
+            self._context.drop_tail()
+        heads = new_heads(self._codec, self._time, self._context.ledger, base_s)
         # Nothing is computed from here on, so base, ledger and wrappers change together; the cache is stale at once.
+        self._coming = None
         self._time.rebase(base_s)
         self._context.evict_before(base_s, "older than the time that the model is shown")
         self._context.ledger.rewrite_heads(heads)
         self._num_rebases += 1
+        self._context.adopt_tail()
         yield from self._context.rebuild()
+
+    @as_steps
+    def _prepare_rebase(self, time_s: float) -> StepGenerator[None]:
+        """Plan a rebase that is near, and prefill a part of what it keeps."""
+        fps = self.settings.fps
+        num_frames = 1 + math.floor((self.settings.max_shown_time_s - self._time.shown(time_s)) * fps + 1e-6)
+        if num_frames > FRAMES_AHEAD:
+            self._coming = None
+            self._context.drop_tail()
+        elif self._coming is None:
+            base_s = round(time_s + num_frames / fps - self.settings.rebase_keep_s, 6)
+            self._coming = ComingRebase(self._context, self._codec, self._time, base_s)
+            self._context.ledger.headroom = self._coming.headroom(time_s - num_frames / fps)
+        else:
+            yield from self._coming.prefill_part(num_frames)
 
     @as_steps
     def _append(self, span: Span, *, logits_everywhere: bool = False) -> StepGenerator[torch.Tensor]:
