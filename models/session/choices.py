@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,14 +35,14 @@ class AnswerChoice:
         return [[*self.ids, *answer[:-1]] for answer in self.answers]
 
     def shares(self, found: Sequence[torch.Tensor]) -> list[float]:
-        """How probable each answer is, as shares that add up to 1, from the logits `[n, vocab]` of what was fed.
+        """How probable each answer is, as shares that add up to 1, from the last logits `[n, vocab]` of what was fed.
 
         The log-probabilities of an answer's tokens are added up, as if the model said it word by word.
         """
         sums = []
         for answer, logits in zip(self.answers, found, strict=True):
             chosen = torch.tensor(list(answer), device=logits.device)[:, None]
-            rows = logits[len(self.ids) - 1 :].float().log_softmax(-1)
+            rows = logits[-len(answer) :].float().log_softmax(-1)
             sums.append(float(rows.gather(1, chosen).sum()))
         return [float(share) for share in torch.tensor(sums, dtype=torch.float64).softmax(0)]
 
@@ -54,9 +55,26 @@ def check_and_choose(
     questions: Sequence[Sequence[int]],
     choices: Sequence[AnswerChoice],
 ) -> StepGenerator[tuple[list[Check], list[list[float]]]]:
-    """A check of each question's ids and the shares of each choice, in passes that all of them share."""
+    """A check of each question's ids and the shares of each choice, in passes that all of them share.
+
+    What all of them begin with is computed once.
+    """
     fed = [*questions, *(ids for choice in choices for ids in choice.fed)]
-    found = yield from context.try_all([runtime.embed(ids) for ids in fed], "all" if choices else "last")
+    num_shared = num_in_common([*questions, *(choice.ids for choice in choices)]) if len(fed) > 1 else 0
+    shared = runtime.embed(fed[0][:num_shared]) if num_shared else None
+    asked = [runtime.embed(ids[num_shared:]) for ids in fed]
+    found = yield from context.try_all(asked, "all" if choices else "last", shared)
     checks = [probes.check_of(logits) for logits in found[: len(questions)]]
     rest = iter(found[len(questions) :])
     return checks, [choice.shares([next(rest) for _ in choice.answers]) for choice in choices]
+
+
+def num_in_common(questions: Sequence[Sequence[int]]) -> int:
+    """With how many tokens several questions all begin, but for the last token of each.
+
+    >>> num_in_common([[7, 8, 1, 9], [7, 8, 2, 9]]), num_in_common([[7, 8], [7, 8]])
+    (2, 1)
+    """
+    most = min(map(len, questions)) - 1
+    alike = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*(ids[:most] for ids in questions), strict=True))
+    return sum(1 for _ in alike)

@@ -149,33 +149,42 @@ class Context:
 
     @as_steps
     def try_all(
-        self, branches: Sequence[torch.Tensor], logits: Literal["last", "all"] = "last"
+        self,
+        branches: Sequence[torch.Tensor],
+        logits: Literal["last", "all"] = "last",
+        shared: torch.Tensor | None = None,
     ) -> StepGenerator[list[torch.Tensor]]:
         """Logits of each continuation `[n, hidden]` of the memory, which stays as it is.
 
-        `[1, vocab]` at the last token, or `[n, vocab]` at each.
+        `[1, vocab]` at the last token, or `[n, vocab]` at each. shared: `[m, hidden]`, with which all of them begin and
+        which is computed once; `branches` are then what follows it.
 
         Continuations share passes as far as they fit, and are blind to each other. Raises `SessionError` where one does
         not fit the cache.
         """
-        self._check_room(max(map(len, branches), default=0))
-        (most, *_) = [*self._chunks(sum(map(len, branches))), 1]
-        end = self.cache.capacity if self._tail is None else self._tail.start
-        most = min(most, end - self.cache.length)
+        if not branches:
+            return []
+        trunk = branches[0][:0] if shared is None else shared
+        self._check_room(len(trunk) + max(map(len, branches)))
+        (most, *_) = self._chunks(len(trunk) + sum(map(len, branches)))
         found: list[torch.Tensor] = []
         waiting = list(branches)
-        while waiting:
-            taken, num_rows = [waiting.pop(0)], 0
-            if len(taken[0]) > most:
-                with self.fork():
-                    found.append((yield from self.extend(taken[0], logits)))
-                continue
-            num_rows = len(taken[0])
-            while waiting and num_rows + len(waiting[0]) <= most:
-                num_rows += len(waiting[0])
-                taken.append(waiting.pop(0))
-            output = yield from self._pass(Forward(self.cache, taken[0][:0], "none", tuple(taken), logits))
-            found += output.branches
+        with self.fork():
+            if len(trunk) and len(trunk) + len(waiting[0]) > most:
+                yield from self.extend(trunk)
+                trunk = trunk[:0]
+            while waiting:
+                room = min(most, self._end - self.cache.length)
+                if len(waiting[0]) > room:
+                    with self.fork():
+                        found.append((yield from self.extend(waiting.pop(0), logits)))
+                    continue
+                taken = [waiting.pop(0)]
+                while waiting and len(trunk) + sum(map(len, taken)) + len(waiting[0]) <= room:
+                    taken.append(waiting.pop(0))
+                output = yield from self._pass(Forward(self.cache, trunk, "none", tuple(taken), logits))
+                found += output.branches
+                trunk = trunk[:0]
         return found
 
     @as_steps
@@ -194,8 +203,13 @@ class Context:
                 f"{num_tokens} tokens behind {mark}: a session of these windows holds {most} at most; "
                 "shorten the text, attach fewer pictures, or widen the windows"
             )
-        if self._tail is not None and mark + num_tokens > self._tail.start:
+        if mark + num_tokens > self._end:
             self.drop_tail()
+
+    @property
+    def _end(self) -> int:
+        """Position up to which the cache may grow without taking room from the tail."""
+        return self.cache.capacity if self._tail is None else self._tail.start
 
     @property
     def tail_length(self) -> int:
@@ -283,11 +297,11 @@ class Context:
     @contextmanager
     def fork(self) -> Iterator[None]:
         """Context in which appended tokens are temporary: they are removed at its end."""
-        mark, self._on_fork = self.cache.length, True
+        mark, outer, self._on_fork = self.cache.length, self._on_fork, True
         try:
             yield
         finally:
-            self._on_fork = False
+            self._on_fork = outer
             self.cache.truncate(mark)
 
     def evict_before(self, time_s: float, reason: str) -> None:
