@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 from assistant.errors import StoreError
 
 Detail = float | int | str | bool
+_PAIRS = ("hits", "zone")
+"""Fields of an alert that are tuples of pairs of numbers."""
 
 
 class StatusKind(StrEnum):
@@ -130,6 +132,15 @@ class Alert(_Event):
     """Media time of the first frame at which it held."""
     question: str = ""
     """What the model was asked, as one question to answer with yes or no."""
+    hits: tuple[tuple[float, float], ...] = ()
+    """Media time and probability of the frames that decided, oldest first."""
+    zone: tuple[tuple[float, float], ...] = ()
+    """Corners of the rule's zone as fractions of the picture's width and height; none for the whole picture."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The event as values for JSON."""
+        values = _Event.as_dict(self)
+        return {**values, **{name: [list(pair) for pair in values[name]] for name in _PAIRS}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +183,8 @@ def event_from_dict(values: dict[str, Any]) -> StreamEvent:
     try:
         if kind is StatusEvent:
             values["kind"] = StatusKind(values["kind"])
+        if kind is Alert:
+            values |= {name: tuple((float(a), float(b)) for a, b in values.get(name, ())) for name in _PAIRS}
         if kind is Answer and values.get("frames") is not None:
             values["frames"] = tuple(values["frames"])
         return kind(**values)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from assistant.events import Answer, StatusEvent, StatusKind, StreamEvent
+from assistant.events import Alert, Answer, StatusEvent, StatusKind, StreamEvent
 from streaming.thumbnails import THUMBNAIL_PX, Jpeg, decode_jpeg, encode_jpeg, reduced
 from streaming.types import Frame
 
@@ -142,11 +142,15 @@ class EvidenceKeeper:
     def for_event(self, event: StreamEvent, most: int = FRAMES_AN_EVENT) -> tuple[EvidenceFrame, ...]:
         """The frames behind an event: its own and earlier ones a second apart, oldest first, at most `most`.
 
-        Empty for events about the program or its memory.
+        For an alert, all the frames that decided. Empty for events about the program or its memory.
         """
         newest = self.frame_of(event) if is_about_the_picture(event) else None
         if newest is None:
             return ()
+        if isinstance(event, Alert) and event.hits:
+            times = [time_s for time_s, _ in event.hits]
+            decided = [frame for frame in self._snapshot() if any(abs(frame.time_s - t) < 1e-6 for t in times)]
+            return tuple([frame for frame in decided if frame is not newest] + [newest])
         taken = [newest]
         for frame in reversed(self.around(newest.time_s, (most - 1) * SPACING_S + 0.5, 0.0)):
             if len(taken) < most and frame.time_s <= taken[-1].time_s - SPACING_S + 1e-3:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +70,22 @@ def reduced(image: np.ndarray, width_px: int, height_px: int) -> np.ndarray:
     if factor <= 1:
         return image
     return cv2.resize(image, (round(width / factor), round(height / factor)), interpolation=cv2.INTER_AREA)
+
+
+def with_outline(data: bytes, corners: Sequence[tuple[float, float]]) -> bytes:
+    """A JPEG with a polygon drawn on it. corners: as fractions of its width and height.
+
+    Raises `OptionError` if `data` is not a readable JPEG.
+    """
+    import cv2
+
+    image = np.ascontiguousarray(decode_jpeg(data))
+    size = np.array([image.shape[1] - 1, image.shape[0] - 1])
+    points = np.rint(np.clip(np.array(corners, np.float64), 0, 1) * size).astype(np.int32)
+    # Bright on dark, so that it stands out from any ground.
+    cv2.polylines(image, [points], True, (0, 0, 0), 4)
+    cv2.polylines(image, [points], True, (255, 220, 0), 2)
+    return encode_jpeg(image, max_side_px=max(image.shape[:2]), quality=90).data
 
 
 def decode_jpeg(data: bytes) -> np.ndarray:

@@ -209,7 +209,7 @@ def _cameras(backend: Backend) -> list[Callable[..., Any]]:
 
     def cameras() -> list[dict[str, Any]]:
         """The cameras of the configuration: `name`, `state`, `reason`, `health`, `alert`, last words, regions."""
-        found = cameras_of(backend.views.cards() if backend.views is not None else [], backend.clips_s)["cameras"]
+        found = cameras_of(backend.views.cards() if backend.views is not None else [], backend.recording)["cameras"]
         return [{key: value for key, value in card.items() if key != "jpeg"} for card in found]
 
     def draw(camera: str, regions: list[dict[str, Any]]) -> str:

@@ -182,12 +182,12 @@ class _Connection:
             self._news.clear()
 
     def _pulse(self) -> dict[str, Any]:
-        recording = bool(self._backend.clips_s)
+        recording = bool(self._backend.recording)
         return pulse_of(self._viewer, self._backend.model.news(), self._told, recording=recording)
 
     def _grid(self) -> dict[str, Any]:
         cards = self._backend.views.cards() if self._backend.views is not None else []
-        return cameras_of(cards, self._backend.clips_s)
+        return cameras_of(cards, self._backend.recording)
 
     async def _next_picture(self) -> ViewerPicture | None:
         if len(self._in_flight) >= MOST_IN_FLIGHT or self._pictures.number <= self._sent:

@@ -125,11 +125,11 @@ def evidence_of(
     }
 
 
-def cameras_of(cards: Sequence[CameraCard], clips_s: float | None) -> dict[str, Any]:
-    """All cameras for the page's grid. clips_s: as `Backend.clips_s`."""
+def cameras_of(cards: Sequence[CameraCard], recording: str) -> dict[str, Any]:
+    """All cameras for the page's grid. recording: as `Backend.recording`."""
     return {
         "type": "cameras",
-        "recording": f"Recording: {clips_s:g} s before and after each event are kept." if clips_s else "",
+        "recording": recording,
         "cameras": [
             {
                 "name": card.name,

@@ -62,6 +62,7 @@ def serve_page(
             views=cameras,
             alerts=cameras.delivery if cameras is not None else None,
             clips_s=config.timeline.keep_clips_s if cameras is not None else None,
+            alert_clips_s=config.timeline.alert_clips_s if cameras is not None else None,
             folder=Path(files.name),
             may_draw=serving.is_local or serving.auth_file is not None,
         )

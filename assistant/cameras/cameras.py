@@ -29,6 +29,7 @@ from streaming.open_source import open_source
 
 if TYPE_CHECKING:
     from assistant.config.app import AppConfig
+    from assistant.config.cameras import TimelineConfig
     from assistant.delivery.delivery import Delivery
     from assistant.serving.channel_types import ChannelSnapshot
     from assistant.serving.scheduler import Scheduler
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from assistant.timeline.store import Timeline
     from streaming.masks import MaskRegion
     from streaming.recording import ClipWriter
+    from streaming.types import Frame
 
 ALERT_S = 60.0
 """Seconds that an alert shows on a camera's card."""
@@ -269,7 +271,7 @@ class Cameras:
             from assistant.timeline.recall import Recall
             from assistant.timeline.sink import ChannelSink
 
-            recorder = self._recorder(name, config.timeline.keep_clips_s)
+            recorder = self._recorder(name, config.timeline)
             sink = ChannelSink(self._timeline, name, keeper=keeper, recorder=recorder)
             sinks.append(sink)
             recall = Recall(self._timeline.reader, self._clock, camera=name, run=sink.run)
@@ -284,7 +286,7 @@ class Cameras:
             recall=recall,
         )
         if recorder is not None:
-            channel.add_viewer(recorder.add_frame)
+            channel.add_viewer(partial(_record, channel, recorder, config.timeline.keep_clips_s is not None))
         try:
             channel.start()
         except (AssistantError, StreamingError) as error:
@@ -305,12 +307,13 @@ class Cameras:
         camera.configured = channel_config
         return True
 
-    def _recorder(self, name: str, keep_s: float | None) -> ClipRecorder | None:
-        if self._clips is None or self._timeline is None or keep_s is None:
+    def _recorder(self, name: str, kept: TimelineConfig) -> ClipRecorder | None:
+        keep_s, alerts_s = kept.keep_clips_s, kept.alert_clips_s
+        if self._clips is None or self._timeline is None or (keep_s is None and alerts_s is None):
             return None
         from assistant.timeline.clips import ClipRecorder
 
-        return ClipRecorder(self._timeline, name, self._clips, self._clock, keep_s=keep_s)
+        return ClipRecorder(self._timeline, name, self._clips, self._clock, keep_s=keep_s, alerts_s=alerts_s)
 
     def _stop(self, names: Sequence[str], timeout_s: float) -> bool:
         with self._lock:
@@ -343,6 +346,14 @@ class Cameras:
             jpeg=newest.picture.data if newest is not None else b"",
             regions=tuple(regions),
         )
+
+
+def _record(channel: Channel, recorder: ClipRecorder, records_all: bool, frame: Frame) -> None:
+    """Keep a picture for clips; where only alerts have clips, while the camera is watched for rules."""
+    if records_all or channel.config.rules:
+        recorder.add_frame(frame)
+    else:
+        recorder.rest()
 
 
 def _log_refusal(name: str, done: Future[None]) -> None:

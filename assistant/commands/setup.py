@@ -58,7 +58,7 @@ def open_cameras(
     timeline = Timeline(kept.folder or default_folder(), retention=kept.retention())
     stack.callback(timeline.close, 1.5)
     clips = None
-    if kept.keep_clips_s is not None:
+    if kept.keep_clips_s is not None or kept.alert_clips_s is not None:
         clips = ClipWriter()
         stack.callback(clips.close, 2.5)
     delivery = open_delivery(stack, config, timeline, on_secrets) if config.targets else None

@@ -256,7 +256,7 @@ def waiting_for_restart(began_with: AppConfig, now: AppConfig) -> tuple[str, ...
     """Keys, as `model.name`, that differ between two configurations and take effect only at the program's start."""
     read_once: dict[str, Iterable[str]] = {
         "model": ModelConfig.model_fields,
-        "timeline": ("folder", "keep_clips_s"),
+        "timeline": ("folder", "keep_clips_s", "alert_clips_s"),
         "monitor": MonitorConfig.model_fields,
         "voice": VoiceConfig.model_fields,
     }

@@ -91,7 +91,9 @@ class TimelineConfig(Component):
     folder: Path | None = None
     """Folder of the timeline; None for the user's state folder."""
     keep_clips_s: float | None = Field(default=None, gt=0, le=MOST_KEPT_S)
-    """Seconds recorded before and after each event; None records no clips."""
+    """Seconds recorded before and after each event; None records no clips but those of alerts."""
+    alert_clips_s: float | None = Field(default=5.0, gt=0, le=MOST_KEPT_S)
+    """Seconds recorded before and after each alert, if that is more; None for as many as for other events."""
     max_age_days: float | None = Field(default=None, gt=0)
     max_gib: float | None = Field(default=None, ge=0.001)
 

@@ -24,7 +24,7 @@ _HOST = re.compile(r"[A-Za-z0-9_.\-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 SEVERITIES = tuple(Severity)
 """Severities of alerts, the least first."""
 Phase = Literal["started", "ended"]
-Attach = Literal["nothing", "snapshot", "clip"]
+Attach = Literal["nothing", "snapshot", "frames", "clip"]
 Network = Annotated[str, AfterValidator(lambda text: _network(text))]
 Topic = Annotated[str, AfterValidator(lambda text: _topic(text))]
 Host = Annotated[str, AfterValidator(lambda text: _host(text))]
@@ -75,7 +75,8 @@ class AppriseTarget(DeliveryTarget):
     """A file whose first line is the apprise URL."""
     daily_limit: int | None = Field(default=100, ge=1, le=100_000)
     attach: Attach = "snapshot"
-    """What is attached where the service takes it; `clip` adds the clip to the message about the end."""
+    """What is attached where the service takes it: `frames` adds the other pictures that decided, `clip` the clip to
+    the message about the end."""
     phases: tuple[Phase, ...] = Field(default=("started",), min_length=1)
 
     @model_validator(mode="after")

@@ -152,6 +152,10 @@ class Courier:
             wall_s=began.wall_s + message.time_s - began.time_s,
             snapshot=message.snapshot or began.snapshot,
             clip=message.clip or began.clip,
+            question=began.question,
+            hits=began.hits,
+            zone=began.zone,
+            frames=began.frames,
         )
 
     def _waits_for_clip(self, entry: OutboxEntry, message: AlertMessage, now_s: float) -> bool:

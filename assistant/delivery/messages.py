@@ -21,6 +21,8 @@ from assistant.timeline.shown import shown_text
 
 MOST_LETTERS = 1000
 """Characters of a model's text that are told; the timeline keeps all of it."""
+_OF_ALERT = ("question", "hits", "zone")
+"""Fields that only an alert has; the message about its end takes them from that about its start."""
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|~>=<])")
 _MENTION = re.compile(r"([@#&])(?=[\w!&])|(<)(?=[!@#])")
 _LINK = re.compile(r":(?=//)|(?<=\w)\.(?=\w{2})")
@@ -59,6 +61,14 @@ class AlertMessage:
     clip: str = ""
     """Path of the clip in the timeline's folder; empty for none."""
     is_test: bool = False
+    question: str = ""
+    """What the model was asked."""
+    hits: tuple[tuple[float, float], ...] = ()
+    """Media time and probability of the frames that decided."""
+    zone: tuple[tuple[float, float], ...] = ()
+    """Corners of the rule's zone, as fractions of the picture; none for the whole picture."""
+    frames: tuple[str, ...] = ()
+    """Paths of the pictures of the frames that decided before the last one, which is the snapshot."""
 
     def to_json(self) -> str:
         """The message as JSON, for the outbox; `message_from_json` reads it back."""
@@ -89,7 +99,7 @@ def message_of(record: Record) -> AlertMessage | None:
     if isinstance(event, StatusEvent) and event.kind is StatusKind.ALERT_ENDED:
         told: dict[str, Any] = dict(event.details)
     elif isinstance(event, Alert):
-        told = {name: getattr(event, name) for name in ("rule", "severity", "occurrence", "started_s")}
+        told = {name: getattr(event, name) for name in ("rule", "severity", "occurrence", "started_s", *_OF_ALERT)}
     else:
         return None
     ended_s = told.get("ended_s")
@@ -111,6 +121,8 @@ def message_of(record: Record) -> AlertMessage | None:
         frame_index=event.frame_index,
         snapshot=record.frames[-1].path if record.frames else "",
         clip=record.clip.path if record.clip is not None else "",
+        frames=tuple(frame.path for frame in record.frames[:-1]),
+        **{name: told[name] for name in _OF_ALERT if name in told},
     )
 
 
@@ -119,6 +131,8 @@ def message_from_json(text: str) -> AlertMessage:
     values = json.loads(text)
     try:
         known = {entry.name for entry in fields(AlertMessage)}
+        values |= {name: tuple((float(a), float(b)) for a, b in values.get(name, ())) for name in ("hits", "zone")}
+        values["frames"] = tuple(values.get("frames", ()))
         return AlertMessage(**{name: value for name, value in values.items() if name in known})
     except (TypeError, AttributeError) as error:
         raise ValueError(f"a message of the outbox: {error}; this program did not write it") from error
@@ -145,6 +159,12 @@ def as_payload(
         "ended_at": _iso_at(message, message.ended_s),
         "media_time_s": message.time_s,
         "frame_index": message.frame_index,
+        "question": message.question,
+        "zone": [list(corner) for corner in message.zone],
+        "decided_by": [
+            {"at": _iso_at(message, time_s), "media_time_s": time_s, "probability": probability}
+            for time_s, probability in message.hits
+        ],
     }
     if attachments or left_out:
         values["attachments"] = [

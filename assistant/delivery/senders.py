@@ -10,8 +10,9 @@ import numpy as np
 
 from assistant.delivery.messages import AlertMessage, Attachment
 from assistant.timeline.folder import TimelineFolder
+from streaming.errors import OptionError
 from streaming.redact import HIDDEN, redact_text
-from streaming.thumbnails import encode_jpeg
+from streaming.thumbnails import encode_jpeg, with_outline
 
 MOST_ATTACHED_BYTES = 10 << 20
 """Size above which a file is not attached; most mail and chat services take no more."""
@@ -75,6 +76,8 @@ def files_of(message: AlertMessage, attach: str, folder: TimelineFolder) -> Mess
     found: list[Attachment] = []
     left_out: list[str] = []
     wanted = [("snapshot", "image/jpeg", "snapshot.jpg", message.snapshot)]
+    if attach == "frames" and message.phase == "started":
+        wanted += [(f"frame {n}", "image/jpeg", f"frame-{n}.jpg", path) for n, path in enumerate(message.frames, 1)]
     if attach == "clip" and message.phase == "ended":
         wanted.append(("clip", "video/mp4", "clip.mp4", message.clip))
     for what, media_type, name, path in wanted:
@@ -86,8 +89,19 @@ def files_of(message: AlertMessage, attach: str, folder: TimelineFolder) -> Mess
         elif len(data) > MOST_ATTACHED_BYTES:
             left_out.append(f"{what}: {len(data)} bytes; at most {MOST_ATTACHED_BYTES} are attached")
         else:
+            if message.zone and media_type == "image/jpeg":
+                data = _zoned(data, message, what, left_out)
             found.append(Attachment(name, media_type, data))
     return MessageFiles(tuple(found), tuple(left_out))
+
+
+def _zoned(data: bytes, message: AlertMessage, what: str, left_out: list[str]) -> bytes:
+    """A picture with the rule's zone drawn on it; as it was, and why, where that cannot be."""
+    try:
+        return with_outline(data, message.zone)
+    except OptionError as error:
+        left_out.append(f"zone on {what}: {error}")
+        return data
 
 
 def sample_attachment() -> Attachment:

@@ -66,7 +66,7 @@ class RuleState:
         self._release_below = 1 / (1 + math.exp(RELEASE_LOG_ODDS - log_odds))
         self._began: Occurrence | None = None
         self._num_hits = 0
-        self._hits: deque[tuple[float, float]] = deque(maxlen=MOST_SHOWN)
+        self._hits: deque[tuple[float, float]] = deque()
         self._is_raised = self._is_held_back = False
         self._quiet_from_s = -math.inf
         self.num_held_back = 0
@@ -119,6 +119,8 @@ class RuleState:
     def _hit(self, time_s: float, probability: float) -> None:
         self._num_hits += 1
         if not self._is_raised:
+            if len(self._hits) == MOST_SHOWN:
+                del self._hits[1]
             self._hits.append((time_s, probability))
         if self._began is None:
             self._began = Occurrence(time_s, time_s, probability, time_s, ())

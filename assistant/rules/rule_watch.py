@@ -184,6 +184,8 @@ class RuleWatch:
             frame_index=frame.index,
             rule=rule.name,
             question=one.armed.condition.whole_question,
+            hits=occurrence.hits,
+            zone=_corners(one.armed.region, frame),
             severity=rule.severity.value,
             occurrence=one.occurrence,
             started_s=occurrence.started_s,
@@ -229,6 +231,14 @@ def _kept(before: _Watched | None, armed: ArmedRule) -> _Watched:
         before.is_muted = armed.rule.muted
     before.armed = armed
     return before
+
+
+def _corners(region: MaskRegion | None, frame: Frame) -> tuple[tuple[float, float], ...]:
+    """A zone's corners as fractions of the picture."""
+    if region is None:
+        return ()
+    height_px, width_px = frame.image.shape[:2]
+    return tuple((x / width_px, y / height_px) for x, y in region.in_pixels(width_px, height_px))
 
 
 def _new(armed: ArmedRule) -> _Watched:

@@ -1,4 +1,4 @@
-"""Records clips of a stream around its events; nothing is recorded unless the configuration asks for it.
+"""Records clips of a stream around its events or its alerts; nothing is recorded unless the configuration asks for it.
 
 Clips show what viewers see, with masks painted over. The capture thread calls `add_frame`, the engine's thread
 `mark`, any thread `finish`.
@@ -47,18 +47,33 @@ class _Recording:
 
 
 class ClipRecorder:
-    """Records one stream from `keep_s` before each of its events to `keep_s` after it."""
+    """Records one stream from some seconds before each of its events, or of its alerts alone, to as many after it."""
 
-    def __init__(self, timeline: Timeline, camera: str, writer: ClipWriter, clock: Clock, *, keep_s: float) -> None:
-        if not 0 < keep_s <= MOST_KEPT_S:
-            raise ConfigError(
-                f"--keep-clips {keep_s:g}: it must be above 0 and at most {MOST_KEPT_S:g} seconds; 5 is usual"
-            )
+    def __init__(
+        self,
+        timeline: Timeline,
+        camera: str,
+        writer: ClipWriter,
+        clock: Clock,
+        *,
+        keep_s: float | None,
+        alerts_s: float | None = None,
+    ) -> None:
+        """keep_s: seconds before and after each event; None for no clips but those of alerts.
+
+        alerts_s: seconds before and after each alert, if that is more; None for as many as for other events.
+        """
+        for name, seconds in (("--keep-clips", keep_s), ("alert_clips_s", alerts_s)):
+            if seconds is not None and not 0 < seconds <= MOST_KEPT_S:
+                raise ConfigError(
+                    f"{name} {seconds:g}: it must be above 0 and at most {MOST_KEPT_S:g} seconds; 5 is usual"
+                )
         self._timeline = timeline
         self._camera = camera
         self._writer = writer
         self._clock = clock
         self._keep_s = keep_s
+        self._alerts_s = max((s for s in (keep_s, alerts_s) if s is not None), default=None)
         self._ring: deque[_Picture] = deque()
         self._ring_bytes = 0
         self._recording: _Recording | None = None
@@ -88,18 +103,32 @@ class ClipRecorder:
             else:
                 self._end()
 
-    def mark(self, time_s: float) -> ClipMark | None:
-        """Record around an event at media time `time_s`; return its clip, None if none could be started."""
+    def rest(self) -> None:
+        """End the current clip and forget the latest pictures, while nothing is to be recorded."""
+        with self._lock:
+            if self._ring or self._recording is not None:
+                self._forget()
+
+    def mark(self, time_s: float, *, alert_since_s: float | None = None) -> ClipMark | None:
+        """Record around an event at media time `time_s`; return its clip, None if none is wanted or could be started.
+
+        alert_since_s: for an alert, the media time since when its rule held; the clip begins before that, as far as the
+        pictures in memory reach.
+        """
+        keep_s = self._keep_s if alert_since_s is None else self._alerts_s
+        if keep_s is None:
+            return None
+        since_s = time_s if alert_since_s is None else min(time_s, alert_since_s)
         with self._lock:
             recording = self._recording
-            if recording is not None and recording.start_s <= time_s <= recording.end_s + self._keep_s:
-                if time_s + self._keep_s <= recording.start_s + MOST_CLIP_S:
-                    recording.end_s = max(recording.end_s, time_s + self._keep_s)
+            if recording is not None and recording.start_s <= time_s <= recording.end_s + keep_s:
+                if time_s + keep_s <= recording.start_s + MOST_CLIP_S:
+                    recording.end_s = max(recording.end_s, time_s + keep_s)
                     return recording.mark
-                if time_s <= recording.end_s and recording.end_s - time_s >= self._keep_s / 2:
+                if time_s <= recording.end_s and recording.end_s - time_s >= keep_s / 2:
                     return recording.mark
             self._end()
-            return self._begin(time_s)
+            return self._begin(since_s - keep_s, time_s + keep_s)
 
     def finish(self) -> None:
         """End the current clip."""
@@ -114,9 +143,9 @@ class ClipRecorder:
     @property
     def _ring_s(self) -> float:
         """Seconds of pictures kept in memory: an event is reported some time after its picture."""
-        return 2 * self._keep_s + 5.0
+        return 2 * (self._alerts_s or 0.0) + 5.0
 
-    def _begin(self, time_s: float) -> ClipMark | None:
+    def _begin(self, start_s: float, end_s: float) -> ClipMark | None:
         uid, wall_s = uuid.uuid4().hex, self._clock.wall_s()
         try:
             path = self._timeline.folder.clip_path(self._camera, wall_s, uid)
@@ -125,7 +154,7 @@ class ClipRecorder:
             return None
         mark = ClipMark(uid, path, wall_s)
         self._writer.begin(uid, self._timeline.folder.inside(path), lambda result: self._done(mark, result))
-        self._recording = _Recording(mark, time_s - self._keep_s, time_s + self._keep_s)
+        self._recording = _Recording(mark, start_s, end_s)
         for picture in self._ring:
             if self._recording.start_s <= picture.time_s <= self._recording.end_s:
                 self._write(self._recording, picture)

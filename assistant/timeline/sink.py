@@ -59,7 +59,7 @@ class ChannelSink:
             wall_s=frame.wall_s if frame else None,
             evidence=self._keeper.for_event(event) if self._keeper and has_picture else (),
             kept=event.frames or () if isinstance(event, Answer) else (),
-            clip=self._mark(event.time_s) if has_picture else None,
+            clip=self._mark(event) if has_picture else None,
         )
 
     def close(self) -> None:
@@ -69,13 +69,16 @@ class ChannelSink:
             if self._recorder is not None:
                 self._recorder.finish()
 
-    def _mark(self, time_s: float) -> ClipMark | None:
+    def _mark(self, event: StreamEvent) -> ClipMark | None:
         """Start or extend a clip for an event; None if none is recorded. A clip that fails does not lose the event."""
         with self._lock:
             if self._recorder is None or self._is_closed:  # after `close` nobody would end the clip
                 return None
             try:
-                return self._recorder.mark(time_s)
+                since_s = None
+                if isinstance(event, Alert):
+                    since_s = event.time_s if event.started_s is None else event.started_s
+                return self._recorder.mark(event.time_s, alert_since_s=since_s)
             except Exception as error:
                 logger.exception("%s: a clip could not be started", self._camera)
                 self._timeline.clip_refused(self._camera, f"{type(error).__name__}: {error}")

@@ -72,6 +72,7 @@ class Backend:
         views: CameraViews | None = None,
         alerts: Delivery | None = None,
         clips_s: float | None = None,
+        alert_clips_s: float | None = None,
         folder: Path | None = None,
         may_draw: bool = True,
         clock: Clock | None = None,
@@ -81,6 +82,8 @@ class Backend:
 
         clips_s: seconds that the cameras' clips begin before and end after an event; None if none are recorded.
 
+        alert_clips_s: the same of clips that are recorded around alerts alone.
+
         folder: where sessions make folders for their files. may_draw: whether viewers may draw masks and zones on
         watched cameras, which all viewers share. make_stream: replaces `Channel` in tests.
         """
@@ -89,7 +92,8 @@ class Backend:
         self.uploads = uploads
         self.views = views
         self.alerts = alerts
-        self.clips_s = clips_s
+        self._clips_s = clips_s
+        self._alert_clips_s = alert_clips_s
         self.may_draw = may_draw
         self._clock: Clock = clock or SystemClock()
         self._make_stream = make_stream or self._channel
@@ -97,6 +101,15 @@ class Backend:
         self.rules = RuleDesk(scheduler, views, alerts, may_change_cameras=may_draw)
         self.marks = AlertDesk(views, self._clock, may_change_cameras=may_draw)
         self.registry = SessionRegistry(self._open_stream, clock=self._clock, max_sessions=max_sessions, folder=folder)
+
+    @property
+    def recording(self) -> str:
+        """What is recorded of the watched cameras, as a sentence; empty if nothing is."""
+        if self._clips_s is not None:
+            return f"Recording: {self._clips_s:g} s before and after each event are kept."
+        if self._alert_clips_s is not None and self.views is not None and self.views.rule_book().rules:
+            return f"Recording: {self._alert_clips_s:g} s before and after each alert are kept."
+        return ""
 
     # Sources.
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from assistant.errors import ConfigError
-from assistant.events import StatusEvent, StatusKind
+from assistant.events import Alert, StatusEvent, StatusKind
 from assistant.timeline.clips import ClipRecorder
 from assistant.timeline.export import export_clip
 from assistant.timeline.records import FoundEvent
@@ -53,10 +53,12 @@ class Noise:
 class Camera:
     """A timeline with one camera whose clips are kept."""
 
-    def __init__(self, folder: Path, keep_s: float = 1.0) -> None:
+    def __init__(self, folder: Path, keep_s: float | None = 1.0, alerts_s: float | None = None) -> None:
         self.timeline = Timeline(folder, clock=SystemClock())
         self.writer = ClipWriter()
-        self.recorder = ClipRecorder(self.timeline, "door", self.writer, SystemClock(), keep_s=keep_s)
+        self.recorder = ClipRecorder(
+            self.timeline, "door", self.writer, SystemClock(), keep_s=keep_s, alerts_s=alerts_s
+        )
         self.sink = ChannelSink(self.timeline, "door", recorder=self.recorder)
         self.closed = False
 
@@ -84,8 +86,8 @@ class Camera:
 def camera(tmp_path: Path) -> Iterator[Callable[..., Camera]]:
     made: list[Camera] = []
 
-    def make(keep_s: float = 1.0) -> Camera:
-        made.append(Camera(tmp_path / "data", keep_s))
+    def make(keep_s: float | None = 1.0, alerts_s: float | None = None) -> Camera:
+        made.append(Camera(tmp_path / "data", keep_s, alerts_s))
         return made[-1]
 
     yield make
@@ -140,6 +142,34 @@ def test_no_clip_grows_without_end(camera: Callable[..., Camera], monkeypatch: p
     clips = {f.clip.uid: f.clip for f in found if f.clip is not None}
     assert len(found) == 17 and all(f.clip is not None for f in found) and len(clips) >= 3
     assert all((clip.end_s or 0) - (clip.start_s or 0) <= 6.0 for clip in clips.values())
+
+
+def test_an_alert_has_a_clip_from_before_its_rule_held_where_other_events_have_none(
+    camera: Callable[..., Camera], tmp_path: Path
+) -> None:
+    door = camera(None, alerts_s=2.0)
+    raised = Alert(source="cam", time_s=7.0, text="It is dark.", rule="dark", started_s=5.0)
+    door.play(0, 12, {3.0: remark(6), 7.0: raised})
+    said, alert = door.end()
+    assert said.clip is None and alert.clip is not None
+    assert (alert.clip.start_s, alert.clip.end_s) == (3.0, 9.0)
+    assert shown_seconds(tmp_path / "data" / alert.clip.path) == [3, 4, 5, 6, 7, 8, 9]
+
+
+def test_pictures_before_an_alert_take_bounded_memory_and_none_while_they_are_not_wanted(
+    camera: Callable[..., Camera], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assistant.timeline.clips.MOST_RING_BYTES", 60_000)
+    door = camera(None, alerts_s=30.0)
+    rng = np.random.default_rng(0)
+    for index in range(100):
+        noise = rng.integers(0, 256, (96, 128, 3), dtype=np.uint8)
+        door.recorder.add_frame(Frame(noise, index, index / 10, 0.0, "cam"))
+        kept = [len(picture.jpeg) for picture in door.recorder._ring]
+        assert sum(kept) == door.recorder._ring_bytes <= 60_000
+    assert len(kept) >= 3
+    door.recorder.rest()
+    assert not door.recorder._ring and door.recorder._ring_bytes == 0
 
 
 def test_a_recording_that_jumps_back_ends_its_clip(camera: Callable[..., Camera]) -> None:
@@ -200,7 +230,7 @@ class Recorder:
         self.error = error
         self.marks: list[float] = []
 
-    def mark(self, time_s: float) -> None:
+    def mark(self, time_s: float, *, alert_since_s: float | None = None) -> None:
         if self.error is not None:
             raise self.error
         self.marks.append(time_s)

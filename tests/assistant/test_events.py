@@ -51,7 +51,16 @@ def test_every_event_survives_json(event: StreamEvent) -> None:
 def test_events_of_each_type_have_the_promised_keys() -> None:
     basics: dict[str, Any] = {"source": "clip.mp4", "time_s": 1.0, "text": "A ball."}
     assert list(Comment(**basics).as_dict()) == COMMON_KEYS
-    assert list(Alert(**basics).as_dict()) == [*COMMON_KEYS, "rule", "severity", "occurrence", "started_s", "question"]
+    assert list(Alert(**basics).as_dict()) == [
+        *COMMON_KEYS,
+        "rule",
+        "severity",
+        "occurrence",
+        "started_s",
+        "question",
+        "hits",
+        "zone",
+    ]
     assert list(Answer(**basics, question="What?", asked_at_s=1.2).as_dict()) == [
         *COMMON_KEYS,
         "question",

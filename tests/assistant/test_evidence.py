@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from assistant.events import StatusEvent, StatusKind
+from assistant.events import Alert, StatusEvent, StatusKind
 from assistant.evidence import EvidenceKeeper
 from streaming.clock import FakeClock
 from streaming.thumbnails import encode_jpeg
@@ -44,6 +44,12 @@ def test_an_event_shows_its_frame_and_those_a_second_apart_before_it() -> None:
     assert [f.frame_index for f in keeper.for_event(remark(11))] == [7, 9, 11]
     assert [f.frame_index for f in keeper.for_event(remark(0))] == [0]
     assert [f.frame_index for f in keeper.for_event(remark(11), most=1)] == [11]
+
+
+def test_an_alert_shows_the_frames_that_decided() -> None:
+    keeper = keeper_with(10, FakeClock())
+    raised = Alert(source="c", time_s=4.0, text="Dark.", frame_index=8, hits=((1.0, 0.9), (3.5, 0.9), (4.0, 0.9)))
+    assert [frame.time_s for frame in keeper.for_event(raised)] == [1.0, 3.5, 4.0]
 
 
 def test_an_event_without_a_frame_number_shows_the_last_frame_before_it() -> None:

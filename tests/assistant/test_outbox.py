@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from assistant.config.targets import AppriseTarget, DeliveryTarget, MqttTarget, WebhookTarget
@@ -25,6 +26,7 @@ from assistant.timeline.records import Parcel, Record, record_from_line
 from assistant.timeline.schema import MIGRATIONS, open_for_writing
 from assistant.timeline.store import Timeline
 from streaming.clock import FakeClock
+from streaming.thumbnails import decode_jpeg
 from tests.assistant.timelines import NOON_S, alert, evidence, gap, noon, remark, rows
 
 HOOK = WebhookTarget(kind="webhook", url="http://127.0.0.1:9/hook")
@@ -349,6 +351,29 @@ def test_an_end_is_told_in_the_times_of_its_start(desk: Desk) -> None:
     first, last = (json.loads(as_payload(message)) for message, _ in desk.sender.sent)
     assert first["started_at"] == last["started_at"] == "2026-11-22T11:59:59.000+00:00"
     assert (last["ended_at"], last["at"]) == ("2026-11-22T12:00:06.000+00:00", "2026-11-22T12:00:07.000+00:00")
+
+
+def test_the_zone_is_drawn_on_the_snapshot_and_the_frames_that_decided_go_along(tmp_path: Path) -> None:
+    desk = make_desk(tmp_path, HOOK.model_copy(update={"attach": "frames"}))
+    raised = replace(
+        alert("A car.", 2.0), rule="car", occurrence="o1", question="Is a car in view?", frame_index=4,
+        hits=((1.0, 0.85), (2.0, 0.9)), zone=((0.5, 0.0), (1.0, 0.0), (1.0, 1.0), (0.5, 1.0)),
+    )  # fmt: skip
+    kept = tuple(desk.timeline.folder.keep_thumbnail("door", "run", evidence(index)) for index in (2, 4))
+    message = message_of(Record(event=raised, camera="door", run="run", wall_s=NOON_S, recorded_s=NOON_S, frames=kept))
+    assert message is not None and message_from_json(message.to_json()) == message
+    desk.put(message)
+    desk.run()
+    ((told, files),) = desk.sender.sent
+    assert [file.name for file in files.attachments] == ["snapshot.jpg", "frame-1.jpg"] and not files.left_out
+    plain = decode_jpeg(desk.timeline.folder.read(kept[1].path) or b"")
+    changed = np.abs(decode_jpeg(files.attachments[0].data).astype(int) - plain).max(axis=2) > 60
+    assert changed[:, 30:34].any() and changed[:3, 40:].any() and not changed[:, :24].any()
+    values = json.loads(as_payload(told))
+    assert values["question"] == "Is a car in view?" and values["zone"][0] == [0.5, 0.0]
+    assert [(one["media_time_s"], one["probability"]) for one in values["decided_by"]] == [(1.0, 0.85), (2.0, 0.9)]
+    desk.outbox.close()
+    desk.timeline.close()
 
 
 def test_a_snapshot_and_a_clip_go_along_where_they_are_wanted(tmp_path: Path) -> None:

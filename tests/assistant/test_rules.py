@@ -290,6 +290,15 @@ def test_a_rule_with_a_zone_begins_only_where_something_changed_there() -> None:
     left_story.see(Look(changed=1), count=4)
     right_story.see(Look(changed=10), count=4)
     assert (len(left_story.alerts), len(right_story.alerts)) == (0, 1)
+    assert right_story.alerts[0].zone == ((0.5, 0), (1, 0), (1, 1), (0.5, 1))
+
+
+def test_an_alert_names_the_first_and_the_latest_frames_that_decided() -> None:
+    story = Story([replace(RULE, hold_s=6.0)])
+    story.see(count=14)
+    (alert,) = story.alerts
+    assert [time_s for time_s, _ in alert.hits] == [0.0, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0]
+    assert alert.question == "Is a red shape in view?" and alert.zone == ()
 
 
 def test_a_muted_rule_raises_no_alert_but_says_what_it_would_have() -> None:
