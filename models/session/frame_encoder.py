@@ -5,6 +5,7 @@ The engine's thread owns it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -20,6 +21,16 @@ from streaming.difffp.live import CellGrid, Kind, LiveDiffFP, PaperDiffFP, Pruni
 PruningMode = Literal["live", "paper", "none"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A picture and its patches."""
+
+    image: np.ndarray
+    on_grid: np.ndarray
+    """The picture resized to the grid, a copy."""
+    patches: torch.Tensor
+
+
 class FrameEncoder:
     """Grid, pruning and encoding of one stream."""
 
@@ -32,10 +43,12 @@ class FrameEncoder:
         self._grid: CellGrid | None = None
         self._live: LiveDiffFP | None = None
         self._paper: PaperDiffFP | None = None
-        self._seen: tuple[np.ndarray, torch.Tensor] | None = None
-        """The last picture and its patches."""
+        self._seen: _Seen | None = None
+        """The last picture."""
+        self._is_repeated = False
+        """Whether it is the one before, shown again."""
         self._pruned: torch.Tensor | None = None
-        """The last pruned patches; only a repeated picture gives the same tensor again."""
+        """The last pruned patches."""
         self._encoded: tuple[torch.Tensor, torch.Tensor] | None = None
         """The last encoded patches, and the tokens of all their cells."""
         self.elapsed_ms = 0.0
@@ -76,28 +89,36 @@ class FrameEncoder:
     def patches(
         self, image: np.ndarray, on_grid: np.ndarray | None = None, *, is_repeated: bool = False
     ) -> torch.Tensor:
-        """Float32 `[num_patches, values]` of a picture; the same tensor as last time where the picture `is_repeated`.
+        """Float32 `[num_patches, values]` of a picture; the same tensor as last time where its pixels are the same.
 
         on_grid: the picture already resized by `VisionSettings.fitted`.
         """
-        assert self._grid is not None, "patches before begin"
-        if not is_repeated or self._seen is None or self._seen[0] is not image:
-            self._seen = image, self._cut(image, on_grid, self._grid)
-        return self._seen[1]
-
-    def _cut(self, image: np.ndarray, on_grid: np.ndarray | None, grid: CellGrid) -> torch.Tensor:
+        grid, seen = self._grid, self._seen
+        assert grid is not None, "patches before begin"
+        self._is_repeated = is_repeated and seen is not None and seen.image is image
+        if seen is not None and self._is_repeated:
+            return seen.patches
         side = grid.patch_px * grid.merge
-        if on_grid is not None and on_grid.shape[:2] == (grid.rows * side, grid.cols * side):
-            return self._vision.cut(torch.from_numpy(on_grid), grid)
-        return self._vision.patches(image, grid)
+        if on_grid is None or on_grid.shape[:2] != (grid.rows * side, grid.cols * side):
+            on_grid = self._vision.fitted(image, grid)
+        if seen is not None and np.array_equal(on_grid, seen.on_grid):
+            self._seen = replace(seen, image=image)
+        else:
+            self._seen = _Seen(image, on_grid.copy(), self._vision.cut(torch.from_numpy(on_grid), grid))
+        return self._seen.patches
 
     def prune(self, patches: torch.Tensor, time_s: float, tokens_before: int, must_keep: np.ndarray) -> Pruning:
         """Decide which cells become tokens, and whether the frame is appended at all."""
         assert self._grid is not None and self._paper is not None, "prune before begin"
         if self._live is not None:
-            is_repeated, self._pruned = patches is self._pruned, patches
+            is_equal, self._pruned = patches is self._pruned, patches
             return self._live.push(
-                patches, time_s, tokens_before=tokens_before, must_keep=must_keep, is_repeated=is_repeated
+                patches,
+                time_s,
+                tokens_before=tokens_before,
+                must_keep=must_keep,
+                is_repeated=is_equal and self._is_repeated,
+                is_equal=is_equal,
             )
         changed = self._paper.push(patches).cpu().numpy()
         keep = changed if self._mode == "paper" else np.ones_like(changed)
@@ -112,7 +133,7 @@ class FrameEncoder:
         A repeated picture is not encoded again.
         """
         assert self._grid is not None, "encode before begin"
-        if self._encoded is None or self._encoded[0] is not patches:
+        if not self._is_repeated or self._encoded is None or self._encoded[0] is not patches:
             output = yield Encode(patches, self._grid)
             assert isinstance(output, EncodeOutput)
             self.elapsed_ms += output.elapsed_ms

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from streaming.difffp.noise import median
+
 STEADY_SHARE = 0.3
 """Least share of patches with unchanged texture; with fewer, the exposure is assumed not to have changed."""
 AGREED_SHARE = 0.8
@@ -63,7 +65,7 @@ class Exposure:
 
     def _common_change(self, surprise: np.ndarray, level: np.ndarray, usable: np.ndarray) -> np.ndarray | None:
         """The common change of brightness, `[num_patches]`, as an offset or a gain; None if the patches disagree."""
-        change = np.full(len(surprise), np.median(surprise[usable]))
+        change = np.full(len(surprise), median(surprise[usable]))
         agreed = self._agreed(surprise - change, usable)
         line = _resistant_line(level[usable], surprise[usable])
         if line is not None:
@@ -88,8 +90,8 @@ def _resistant_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float] | None:
     if third == 0:
         return None
     low, high = order[:third], order[-third:]
-    run = float(np.median(x[high]) - np.median(x[low]))
+    run = float(median(x[high]) - median(x[low]))
     if run < SLOPE_SPREAD_LEVELS:
         return None
-    slope = float(np.median(y[high]) - np.median(y[low])) / run
-    return slope, float(np.median(y - slope * x))
+    slope = float(median(y[high]) - median(y[low])) / run
+    return slope, float(median(y - slope * x))

@@ -103,6 +103,8 @@ class LiveDiffFP:
         self._views = _Views(grid.patch_px, self._std)
         self._reference: _View | None = None
         self._previous: _View | None = None
+        self._since_kept: Difference | None = None
+        """How the last frame differs from the kept pixels; `None` once others are kept."""
         self._seen_at_s = 0.0
         self._appended_at_s = 0.0
         self._changed_at_s = 0.0
@@ -125,17 +127,20 @@ class LiveDiffFP:
         tokens_before: int,
         must_keep: np.ndarray | None = None,
         is_repeated: bool = False,
+        is_equal: bool = False,
     ) -> Pruning:
         """Decide which cells of the next frame are kept, and whether the frame is appended.
 
         `patches` is `[num_patches, patch_dim]`, `pts_s` its media time. `tokens_before` counts every token appended to
         the stream so far, text included. `must_keep`, `[num_cells]` bool, marks cells whose tokens the caller is about
-        to lose: they are refreshed, in a heartbeat if nothing else appends the frame. `is_repeated` says that these are
-        the previous frame's patches again: a repeated picture tells nothing about the camera's noise.
+        to lose: they are refreshed, in a heartbeat if nothing else appends the frame. `is_equal` says that the pixels
+        are those of the previous frame, which spares their comparison; `is_repeated` that it is the same picture, still
+        shown, which tells nothing about the camera's noise.
         """
         self._grid.check(patches.shape)
-        view = self._previous if is_repeated and self._previous is not None else self._views.of(patches)
-        changed, strain = self._compare(view, pts_s)
+        view = self._previous if is_equal or is_repeated else None
+        view = self._views.of(patches) if view is None else view
+        changed, strain = self._compare(view, pts_s, is_repeated=is_repeated)
         self._previous, self._seen_at_s = view, pts_s
         urgent = self._refresh.endangered(tokens_before)
         if must_keep is not None:
@@ -173,7 +178,7 @@ class LiveDiffFP:
         """
         return self._activity.hot()
 
-    def _compare(self, view: _View, pts_s: float) -> tuple[np.ndarray, np.ndarray]:
+    def _compare(self, view: _View, pts_s: float, *, is_repeated: bool) -> tuple[np.ndarray, np.ndarray]:
         """Which cells changed, `[num_cells]` bool, and each one's change of brightness as a share of its threshold.
 
         The exposure of the whole picture is estimated from the patches whose texture is unchanged, so that a camera
@@ -182,8 +187,15 @@ class LiveDiffFP:
         num_cells = self._grid.num_cells
         if self._previous is None or self._reference is None:
             return np.ones(num_cells, dtype=bool), np.zeros(num_cells)
-        since_frame, since_kept = view.differences(self._previous, self._reference)
         if view is not self._previous:
+            since_frame, self._since_kept = view.differences(self._previous, self._reference)
+        else:
+            since_frame = Difference(*np.zeros((4, self._grid.num_patches), dtype=np.float32))
+        since_kept = self._since_kept
+        if since_kept is None:
+            (since_kept,) = view.differences(self._reference)
+        self._since_kept = since_kept
+        if not is_repeated:
             self._noise.learn(since_frame, pts_s - self._seen_at_s)
         settings, shift = self._settings, since_kept.shift
         passed = self._noise.passed(since_kept) | (since_kept.colour > settings.colour_levels)
@@ -223,6 +235,7 @@ class LiveDiffFP:
 
     def _commit(self, view: _View, keep: np.ndarray, kind: Kind, pts_s: float, tokens_before: int) -> None:
         patches = keep.repeat(self._grid.merge**2)
+        self._since_kept = None
         if self._reference is None:
             self._reference = view.copy()
         else:

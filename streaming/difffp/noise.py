@@ -89,7 +89,7 @@ class NoiseFloor:
         quiet = (since_frame.contrast <= QUIET_CONTRAST) & (since_frame.colour <= QUIET_COLOUR)
         if quiet.mean() < QUIET_SHARE:
             return
-        quiet &= np.abs(since_frame.shift - np.median(since_frame.shift[quiet])) <= QUIET_SHIFT
+        quiet &= np.abs(since_frame.shift - median(since_frame.shift[quiet])) <= QUIET_SHIFT
         if quiet.mean() < QUIET_SHARE:
             return
         self._envelope *= 0.5 ** (min(max(elapsed_s, 0.0), HALF_LIFE_S) / HALF_LIFE_S)
@@ -111,3 +111,11 @@ def _quantile(values: np.ndarray, share: float) -> np.ndarray:
     """The quantile `share` of each row, `[rows, 1]`; ten times as fast as numpy's own on so few values."""
     rank = int(share * (values.shape[1] - 1))
     return np.partition(values, rank, axis=1)[:, rank : rank + 1]
+
+
+def median(values: np.ndarray) -> np.floating:
+    """The median of one or more numbers, none of them NaN; several times as fast as numpy's own on so few values."""
+    half, is_even = len(values) // 2, len(values) % 2 == 0
+    ordered = np.partition(values, (half - 1, half) if is_even else half)
+    middle: np.floating = (ordered[half - 1] + ordered[half]) / 2 if is_even else ordered[half]
+    return middle
