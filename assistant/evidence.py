@@ -168,7 +168,7 @@ class EvidenceKeeper:
 def with_thumbnail(frame: Frame) -> Frame:
     """The frame with its thumbnail encoded, as an `EvidenceKeeper` keeps it; for the capture thread."""
     small = reduced(frame.image, THUMBNAIL_PX, THUMBNAIL_PX)
-    return replace(frame, thumbnail=encode_jpeg(small))
+    return replace(frame, thumbnail=encode_jpeg(small), reduced=small)
 
 
 def is_about_the_picture(event: StreamEvent) -> bool:

@@ -56,10 +56,11 @@ def scaled_down(image: np.ndarray, max_side_px: int = THUMBNAIL_PX) -> np.ndarra
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def reduced(image: np.ndarray, width_px: int, height_px: int) -> np.ndarray:
+def reduced(image: np.ndarray, width_px: int, height_px: int, ready: np.ndarray | None = None) -> np.ndarray:
     """`image` shrunk by the largest whole number that leaves at least this size; `image` itself where that is 1.
 
-    image: uint8 RGB `[height, width, 3]`. Averages squares of pixels, many times faster than a resampling that is
+    image: uint8 RGB `[height, width, 3]`. ready: the same picture as it was reduced before for another use, returned if
+    it has the right size. Averages squares of pixels, many times faster than a resampling that is
     exact; from three times the wanted size on, resampling the result is nearly the same as resampling the original
     (Pillow's `Image.resize`, on `reducing_gap`).
     """
@@ -69,7 +70,10 @@ def reduced(image: np.ndarray, width_px: int, height_px: int) -> np.ndarray:
     factor = min(width // width_px, height // height_px)
     if factor <= 1:
         return image
-    return cv2.resize(image, (round(width / factor), round(height / factor)), interpolation=cv2.INTER_AREA)
+    size = round(width / factor), round(height / factor)
+    if ready is not None and ready.shape[1::-1] == size:
+        return ready
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def with_outline(data: bytes, corners: Sequence[tuple[float, float]]) -> bytes:

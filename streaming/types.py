@@ -30,6 +30,8 @@ class Frame:
     """The picture scaled to the model's grid, uint8 RGB; None if the capture thread did not scale it."""
     thumbnail: Jpeg | None = None
     """The picture scaled down and encoded for storage; None if the capture thread did not do so."""
+    reduced: np.ndarray | None = None
+    """The picture shrunk by a whole number, on the way to `thumbnail` and `on_grid`; None where it is not at hand."""
 
 
 class NoticeKind(StrEnum):

@@ -34,5 +34,5 @@ class Fitter:
         image = frame.image
         if not self.is_exact:
             side = GAP * grid.patch_px * grid.merge
-            image = reduced(image, grid.cols * side, grid.rows * side)
-        return replace(frame, on_grid=self.vision.fitted(image, grid))
+            image = reduced(image, grid.cols * side, grid.rows * side, frame.reduced)
+        return replace(frame, on_grid=self.vision.fitted(image, grid), reduced=None)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from assistant.evidence import with_thumbnail
 from models.checkpoint.settings import StreamSettings
 from models.errors import VisionError
 from models.session.frame_encoder import FrameEncoder
@@ -62,6 +63,10 @@ def test_large_pictures_of_live_streams_are_reduced_before_they_are_resized() ->
     assert resized == [(1080, 1920), (360, 640)]
     assert exact is not None and quick is not None and exact.shape == quick.shape
     assert np.abs(exact[2:-2].astype(int) - quick[2:-2]).mean() < 0.5
+    noisy = frame(1080, 1920)
+    shared, own = (Fitter(Noting(), 28, is_exact=False)(shown) for shown in (with_thumbnail(noisy), noisy))
+    assert shared.on_grid is not None and own.on_grid is not None and np.array_equal(shared.on_grid, own.on_grid)
+    assert shared.thumbnail is not None and shared.reduced is None
     small = frame(480, 640)
     exact, quick = (Fitter(VisionSettings(), 28, is_exact=is_exact)(small).on_grid for is_exact in (True, False))
     assert exact is not None and quick is not None and np.array_equal(exact, quick)
