@@ -31,7 +31,10 @@ def evaluate(
         float, typer.Option(min=0.0, help="Hours of scenes without events, to count false remarks.")
     ] = 3.0,
     rules: Annotated[
-        bool, typer.Option("--rules", help="Score the alerts of rules on the scenes instead of remarks and answers.")
+        bool,
+        typer.Option(
+            "--rules", help="Score the alerts of rules instead of remarks and answers; with --clips on clips."
+        ),
     ] = False,
     clips: Annotated[
         Path | None, typer.Option(help="Score remarks on the clips of this folder, which its events.json labels.")
@@ -83,6 +86,7 @@ def evaluate(
             run_scenes,
             scene_settings,
             score_rules,
+            score_rules_on_clips,
         )
 
         settings = scene_settings(families, noise, seconds)
@@ -96,7 +100,11 @@ def evaluate(
         elif footage is not None:
             values, table = run_footage(engine, footage, talkative, progress=is_terminal())
         elif clips is not None:
-            values, table = run_clips(engine, clips, talkative, chosen_seeds(planted, "--planted") if planted else ())
+            plants = chosen_seeds(planted, "--planted") if planted else ()
+            if rules:
+                values, table = score_rules_on_clips(engine, clips, plants)
+            else:
+                values, table = run_clips(engine, clips, talkative, plants)
         elif rules:
             values, table = score_rules(engine, scenes, progress=is_terminal())
         else:

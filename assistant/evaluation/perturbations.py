@@ -165,12 +165,12 @@ def evaluate_planted(
         raise AssistantError(f"{folder}: holds no clip; {', '.join(CLIP_SUFFIXES)} are read; give a folder of clips")
     scores = []
     for number, path in enumerate(clips):
-        duration_s = _duration_s(path, fps)
-        if duration_s < SHORTEST_CLIP_S:
+        length_s = duration_s(path, fps)
+        if length_s < SHORTEST_CLIP_S:
             continue
-        other = _other(clips, number, fps)
+        other = frames_of_another(clips, number, fps)
         for seed in seeds:
-            perturbations = plan_perturbations(seed * len(clips) + number, duration_s)
+            perturbations = plan_perturbations(seed * len(clips) + number, length_s)
             scores.append((path.name, _watch(engine, path, perturbations, other, fps, talkativeness)))
     if not scores:
         raise AssistantError(
@@ -200,13 +200,13 @@ def _watch(
     return score_scene(owed_of(perturbations, times), said, times[-1] if times else 0.0)
 
 
-def _duration_s(path: Path, fps: float) -> float:
-    """Length of the sampled part."""
+def duration_s(path: Path, fps: float) -> float:
+    """Length of the sampled part of a clip, seconds."""
     return max((time_s for time_s, _ in clip_pictures(path, fps)), default=0.0)
 
 
-def _other(clips: Sequence[Path], number: int, fps: float) -> list[np.ndarray]:
-    """Frames that a cut shows: of the next clip that is long enough, or else of this one, turned over."""
+def frames_of_another(clips: Sequence[Path], number: int, fps: float) -> list[np.ndarray]:
+    """Frames that a cut in a clip shows: of the next clip that is long enough, or else of this one, turned over."""
     for path in [*clips[number + 1 :], *clips[:number]]:
         frames = [picture for _, picture in itertools.islice(clip_pictures(path, fps), OTHER_FRAMES)]
         if len(frames) == OTHER_FRAMES:

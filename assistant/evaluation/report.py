@@ -16,6 +16,7 @@ from assistant.evaluation.baselines import FORGETFUL_SCENES, Baselines, floor_sc
 from assistant.evaluation.footage_labels import evaluate_footage, read_labels
 from assistant.evaluation.footage_scoring import summarise_words
 from assistant.evaluation.perturbations import evaluate_planted
+from assistant.evaluation.planted_rules import run_rules_on_clips
 from assistant.evaluation.rule_section import run_rules
 from assistant.evaluation.sections import QUIET_SCENE_S, AnswerSection, CheckSection, ObedienceSection, QuietSection
 from assistant.evaluation.tables import (
@@ -109,6 +110,12 @@ def score_rules(engine: Engine, plan: ScenePlan, *, progress: bool) -> tuple[dic
 
     with tqdm(total=len(plan.seeds) + plan.num_quiet, unit="scene", disable=not progress) as bar:
         values = run_rules(engine, plan.seeds, plan.settings, plan.num_quiet, bar.update)
+    return values, rules_as_table(values)
+
+
+def score_rules_on_clips(engine: Engine, folder: Path, planted: Sequence[int] = ()) -> tuple[dict[str, Any], str]:
+    """`evaluate --rules --clips`: plain values, and the table. planted: seeds of what is planted into the clips."""
+    values = run_rules_on_clips(engine, folder, planted)
     return values, rules_as_table(values)
 
 

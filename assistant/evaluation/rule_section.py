@@ -45,6 +45,17 @@ class _RuleMarks:
         return {"precision": rate(self.raised), "recall": rate(self.owed), "delay_s": delays}
 
 
+@dataclass(frozen=True, slots=True)
+class JudgedRule:
+    """A rule of a kind on one stream, with its truth."""
+
+    kind: str
+    words: str
+    held: Sequence[Interval]
+    truths: dict[float, bool | None]
+    """By media time; None where it is not certain."""
+
+
 class RuleSection:
     """Alerts of rules of every kind, on scenes in which they come true and on others."""
 
@@ -64,11 +75,18 @@ class RuleSection:
         times = [float(time_s) for time_s in scene.times(self._fps)]
         rules = rules_for(scene, times)
         watched = self._watched(scene, rules)
+        judged = []
+        for rule in rules:
+            held, truths = intervals(scene, rule, times)
+            judged.append(JudgedRule(rule.kind, rule.words, held, dict(zip(times, truths, strict=True))))
+        self.note({"seed": seed}, judged, watched)
+
+    def note(self, where: dict[str, Any], rules: Sequence[JudgedRule], watched: WatchedStream) -> None:
+        """Score the alerts of one stream, whose rules are named by their numbers. where: what stream it was."""
         counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         for number, rule in enumerate(rules):
-            owed, truths = intervals(scene, rule, times)
             of_rule = replace(watched, alerts=tuple(one for one in watched.alerts if one.rule == str(number)))
-            self._mark(seed, rule, owed, dict(zip(times, truths, strict=True)), of_rule, counts[rule.kind])
+            self._mark(where, rule, of_rule, counts[rule.kind])
         for kind, (right, raised, caught, num_owed) in counts.items():
             for key in (kind, "all"):
                 self._marks[key].raised.append((right, raised))
@@ -109,16 +127,8 @@ class RuleSection:
         armed = armed_rules(wanted, {}, "scene", is_small=self._engine.info.embedded)
         return watch(self._engine, scene_pictures(scene, self._fps), fps=self._fps, rules=armed)
 
-    def _mark(
-        self,
-        seed: int,
-        rule: TrueRule,
-        held: Sequence[Interval],
-        truths: dict[float, bool | None],
-        watched: WatchedStream,
-        counts: list[int],
-    ) -> None:
-        alerts, ends = watched.alerts, watched.alert_ends
+    def _mark(self, where: dict[str, Any], rule: JudgedRule, watched: WatchedStream, counts: list[int]) -> None:
+        alerts, ends, held, truths = watched.alerts, watched.alert_ends, rule.held, rule.truths
         for alert in alerts:
             if truths[alert.time_s] is None:  # nobody can say
                 continue
@@ -126,7 +136,7 @@ class RuleSection:
             counts[0] += is_right
             counts[1] += 1
             if not is_right:
-                self.wrong.append({"seed": seed, "rule": rule.words, "time_s": alert.time_s, "what": "false"})
+                self.wrong.append({**where, "rule": rule.words, "time_s": alert.time_s, "what": "false"})
         for one in held:
             if one.end_s - one.start_s < SHORTEST_S or not one.is_new:
                 continue
@@ -140,7 +150,7 @@ class RuleSection:
             if in_time:
                 self._marks["all"].delays_s.append(in_time[0] - one.start_s)
             elif not goes_on:
-                self.wrong.append({"seed": seed, "rule": rule.words, "time_s": one.start_s, "what": "missed"})
+                self.wrong.append({**where, "rule": rule.words, "time_s": one.start_s, "what": "missed"})
 
 
 def run_rules(

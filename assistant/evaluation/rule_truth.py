@@ -75,6 +75,11 @@ def intervals(scene: Scene, rule: TrueRule, times: Sequence[float]) -> tuple[lis
     """When a rule holds, and its truth at each time."""
     rng = np.random.default_rng(0)
     truths = [rule.truth(SceneMoment(scene, time_s, rng)) for time_s in times]
+    return held_intervals(times, truths), truths
+
+
+def held_intervals(times: Sequence[float], truths: Sequence[bool | None]) -> list[Interval]:
+    """The stretches of time at which a rule holds, from its truth at each time; None where it is not certain."""
     found: list[Interval] = []
     known: bool | None = None
     may_begin_s = times[0] if len(times) else 0.0
@@ -86,7 +91,7 @@ def intervals(scene: Scene, rule: TrueRule, times: Sequence[float]) -> tuple[lis
         known = known if holds is None else holds
         if holds is not None:
             may_begin_s = times[min(index + 1, len(times) - 1)]
-    return found, truths
+    return found
 
 
 def _looks(scene: Scene, time_s: float) -> set[tuple[str, str]]:

@@ -215,7 +215,7 @@ def evaluate_clips(engine: Engine, folder: Path, *, fps: float = 2.0, talkativen
         raise AssistantError(
             f"{folder}: no events.json; it holds a clip's labels by file name; write one, or give another folder"
         )
-    labels = _clip_labels(labels_path)
+    labels = clip_labels(labels_path)
     scores = []
     for name, label in labels.items():
         if Path(name).suffix.casefold() in SUFFIXES:
@@ -225,7 +225,7 @@ def evaluate_clips(engine: Engine, folder: Path, *, fps: float = 2.0, talkativen
     return scores
 
 
-def _clip_labels(path: Path) -> dict[str, Any]:
+def clip_labels(path: Path) -> dict[str, Any]:
     """Labels by clip name. Raises `AssistantError` where the file does not hold them."""
     try:
         labels: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from assistant.evaluation.report import chosen_seeds, plot_decisions, scene_sett
 from assistant.evaluation.tables import scenes_as_table
 from assistant.evaluation.watching import (
     WatchedStream,
-    _clip_labels,
+    clip_labels,
     clip_pictures,
     decision_labels,
     owed_remarks,
@@ -49,7 +49,7 @@ def test_labels_that_are_none_are_one_clear_error(tmp_path: Path, text: str) -> 
     path = tmp_path / "events.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(AssistantError, match=r"events\.json: .*mend the entry"):
-        _clip_labels(path)
+        clip_labels(path)
 
 
 def test_a_joined_clip_is_scored_in_media_time_that_goes_on(tmp_path: Path) -> None:
