@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from assistant.rules.asking import ConditionAnswers, ask
+from assistant.rules.wording import condition_of
 from assistant.speed.camera import TimedCamera, passes_ms
 from assistant.speed.rows import Measured, RowSpec, Target
 from models.session.steps import Job
@@ -21,6 +23,19 @@ NUM_CAMERAS = 8
 FRAMES_A_ROUND = 12
 NUM_CHECKS = 10
 QUESTION = "Is there a red circle?"
+RULES = (
+    "the view is covered",
+    "it is dark",
+    "the view is blurred",
+    "anything moves",
+    "anything in view",
+    "a red circle",
+    "a green shape",
+    "a star",
+    "a blue square on the left",
+    "a red shape on the right",
+)
+"""Ten rules of one camera, of every kind that the embedded checkpoint was taught."""
 
 
 def token(bench: Workbench) -> Measured:
@@ -83,6 +98,22 @@ def checks_10(bench: Workbench) -> Measured:
         camera.see_used()
         values.append(_checks_ms(bench, camera, questions))
         baselines += [_checks_ms(bench, camera, questions[:1]) for _ in range(3)]
+    return Measured(values, baselines)
+
+
+def rules_10(bench: Workbench) -> Measured:
+    """An appended frame with ten rules judged after it, and one without."""
+    camera = TimedCamera(bench.engine, bench.clip)
+    camera.fill()
+    conditions = [condition_of(words, is_small=bench.engine.info.embedded) for words in RULES]
+    answers = ConditionAnswers()
+    values, baselines = [], []
+    for _ in bench.rounds():
+        for _ in range(FRAMES_A_ROUND):
+            baselines.append(camera.see_used().ms)
+            seen_ms, began_s = camera.see_used().ms, time.perf_counter()
+            answers = bench.engine.run(ask(camera.session, conditions, answers))
+            values.append(seen_ms + 1e3 * (time.perf_counter() - began_s))
     return Measured(values, baselines)
 
 
@@ -155,5 +186,6 @@ TALK_ROWS = (
         Target("ratio", 1 / 2.5),
         tokens_8,
     ),
+    RowSpec("rules-10", "a frame with ten rules", "for one without", "ms", Target("ratio", 2.0), rules_10),
     RowSpec("checks-10", "ten yes/no checks on a frame", "for one check", "ms", Target("ratio", 2.0), checks_10),
 )

@@ -18,8 +18,8 @@ from assistant.speed.workbench import BenchSettings, Workbench, endless
 
 KEYS = {"name", "value", "baseline", "ratio", "target", "passed"}
 CPU_ROWS = {
-    "frame", "frame-noise", "plain-path", "token", "cameras-8", "tokens-8", "checks-10", "late", "memory", "skipped",
-    "eviction", "rebase", "rebase-ahead", "start", "4k", "capture",
+    "frame", "frame-noise", "plain-path", "token", "cameras-8", "tokens-8", "rules-10", "checks-10", "late", "memory",
+    "skipped", "eviction", "rebase", "rebase-ahead", "start", "4k", "capture",
 }  # fmt: skip
 
 
