@@ -30,6 +30,7 @@ from assistant.commands.voice_options import (
     ListAudioDevices,
     Listen,
     Microphone,
+    PushToTalk,
     Speak,
     SpeechRate,
     Voice,
@@ -155,6 +156,7 @@ def replay(
     volume: Volume = None,
     audio_device: AudioDevice = None,
     listen: Listen = False,
+    push_to_talk: PushToTalk = False,
     microphone: Microphone = None,
 ) -> None:
     """Watch a recording or a camera: print comments as they happen, answers to questions, and a summary at the end."""
@@ -178,7 +180,7 @@ def replay(
             "model": options_given(name=model, device=device, dtype=dtype, threads=threads),
             "speaking": options_given(talkative=talkative, instruct=instruct),
             "voice": voice_overrides(voice, speak, speech_rate, volume, audio_device)
-            | listen_overrides(listen, microphone),
+            | listen_overrides(listen, push_to_talk, microphone),
             "output": options_given(events=out, vtt=vtt, srt=srt),
             "questions": parse_each(parse_question, ask),
         }
@@ -234,6 +236,7 @@ def watch(
     volume: Volume = None,
     audio_device: AudioDevice = None,
     listen: Listen = False,
+    push_to_talk: PushToTalk = False,
     microphone: Microphone = None,
 ) -> None:
     """Watch cameras for days without a browser: print remarks as they happen and store every event in a timeline."""
@@ -248,7 +251,7 @@ def watch(
             "model": options_given(name=model, device=device, dtype=dtype, threads=threads),
             "speaking": options_given(talkative=talkative, instruct=instruct),
             "voice": voice_overrides(voice, speak, speech_rate, volume, audio_device)
-            | listen_overrides(listen, microphone),
+            | listen_overrides(listen, push_to_talk, microphone),
             "timeline": options_given(folder=data, keep_clips_s=keep_clips),
             "monitor": options_given(port=metrics_port, host=metrics_host),
             "cameras": {name: options_given(url=url, fps=fps) for name, url in named.items()},

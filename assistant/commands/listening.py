@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,7 +13,8 @@ from assistant.speech.detector import SileroDetector, SpeechSegmenter
 from assistant.speech.devices import SteadyInput, device_input
 from assistant.speech.errors import NoRecogniser, SpeechError
 from assistant.speech.heard import Heard
-from assistant.speech.listener import Listener, QuestionFilter, obey
+from assistant.speech.listener import CutsOutSpeech, JudgesSpeech, Listener, QuestionFilter, obey
+from assistant.speech.push_to_talk import PressedFilter, PressedSpeech, TalkButton, TerminalKey
 from assistant.speech.recognisers import recogniser_named, why_deaf
 from assistant.stream.question_queue import PendingQuestion
 
@@ -69,7 +71,10 @@ class SpokenQuestions:
 def listening(
     config: VoiceConfig, ask: Ask, aloud: SpeakingAloud | None, clock: Clock, show: Callable[[str], None]
 ) -> Iterator[Listener | None]:
-    """A listener while the context lasts; None where it is off, or a warning says in one line what it lacks."""
+    """A listener while the context lasts; None where it is off, or a warning says in one line what it lacks.
+
+    show: shows a line to the person.
+    """
     if config.listen == "off":
         yield None
         return
@@ -82,18 +87,42 @@ def listening(
     try:
         if lacks := why_deaf(config.recogniser):
             raise NoRecogniser(lacks)
-        segmenter = SpeechSegmenter(SileroDetector())
         source = SteadyInput(device_input, config.microphone, on_change, clock)
-        source.open()
+        cuts, judge, close_key = _ears(config, aloud, clock, show)
+        try:
+            source.open()
+        except BaseException:
+            close_key()
+            raise
     except SpeechError as error:
         warn(f"nothing is listened for: {error}")
         yield None
         return
-    announcer = aloud.announcer if aloud is not None else None
-    judge = QuestionFilter(config.wake_phrase, recogniser_named(config.recogniser), announcer, clock.now_s)
-    listener = Listener(source, segmenter, judge, SpokenQuestions(ask, aloud, show), clock=clock)
+    listener = Listener(source, cuts, judge, SpokenQuestions(ask, aloud, show), clock=clock)
     listener.start()
     try:
         yield listener
     finally:
+        close_key()
         listener.stop()
+
+
+def _ears(
+    config: VoiceConfig, aloud: SpeakingAloud | None, clock: Clock, show: Callable[[str], None]
+) -> tuple[CutsOutSpeech, JudgesSpeech, Callable[[], None]]:
+    """What cuts out questions and judges them, and what ends reading the key. Raises `SpeechError`."""
+    recogniser = recogniser_named(config.recogniser)
+    announcer = aloud.announcer if aloud is not None else None
+    if config.listen == "hands-free":
+        judge = QuestionFilter(config.wake_phrase, recogniser, announcer, clock.now_s)
+        return SpeechSegmenter(SileroDetector()), judge, lambda: None
+
+    def on_change(is_down: bool) -> None:
+        if is_down and announcer is not None:
+            announcer.hush()  # it would be heard, too
+        show("listening" if is_down else "one moment")
+
+    button = TalkButton(on_change)
+    key = TerminalKey(button, sys.stdin, clock)
+    show("hold space or Enter to ask, or press it before and after the question")
+    return PressedSpeech(button), PressedFilter(recogniser), key.close

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from assistant.commands.terminal import options_given
+from assistant.errors import ConfigError
 
 Voice = Annotated[bool, typer.Option("--voice", help="Say remarks, answers and alerts aloud; --speak chooses.")]
 Speak = Annotated[str | None, typer.Option(help="What is said aloud, among remarks,answers,alerts.")]
@@ -19,9 +20,17 @@ Listen = Annotated[bool, typer.Option("--listen", help="Answer spoken questions 
 Microphone = Annotated[str | None, typer.Option(help="Device to listen with, by its name or a part of it.")]
 
 
-def listen_overrides(listen: bool, microphone: str | None) -> dict[str, Any]:
-    """Keys of the configuration's `voice` section about listening, from options."""
-    return options_given(listen="hands-free" if listen else None, microphone=microphone)
+PushToTalk = Annotated[
+    bool, typer.Option("--push-to-talk", help="Answer questions spoken between two presses of space or Enter.")
+]
+
+
+def listen_overrides(listen: bool, push_to_talk: bool, microphone: str | None) -> dict[str, Any]:
+    """Keys of the configuration's `voice` section about listening, from options. Raises `ConfigError` for both ways."""
+    if listen and push_to_talk:
+        raise ConfigError("--push-to-talk: --listen waits for the wake phrase instead; leave one of them out")
+    way = "hands-free" if listen else "push-to-talk" if push_to_talk else None
+    return options_given(listen=way, microphone=microphone)
 
 
 def print_audio_devices(wanted: bool) -> None:

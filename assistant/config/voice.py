@@ -41,8 +41,8 @@ class VoiceConfig(Component):
     volume: Annotated[float, AfterValidator(VOLUME.validated)] = 1.0
     device: str | None = Field(default=None, min_length=1)
     """The device to speak with, by its name or a part of it; None for the system's own choice."""
-    listen: Literal["off", "hands-free"] = "off"
-    """Whether questions are listened for, after the wake phrase."""
+    listen: Literal["off", "hands-free", "push-to-talk"] = "off"
+    """Whether questions are listened for: after the wake phrase, or after a key in the terminal."""
     microphone: str | None = Field(default=None, min_length=1)
     """The device to listen with, by its name or a part of it; None for the system's own choice."""
     wake_phrase: str = Field(default=WAKE_PHRASE, min_length=3, max_length=60)

@@ -14,7 +14,6 @@ from typing import Protocol
 import numpy as np
 
 from assistant.speech.announcer import Announcer
-from assistant.speech.detector import SpeechSegmenter
 from assistant.speech.errors import DeviceLost, NoAudio, SpeechError
 from assistant.speech.heard import Heard, Intent, after_phrase, is_own_voice, understood
 from assistant.speech.recognisers import Recogniser
@@ -50,6 +49,27 @@ class Spoke(Protocol):
 
     def said_lately(self) -> str:
         """What was said aloud in the last seconds."""
+
+
+class CutsOutSpeech(Protocol):
+    """Cuts what is said out of a stream of sound, by its pauses or by a button."""
+
+    def feed(self, samples: np.ndarray) -> list[Sound]:
+        """Add samples at 16 kHz; returns what somebody has finished saying with them."""
+
+
+class JudgesSpeech(Protocol):
+    """Decides whether what was said is for the assistant."""
+
+    @property
+    def recogniser(self) -> Recogniser: ...
+
+    @property
+    def announcer(self) -> Spoke | None:
+        """Whose voice may be in the room."""
+
+    def judge(self, sound: Sound, *, while_speaking: bool) -> tuple[Heard | None, str, str]:
+        """What is wanted, the transcript, and why it is ignored. while_speaking: our own voice was in the room."""
 
 
 class HeardSomething(Protocol):
@@ -97,13 +117,13 @@ class QuestionFilter:
 
 
 class Listener:
-    """Listens hands-free. `start` it once; `stop` ends it."""
+    """Listens, hands-free or while a button is down. `start` it once; `stop` ends it."""
 
     def __init__(
         self,
         source: AudioInput,
-        segmenter: SpeechSegmenter,
-        judge: QuestionFilter,
+        segmenter: CutsOutSpeech,
+        judge: JudgesSpeech,
         taker: HeardSomething,
         *,
         clock: Clock | None = None,
