@@ -15,6 +15,7 @@ import runpy
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -76,10 +77,31 @@ def slow_down(pass_s: float) -> None:
     Engine.step = step if pass_s else own  # type: ignore[method-assign]
 
 
+def note_first_tokens(path: str) -> None:
+    """From now on append a line of JSON to a file for each answer: the time of day of its first token, its question."""
+    from models.session.turns import OpenTurn
+    from models.spans import SpanKind
+
+    own = OpenTurn.say
+
+    def say(self: OpenTurn, token: int, codec: Any) -> str:
+        if self.kind is SpanKind.ANSWER and not self.said and self.question is not None:
+            noted = {"at_s": time.time(), "question": codec.decode(self.question.ids)}
+            with Path(path).open("a", encoding="utf-8") as file:
+                print(json.dumps(noted), file=file)
+        return own(self, token, codec)
+
+    OpenTurn.say = say  # type: ignore[method-assign]
+
+
 def obey(path: Path) -> None:
     """Run the command in file `path`, then delete the file."""
     wanted = json.loads(path.read_text(encoding="utf-8"))
-    known: dict[str, Callable[..., None]] = {"alert": alert, "slow_down": slow_down}
+    known: dict[str, Callable[..., None]] = {
+        "alert": alert,
+        "slow_down": slow_down,
+        "note_first_tokens": note_first_tokens,
+    }
     known[wanted.pop("do")](**wanted)
     path.unlink()
 

@@ -141,6 +141,10 @@ class Served:
             self._pass_s = before_s
             self._order("slow_down", pass_s=before_s)
 
+    def note_first_tokens(self, path: Path) -> None:
+        """From now on a line of JSON in this file for each answer: the time of its first token, and its question."""
+        self._order("note_first_tokens", path=str(path))
+
     def _order(self, what: str, **values: Any) -> None:
         path = self._report.with_name("order.json")
         path.write_text(json.dumps({"do": what, **values}), encoding="utf-8")
