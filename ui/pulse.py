@@ -52,6 +52,7 @@ def pulse_of(viewer: ViewerSession, model: ModelNews, told: SentState, *, record
         "place": viewer.place,
         "feed": viewer.feed.version,
         "open": viewer.feed.num_open,
+        "said": _said(viewer),
         "recording": recording,
         "watching": False,
         "title": viewer.wanted.title
@@ -72,6 +73,13 @@ def pulse_of(viewer: ViewerSession, model: ModelNews, told: SentState, *, record
     values["curve"] = [_point(decision) for decision in decisions]
     values["marks"] = [_mark(item) for item in _settled(viewer, told) if _is_marked(item)]
     return values
+
+
+def _said(viewer: ViewerSession) -> list[dict[str, Any]]:
+    """The words so far of unfinished answers: the page shows the first ones before it has fetched the feed."""
+    if not viewer.feed.num_open:
+        return []
+    return [{"id": item.id, "text": item.text} for item in viewer.feed.items(()) if item.is_open and item.text]
 
 
 def _settled(viewer: ViewerSession, told: SentState) -> list[FeedItem]:

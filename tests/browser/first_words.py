@@ -35,8 +35,11 @@ NOTE_FIRST_WORDS_JS = """
 """
 
 
-def delays_s(num_questions: int) -> list[float]:
-    """Seconds from the first token to the first words on the page, of so many questions in each tab."""
+def delays_s(num_questions: int, pass_s: float) -> list[float]:
+    """Seconds from the first token to the first words on the page, of so many questions in each tab.
+
+    pass_s: how much longer each forward pass of the model takes.
+    """
     from playwright.sync_api import sync_playwright
 
     with tempfile.TemporaryDirectory() as made, sync_playwright() as running:
@@ -45,7 +48,8 @@ def delays_s(num_questions: int) -> list[float]:
             with all_opened([window] * NUM_TABS) as tabs:
                 tabs[0].wait_model()
                 app.note_first_tokens(folder / "tokens.jsonl")
-                shown = _ask(tabs, num_questions)
+                with app.slowed(pass_s):
+                    shown = _ask(tabs, num_questions)
             lines = (folder / "tokens.jsonl").read_text(encoding="utf-8").splitlines()
         browser.close()
     known = [json.loads(line) for line in lines]
@@ -80,10 +84,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.browser.first_words", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--questions", type=int, default=8, help="how many in each tab")
+    parser.add_argument("--pass-s", type=float, default=0.0, help="seconds by which each pass of the model is slowed")
     given = parser.parse_args()
     if lacks := missing():
         sys.exit(lacks)
-    found = sorted(delays_s(given.questions))
+    found = sorted(delays_s(given.questions, given.pass_s))
     values = {
         "num_answers": len(found),
         "median_ms": round(1e3 * statistics.median(found)),

@@ -84,6 +84,20 @@ def test_an_answer_is_marked_once_it_has_ended() -> None:
     assert [(mark["kind"], mark["time_s"]) for mark in after["marks"]] == [("answer", 13.0)] and after["open"] == 0
 
 
+def test_the_words_so_far_of_an_answer_come_with_the_state() -> None:
+    office = Office()
+    viewer, news = office.backend.registry.of("a"), office.backend.model.news()
+    office.backend.watch(viewer, SCENE)
+    office.backend.ask(viewer, "What?")
+    said = [pulse_of(viewer, news, SentState())["said"]]
+    office.streams[0].asked[0].say("A c")
+    said.append(pulse_of(viewer, news, SentState())["said"])
+    (answer,) = viewer.feed.items()
+    office.streams[0].asked[0].answer("A cat.", time_s=13.0)
+    said.append(pulse_of(viewer, news, SentState())["said"])
+    assert said == [[], [{"id": answer.id, "text": "A c"}], []]
+
+
 def test_evidence_has_the_frames_with_their_cells_and_why() -> None:
     office = Office()
     viewer = office.backend.registry.of("a")

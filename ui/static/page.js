@@ -102,10 +102,24 @@
       if (at) message.dataset.time = at.textContent;
     }
   };
+  // The first words of an answer come with a pulse, sooner than the feed is fetched, and stand until it is.
+  const MOST_SAID = 20, said = new Map();
+  const showFirstWords = (feed) => {
+    for (const waiting of said.size ? feed.querySelectorAll(".sva-text:has(> .sva-wait)") : []) {
+      const link = waiting.closest(".sva-line").querySelector(".sva-at").getAttribute("href");
+      const words = said.get(link);
+      if (!words) continue;
+      const cursor = document.createElement("span");
+      cursor.className = "sva-cursor";
+      cursor.textContent = "\u258d";
+      waiting.replaceChildren(words, cursor);
+    }
+  };
   const watchFeed = (feed) => {
     let asked = false;
     nameMessages(feed);
     new MutationObserver(() => {
+      showFirstWords(feed);
       if (asked) return;
       asked = true;
       requestAnimationFrame(() => { asked = false; nameMessages(feed); });
@@ -145,6 +159,9 @@
         const box = document.querySelector("#sva-question textarea"); // Gradio does not connect its label
         if (box) box.setAttribute("aria-label", "Question");
       }
+      for (const answer of pulse.said) said.set(`#sva-event-${answer.id}`, answer.text);
+      while (said.size > MOST_SAID) said.delete(said.keys().next().value);
+      if (feed) showFirstWords(feed);
       if (pulse.feed !== version) {
         version = pulse.feed;
         trigger("fresh", { version });
