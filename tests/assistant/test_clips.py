@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from types import SimpleNamespace
+from typing import Any, Self, cast
 
 import av
 import numpy as np
 import pytest
 
+from assistant.cameras.cameras import _record
 from assistant.errors import ConfigError
 from assistant.events import Alert, StatusEvent, StatusKind
+from assistant.rules.rule import Rule
 from assistant.timeline.clips import ClipRecorder
 from assistant.timeline.export import export_clip
 from assistant.timeline.records import FoundEvent
@@ -23,6 +27,7 @@ from streaming.masks import MaskRegion, Masks
 from streaming.recording import ClipWriter
 from streaming.sources.masked import MaskedSource
 from streaming.types import Frame, SourceInfo
+from tests.assistant.channel_stage import PUSHED
 from tests.assistant.timelines import Child, gap, picture, remark
 
 FPS = 20
@@ -170,6 +175,17 @@ def test_pictures_before_an_alert_take_bounded_memory_and_none_while_they_are_no
     assert len(kept) >= 3
     door.recorder.rest()
     assert not door.recorder._ring and door.recorder._ring_bytes == 0
+
+
+def test_where_only_alerts_have_clips_pictures_are_kept_while_the_camera_has_rules(
+    camera: Callable[..., Camera],
+) -> None:
+    door = camera(None, alerts_s=2.0)
+    channel = cast(Any, SimpleNamespace(config=PUSHED))
+    for records_all, rules, num_kept in ((False, (), 0), (False, (Rule("dark", "it is dark"),), 1), (True, (), 1)):
+        channel.config = replace(PUSHED, rules=rules)
+        _record(channel, door.recorder, records_all, Frame(picture(), 0, 0.0, 0.0, "cam"))
+        assert len(door.recorder._ring) == num_kept
 
 
 def test_a_recording_that_jumps_back_ends_its_clip(camera: Callable[..., Camera]) -> None:
