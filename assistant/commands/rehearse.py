@@ -24,7 +24,7 @@ def rehearse(
         list[str] | None, typer.Option(help='What to look for, as "the view is covered"; repeatable.')
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file; its rules are rehearsed as well.")] = None,
-    sure: Annotated[float | None, typer.Option(help="Probability from which a frame is a hit; 0.8 by default.")] = None,
+    sure: Annotated[float | None, typer.Option(help="Probability from which a frame is a hit; 0.9 by default.")] = None,
     confirmations: Annotated[int | None, typer.Option(help="Hits in a row that make an alert; 2 by default.")] = None,
     hold: Annotated[float | None, typer.Option(help="Seconds that the hits must last; 0 by default.")] = None,
     cooldown: Annotated[

@@ -33,9 +33,9 @@ def read_rule(name: str, values: Mapping[str, Any]) -> Rule:
 def rules_yaml(rules: Sequence[Rule]) -> str:
     """Rules in the form of a configuration file; values that are usual are left out.
 
-    >>> print(rules_yaml([Rule("covered", "the view is covered", sure=0.9)]), end="")
+    >>> print(rules_yaml([Rule("covered", "the view is covered", sure=0.95)]), end="")
     rules:
-      covered: {when: the view is covered, sure: 0.9}
+      covered: {when: the view is covered, sure: 0.95}
     """
     values = {"rules": {rule.name: _written(rule) for rule in rules}}
     return yaml.safe_dump(values, default_flow_style=None, sort_keys=False, allow_unicode=True, width=10_000)

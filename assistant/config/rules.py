@@ -11,7 +11,7 @@ from assistant.config.cameras import CameraConfig
 from assistant.config.component import Component, ShortText, check_names
 from assistant.errors import ConfigError
 from assistant.rules.arming import armed_rules
-from assistant.rules.rule import LEAST_SURE, LONGEST_S, MOST_CONFIRMATIONS, MOST_SURE, Rule, Severity
+from assistant.rules.rule import LEAST_SURE, LONGEST_S, MOST_CONFIRMATIONS, MOST_SURE, USUALLY_SURE, Rule, Severity
 from assistant.rules.schedule import parse_schedule
 from streaming.errors import StreamingError
 from streaming.masks import MaskRegion
@@ -47,7 +47,7 @@ class RuleConfig(Component):
     """A zone of these cameras in which something must change as it begins, or a region of its own."""
     schedule: Annotated[str, AfterValidator(_schedule)] | None = None
     """Days and times at which it is armed, as `mon-fri 08:00-18:00; sat`; always where it is left out."""
-    sure: float = Field(default=0.8, ge=LEAST_SURE, le=MOST_SURE)
+    sure: float = Field(default=USUALLY_SURE, ge=LEAST_SURE, le=MOST_SURE)
     """Probability of yes from which a frame counts as a hit."""
     confirmations: int = Field(default=2, ge=1, le=MOST_CONFIRMATIONS)
     """Hits in a row that make an alert."""
