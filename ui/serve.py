@@ -20,8 +20,8 @@ from assistant.viewers.backend import Backend
 from ui.launch import Serving, launch
 
 if TYPE_CHECKING:
-    from starlette.routing import BaseRoute
-
+    from assistant.chat.keys import ClientKeys
+    from assistant.chat.service import ChatService
     from assistant.viewers.passwords import Authenticator
 
 
@@ -37,6 +37,7 @@ def serve_page(
     files = TemporaryDirectory(prefix="watch-files-")  # readable by this user only, deleted at the end
     os.environ["GRADIO_TEMP_DIR"] = str(Path(files.name, "uploads"))  # the only folder that Gradio serves
     from ui.build import build_page
+    from ui.endpoint import endpoint_routes
     from ui.media import media_routes
     from ui.theme import looks
     from ui.voice import voice_routes
@@ -68,15 +69,16 @@ def serve_page(
         )
         stack.callback(backend.close)
         users = serving.authenticator()
-        own_checks = _endpoint(config, backend, users, Path(files.name)) if config.endpoint.enabled else []
+        service = _chat_service(config, backend, Path(files.name)) if config.endpoint.enabled else None
+        own_checks = endpoint_routes(service, _client_keys(config, users)) if service is not None else []
         page = build_page(backend)
         routes = [*media_routes(backend), *voice_routes(backend, config.voice)]
         running = launch(
             page, serving, routes=routes, own_checks=own_checks, users=users, max_upload_bytes=uploads.max_bytes,
             **looks(),
         )  # fmt: skip
-        if config.endpoint.enabled:
-            print(f"OpenAI-style endpoint at {running.url}/v1, model {config.model.name}", flush=True)
+        if service is not None:
+            print(f"OpenAI-style endpoint at {running.url}/v1, model {service.model}", flush=True)
         stack.callback(running.close)
         stack.enter_context(stopping(until))
         backend.registry.start()
@@ -91,18 +93,19 @@ def serve_page(
         until.wait(cameras.look_at_mutes) if cameras is not None else until.wait()
 
 
-def _endpoint(config: AppConfig, backend: Backend, users: Authenticator | None, folder: Path) -> list[BaseRoute]:
-    """The routes of the OpenAI-style endpoint. Raises `ConfigError` for a key file that is wrong."""
-    from assistant.chat.keys import ClientKeys, read_keys
+def _chat_service(config: AppConfig, backend: Backend, folder: Path) -> ChatService:
     from assistant.chat.service import ChatService
-    from ui.endpoint import endpoint_routes
 
-    wanted = config.endpoint
-    keys = read_keys(wanted.keys_file) if wanted.keys_file is not None else None
-    service = ChatService(
-        backend.scheduler, config.model.name, backend.uploads, folder, max_bytes=int(wanted.max_mib * 2**20)
-    )  # fmt: skip
-    return endpoint_routes(service, ClientKeys(keys, users))
+    max_bytes = int(config.endpoint.max_mib * 2**20)
+    return ChatService(backend.scheduler, config.model.name, backend.uploads, folder, max_bytes=max_bytes)
+
+
+def _client_keys(config: AppConfig, users: Authenticator | None) -> ClientKeys:
+    """Who may use the endpoint. Raises `ConfigError` for a key file that is wrong."""
+    from assistant.chat.keys import ClientKeys, read_keys
+
+    path = config.endpoint.keys_file
+    return ClientKeys(read_keys(path) if path is not None else None, users)
 
 
 def _has_screen() -> bool:
