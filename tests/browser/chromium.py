@@ -77,8 +77,12 @@ def open_context(
     camera: bool | None = None,
     phone: bool = False,
     dark: bool = False,
+    self_signed: bool = False,
 ) -> BrowserContext:
-    """A browser context. camera: True grants the camera, False denies it, None leaves the question open."""
+    """A browser context. camera: True grants the camera, False denies it, None leaves the question open.
+
+    self_signed: go on past the warning about the server's certificate.
+    """
     context = browser.new_context(
         viewport=PHONE if phone else DESKTOP,  # type: ignore[arg-type]
         device_scale_factor=2 if phone else 1,
@@ -91,6 +95,7 @@ def open_context(
         locale="en-GB",
         timezone_id="UTC",
         accept_downloads=True,
+        ignore_https_errors=self_signed,
     )
     context.set_default_timeout(30_000)
     return context

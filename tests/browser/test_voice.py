@@ -12,13 +12,12 @@ from assistant.speech.recognisers import why_deaf
 from assistant.speech.sound import joined, silence
 from tests.browser.chromium import open_context, start_chromium
 from tests.browser.screen import Screen, opened
+from tests.browser.serving import app_served
 from tests.speech.espeak import missing as missing_espeak
 from tests.speech.espeak import spoken
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Playwright
-
-    from tests.browser.serving import Served
 
 QUESTION = "How many shapes are there?"
 pytestmark = [
@@ -28,21 +27,24 @@ pytestmark = [
 
 
 @pytest.fixture
-def talker(app: Served, playwright: Playwright, tmp_path: Path) -> Iterator[BrowserContext]:
-    """A window whose microphone says the question, a second after it was opened."""
+def talker(playwright: Playwright, tmp_path: Path) -> Iterator[BrowserContext]:
+    """A phone at an app with a certificate of its own; its microphone says the question after a second."""
     question = spoken(QUESTION, "en-gb")
     whole = joined([silence(1.0, question.rate_hz), question, silence(3.0, question.rate_hz)])
     path = tmp_path / "microphone.wav"
     path.write_bytes(whole.as_wav())
-    browser = start_chromium(playwright, microphone=path)
-    with open_context(browser, app.url) as context:
-        context.grant_permissions(["microphone"])
-        yield context
-    browser.close()
+    with app_served(tmp_path, "--ssl-self-signed") as served:
+        browser = start_chromium(playwright, microphone=path)
+        assert served.url.startswith("https://")
+        with open_context(browser, served.url, phone=True, self_signed=True) as context:
+            context.grant_permissions(["microphone"])
+            yield context
+        browser.close()
 
 
-def test_a_spoken_question_about_a_sample_is_answered_aloud(talker: BrowserContext) -> None:
+def test_a_question_spoken_into_a_phone_over_https_is_answered_aloud(talker: BrowserContext) -> None:
     with opened(talker) as screen:
+        assert screen.page.url.startswith("https://")
         screen.wait_model()
         aloud = screen.page.get_by_role("button", name="Unmute")
         microphone = screen.page.get_by_role("button", name="Speak a question")
