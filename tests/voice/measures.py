@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import re
 import statistics
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,17 @@ from assistant.speech.announcements import SpokenKind
 from assistant.speech.announcer import Announcer
 from assistant.speech.clauses import clauses
 from assistant.speech.detector import SileroDetector, SpeechSegmenter
-from assistant.speech.listener import QuestionFilter
+from assistant.speech.errors import DeviceLost, SpeechError
+from assistant.speech.heard import Heard
+from assistant.speech.listener import Listener, QuestionFilter
 from assistant.speech.recognisers import RATE_HZ, WhisperRecogniser
 from assistant.speech.sound import Sound, joined, silence
 from assistant.speech.voices import BuiltInVoice
-from tests.speech.espeak import spoken
+from tests.speech.espeak import missing_flite, spoken, spoken_by_flite
 from tests.speech.fakes import FakeListener
-from tests.voice.questions import QUESTIONS, VOICES, rate, word_errors
+from tests.voice.questions import FLITE_VOICES, QUESTIONS, VOICES, rate, word_errors
 
+ROOT = Path(__file__).parents[2]
 SNRS_DB = (None, 20.0, 10.0)
 """Signal to noise; None for no noise."""
 WAKE_PHRASE = "hey assistant"
@@ -63,31 +68,60 @@ def with_noise(sound: Sound, snr_db: float | None, seed: int) -> Sound:
     return Sound((sound.samples + noise * np.sqrt(power / np.mean(noise**2))).astype(np.float32), sound.rate_hz)
 
 
-def asked(question: str, voice: str) -> Sound:
-    """A question as one of eSpeak's voices says it, at 16 kHz between two moments of silence."""
-    said = spoken(question, voice, 140).at_rate(RATE_HZ)
-    return joined([silence(0.3, RATE_HZ), said, silence(0.6, RATE_HZ)])
+Speaker = tuple[str, Callable[[str, int], Sound]]
+"""A voice's name, and what says a text with it, in so many words a minute where its engine can."""
 
 
-def word_error_rates(num_questions: int, snrs_db: Sequence[float | None] = SNRS_DB) -> dict[str, Any]:
-    """Word error rate by noise and voice, and the median time of the recogniser a question, seconds."""
+def speakers() -> dict[str, list[Speaker]]:
+    """The voices that are here, by engine."""
+    found: dict[str, list[Speaker]] = {"espeak": [(voice, _by_espeak(voice)) for voice in VOICES]}
+    if not missing_flite():
+        found["flite"] = [(voice, _by_flite(voice)) for voice in FLITE_VOICES]
+    return found
+
+
+def _by_espeak(voice: str) -> Callable[[str, int], Sound]:
+    return lambda text, pace: spoken(text, voice, pace)
+
+
+def _by_flite(voice: str) -> Callable[[str, int], Sound]:
+    return lambda text, pace: spoken_by_flite(text, voice)
+
+
+def asked(question: str, say: Callable[[str, int], Sound]) -> Sound:
+    """A question as a voice says it, at 16 kHz between two moments of silence."""
+    return joined([silence(0.3, RATE_HZ), say(question, 140).at_rate(RATE_HZ), silence(0.6, RATE_HZ)])
+
+
+def word_error_rates(
+    num_questions: int, snrs_db: Sequence[float | None] = SNRS_DB, *, pairs: bool = False
+) -> dict[str, Any]:
+    """Word error rate by engine, noise and voice, and the median time of the recogniser a question, seconds.
+
+    pairs: what was said and heard in each question with an error, too.
+    """
     recogniser, found, took = WhisperRecogniser(), dict[str, Any](), list[float]()
     recogniser.prepare()
-    chosen = QUESTIONS[:num_questions]
-    for snr_db in snrs_db:
-        by_voice = {}
+    chosen, misheard = QUESTIONS[:num_questions], list[list[str]]()
+    for engine, snr_db in itertools.product(speakers(), snrs_db):
+        by_voice: dict[str, float] = {}
         every = []
-        for voice in VOICES:
+        for voice, say in speakers()[engine]:
             errors = []
             for seed, question in enumerate(chosen):
-                sound = with_noise(asked(question, voice), snr_db, seed)
+                sound = with_noise(asked(question, say), snr_db, seed)
                 began_s = time.perf_counter()
-                errors.append(word_errors(question, recogniser.transcribe(sound)))
+                heard = recogniser.transcribe(sound)
                 took.append(time.perf_counter() - began_s)
+                errors.append(word_errors(question, heard))
+                if errors[-1][0]:
+                    misheard.append([voice, "clean" if snr_db is None else f"{snr_db:g} dB", question, heard])
             by_voice[voice] = round(rate(errors), 4)
             every += errors
-        found["clean" if snr_db is None else f"{snr_db:g} dB"] = {"all": round(rate(every), 4), **by_voice}
-    return {**found, "questions": len(chosen), "recogniser_s_median": round(statistics.median(took), 2)}
+        kind = "clean" if snr_db is None else f"{snr_db:g} dB"
+        found.setdefault(engine, {})[kind] = {"all": round(rate(every), 4), **by_voice}
+    found |= {"questions": len(chosen), "recogniser_s_median": round(statistics.median(took), 2)}
+    return {**found, "misheard": misheard} if pairs else found
 
 
 class _SilentOutput:
@@ -160,7 +194,7 @@ def memory(utterances: int = 300) -> dict[str, float]:
         announcer.say(SpokenKind.REMARK, REMARKS[number % 10])
         announcer.drain(20.0)
         if number in (utterances // 10, utterances - 1):
-            sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20)
+            sizes.append(resident_mib())
     announcer.stop()
     return {"utterances": utterances, "after_a_tenth_mib": round(sizes[0], 1), "after_all_mib": round(sizes[1], 1)}
 
@@ -184,21 +218,95 @@ def _first_sounds() -> list[float]:
     return found
 
 
-def false_wakes(minutes: float) -> dict[str, float]:
-    """How often talk without the wake phrase was taken for it, in a lecture by three of eSpeak's voices."""
-    recogniser = WhisperRecogniser()
-    judge = QuestionFilter(WAKE_PHRASE, recogniser, None, time.monotonic)
-    segmenter = SpeechSegmenter(SileroDetector())
-    heard_s, num_wakes, num_pieces = 0.0, 0, 0
-    for voice, sentence in itertools.cycle(itertools.product(VOICES, TALK)):
-        if heard_s >= 60 * minutes:
-            break
-        sound = joined([spoken(sentence, voice, 160).at_rate(RATE_HZ), silence(0.9, RATE_HZ)])
-        heard_s += sound.duration_s
-        for piece in segmenter.feed(sound.samples):
-            num_pieces += 1
-            num_wakes += judge.judge(piece, while_speaking=False)[0] is not None
-    return {"minutes": round(heard_s / 60, 1), "pieces": num_pieces, "wakes": num_wakes}
+class _Talk:
+    """A microphone in a room where people talk, as fast as it is read; it is pulled out at the end.
+
+    They read this project's own documents, which often speak of the assistant, in all voices by turns.
+    """
+
+    name = "talk"
+
+    def __init__(self, minutes: float) -> None:
+        self._left_s = 60 * minutes
+        voices = [speaker for every in speakers().values() for speaker in every]
+        self._said = zip(itertools.cycle(voices), itertools.cycle([*TALK, *sentences()]), strict=False)
+        self._blocks: Iterator[np.ndarray] = iter(())
+        self.heard_s = 0.0
+        self.resident_mib: list[float] = []
+        """Once a minute of talk."""
+
+    def read(self) -> np.ndarray:
+        for block in self._blocks:
+            return block
+        if self.heard_s >= self._left_s:
+            raise DeviceLost("talk: it is over")
+        if self.heard_s >= 60 * len(self.resident_mib):
+            self.resident_mib.append(resident_mib())
+        (_, say), sentence = next(self._said)
+        sound = joined([say(sentence, 160).at_rate(RATE_HZ), silence(0.9, RATE_HZ)])
+        self.heard_s += sound.duration_s
+        self._blocks = sound.blocks(0.1)
+        return np.zeros(0, np.float32)
+
+    def close(self) -> None:
+        pass
+
+
+class _Wakes:
+    """Notes what a listener took for a question."""
+
+    def __init__(self) -> None:
+        self.woke: list[str] = []
+        self.num_ignored = 0
+        self.is_over = threading.Event()
+
+    def on_heard(self, heard: Heard) -> None:
+        self.woke.append(heard.text)
+
+    def on_ignored(self, transcript: str, why: str) -> None:
+        self.num_ignored += 1
+
+    def on_deaf(self, error: SpeechError) -> None:
+        self.is_over.set()
+
+
+def sentences() -> list[str]:
+    """Sentences of this project's documents in plain words, without code, tables and links."""
+    found = []
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        text = re.sub(r"```.*?```|^(?: {4}|\||#|!).*$", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+        for sentence in re.split(r"(?<=[.:;])\s+", " ".join(text.split())):
+            words = re.sub(r"\[([^\]]*)\]\([^)]*\)|[`*]", r"\1", sentence)
+            if re.fullmatch(r"[A-Za-z',.:;“”() -]{25,240}", words):
+                found.append(words)
+    return found
+
+
+def resident_mib() -> float:
+    """The memory that this process has now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def false_wakes(minutes: float) -> dict[str, Any]:
+    """How often talk without the wake phrase was taken for it, and the memory that listening to it took."""
+    talk, taker = _Talk(minutes), _Wakes()
+    judge = QuestionFilter(WAKE_PHRASE, WhisperRecogniser(), None, time.monotonic)
+    listener = Listener(talk, SpeechSegmenter(SileroDetector()), judge, taker)
+    listener.start()
+    while not taker.is_over.wait(1.0) and listener.failure is None:
+        pass
+    listener.stop()
+    if listener.failure is not None:
+        raise listener.failure
+    sizes = talk.resident_mib
+    return {
+        "minutes": round(talk.heard_s / 60, 1),
+        "pieces": len(taker.woke) + taker.num_ignored,
+        "wakes": len(taker.woke),
+        "taken_for_questions": taker.woke,
+        "resident_after_a_tenth_mib": round(sizes[len(sizes) // 10], 1),
+        "resident_after_all_mib": round(sizes[-1], 1),
+    }
 
 
 class _JustSaid:

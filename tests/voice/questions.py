@@ -30,11 +30,30 @@ QUESTIONS = (
 """Sixty-four of them; none is in what the recogniser is told to expect."""
 VOICES = ("en-us", "en-gb", "en-us+f3")
 """Three of eSpeak NG's: American, British, and a woman's."""
+FLITE_VOICES = ("slt", "rms", "awb")
+"""Three of Flite's, made of recorded speech: an American woman and man, and a Scot."""
 
+_ONES = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+]  # fmt: skip
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _SPELLINGS = {
-    "colour": "color", "10": "ten", "0": "zero", "1": "one", "2": "two", "3": "three", "4": "four", "5": "five",
+    "colour": "color", "colours": "colors", "centre": "center", "grey": "gray",
+    **{str(number): word for number, word in enumerate(_ONES)},
+    **{str(10 * number): word for number, word in enumerate(_TENS, 2)},
+    **{f"{number}{one}": f"{ten} {_ONES[one]}" for number, ten in enumerate(_TENS, 2) for one in range(1, 10)},
 }  # fmt: skip
-"""Spellings of one spoken word."""
+"""Spellings of one spoken word: American ones, and numbers below a hundred in words."""
+_CONTRACTIONS = (
+    (r"\b(what|where|who|when|how|that|there|it|here)['’]s\b", r"\1 is"),
+    (r"n['’]t\b", " not"),
+    (r"['’]re\b", " are"),
+    (r"['’]ve\b", " have"),
+    (r"['’]ll\b", " will"),
+    (r"\bi['’]m\b", "i am"),
+)
+"""Short forms and what they are short for; both are said alike, or nearly."""
 
 
 def word_errors(said: str, heard: str) -> tuple[int, int]:
@@ -58,5 +77,12 @@ def rate(errors: Sequence[tuple[int, int]]) -> float:
 
 
 def plain_words(text: str) -> list[str]:
-    """The words of a text in small letters, each in one spelling."""
-    return [_SPELLINGS.get(word, word) for word in words_of(re.sub(r"-", " ", text))]
+    """The words of a text in small letters, each in one spelling, without short forms.
+
+    >>> plain_words("What's in the centre at 21 seconds?")
+    ['what', 'is', 'in', 'the', 'center', 'at', 'twenty', 'one', 'seconds']
+    """
+    text = re.sub(r"-", " ", text.lower())
+    for short, whole in _CONTRACTIONS:
+        text = re.sub(short, whole, text)
+    return " ".join(_SPELLINGS.get(word, word) for word in words_of(text)).split()
