@@ -57,10 +57,6 @@ class ComingRebase:
         self._time = time
         self._prefilled: list[_Prefilled] = []
 
-    def suits(self, time_s: float, base_s: float, frame_s: float) -> bool:
-        """Whether it can stand for a rebase to `base_s` at `time_s`: the bases differ by one frame at most."""
-        return self.base_s <= time_s and abs(base_s - self.base_s) <= frame_s + 1e-6
-
     def headroom(self, since_s: float) -> int:
         """Vision tokens to come until the rebase, estimated by those since `since_s`, where evictions on the way would
         take units that the rebase keeps.

@@ -542,7 +542,7 @@ class Session:
             yield from self._prepare_rebase(time_s)
             return
         base_s = round(time_s - self.settings.rebase_keep_s, 6)
-        if self._coming is not None and self._coming.suits(time_s, base_s, 1 / self.settings.fps):
+        if self._coming is not None and self._coming.base_s <= time_s and self._is_close(base_s):
             base_s = self._coming.base_s
             self._coming.finish()
         else:
@@ -560,17 +560,23 @@ class Session:
     @as_steps
     def _prepare_rebase(self, time_s: float) -> StepGenerator[None]:
         """Plan a rebase that is near, and prefill a part of what it keeps."""
-        fps = self.settings.fps
-        num_frames = 1 + math.floor((self.settings.max_shown_time_s - self._time.shown(time_s)) * fps + 1e-6)
+        step_s = self._time.step_s
+        num_frames = 1 + math.floor((self.settings.max_shown_time_s - self._time.shown(time_s)) / step_s + 1e-6)
+        base_s = round(time_s + num_frames * step_s - self.settings.rebase_keep_s, 6)
         if num_frames > FRAMES_AHEAD:
             self._coming = None
             self._context.drop_tail()
-        elif self._coming is None:
-            base_s = round(time_s + num_frames / fps - self.settings.rebase_keep_s, 6)
-            self._coming = ComingRebase(self._context, self._codec, self._time, base_s)
-            self._context.ledger.headroom = self._coming.headroom(time_s - num_frames / fps)
-        else:
+        elif self._is_close(base_s):
+            assert self._coming is not None
             yield from self._coming.prefill_part(num_frames)
+        else:
+            self._context.drop_tail()
+            self._coming = ComingRebase(self._context, self._codec, self._time, base_s)
+            self._context.ledger.headroom = self._coming.headroom(time_s - num_frames * step_s)
+
+    def _is_close(self, base_s: float) -> bool:
+        """Whether the next rebase is planned, to a base that differs from this one by two frames at most."""
+        return self._coming is not None and abs(base_s - self._coming.base_s) <= 2 * self._time.step_s + 1e-6
 
     @as_steps
     def _append(self, span: Span, *, logits_everywhere: bool = False) -> StepGenerator[torch.Tensor]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+LATE = 1.5
+"""A frame that comes after so many times the expected interval shows that the rate is lower than expected."""
+
 
 class StreamTime:
     """Media time counts from the first frame; shown time counts from a base that is moved now and then."""
@@ -13,6 +16,7 @@ class StreamTime:
         self._base_s: float | None = None
         self.now_s = 0.0
         """Media time of the last frame."""
+        self._passed_s = 0.0
 
     def expect(self, frame_s: float) -> None:
         """Set the seconds from one frame to the next."""
@@ -31,8 +35,13 @@ class StreamTime:
             self._origin_s = pts_s - time_s
         if self._base_s is None:
             self._base_s = time_s
-        self.now_s = time_s
+        self._passed_s, self.now_s = time_s - self.now_s, time_s
         return time_s
+
+    @property
+    def step_s(self) -> float:
+        """Seconds until the next frame: as expected, or as between the last two where they came far more slowly."""
+        return self._passed_s if self._passed_s > LATE * self._frame_s else self._frame_s
 
     def skip(self, seconds: float) -> None:
         """Leave `seconds` before the next frame out of both media time and shown time."""
