@@ -33,7 +33,7 @@ SUB_ROOMS: dict[str, tuple[str, ...]] = {
     "streaming": ("open_source", "capture", "scenes", "sources", "difffp"),
     "ui": (
         "serve", "launch", "endpoint", "build", "callbacks", "api", "parts", "events_tab", "health", "alerts_panel",
-        "handlers", "voice", "media", "rule_link", "rule_rows", "pulse", "render",
+        "handlers", "voice", "media", "alert_link", "rule_link", "rule_rows", "pulse", "render",
     ),
 }  # fmt: skip
 """Folders and modules of each room, the highest first: each imports only what stands after it. What is not named here

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MOUNT_VIEWER = "sva.mountViewer(element, (name, data) => trigger(name, data)); /* 'fresh' 'changed' */"
 MOUNT_STATUS = "sva.mountStatus(element);"
 MOUNT_VOICE = "sva.mountVoice(element);"
+MOUNT_RAISED = "sva.mountRaised(element);"
 MOUNT_RULES = "sva.mountRules(element);"
 MOUNT_GRID = "sva.mountGrid(element, (name, data) => trigger(name, data)); /* 'opened' */"
 SHOWN_AT_FIRST = [Badge.REMARK.value, Badge.ANSWER.value, Badge.ALERT.value, Badge.STATUS.value]
@@ -152,8 +153,9 @@ def _limits() -> list[gr.Number]:
 
 
 def _right(questions: tuple[str, str, str]) -> dict[str, Any]:
-    """The right column: the feed and the question box."""
+    """The right column: the latest alerts, the feed and the question box."""
     made: dict[str, Any] = {}
+    gr.HTML(html_template=static_text("alerts.html"), js_on_load=MOUNT_RAISED, elem_id="sva-raised")
     made["filters"] = gr.CheckboxGroup(
         [badge.value for badge in Badge], value=SHOWN_AT_FIRST, label="Show in the feed", show_label=False,
         container=False, elem_id="sva-filters",

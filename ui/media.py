@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import struct
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from assistant.cameras.views import Region
 from assistant.errors import AssistantError, ConfigError
 from assistant.inputs.snapshots import NewestPicture, ViewerPicture
+from ui.alert_link import AlertLink
 from ui.pulse import SentState, cameras_of, evidence_of, pulse_of
 from ui.rule_link import RuleLink
 
@@ -137,6 +139,8 @@ class _Connection:
         self._next_grid_s = 0.0
         self._rules = RuleLink(backend, viewer)
         self._next_rules_s = 0.0
+        self._alerts = AlertLink(backend, viewer)
+        self._next_alerts_s = 0.0
         self.is_shown = True
 
     async def run(self) -> None:
@@ -172,6 +176,11 @@ class _Connection:
             if self._rules.is_seen and self.is_shown and now_s >= self._next_rules_s:
                 self._next_rules_s = now_s + GRID_S
                 await self._socket.send_json(await asyncio.to_thread(self._rules.state))
+            if now_s >= self._next_alerts_s:  # a hidden page, too: its title counts them
+                self._next_alerts_s = now_s + GRID_S
+                news = await asyncio.to_thread(self._alerts.news, time.time())
+                if news is not None:
+                    await self._socket.send_json(news)
             self._choose_view()
             picture = await self._next_picture()
             if picture is not None:
@@ -254,6 +263,10 @@ class _Connection:
         if isinstance(values.get("rule"), dict):
             await self._socket.send_json(await asyncio.to_thread(self._rules.answer, values["rule"]))
             self._next_rules_s = 0.0
+            self._news.set()
+        if isinstance(values.get("alert"), dict):
+            await self._socket.send_json(await asyncio.to_thread(self._alerts.answer, values["alert"]))
+            self._next_alerts_s = 0.0
             self._news.set()
         if isinstance(item_id, int):
             await self._send_evidence(item_id, None)

@@ -7,8 +7,8 @@ from typing import Any
 
 STATIC = Path(__file__).parent / "static"
 SCRIPTS = (
-    "connection.js", "picture.js", "timeline.js", "webcam.js", "drawing.js", "regions.js", "grid.js", "rule_curve.js",
-    "rule_editor.js", "rules.js", "voice.js", "page.js",
+    "connection.js", "picture.js", "timeline.js", "webcam.js", "drawing.js", "regions.js", "grid.js", "alerts.js",
+    "rule_curve.js", "rule_editor.js", "rules.js", "voice.js", "page.js",
 )  # fmt: skip
 """In the order in which they depend on each other."""
 OUTER = "@media (max-width: 768px) { .gradio-container > .main.app { padding: 8px !important; } }"

@@ -26,6 +26,18 @@ cameras:
   gate: {url: "rtsp://127.0.0.1:9/live"}
 timeline: {keep_clips_s: 1}
 """
+NOTIFY_JS = """
+() => {
+  window.noticed = []; window.asked = 0;
+  document.hasFocus = () => false;
+  window.Notification = class {
+    static permission = 'default';
+    static requestPermission() { asked++; this.permission = 'granted'; return Promise.resolve('granted'); }
+    constructor(title) { noticed.push(title); }
+  };
+}
+"""
+"""Notifications of a browser that allows them when it is asked, while the page is not in front."""
 CENTRE_JS = """
 (image) => {
   const canvas = document.createElement('canvas');
@@ -147,13 +159,28 @@ def test_an_alert_shows_on_the_card_in_the_feed_and_on_the_timeline(
     door = card(cameras, "door")
     door.locator("img[src]").wait_for()
     assert cameras.page.locator(".sva-card.alerted").count() == 0
+    cameras.page.evaluate(NOTIFY_JS)
+    cameras.choose("Rules")
+    assert cameras.page.evaluate("() => asked") == 0
+    cameras.press("Notify me")
+    cameras.wait("() => asked === 1 && sva.notices.isOn && sva.raised.known")
+    cameras.choose("Cameras")
     watching[0].alert("door", "Somebody <b>left</b> a parcel.")
+    cameras.wait("() => document.title === '(1) Streaming video assistant'")
+    assert cameras.page.evaluate("() => noticed") == ["Somebody <b>left</b> a parcel."]
     cameras.page.get_by_role("button", name=re.compile("^door: .*, alert")).wait_for()
     bordered = cameras.page.locator(".sva-card.alerted")
     assert bordered.evaluate("(card) => getComputedStyle(card).borderColor") == "rgb(220, 38, 38)"
     door.click()
     (line, *_) = cameras.wait_lines(1, "Alert")
     assert line.text == "Somebody <b>left</b> a parcel.", "letter by letter"
+    cameras.wait("() => document.title === 'Streaming video assistant'")
+    raised = cameras.page.get_by_test_id("raised")
+    assert raised.locator("strong", has_text="Somebody <b>left</b> a parcel.").count() == 1
+    cameras.press("Wrong: Somebody <b>left</b> a parcel.")
+    raised.locator("[aria-pressed=true]", has_text="Wrong").wait_for()
+    raised.get_by_role("button", name="Play the clip:").and_(cameras.page.locator(":enabled")).click()
+    cameras.wait("() => document.querySelector('.sva-raised video').readyState >= 2")
     badge = cameras.feed.locator(".sva-alert .sva-badge").first
     assert badge.evaluate("(badge) => getComputedStyle(badge).backgroundColor") == "rgb(220, 38, 38)"
     cameras.page.get_by_role("button", name="Alert at").first.click()

@@ -207,6 +207,15 @@ def test_the_grid_of_cameras_is_sent_while_it_is_seen() -> None:
             mask = Region("mask", "clock", ((0.0, 0.0), (0.3, 0.0), (0.3, 0.1)))
             return [CameraCard("door", "live", "", "ok", True, "Someone comes in.", b"jpeg", (mask,))]
 
+        def reader(self) -> None:
+            """No events are stored."""
+
+        def rule_book(self) -> Cameras:
+            return self
+
+        def standing(self) -> list[object]:
+            return []
+
     office = Office(views=Cameras())
     viewer = office.backend.registry.enter(None, "a")
     with client_of(office).websocket_connect("/sva/ws") as socket:

@@ -156,6 +156,7 @@
         watchHeight("banner");
         watchHeight("question");
         watchHeight("voice");
+        watchHeight("raised");
         const box = document.querySelector("#sva-question textarea"); // Gradio does not connect its label
         if (box) box.setAttribute("aria-label", "Question");
       }

@@ -9,7 +9,7 @@
     ["cooldown_s", "Cooldown (s)", 0, 86400, 1, "How long after it is over no new alert is raised."],
     ["clear_s", "Clear (s)", 0, 86400, 0.5, "How long it must be away until it is over."],
   ];
-  const NEW = { name: "", when: "", cameras: [], zone: null, schedule: null, sure: 0.8, confirmations: 2, hold_s: 0, clear_s: 2,
+  const NEW = { name: "", when: "", cameras: [], zone: null, schedule: null, sure: 0.9, confirmations: 2, hold_s: 0, clear_s: 2,
     cooldown_s: 30, severity: "warning", to: [], muted: false };
   const HINT = "Drag on the picture to draw the part of it where something must change; or click corner after corner.";
 

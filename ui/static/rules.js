@@ -88,6 +88,12 @@
       this.rows = new Map();
       this.tested = null;
       this.editor = new sva.RuleEditor(part("rule-editor"), () => { this.dismissed = true; });
+      this.notify = part("rule-notify");
+      this.notify.addEventListener("click", async () => {
+        this.tell(await sva.notices.toggle(), "wait");
+        sva.notices.label(this.notify);
+      });
+      sva.notices.label(this.notify);
       part("rule-new").addEventListener("click", () => this.edit(null));
       part("rule-copy").addEventListener("click", () => sva.copyText(this.yaml, (text, kind) => this.tell(text, kind)));
       part("rule-yaml").addEventListener("click", () => {
