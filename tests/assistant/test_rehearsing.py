@@ -41,7 +41,7 @@ class SeesItLater(FakeModel):
     ) -> StepGenerator[tuple[list[Check], list[list[float]]]]:
         self.num_asked += 1
         yield A_FORWARD
-        odds = 0.9 if self.num_asked > 3 else 0.2
+        odds = 0.93 if self.num_asked > 3 else 0.2
         return [Check(odds > 0.5, math.log(odds / (1 - odds))) for _ in questions], []
 
 
