@@ -75,10 +75,11 @@ class ComingRebase:
         waiting = self._waiting(staying)
         if not waiting or not self._context.open_tail(sum(map(len, staying))):
             return
-        share = sum(map(len, waiting)) / (num_frames + 1)
-        part, num_tokens = [], 0
+        share = sum(map(len, waiting)) / num_frames
+        part: list[Span] = []
+        num_tokens = 0
         for span in waiting:
-            if num_tokens >= share:
+            if part and num_tokens + len(span) / 2 > share:  # the sum nearest to it, so that frames are alike
                 break
             part.append(span)
             num_tokens += len(span)
