@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from assistant.errors import AssistantError, ConfigError
 from assistant.events import Alert, StatusEvent, StatusKind
 from assistant.timeline.search import Query
-from assistant.viewers.rule_desk import Place
+from assistant.viewers.viewer_rules import Place
 
 if TYPE_CHECKING:
     from assistant.timeline.records import FoundEvent

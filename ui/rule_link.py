@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from assistant.errors import AssistantError, ConfigError
 from assistant.events import Comment
-from assistant.viewers.rule_desk import NeedsRehearsal
+from assistant.viewers.viewer_rules import NeedsRehearsal
 from ui.rule_rows import rehearsal_of, rules_of, tests_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class RuleLink:
 
     def state(self) -> dict[str, Any]:
         """All rules, what they can be made for, the rehearsal and the test alerts."""
-        desk, views = self._backend.rules, self._backend.views
+        rules, views = self._backend.rules, self._backend.views
         cards = views.cards() if views is not None else []
         own = self._viewer.stream if not self._viewer.is_shared else None
         zones = {card.name: [region for region in card.regions if region.kind == "zone"] for card in cards}
@@ -43,10 +43,10 @@ class RuleLink:
                 for name, found in zones.items()
             ],
             "own": self._viewer.wanted.title if own is not None and self._viewer.wanted is not None else None,
-            "targets": list(desk.targets),
-            "may_change": desk.may_change_cameras,
+            "targets": list(rules.targets),
+            "may_change": rules.may_change_cameras,
             "hint": self._backend.model.about().rules,
-            "tests": tests_of(desk.tests(self._viewer)),
+            "tests": tests_of(rules.tests(self._viewer)),
             "rehearsal": rehearsal_of(self._viewer.rehearsal, self._numbers),
             "picture": self._picture(),
         }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from assistant.serving.live_rehearsal import LiveRehearsal
     from assistant.timeline.marks import RuleRating
     from assistant.viewers.backend import Backend
-    from assistant.viewers.rule_desk import ShownRule
+    from assistant.viewers.viewer_rules import ShownRule
     from assistant.viewers.viewer_session import ViewerSession
 
 NUMBERS = {"sure": float, "confirmations": int, "hold_s": float, "clear_s": float, "cooldown_s": float}

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from assistant.cameras.camera_rules import CameraRules
 from assistant.cameras.channels import channel_config
 from assistant.cameras.muting import RuleMutes
 from assistant.cameras.regions import regions_yaml, with_drawn
-from assistant.cameras.rule_book import RuleBook
 from assistant.cameras.views import CameraCard, Region
 from assistant.config.app import waiting_for_restart
 from assistant.errors import AssistantError, ConfigError
@@ -108,7 +108,7 @@ class Cameras:
         self._loading = threading.Lock()
         """Held while a configuration is applied or all are stopped, which waits for cameras to end."""
         self._mutes = RuleMutes(timeline, self._clock)
-        self._rule_book = RuleBook(lambda: self.channels, delivery, self._lock, self._mutes)
+        self._camera_rules = CameraRules(lambda: self.channels, delivery, self._lock, self._mutes)
 
     @property
     def timeline(self) -> Timeline | None:
@@ -158,7 +158,7 @@ class Cameras:
         added: list[str] = []
         changed: list[str] = []
         with self._lock:
-            made_here = self._rule_book.reset(config.armed(), tuple(config.cameras))
+            made_here = self._camera_rules.reset(config.armed(), tuple(config.cameras))
             for name, channel in wanted.items():
                 if name not in self._cameras:
                     if self._start(channel, config, refused):
@@ -172,16 +172,16 @@ class Cameras:
         return ReloadResult(tuple(added), tuple(gone), tuple(changed), tuple(refused), restart_needed)
 
     def mute_rule(self, rule: str, is_muted: bool) -> None:
-        """Mute a rule on every camera that has it, or hear it again; see `RuleBook.mute`."""
-        self._rule_book.mute(rule, muted=is_muted)
+        """Mute a rule on every camera that has it, or hear it again; see `CameraRules.mute`."""
+        self._camera_rules.mute(rule, muted=is_muted)
 
     def look_at_mutes(self) -> None:
         """Take up which rules another process muted or unmuted. Call it every second or so."""
-        self._rule_book.take_up(self._mutes.noted())
+        self._camera_rules.take_up(self._mutes.noted())
 
-    def rule_book(self) -> RuleBook:
+    def camera_rules(self) -> CameraRules:
         """The rules of all cameras, to be looked at and changed."""
-        return self._rule_book
+        return self._camera_rules
 
     def stop(self, timeout_s: float = 9.0) -> bool:
         """Stop all cameras in parallel; return whether each stopped within `timeout_s`."""
@@ -250,7 +250,7 @@ class Cameras:
         return wanted, refused
 
     def _tell_rules_gone(self, names: Sequence[str]) -> None:
-        for rule in self._rule_book.rules:
+        for rule in self._camera_rules.rules:
             for camera in self._cameras.values():
                 camera.channel.mute_rule(rule.name, muted=rule.muted)
         if names:

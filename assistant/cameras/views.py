@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from assistant.cameras.rule_book import RuleBook
+    from assistant.cameras.camera_rules import CameraRules
     from assistant.serving.contracts import WatchableStream
     from assistant.timeline.marks import AlertMarks
     from assistant.timeline.search import TimelineReader
@@ -66,7 +66,7 @@ class CameraViews(Protocol):
         """All masks and zones of a camera in the form of a configuration file. Raises `ConfigError`."""
         ...
 
-    def rule_book(self) -> RuleBook:
+    def camera_rules(self) -> CameraRules:
         """The rules of all cameras, to be looked at and changed."""
         ...
 

@@ -21,10 +21,10 @@ from assistant.inputs.snapshots import picture_from_jpeg
 from assistant.inputs.source_names import SourceKind, source_kind
 from assistant.serving.contracts import ModelState, OpenQuestion, WatchableStream
 from assistant.serving.file_questions import FileQuestions
-from assistant.viewers.alert_desk import AlertDesk
 from assistant.viewers.model_status import ModelStatus
 from assistant.viewers.registry import SessionRegistry
-from assistant.viewers.rule_desk import RuleDesk
+from assistant.viewers.viewer_marks import ViewerMarks
+from assistant.viewers.viewer_rules import ViewerRules
 from assistant.viewers.viewer_session import TimeLimits, ViewerSession, ViewerSessionError, WatchRequest
 from streaming.clock import Clock, SystemClock
 from streaming.errors import StreamingError
@@ -98,8 +98,8 @@ class Backend:
         self._clock: Clock = clock or SystemClock()
         self._make_stream = make_stream or self._channel
         self.model = ModelStatus(scheduler, model_name, self._clock)
-        self.rules = RuleDesk(scheduler, views, alerts, may_change_cameras=may_draw)
-        self.marks = AlertDesk(views, self._clock, may_change_cameras=may_draw)
+        self.rules = ViewerRules(scheduler, views, alerts, may_change_cameras=may_draw)
+        self.marks = ViewerMarks(views, self._clock, may_change_cameras=may_draw)
         self.registry = SessionRegistry(self._open_stream, clock=self._clock, max_sessions=max_sessions, folder=folder)
 
     @property
@@ -107,7 +107,7 @@ class Backend:
         """What is recorded of the watched cameras, as a sentence; empty if nothing is."""
         if self._clips_s is not None:
             return f"Recording: {self._clips_s:g} s before and after each event are kept."
-        if self._alert_clips_s is not None and self.views is not None and self.views.rule_book().rules:
+        if self._alert_clips_s is not None and self.views is not None and self.views.camera_rules().rules:
             return f"Recording: {self._alert_clips_s:g} s before and after each alert are kept."
         return ""
 

@@ -152,10 +152,10 @@ def test_a_mute_is_told_to_receivers_kept_over_restarts_and_taken_from_another_p
         cameras = Cameras(host, timeline, delivery=delivery)
         cameras.load(CONFIG)
         cameras.look_at_mutes()
-        assert told[3:] == [[True, True]] and [rule.muted for rule in cameras.rule_book().rules] == [True, True]
-        cameras.rule_book().put(Rule("dark", "it is dark"), replaces="dark")
+        assert told[3:] == [[True, True]] and [rule.muted for rule in cameras.camera_rules().rules] == [True, True]
+        cameras.camera_rules().put(Rule("dark", "it is dark"), replaces="dark")
         cameras.look_at_mutes()
-        assert [rule.muted for rule in cameras.rule_book().rules] == [False, True], "the latest change counts"
+        assert [rule.muted for rule in cameras.camera_rules().rules] == [False, True], "the latest change counts"
 
 
 def test_alerts_are_marked_muted_and_rated_on_the_command_line(capsys: Capsys, data: Path, tmp_path: Path) -> None:

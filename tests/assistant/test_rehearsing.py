@@ -13,7 +13,7 @@ from assistant.evidence import EvidenceKeeper
 from assistant.rules.rule import Rule
 from assistant.serving.contracts import CapacityExceeded
 from assistant.serving.rehearsing import LAST_S, last_frames, on_thumbnails
-from assistant.viewers.rule_desk import NeedsRehearsal
+from assistant.viewers.viewer_rules import NeedsRehearsal
 from models.session.results import Check
 from models.session.steps import StepGenerator, as_steps
 from streaming.masks import MaskRegion

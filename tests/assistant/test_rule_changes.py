@@ -85,7 +85,7 @@ class House:
         self.cameras = Cameras(self.host, self.timeline, delivery=self.delivery)
         self.host.open()
         self.cameras.load(self.config)
-        self.book = self.cameras.rule_book()
+        self.book = self.cameras.camera_rules()
         turn_until(self.host, lambda: len(self.watched("door")) == 1)
 
     def watched(self, camera: str) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 
 from assistant.events import Alert, Comment, StatusEvent, StatusKind
 from assistant.timeline.store import Timeline
-from assistant.viewers.alert_desk import RATED_S
+from assistant.viewers.viewer_marks import RATED_S
 from tests.assistant.timelines import keeper_with
 from tests.ui.desks import Office
 from ui.alert_link import MOST_SHOWN, SINCE_S, AlertLink
@@ -32,7 +32,7 @@ class Views:
     def marks(self) -> Any:
         return self.timeline.marks
 
-    def rule_book(self) -> Any:
+    def camera_rules(self) -> Any:
         return self
 
     def standing(self) -> list[Any]:

@@ -210,7 +210,7 @@ def test_the_grid_of_cameras_is_sent_while_it_is_seen() -> None:
         def reader(self) -> None:
             """No events are stored."""
 
-        def rule_book(self) -> Cameras:
+        def camera_rules(self) -> Cameras:
             return self
 
         def standing(self) -> list[object]:

@@ -38,7 +38,7 @@ class StandingRule:
     """The cameras that watch for it from their next frame on."""
 
 
-class RuleBook:
+class CameraRules:
     """The rules of all cameras; each change is checked for every camera before any takes it up."""
 
     def __init__(

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from assistant.cameras.rule_book import RuleBook, StandingRule
+from assistant.cameras.camera_rules import CameraRules, StandingRule
 from assistant.config.rule_text import read_rule, rules_yaml
 from assistant.errors import ConfigError
 from assistant.rules.arming import armed_rules
@@ -43,7 +43,7 @@ class NeedsRehearsal(ConfigError):
     """A rule's words are none that the model was taught to judge, and its rehearsal was not looked at yet."""
 
 
-class RuleDesk:
+class ViewerRules:
     """The rules that viewers see and change."""
 
     def __init__(
@@ -60,7 +60,7 @@ class RuleDesk:
 
     def shown(self, viewer: ViewerSession) -> list[ShownRule]:
         """The rules of the cameras, then those of the viewer's own streams."""
-        of_cameras = self._views.rule_book().standing() if self._views is not None else []
+        of_cameras = self._views.camera_rules().standing() if self._views is not None else []
         found = [ShownRule("cameras", standing, self.may_change_cameras) for standing in of_cameras]
         return found + [ShownRule("own", standing, True) for standing in own_rules(viewer)]
 
@@ -180,7 +180,7 @@ class RuleDesk:
         rule = read_rule(name, given)
         return replace(rule, when=" ".join(rule.when.split()))
 
-    def _book(self, what: str) -> RuleBook:
+    def _book(self, what: str) -> CameraRules:
         """The cameras' rules, to be changed."""
         if not self.may_change_cameras:
             raise ViewerSessionError(
@@ -189,10 +189,10 @@ class RuleDesk:
             )
         return self._book_to_read()
 
-    def _book_to_read(self) -> RuleBook:
+    def _book_to_read(self) -> CameraRules:
         if self._views is None:
             raise ConfigError("rules of cameras: no cameras are configured; start with --config cameras.yaml")
-        return self._views.rule_book()
+        return self._views.camera_rules()
 
 
 def _check_rehearsed(viewer: ViewerSession, rule: Rule, before: Sequence[Rule], *, is_taught: bool) -> None:

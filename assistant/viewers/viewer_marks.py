@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from assistant.errors import ConfigError
-from assistant.viewers.rule_desk import Place
+from assistant.viewers.viewer_rules import Place
 from assistant.viewers.viewer_session import ViewerSessionError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ RATED_S = 5.0
 """Seconds for which ratings are not read again: all alerts of a timeline are counted for them."""
 
 
-class AlertDesk:
+class ViewerMarks:
     """The marks that viewers see and make."""
 
     def __init__(self, views: CameraViews | None, clock: Clock, *, may_change_cameras: bool) -> None:
