@@ -60,14 +60,18 @@ def _wire_page(blocks: gr.Blocks, backend: Backend, parts: Parts) -> None:
 
     def show_controls(request: gr.Request) -> tuple[Any, ...]:
         viewer = viewer_of(backend, request)
-        has_failed = viewer.stream is not None and viewer.stream.snapshot().state.value == "failed"
-        return *_controls(backend, viewer), gr.update(open=True) if has_failed else gr.skip()
+        return *_controls(backend, viewer), gr.update(open=True) if _has_failed(viewer) else gr.skip()
 
     blocks.load(enter, parts.token, [parts.token, *controls, parts.chooser], js="() => sva.savedToken()", **QUICK).then(
         None, parts.token, None, js="(token) => sva.begin(token)"
     )
     blocks.unload(leave)
     parts.viewer.changed(show_controls, None, [*controls, parts.chooser], trigger_mode="always_last", **QUICK)
+
+
+def _has_failed(viewer: ViewerSession) -> bool:
+    """Whether what it watches failed, so that its source can be put right at once."""
+    return viewer.stream is not None and viewer.stream.snapshot().state.value == "failed"
 
 
 def _controls(backend: Backend, viewer: ViewerSession) -> tuple[Any, ...]:
@@ -100,7 +104,8 @@ def _wire_sources(backend: Backend, parts: Parts) -> None:
             return result_html(False, str(error)), gr.skip()
         if place:
             return result_html(True, f"All places are taken. You are number {place} in the queue."), gr.skip()
-        return "", gr.update(open=False)
+        # A camera may have failed already, and the page been told so: then this must not fold its address away.
+        return "", gr.update(open=_has_failed(viewer))
 
     def start_sample(name: str) -> Callable[..., Any]:
         def click(speed: float, request: gr.Request) -> tuple[str, Any]:

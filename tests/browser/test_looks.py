@@ -101,7 +101,7 @@ LAY_MARKS_JS = """
 (times) => {
   const seen = {type: 'pulse', run: 1e6, reset: true, watching: true, state: 'REPLAY', kind: 'sample', feed: -1,
     place: 0, model: {state: 'ready', text: ''}, title: '', media_s: 40, duration_s: 60, speed: 1, curve: [],
-    marks: times.map((time_s, number) =>
+    said: [], marks: times.map((time_s, number) =>
       ({id: 1000 + number, time_s, kind: 'remark', badge: 'Remark', text: 'x', length_s: 0}))};
   sva.connection.tell('pulse', seen);
   return [...document.querySelectorAll('.sva-mark')].map((mark) => {
