@@ -11,13 +11,12 @@ import hashlib
 import hmac
 import re
 import secrets
-import stat
 from pathlib import Path
 
 from assistant.chat.refusal import ChatRefused
 from assistant.errors import ConfigError
 from assistant.program import called_as
-from assistant.viewers.passwords import Authenticator
+from assistant.viewers.passwords import Authenticator, hashes_of_names
 
 _PREFIX = "sva-"
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -38,20 +37,8 @@ def make_key(name: str) -> tuple[str, str]:
 def read_keys(path: Path) -> dict[str, str]:
     """Names by hash. Raises `ConfigError` if the file is unreadable, malformed, empty or writable by others."""
     remedy = f"write it with {called_as()} key NAME >> {path}"
-    try:
-        mode = path.stat().st_mode
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ConfigError(f"key file {path}: {error.strerror}; {remedy}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"key file {path}: it is not text; {remedy}") from None
-    if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise ConfigError(f"key file {path}: other users may write to it; only its owner should; run chmod go-w {path}")
     keys: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        name, _, hashed = line.strip().partition(":")
+    for number, name, hashed in hashes_of_names(path, f"key file {path}", remedy):
         if not _NAME.fullmatch(name) or not _HASH.fullmatch(hashed):
             raise ConfigError(f"key file {path}, line {number}: it must be name:hash; {remedy}")
         keys[hashed] = name

@@ -29,28 +29,32 @@ def _remedy() -> str:
 
 def read_users(path: Path) -> dict[str, bytes]:
     """Hashes by user name. Raises `ConfigError` if the file is unreadable, malformed, empty or writable by others."""
-    try:
-        mode = path.stat().st_mode
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ConfigError(f"--auth-file {path}: {error.strerror}; {_remedy()}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"--auth-file {path}: it is not text; {_remedy()}") from None
-    if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise ConfigError(
-            f"--auth-file {path}: other users may write to it; only its owner should; run chmod go-w {path}"
-        )
     users: dict[str, bytes] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        name, _, hashed = line.strip().partition(":")
+    for number, name, hashed in hashes_of_names(path, f"--auth-file {path}", _remedy()):
         if not name or not _HASH.fullmatch(hashed):
             raise ConfigError(f"--auth-file {path}, line {number}: it must be name:bcrypt-hash; {_remedy()}")
         users[name] = hashed.encode()
     if not users:
         raise ConfigError(f"--auth-file {path}: it holds no user; {_remedy()}")
     return users
+
+
+def hashes_of_names(path: Path, shown: str, remedy: str) -> list[tuple[int, str, str]]:
+    """The lines `name:hash` of a file: their numbers, names and hashes, unchecked; blank lines and comments are left out.
+
+    shown: what messages call the file. Raises `ConfigError` if it is unreadable, or writable by others.
+    """
+    try:
+        mode = path.stat().st_mode
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError(f"{shown}: {error.strerror}; {remedy}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{shown}: it is not text; {remedy}") from None
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigError(f"{shown}: other users may write to it; only its owner should; run chmod go-w {path}")
+    parts = [(number, line.strip().partition(":")) for number, line in enumerate(lines, 1) if not line.startswith("#")]
+    return [(number, name, hashed) for number, (name, colon, hashed) in parts if name or colon]
 
 
 def make_line(name: str, password: str, rounds: int = _ROUNDS) -> str:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 from assistant.viewers.passwords import make_line
 from tests.browser.chromium import open_context, start_chromium
 from tests.browser.fake_camera import make_film
+from tests.browser.mouse import drag
 from tests.browser.screen import Screen, opened
 from tests.browser.serving import Served, app_served, wait_until
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator
+    from playwright.sync_api import Browser
 
 FILM_SEED = 4
 FILM_S = 30.0
@@ -220,7 +221,7 @@ def rules(studio: Studio, app: Served) -> None:
         screen.press("Arm this rule")
         screen.press("New rule")
         screen.page.get_by_label("What to watch for").last.fill("anything moves")
-        _drag(screen, screen.page.get_by_test_id("rule-draw"), (0.15, 0.2), (0.75, 0.9))
+        drag(screen, screen.page.get_by_test_id("rule-draw"), (0.15, 0.2), (0.75, 0.9))
 
         def is_long() -> bool:
             screen.press("Rehearse on the last minutes")
@@ -241,16 +242,6 @@ def rules(studio: Studio, app: Served) -> None:
         screen.press("New rule")
         screen.page.get_by_test_id("rule-draw").locator("img[src]").wait_for()
         studio.shoot(screen, "rules-phone", whole=True)
-
-
-def _drag(screen: Screen, here: Locator, start: tuple[float, float], end: tuple[float, float]) -> None:
-    box = here.bounding_box()
-    assert box is not None
-    (x0, y0), (x1, y1) = ((box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end))
-    screen.page.mouse.move(x0, y0)
-    screen.page.mouse.down()
-    screen.page.mouse.move(x1, y1, steps=4)
-    screen.page.mouse.up()
 
 
 def _draw(studio: Studio, screen: Screen) -> None:

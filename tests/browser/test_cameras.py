@@ -11,6 +11,7 @@ import pytest
 
 from assistant.config.app import load_config
 from tests.browser.chromium import open_window
+from tests.browser.mouse import drag
 from tests.browser.screen import Screen, opened
 from tests.browser.serving import Served, app_served
 
@@ -76,16 +77,6 @@ def cameras(looking: BrowserContext) -> Iterator[Screen]:
 
 def card(screen: Screen, name: str) -> Locator:
     return screen.page.get_by_test_id("cameras").get_by_role("button", name=re.compile(f"^{name}: "))
-
-
-def drag(screen: Screen, here: Locator, start: tuple[float, float], end: tuple[float, float]) -> None:
-    box = here.bounding_box()
-    assert box is not None
-    (x0, y0), (x1, y1) = ((box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end))
-    screen.page.mouse.move(x0, y0)
-    screen.page.mouse.down()
-    screen.page.mouse.move(x1, y1, steps=4)
-    screen.page.mouse.up()
 
 
 def test_a_mask_and_a_zone_are_drawn_applied_and_given_as_yaml(cameras: Screen, watching: tuple[Served, Path]) -> None:
