@@ -40,7 +40,7 @@ def read_users(path: Path) -> dict[str, bytes]:
 
 
 def hashes_of_names(path: Path, shown: str, remedy: str) -> list[tuple[int, str, str]]:
-    """The lines `name:hash` of a file: their numbers, names and hashes, unchecked; blank lines and comments are left out.
+    """The lines `name:hash` of a file: number, name and hash, unchecked; blank lines and comments are left out.
 
     shown: what messages call the file. Raises `ConfigError` if it is unreadable, or writable by others.
     """

@@ -83,11 +83,11 @@ class ViewerRules:
                 rule = self._read(values, [one.name for one in viewer.rules if one.name != replaces])
                 self._put_own(viewer, rule, replaces)
         else:
-            book = self._book("a rule")
-            rule = self._read(values, [one.name for one in book.rules if one.name != replaces])
-            is_taught = book.check(rule, replaces=replaces)
-            _check_rehearsed(viewer, rule, book.rules, is_taught=is_taught)
-            book.put(rule, replaces=replaces)
+            of_cameras = self._to_change("a rule")
+            rule = self._read(values, [one.name for one in of_cameras.rules if one.name != replaces])
+            is_taught = of_cameras.check(rule, replaces=replaces)
+            _check_rehearsed(viewer, rule, of_cameras.rules, is_taught=is_taught)
+            of_cameras.put(rule, replaces=replaces)
         return rule.name
 
     def rehearse(self, viewer: ViewerSession, place: Place, values: Mapping[str, Any], camera: str = "") -> None:
@@ -116,8 +116,8 @@ class ViewerRules:
 
     def test(self, viewer: ViewerSession, name: str) -> tuple[str, ...]:
         """Send a test alert to the targets of a cameras' rule; returns their names, and `tests` tells what they say."""
-        book = self._book(f"test alert of {name}")
-        rule = next((rule for rule in book.rules if rule.name == name), None)
+        of_cameras = self._to_change(f"test alert of {name}")
+        rule = next((rule for rule in of_cameras.rules if rule.name == name), None)
         if rule is None:
             raise ConfigError(f"rule {name!r}: no rule of the cameras has this name; it may have been removed")
         if self._alerts is None:
@@ -136,14 +136,14 @@ class ViewerRules:
 
     def mute(self, viewer: ViewerSession, place: Place, name: str, *, muted: bool) -> None:
         """Mute a rule, or hear it again. Raises where there is none of this name, or the viewer may not."""
-        found = viewer.mute_rule(name, muted=muted) if place == "own" else self._book(name).mute(name, muted=muted)
+        found = viewer.mute_rule(name, muted=muted) if place == "own" else self._to_change(name).mute(name, muted=muted)
         if not found:
             raise ConfigError(f"rule {name!r}: no rule has this name; it may have been removed meanwhile")
 
     def remove(self, viewer: ViewerSession, place: Place, name: str) -> None:
         """Remove a rule. Raises where there is none of this name, or the viewer may not."""
         if place == "cameras":
-            self._book(name).remove(name)
+            self._to_change(name).remove(name)
             return
         with viewer.switching:
             kept = [rule for rule in viewer.rules if rule.name != name]
@@ -153,7 +153,7 @@ class ViewerRules:
 
     def yaml(self, viewer: ViewerSession, place: Place) -> str:
         """The rules as they are now, in the form of a configuration file."""
-        return rules_yaml(viewer.rules) if place == "own" else self._book_to_read().yaml()
+        return rules_yaml(viewer.rules) if place == "own" else self._camera_rules().yaml()
 
     def _put_own(self, viewer: ViewerSession, rule: Rule, replaces: str | None) -> None:
         for key, given in (("cameras", rule.cameras), ("to", rule.targets)):
@@ -180,16 +180,16 @@ class ViewerRules:
         rule = read_rule(name, given)
         return replace(rule, when=" ".join(rule.when.split()))
 
-    def _book(self, what: str) -> CameraRules:
+    def _to_change(self, what: str) -> CameraRules:
         """The cameras' rules, to be changed."""
         if not self.may_change_cameras:
             raise ViewerSessionError(
                 f"{what}: this app needs no login, so viewers cannot change the rules of shared cameras; write them "
                 "into the configuration, or start with --auth-file"
             )
-        return self._book_to_read()
+        return self._camera_rules()
 
-    def _book_to_read(self) -> CameraRules:
+    def _camera_rules(self) -> CameraRules:
         if self._views is None:
             raise ConfigError("rules of cameras: no cameras are configured; start with --config cameras.yaml")
         return self._views.camera_rules()

@@ -85,7 +85,7 @@ class House:
         self.cameras = Cameras(self.host, self.timeline, delivery=self.delivery)
         self.host.open()
         self.cameras.load(self.config)
-        self.book = self.cameras.camera_rules()
+        self.camera_rules = self.cameras.camera_rules()
         turn_until(self.host, lambda: len(self.watched("door")) == 1)
 
     def watched(self, camera: str) -> list[str]:
@@ -114,38 +114,41 @@ def test_a_rule_is_armed_on_all_its_cameras_or_on_none(house: House) -> None:
         (replace(DARK, name="RED"), "rule RED: another rule has this name; give it another"),
     ):
         with pytest.raises(ConfigError, match=problem):
-            house.book.put(bad)
-    assert [rule.name for rule in house.book.rules] == ["red"] and house.watched("yard") == []
-    house.book.put(replace(DARK, targets=("hook",)))
-    assert [standing.awaited for standing in house.book.standing()] == [(), ("door", "yard")]
+            house.camera_rules.put(bad)
+    assert [rule.name for rule in house.camera_rules.rules] == ["red"] and house.watched("yard") == []
+    house.camera_rules.put(replace(DARK, targets=("hook",)))
+    assert [standing.awaited for standing in house.camera_rules.standing()] == [(), ("door", "yard")]
     turn_until(house.host, lambda: "dark" in house.watched("door") and "dark" in house.watched("yard"))
-    assert [standing.is_configured for standing in house.book.standing()] == [True, False]
+    assert [standing.is_configured for standing in house.camera_rules.standing()] == [True, False]
     assert house.delivery._rules["dark"].targets == ("hook",)
-    house.book.put(replace(RED, zone="steps", cameras=("door",)), replaces="red")
-    house.book.remove("dark")
+    house.camera_rules.put(replace(RED, zone="steps", cameras=("door",)), replaces="red")
+    house.camera_rules.remove("dark")
     turn_until(house.host, lambda: house.watched("door") == ["red"] and house.watched("yard") == [])
     turn_until(house.host, lambda: "dark" not in house.delivery._rules)
     with pytest.raises(ConfigError, match="rule 'dark': no rule of the cameras has this name; name one of red"):
-        house.book.remove("dark")
+        house.camera_rules.remove("dark")
 
 
 def test_rules_made_while_it_runs_are_offered_as_yaml_and_end_with_the_next_configuration(
     house: House, tmp_path: Path
 ) -> None:
     drawn = MaskRegion.rectangle(0.0, 0.5, 0.5, 0.5)
-    house.book.put(replace(DARK, zone=drawn, hold_s=1.0, schedule=parse_schedule("sat"), targets=("hook",)))
+    house.camera_rules.put(replace(DARK, zone=drawn, hold_s=1.0, schedule=parse_schedule("sat"), targets=("hook",)))
     house.cameras.mute_rule("red", True)
     assert house.delivery._rules["red"].is_muted
     copied = tmp_path / "copied.yaml"
     copied.write_text(
-        house.book.yaml() + "cameras: {door: {url: a.mp4}}\ntargets: {hook: {kind: webhook, url: 'http://h/x'}}\n"
+        house.camera_rules.yaml()
+        + "cameras: {door: {url: a.mp4}}\ntargets: {hook: {kind: webhook, url: 'http://h/x'}}\n"
     )
     kept = load_config(copied).armed()
-    assert kept == house.book.rules and kept[1].zone == drawn and kept[0].muted
+    assert kept == house.camera_rules.rules and kept[1].zone == drawn and kept[0].muted
     turn_until(house.host, lambda: house.watched("yard") == ["dark"])
     house.cameras.load(house.config)
     turn_until(house.host, lambda: house.watched("yard") == [] and house.watched("door") == ["red"])
-    assert [rule.name for rule in house.book.rules] == ["red"] and house.book.rules[0].muted, "muting is kept"
+    assert [rule.name for rule in house.camera_rules.rules] == ["red"] and house.camera_rules.rules[0].muted, (
+        "muting is kept"
+    )
 
     def told() -> list[str]:
         return [event.text for event in house.cameras.stream("yard").events()[1] if "made on the page" in event.text]
